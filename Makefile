@@ -1,0 +1,59 @@
+# Everything a developer types. `make help` lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv and install vae3d with its tools
+
+.PHONY: demo
+demo: $(STAMP) ## train a small VAE on phantoms for two minutes, score it, show pictures
+	$(BIN)/vae3d train +experiment=demo
+	$(BIN)/vae3d eval run=runs/demo mode=full
+	$(BIN)/vae3d eval run=runs/demo mode=patch
+	@echo "pictures: runs/demo/report/full/cases and runs/demo/report/patch/cases"
+
+.PHONY: check
+check: lint types test ## the whole gate: lint, types, tests
+
+.PHONY: lint
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: test
+test: $(STAMP) ## the tests, under ten minutes on two cores
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## the tests that take longer
+	$(BIN)/python -m pytest -q -m slow
+
+.PHONY: test-gpu
+test-gpu: $(STAMP) ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
+.PHONY: format
+format: $(STAMP) ## ruff format and its safe fixes
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## remove what was built, but no run
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

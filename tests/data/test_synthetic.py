@@ -1,0 +1,48 @@
+"""Laws of the phantoms."""
+
+import numpy as np
+import pytest
+
+from vae3d.data.synthetic import phantom
+
+SHAPES = [(1, 24, 24), (21, 24, 24), (32, 16, 8), (64, 64), (1, 1, 1), (5, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_phantom_is_a_function_of_its_arguments(shape: tuple[int, ...]) -> None:
+    first = phantom(shape, seed=3, index=5)
+    np.random.default_rng().normal(size=10)
+    others = [phantom(shape, seed=3, index=6), phantom(shape, seed=4, index=5)]
+    assert np.array_equal(first, phantom(shape, seed=3, index=5))
+    assert not any(np.array_equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_are_hounsfield_units_of_the_shape_asked_for(shape: tuple[int, ...]) -> None:
+    for index in range(4):
+        image = phantom(shape, seed=0, index=index)
+        assert image.shape == shape
+        assert image.dtype == np.float32
+        assert image.min() >= -1024
+        assert image.max() <= 2000
+
+
+def test_every_tissue_is_there_and_the_spine_is_at_the_back() -> None:
+    for index in range(5):
+        image = phantom((48, 48, 48), seed=0, index=index)
+        for low, high in [(-1024, -950), (-920, -780), (-130, -70), (30, 80), (250, 1500)]:
+            share = ((image > low) & (image < high)).mean()
+            assert share > 0.003, (index, low, high)
+        middle = image[:, :, 20:28] > 300
+        assert middle[:, :24].sum() > 2 * middle[:, 24:].sum()
+
+
+def test_a_patient_is_the_same_at_every_resolution() -> None:
+    coarse = phantom((32, 32, 32), seed=0, index=1)
+    fine = phantom((64, 64, 64), seed=0, index=1).reshape(32, 2, 32, 2, 32, 2).mean((1, 3, 5))
+    assert np.corrcoef(coarse.ravel(), fine.ravel())[0, 1] > 0.98
+
+
+def test_patients_differ() -> None:
+    sizes = [(phantom((96, 96), seed=0, index=i) > -300).mean() for i in range(8)]
+    assert np.ptp(sizes) > 0.02

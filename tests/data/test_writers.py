@@ -1,0 +1,161 @@
+"""Laws of writing: what was read comes back, on its own grid, whole or not at all."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from vae3d.data.readers import read_volume
+from vae3d.data.resample import resample_to_spacing
+from vae3d.data.volume import Volume
+from vae3d.data.writers import write_volume
+from vae3d.errors import VolumeError
+
+OBLIQUE = np.array(
+    [[-0.9, 0.1, 0.2, 40.0], [0.05, 0.2, -2.9, -7.0], [0.1, 1.2, 0.3, 11.0], [0, 0, 0, 1]]
+)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """An oblique scan of int16 in an odd axis order."""
+    voxels = np.random.default_rng(0).integers(-1000, 2000, (9, 12, 7)).astype(np.int16)
+    path = tmp_path / "scan.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels, OBLIQUE), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".NII.GZ"])
+def test_a_scan_goes_back_onto_its_own_grid(scan: Path, tmp_path: Path, suffix: str) -> None:
+    volume = read_volume(scan)
+    write_volume(volume, tmp_path / f"out{suffix}", dtype="int16")
+    first, second = nibabel.load(scan), nibabel.load(tmp_path / f"out{suffix}")
+    assert np.array_equal(first.get_fdata(), second.get_fdata())
+    assert np.array_equal(first.affine, second.affine)
+    again = read_volume(tmp_path / f"out{suffix}")
+    assert torch.equal(again.data, volume.data)
+    assert again.data.dtype == torch.int16
+    assert np.array_equal(again.affine, volume.affine)
+
+
+def test_a_resampled_scan_goes_back_too(scan: Path, tmp_path: Path) -> None:
+    volume = resample_to_spacing(read_volume(scan), (1.5, 1.5, 1.5))
+    assert volume.shape != read_volume(scan).shape
+    write_volume(volume, tmp_path / "out.nii.gz")
+    image = nibabel.load(tmp_path / "out.nii.gz")
+    assert image.shape == (9, 12, 7)
+    assert np.array_equal(image.affine, nibabel.load(scan).affine)
+    assert image.get_data_dtype() == np.float32
+
+
+def test_what_was_cut_out_of_a_scan_keeps_its_own_place(scan: Path, tmp_path: Path) -> None:
+    volume = read_volume(scan)
+    shift = np.eye(4)
+    shift[:3, 3] = (2, 1, 3)
+    part = replace(
+        volume, data=volume.data[:, 2:6, 1:5, 3:7].float(), affine=volume.affine @ shift
+    )
+    write_volume(part, tmp_path / "part.nii")
+    again = read_volume(tmp_path / "part.nii")
+    assert torch.equal(again.data.float(), part.data)
+    assert np.allclose(again.affine, part.affine, atol=1e-5)
+
+
+def test_a_volume_from_no_file_is_written_as_x_y_z(tmp_path: Path) -> None:
+    affine = np.array([[0, 0, 2.0, -5], [0, 1.5, 0, 3], [3.0, 0, 0, 7], [0, 0, 0, 1]])
+    data = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    write_volume(Volume(data, affine, "case"), tmp_path / "a.nii.gz")
+    image = nibabel.load(tmp_path / "a.nii.gz")
+    assert image.shape == (6, 5, 4)
+    assert np.array_equal(np.diag(image.affine), [2, 1.5, 3, 1])
+    assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
+    again = read_volume(tmp_path / "a.nii.gz")
+    assert torch.equal(again.data, data)
+    assert np.array_equal(again.affine, affine)
+
+
+def test_channels_become_the_fourth_axis(tmp_path: Path) -> None:
+    data = torch.arange(48.0).reshape(2, 2, 3, 4)
+    write_volume(Volume(data, np.eye(4)[[2, 1, 0, 3]], "case"), tmp_path / "a.nii")
+    for channel in range(2):
+        again = read_volume(tmp_path / "a.nii", channel=channel)
+        assert torch.equal(again.data[0], data[channel])
+
+
+def test_integers_are_rounded_and_clipped(tmp_path: Path) -> None:
+    data = torch.tensor([-1e9, -1.6, 0.4, 0.6, 1e9, float("inf")]).reshape(1, 1, 2, 3)
+    volume = Volume(data, np.eye(4)[[2, 1, 0, 3]], "case")
+    write_volume(volume, tmp_path / "a.nii", dtype="int16")
+    again = read_volume(tmp_path / "a.nii")
+    assert again.data.flatten().tolist() == [-32768, -2, 0, 1, 32767, 32767]
+    with pytest.raises(VolumeError, match="NaN"):
+        write_volume(replace(volume, data=data * float("nan")), tmp_path / "b.nii", dtype="int16")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [
+        ("png", "uint8"),
+        ("png", "uint16"),
+        ("tiff", "float32"),
+        ("tiff", "uint16"),
+        ("npy", "float32"),
+        ("npy", "int16"),
+    ],
+)
+def test_images_come_back(tmp_path: Path, suffix: str, dtype: str) -> None:
+    data = torch.arange(200.0).reshape(1, 10, 20)
+    write_volume(Volume(data, np.eye(3), "case"), tmp_path / f"a.{suffix}", dtype=dtype)
+    again = read_volume(tmp_path / f"a.{suffix}")
+    assert torch.equal(again.data.float(), data)
+    assert again.source is not None
+    assert again.source.dtype == dtype
+    assert np.array_equal(again.affine, np.eye(3))
+
+
+def test_a_3d_array_comes_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+    volume = read_volume(tmp_path / "a.npy")
+    for name in ("b.npy", "c.nii.gz"):
+        write_volume(volume, tmp_path / name)
+        again = read_volume(tmp_path / name)
+        assert torch.equal(again.data, volume.data)
+        assert np.array_equal(again.affine, volume.affine)
+
+
+def test_a_failed_write_leaves_the_old_file(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, before = read_volume(scan), scan.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_volume(volume, scan)
+    assert scan.read_bytes() == before
+    assert [p.name for p in scan.parent.iterdir()] == [scan.name]
+
+
+def test_the_same_volume_gives_the_same_bytes(scan: Path, tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_volume(read_volume(scan), tmp_path / name)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "reason"),
+    [
+        ("a.jpg", None, "no suffix to write"),
+        ("a.png", None, "cannot hold shape"),
+        ("a.nii", "float16", "dtype must be one of"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(
+    tmp_path: Path, name: str, dtype: str | None, reason: str
+) -> None:
+    volume = Volume(torch.zeros(1, 2, 2, 2), np.eye(4), "case")
+    with pytest.raises(VolumeError, match=reason):
+        write_volume(volume, tmp_path / name, dtype=dtype)

@@ -1,0 +1,88 @@
+"""Laws 4 and 5: how a step is cut into micro-batches and ranks does not change it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import run_distributed, tiny_trainer, tiny_training
+from vae3d.commands.train import train
+from vae3d.config import TrainConfig
+from vae3d.data.phantoms import PhantomSource, SyntheticConfig
+from vae3d.data.volume import Volume
+from vae3d.loss.objective import LossConfig
+from vae3d.patching.samplers import RandomPatches, WholeVolume
+from vae3d.trainer.checkpoint import CheckpointFolder
+
+LOSS = LossConfig(terms={"l1": 1.0, "ssim": 0.5}, kl_weight=1e-2, free_bits=0.01)
+# 4 cases x 5 patches in steps of 8: the last step of an epoch holds 4.
+PATCHING = RandomPatches(size=(8,), per_volume=5)
+
+
+def config(folder: Path, batch_size: int, accumulation: int, **changes: object) -> TrainConfig:
+    # SGD, since Adam turns a rounding error of a vanishing gradient into a whole step.
+    trainer = tiny_trainer(
+        steps=6, batch_size=batch_size, accumulation=accumulation, optimizer="sgd", lr=1e-2
+    )
+    return tiny_training(
+        folder, **{"loss": LOSS, "patching": PATCHING, "trainer": trainer, **changes}
+    )
+
+
+def weights_after(folder: Path) -> dict[str, Tensor]:
+    checkpoints = CheckpointFolder(folder / "checkpoints")
+    model: dict[str, Tensor] = checkpoints.load(checkpoints.steps()[-1])["model"]
+    return model
+
+
+def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, atol=2e-6, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return weights_after(train(config(tmp_path_factory.mktemp("once"), 8, 1)))
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 2), (2, 4), (3, 3)])
+def test_accumulation(
+    at_once: dict[str, Tensor], tmp_path: Path, batch_size: int, accumulation: int
+) -> None:
+    if batch_size * accumulation != 8:
+        at_once = weights_after(train(config(tmp_path / "once", 9, 1)))
+    assert_same(at_once, weights_after(train(config(tmp_path, batch_size, accumulation))))
+
+
+def test_whole_volumes_of_different_shape(tmp_path: Path) -> None:
+    """A volume's loss does not depend on the shapes it shares a batch with."""
+    outcome = []
+    for batch_size, accumulation in ((4, 1), (1, 4)):
+        settings = config(
+            tmp_path / str(batch_size), batch_size, accumulation, patching=WholeVolume()
+        )
+        outcome.append(weights_after(train(settings, MixedPhantoms())))
+    assert_same(*outcome)
+
+
+def test_two_ranks_are_one_with_the_doubled_batch(
+    at_once: dict[str, Tensor], tmp_path: Path
+) -> None:
+    run_distributed(_train_half, tmp_path)
+    assert_same(at_once, weights_after(tmp_path / "run"))
+
+
+def _train_half(rank: int, folder: Path) -> None:
+    train(config(folder, 2, 2))
+
+
+class MixedPhantoms(PhantomSource):
+    """Phantoms of two shapes, one of them odd."""
+
+    def __init__(self) -> None:
+        super().__init__(SyntheticConfig(count=6))
+
+    def read(self, index: int) -> Volume:
+        self.shape = (9, 12, 8) if index % 2 else (8, 8, 8)
+        return super().read(index)

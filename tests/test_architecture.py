@@ -1,0 +1,95 @@
+"""The house rules that a reader should be able to trust without checking."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vae3d"
+
+# Top floor first. A module imports only from floors below its own; names on one floor are
+# strangers to each other.
+FLOORS = [
+    {"__main__"},
+    {"cli", "library"},
+    {"commands"},
+    {"config"},
+    {"evaluation", "trainer"},
+    {"inference"},
+    {"data", "loss"},
+    {"model", "patching", "logger"},
+    {"runtime"},
+    {"errors"},
+]
+FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+ONLY_IN = {
+    "hydra": {"cli", "config", "commands"},
+    "omegaconf": {"cli", "config"},
+    "wandb": {"logger"},
+    "rich": {"logger"},
+    "nibabel": {"data"},
+    "imageio": {"data", "evaluation"},
+}
+FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
+FORBIDDEN_NAMES = {"pickle", "marshal", "shelve", "joblib", "dill", "instantiate", "extractall"}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+every_module = pytest.mark.parametrize(
+    "path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE))
+)
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: use absolute imports"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@every_module
+def test_module_imports_only_from_floors_below(path: Path) -> None:
+    here = part_of(path)
+    for name in imported_names(path):
+        package, *rest = name.split(".")
+        if package != "vae3d" or rest[:1] in ([here], ["__version__"]):
+            continue
+        assert rest, f"{name} stands on no floor"
+        assert rest[0] in FLOOR_OF, f"{name} stands on no floor"
+        assert FLOOR_OF[rest[0]] > FLOOR_OF[here], f"{here} may not import {name}"
+
+
+@every_module
+def test_third_party_libraries_stay_in_their_room(path: Path) -> None:
+    for name in imported_names(path):
+        rooms = ONLY_IN.get(name.split(".")[0])
+        assert rooms is None or part_of(path) in rooms, f"{name} belongs in {rooms}"
+
+
+@every_module
+def test_nothing_that_is_read_can_run_code(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert called not in FORBIDDEN_CALLS, f"{called} in {path}"
+        assert not FORBIDDEN_NAMES & set(called.split(".")), f"{called} in {path}"
+        arguments = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        if called == "torch.load":
+            assert arguments.get("weights_only") == "True"
+        if called in ("np.load", "numpy.load"):
+            assert arguments.get("allow_pickle") == "False"
+
+
+def test_help_imports_no_torch() -> None:
+    heavy = {"torch", "numpy", "hydra", "omegaconf", "wandb", "rich", "nibabel"}
+    for name in ("cli.py", "errors.py", "__main__.py"):
+        found = {imported.split(".")[0] for imported in imported_names(PACKAGE / name)}
+        assert not found & heavy

@@ -1,0 +1,25 @@
+"""vae3d: variational autoencoders for 3D medical scans and 2D images."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae3d.library import eval_3d, train_3d
+    from vae3d.model.vae import CustomVAE, VAEConfig
+
+__version__ = "0.1.0"
+__all__ = ["CustomVAE", "VAEConfig", "__version__", "eval_3d", "train_3d"]
+
+_HOMES = {
+    "CustomVAE": "vae3d.model.vae",
+    "VAEConfig": "vae3d.model.vae",
+    "train_3d": "vae3d.library",
+    "eval_3d": "vae3d.library",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: `vae3d --help` must not wait for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vae3d' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

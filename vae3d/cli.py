@@ -1,0 +1,186 @@
+"""The command table, Hydra, and user errors as one line with their exit code.
+
+Nothing heavy is imported before a command is known: `vae3d --help` must not wait for torch.
+"""
+
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vae3d import __version__
+from vae3d.errors import ConfigError, UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word of the command line: where its function lives, and what it is for."""
+
+    module: str
+    function: str
+    config: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command(
+        "vae3d.commands.train",
+        "train",
+        "TrainConfig",
+        "train a VAE, or go on where the run of this name stopped",
+    ),
+    "eval": Command(
+        "vae3d.commands.eval",
+        "evaluate",
+        "EvalConfig",
+        "score a run's reconstructions, whole or patch by patch, and show them",
+    ),
+}
+
+PATH_KEYS = ("data.root", "data.list", "run", "output", "runs_dir")
+"""Values that are paths, in which Hydra's grammar must not find commas or equal signs."""
+
+USAGE = """\
+usage: vae3d COMMAND [key=value ...]
+
+{commands}
+
+Every command takes Hydra's own words: --help, --cfg job, -m for sweeps, +experiment=NAME.
+  vae3d train                                        phantoms, made on the fly
+  vae3d train data=ct data.root=/scans name=ct64     your own scans
+  vae3d eval run=runs/ct64 mode=patch
+"""
+
+
+def main() -> int:
+    """Runs the command that `sys.argv` names; gives the exit code."""
+    try:
+        return dispatch(sys.argv[1:])
+    except UserError as error:
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Runs `COMMAND key=value ...`."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        sys.stdout.write(f"vae3d {__version__}\n")
+        return 0
+    name, *overrides = arguments
+    if name not in COMMANDS:
+        raise ConfigError(f"unknown command {name!r}{nearest(name, [*COMMANDS])}")
+    run_under_hydra(name, [quoted(override) for override in overrides])
+    return 0
+
+
+def usage() -> str:
+    """The help text with the table of commands."""
+    lines = [f"  {name:8s} {command.summary}" for name, command in COMMANDS.items()]
+    return USAGE.format(commands="\n".join(lines))
+
+
+def run_under_hydra(name: str, overrides: list[str]) -> None:
+    """Composes the command's settings and calls its function, once or for each job of a sweep."""
+    command = COMMANDS[name]
+    function: Callable[[Any], Any] = getattr(
+        importlib.import_module(command.module), command.function
+    )
+    config = importlib.import_module("vae3d.config")
+    sweep = importlib.import_module("vae3d.commands.sweep")
+    hydra = importlib.import_module("hydra")
+    config.register_schemas()
+    folders: list[Any] = []
+
+    def job(composed: Any) -> Any:
+        try:
+            settings = config.to_object(composed, getattr(config, command.config))
+            refuse_saved_dataset(settings)
+            if name == "train":
+                settings.name = sweep.job_name(settings.name, overrides)
+                folders.append(function(settings))
+                return sweep.best_score(folders[-1])
+            function(settings)
+        except UserError as error:
+            # Hydra would print the traceback of anything but a SystemExit.
+            raise SystemExit(fail(str(error), error.exit_code)) from error
+        return None
+
+    # Hydra shall raise its errors, not print them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [f"vae3d {name}", *overrides]
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://vae3d.conf", config_name=name)(job)()
+    except hydra.errors.HydraException as error:
+        raise ConfigError(explain(error, config.known_keys(name))) from error
+    except importlib.import_module("omegaconf.errors").OmegaConfBaseException as error:
+        raise ConfigError(explain(error, config.known_keys(name))) from error
+    if len(folders) > 1:
+        sweep.summarise(folders)
+
+
+def refuse_saved_dataset(settings: Any) -> None:
+    """A Dataset to import may come from the command line alone."""
+    dataset = getattr(settings.data, "dataset", None)
+    given = any(argument.startswith("data.dataset=") for argument in sys.argv)
+    if dataset is not None and not given:
+        raise ConfigError(
+            "data.dataset is code that runs: give it on the command line, not in a file"
+        )
+
+
+def quoted(override: str) -> str:
+    """An override whose value is a path, so that Hydra takes it literally."""
+    key, equals, value = override.partition("=")
+    if key.lstrip("+") not in PATH_KEYS or not value or value[0] in "'\"[":
+        return override
+    escaped = re.sub(r"\\(?=\\*$)", r"\\\\", value).replace("'", "\\'")
+    return f"{key}{equals}'{escaped}'"
+
+
+def explain(error: BaseException, keys: list[str]) -> str:
+    """What is wrong with the settings, on one line, with the nearest right key."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = " ".join(str(error).split())
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match[1].split("@")[0]
+        reason = _reason(" ".join(str(cause).split()))
+        if "not in" in reason or "does not exist" in reason:
+            return f"unknown key {key!r}{nearest(key, keys)}"
+        return f"{key}: {reason}"
+    if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*)", text):
+        options = [o for o in match[3].split() if not o.endswith("_schema")]
+        chosen = match[1].split("/")[-1]
+        return f"{match[2]} has no option {chosen!r}, choose from {', '.join(options)}"
+    if match := re.search(r"full_key: (\S+)", text):
+        return f"{match[1]}: {_reason(text)}"
+    return text
+
+
+def _reason(text: str) -> str:
+    return re.split(r"\s+(?:full_key|reference_type|object_type)[:=]", text)[0].strip()
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """`, did you mean X?`, or the choices where nothing is near."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f", choose from {', '.join(words)}" if len(words) <= 12 else ""
+
+
+def fail(message: str, code: int) -> int:
+    """One line on stderr."""
+    rank = int(os.environ.get("RANK", "0"))
+    who = f"vae3d: rank {rank}" if rank else "vae3d"
+    sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
+    return code

@@ -1,0 +1,1 @@
+"""What the command line can do: wiring only, one file a command."""

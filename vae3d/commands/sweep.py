@@ -1,0 +1,73 @@
+"""What the jobs of `vae3d train -m` have in common: their names, and one table of results."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from vae3d.logger.console import announce, table
+from vae3d.runtime.files import atomic_write
+from vae3d.runtime.run_folder import RunFolder
+
+
+def job_name(name: str, arguments: list[str]) -> str:
+    """The run's name: in a sweep `name/<what this job changes>`, so that a job is found again."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return name
+    changed = [o for o in HydraConfig.get().overrides.task if o not in arguments]
+    label = ",".join(changed) or f"job_{HydraConfig.get().job.num}"
+    return f"{name}/{re.sub(r'[^-+=.,()A-Za-z0-9_]', '_', label)}"
+
+
+def best_score(folder: Path) -> float | None:
+    """What a sweeper such as Optuna shall make large or small: the run's best score."""
+    score: float | None = _summary(folder).get("best_score")
+    return score
+
+
+def summarise(folders: list[Path]) -> None:
+    """Prints the runs of a sweep, best first, and writes `sweep.csv` beside them."""
+    rows = [{"run": folder.name, **_settings(folder.name), **_last(folder)} for folder in folders]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    by = _summary(folders[0]).get("best_by", "psnr")
+    better = -1 if by in ("psnr", "ssim") else 1
+    rows.sort(key=lambda row: better * float(row.get(by) or "nan"))
+    path = folders[0].parent / "sweep.csv"
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    shown = [column for column in columns if column != "run"]
+    table("sweep", shown, [[row.get(column, "") for column in shown] for row in rows])
+    announce(f"sweep: {path}")
+
+
+def _settings(label: str) -> dict[str, str]:
+    parts = [part.split("=", 1) for part in re.split(r",(?=[^,=]+=)", label)]
+    return {part[0]: part[1] for part in parts if len(part) == 2}
+
+
+def _last(folder: Path) -> dict[str, str]:
+    """The last validation scores and the size of a run."""
+    summary = _summary(folder)
+    found: dict[str, str] = {
+        key: str(summary[key]) for key in ("steps", "parameters") if key in summary
+    }
+    metrics = RunFolder(folder).metrics
+    if not metrics.exists():
+        return found
+    with metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    at_best = [row for row in rows if row["step"] == str(summary.get("best_step"))]
+    scores = (at_best or rows or [{}])[-1]
+    left_out = ("epoch", "split", "step")
+    return {**found, **{k: v for k, v in scores.items() if v and k not in left_out}}
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = RunFolder(folder).summary
+    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -1,0 +1,230 @@
+"""The settings of each command: typed, checked, saved with a run and read back as data."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vae3d.data.build import DATA
+from vae3d.data.phantoms import SyntheticConfig
+from vae3d.data.source import DataConfig, RunData
+from vae3d.errors import ConfigError, RunError
+from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.inference import MODES
+from vae3d.logger import LoggersConfig
+from vae3d.loss.objective import LossConfig
+from vae3d.model.vae import VAEConfig
+from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
+from vae3d.runtime.files import write_text
+from vae3d.trainer.config import TrainerConfig
+
+T = TypeVar("T")
+
+PATCHING: dict[str, type[PatchSampler]] = {
+    "none": WholeVolume,
+    "full": GridPatches,
+    "random_parts": RandomPatches,
+}
+SPLIT_CHOICES = ("auto", "train", "val", "test", "all")
+MAX_CONFIG_BYTES = 2**20
+
+
+@dataclass
+class TrainConfig:
+    """`vae3d train`: the run lives in `runs_dir/name`."""
+
+    name: str = "vae3d"
+    runs_dir: str = "runs"
+    seed: int = 0
+    data: DataConfig = field(default_factory=SyntheticConfig)
+    patching: PatchSampler = field(default_factory=RandomPatches)
+    model: VAEConfig = field(default_factory=VAEConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logger: LoggersConfig = field(default_factory=LoggersConfig)
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise ConfigError(f"name must be a path below runs_dir, got {self.name!r}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return Path(self.runs_dir).expanduser() / self.name
+
+
+@dataclass
+class EvalConfig:
+    """`vae3d eval`: scores a run's weights.
+
+    `split` auto is the run's test cases (its validation cases where there are none), or every
+    case of other data. `weights` is `best`, `latest`, or auto: the best where there are any.
+    """
+
+    run: str | None = None
+    mode: str = "full"
+    split: str = "auto"
+    weights: str = "auto"
+    output: str | None = None
+    device: str = "auto"
+    data: DataConfig = field(default_factory=RunData)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logger: LoggersConfig = field(default_factory=LoggersConfig)
+
+    def __post_init__(self) -> None:
+        for key, value, choices in (
+            ("mode", self.mode, MODES),
+            ("split", self.split, SPLIT_CHOICES),
+            ("weights", self.weights, ("auto", "best", "latest")),
+        ):
+            if value not in choices:
+                raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def register_schemas() -> None:
+    """Tells Hydra the type behind each option of each group."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="eval_schema", node=EvalConfig)
+    groups: dict[str, dict[str, type]] = {
+        "data": {**DATA, "run": RunData},
+        "patching": {**PATCHING},
+        "model": {"model": VAEConfig},
+        "loss": {"loss": LossConfig},
+        "trainer": {"trainer": TrainerConfig},
+        "evaluation": {"evaluation": EvaluationConfig},
+        "logger": {"logger": LoggersConfig},
+    }
+    for group, options in groups.items():
+        for name, node in options.items():
+            store.store(group=group, name=f"{name}_schema", node=node)
+
+
+def to_object(composed: Any, expected: type[T]) -> T:
+    """The dataclass of a composed config; its checks run here."""
+    return cast(T, with_tuples(OmegaConf.to_object(composed)))
+
+
+def with_tuples(value: Any) -> Any:
+    """Lists where a dataclass says tuple become tuples: OmegaConf knows lists alone."""
+    if isinstance(value, list):
+        return [with_tuples(item) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    hints = typing.get_type_hints(type(value))
+    for entry in dataclasses.fields(value):
+        item = with_tuples(getattr(value, entry.name))
+        is_tuple = isinstance(item, list) and _says_tuple(hints[entry.name])
+        setattr(value, entry.name, tuple(item) if is_tuple else item)
+    return value
+
+
+def _says_tuple(hint: Any) -> bool:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(_says_tuple(part) for part in typing.get_args(hint))
+    return typing.get_origin(hint) is tuple
+
+
+def describe(config: TrainConfig) -> dict[str, Any]:
+    """A training's settings as plain values; `kind` says which option of a group was chosen."""
+    values = cast("dict[str, Any]", _plain(dataclasses.asdict(config)))
+    for group, options in (("data", DATA), ("patching", PATCHING)):
+        chosen = type(getattr(config, group))
+        kind = next((name for name, node in options.items() if node is chosen), "library")
+        values[group] = {"kind": kind, **values[group]}
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Writes a run's `config.yaml`."""
+    write_text(path, yaml.safe_dump(describe(config), sort_keys=False))
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Reads a run's `config.yaml` as data: keys and types are checked, nothing is imported.
+
+    Raises:
+        RunError: missing, or not the settings of a training.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise RunError(f"{path}: larger than any settings of vae3d")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        typed = {group: _typed(values[group], group, options) for group, options in _KINDS.items()}
+        schema = OmegaConf.structured(TrainConfig(**typed))
+        return to_object(OmegaConf.merge(schema, values), TrainConfig)
+    except FileNotFoundError:
+        raise RunError(f"{path.parent}: no run here ({path.name} is missing)") from None
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{path}: not the settings of a training: {first_line(error)}") from error
+    except (OmegaConfBaseException, ConfigError) as error:
+        raise RunError(f"{path}: not the settings of a training: {first_line(error)}") from error
+
+
+_KINDS: dict[str, dict[str, Any]] = {"data": DATA, "patching": PATCHING}
+
+
+def _typed(values: dict[str, Any], group: str, options: dict[str, Any]) -> Any:
+    kind = values.pop("kind")
+    if kind not in options:
+        raise RunError(
+            f"{group} of this run came from Python ({kind}), not from the command line; "
+            "evaluate it with vae3d.eval_3d"
+        )
+    return options[kind]()
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, on one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two plain trees differ, as `key: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            line
+            for key in keys
+            for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [f"{path}: {old} -> {new}"]
+
+
+def known_keys(command: str) -> list[str]:
+    """Every key that some choice of options of a command has, for finding the nearest one."""
+    root = {"train": TrainConfig, "eval": EvalConfig}[command]
+    nodes = [("", root), *(("data", node) for node in (*DATA.values(), RunData))]
+    nodes += [("patching", node) for node in PATCHING.values()]
+    return sorted({key for prefix, node in nodes for key in _keys(node, prefix)})
+
+
+def _keys(node: Any, prefix: str) -> list[str]:
+    keys = []
+    hints = typing.get_type_hints(node)
+    for entry in dataclasses.fields(node):
+        path = f"{prefix}.{entry.name}".lstrip(".")
+        inner = [
+            h
+            for h in (hints[entry.name], *typing.get_args(hints[entry.name]))
+            if dataclasses.is_dataclass(h) and h is not node
+        ]
+        keys += [path, *(key for part in inner for key in _keys(part, path))]
+    return keys

@@ -1,0 +1,1 @@
+"""Cases on disk or made on the fly, as volumes and patches."""

@@ -1,0 +1,109 @@
+"""`data=custom`: any torch Dataset, from the command line by name or from Python by itself."""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vae3d.data.intensity import IntensityContract
+from vae3d.data.scans import pair
+from vae3d.data.source import CaseData, CaseSource
+from vae3d.data.volume import Volume
+from vae3d.errors import ConfigError, DataError, VolumeError
+
+IMAGE_KEYS = ("image", "volume")
+OUTSIDE_SHARE = 0.5
+
+
+@dataclass
+class CustomConfig(CaseData):
+    """A Dataset `package.module:name`, called with `options`; its values span `window`.
+
+    Items are tensors (C, D, H, W) or (C, H, W), or dicts with one under `image` or `volume` and
+    optionally `affine`, `case_id` and `split`.
+    """
+
+    dataset: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    window: tuple[float, ...] = (-1.0, 1.0)
+
+
+class DatasetSource(CaseSource):
+    """The items of a torch Dataset as volumes."""
+
+    def __init__(self, dataset: Dataset[Any], window: tuple[float, ...] = (-1.0, 1.0)) -> None:
+        self.dataset = dataset
+        try:
+            count = len(dataset)  # type: ignore[arg-type]
+        except TypeError:
+            raise DataError("data.dataset must have a length (a map-style Dataset)") from None
+        if count == 0:
+            raise DataError("data.dataset is empty")
+        first = self._item(0)
+        super().__init__(
+            spatial_dims=first["image"].dim() - 1,
+            contract=IntensityContract("window", *pair(window, "data.window"), unit="intensity"),
+            case_ids=[f"item_{index:05d}" for index in range(count)],
+            splits=[None] * count,
+        )
+
+    def read(self, index: int) -> Volume:
+        item = self._item(index)
+        image: Tensor = item["image"]
+        case_id = self.case_ids[index]
+        if image.dim() - 1 != self.spatial_dims:
+            raise VolumeError(case_id, f"has shape {tuple(image.shape)}, item 0 has other axes")
+        outside = (image < self.contract.low) | (image > self.contract.high)
+        share = outside.float().mean().item()
+        if share > OUTSIDE_SHARE:
+            raise VolumeError(
+                case_id,
+                f"{share:.0%} of its values lie outside data.window "
+                f"[{self.contract.low:g}, {self.contract.high:g}]; give the window of your data",
+            )
+        affine = item.get("affine")
+        grid = np.eye(self.spatial_dims + 1) if affine is None else np.asarray(affine, float)
+        return Volume(image, grid, case_id)
+
+    def _item(self, index: int) -> dict[str, Any]:
+        item = self.dataset[index]
+        if not isinstance(item, dict):
+            item = {"image": item}
+        key = next((k for k in IMAGE_KEYS if k in item), None)
+        if key is None:
+            raise DataError(
+                f"item {index} of data.dataset has keys {sorted(map(str, item))}, "
+                f"but neither {' nor '.join(IMAGE_KEYS)}"
+            )
+        image = torch.as_tensor(item[key])
+        if image.dim() not in (3, 4) or image.is_complex():
+            raise DataError(
+                f"item {index} of data.dataset must be (C, D, H, W) or (C, H, W), "
+                f"got {tuple(image.shape)} of {image.dtype}"
+            )
+        return {**item, "image": image.detach().float()}
+
+
+def import_dataset(config: CustomConfig) -> Dataset[Any]:
+    """The Dataset that the command line names.
+
+    Raises:
+        ConfigError: it does not exist or cannot be called with the options.
+    """
+    name = config.dataset or ""
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise ConfigError(f"data.dataset must be package.module:name, got {name!r}")
+    try:
+        factory = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"data.dataset={name} cannot be imported: {error}") from error
+    try:
+        dataset: Dataset[Any] = factory(**config.options)
+    except TypeError as error:
+        raise ConfigError(f"data.options do not fit {name}: {error}") from error
+    return dataset

@@ -1,0 +1,82 @@
+"""The scan's units to the model's range [-1, 1] and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vae3d.data.volume import Volume
+from vae3d.errors import ConfigError, VolumeError
+
+KINDS = ("window", "percentiles")
+
+
+@dataclass(frozen=True)
+class IntensityRange:
+    """The values of one scan that the model sees, `low` to `high`, in `unit`."""
+
+    low: float
+    high: float
+    unit: str
+
+    @property
+    def span(self) -> float:
+        """The width of the range, the data range of its scores."""
+        return self.high - self.low
+
+    def to_model(self, values: Tensor) -> Tensor:
+        """The scan's values, any type, as float32 in [-1, 1]; what lies outside is clipped."""
+        clipped = values.float().clamp(self.low, self.high)
+        return (clipped - self.low) * (2 / self.span) - 1
+
+    def from_model(self, values: Tensor) -> Tensor:
+        """Values in [-1, 1] in the scan's units, float32."""
+        return (values.float() + 1) * (self.span / 2) + self.low
+
+
+@dataclass(frozen=True)
+class IntensityContract:
+    """How any scan finds its `IntensityRange`; kept with the weights.
+
+    `window`: the same `low` to `high` for all, in `unit` (CT). `percentiles`: those of the
+    scan's own voxels, in [0, 100] (MR, whose units differ from scan to scan).
+    """
+
+    kind: str
+    low: float
+    high: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"intensity kind must be one of {', '.join(KINDS)}, got {self.kind}")
+        if not self.low < self.high:
+            raise ConfigError(
+                f"data.{self.kind} must be [low, high] with low < high, "
+                f"got [{self.low}, {self.high}]"
+            )
+        if self.kind == "percentiles" and (self.low < 0 or self.high > 100):
+            raise ConfigError(
+                f"data.percentiles must lie in [0, 100], got [{self.low}, {self.high}]"
+            )
+
+    def range_of(self, volume: Volume) -> IntensityRange:
+        """The range of this scan.
+
+        Raises:
+            VolumeError: the percentiles coincide.
+        """
+        if self.kind == "window":
+            return IntensityRange(self.low, self.high, self.unit)
+        low, high = np.percentile(volume.data.numpy(), [self.low, self.high])
+        if not low < high:
+            raise VolumeError(
+                volume.case_id,
+                f"percentiles {self.low} and {self.high} are both {low:g}; widen data.percentiles",
+            )
+        return IntensityRange(float(low), float(high), self.unit)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return {"kind": self.kind, "low": self.low, "high": self.high, "unit": self.unit}

@@ -1,0 +1,133 @@
+"""`PatchDataset`: patch = f(seed, epoch, index), whoever asks and in whatever order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vae3d.data.cases import Case, Cases
+from vae3d.errors import DataError
+from vae3d.patching.samplers import PatchSampler
+from vae3d.runtime.seeding import derive_seed, numpy_generator
+
+FOREGROUND_SHARE = 0.1
+PADDING = -1.0
+"""What fills a patch past the end of a thin volume: the low end of the range, air."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One patch of a plan: number `index` of an epoch, with its share `weight` in the step."""
+
+    epoch: int
+    index: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Patch:
+    """`image` (C, *size) in [-1, 1], of which `inside` voxels along each axis are no padding."""
+
+    image: Tensor
+    inside: tuple[int, ...]
+    weight: float
+    noise_seed: int
+
+
+class PatchDataset(Dataset[Patch]):
+    """The patches that a sampler takes from some cases; items are asked for by `Draw`."""
+
+    def __init__(self, cases: Cases, indices: list[int], sampler: PatchSampler, seed: int) -> None:
+        self.cases = cases
+        self.sampler = sampler
+        self.seed = seed
+        # Patch number -> case: the first patch number of each case, then the end.
+        counts = [sampler.num_patches(cases.shapes[index]) for index in indices]
+        self.indices = indices
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+
+    def __len__(self) -> int:
+        """Patches in an epoch."""
+        return int(self.starts[-1])
+
+    def __getitem__(self, draw: Draw) -> Patch:
+        place = int(np.searchsorted(self.starts, draw.index, side="right")) - 1
+        case = self.cases[self.indices[place]]
+        region = self.sampler.region(
+            case.volume.shape,
+            draw.index - int(self.starts[place]),
+            numpy_generator(self.seed, "patch", draw.epoch, draw.index),
+            Threshold(case, getattr(self.sampler, "threshold", None)),
+        )
+        image = case.range.to_model(region.cut(case.volume.data))
+        return Patch(
+            image=region.padded(image, PADDING),
+            inside=region.inside(case.volume.shape),
+            weight=draw.weight,
+            noise_seed=derive_seed(self.seed, "noise", draw.epoch, draw.index),
+        )
+
+
+class Threshold:
+    """Which voxels of a case lie above a threshold in the scan's units."""
+
+    def __init__(self, case: Case, threshold: float | None) -> None:
+        self.data = case.volume.data[0].numpy()
+        default = case.range.low + FOREGROUND_SHARE * case.range.span
+        self.threshold = default if threshold is None else threshold
+
+    def __call__(self, voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Indices (N, spatial_dims) to (N,)."""
+        found: NDArray[np.bool_] = self.data[tuple(voxels.T)] > self.threshold
+        return found
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of one size: `images` (B, C, *size), and for each its size without padding,
+    its weight in the step, and the seed of its posterior sample."""
+
+    images: Tensor
+    inside: list[tuple[int, ...]]
+    weights: Tensor
+    noise_seeds: list[int]
+
+    @property
+    def voxels(self) -> int:
+        """Voxels of all images."""
+        return self.images[:, 0].numel()
+
+    def generators(self) -> list[torch.Generator]:
+        """One generator a case for its posterior sample."""
+        return [torch.Generator().manual_seed(seed) for seed in self.noise_seeds]
+
+    def pin_memory(self) -> "Batch":
+        """The same in page-locked memory, which a GPU copies from while it computes."""
+        return Batch(
+            self.images.pin_memory(), self.inside, self.weights.pin_memory(), self.noise_seeds
+        )
+
+
+def collate(patches: list[Patch]) -> list[Batch]:
+    """Patches as batches of equal size: whole volumes of different shapes do not pad each other.
+
+    Raises:
+        DataError: the channels differ from case to case.
+    """
+    if len({patch.image.shape[0] for patch in patches}) > 1:
+        raise DataError("the cases have different numbers of channels")
+    by_shape: dict[tuple[int, ...], list[Patch]] = {}
+    for patch in patches:
+        by_shape.setdefault(tuple(patch.image.shape), []).append(patch)
+    return [
+        Batch(
+            images=torch.stack([patch.image for patch in group]),
+            inside=[patch.inside for patch in group],
+            weights=torch.tensor([patch.weight for patch in group]),
+            noise_seeds=[patch.noise_seed for patch in group],
+        )
+        for group in by_shape.values()
+    ]

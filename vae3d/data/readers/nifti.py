@@ -1,0 +1,224 @@
+"""NIfTI-1 and NIfTI-2 files, plain or gzipped, as canonical volumes."""
+
+import contextlib
+import gzip
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from nibabel import Nifti1Header, Nifti2Header
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError, io_orientation
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from vae3d.data.readers.image import MAX_DECODED_BYTES, select_channel, voxels_to_tensor
+from vae3d.data.volume import SourceGeometry, Volume
+from vae3d.errors import VolumeError
+
+MAX_TRAILING_BYTES = 16 * 2**20
+_CHUNK = 2**20
+# nibabel reports what it repairs in a header on a logger that writes to stderr.
+_SILENT = logging.Logger("nibabel-header", logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How the axes (D, H, W) of vae3d lie in a file: axis `axes[n]`, backwards if `flips[n]`."""
+
+    axes: tuple[int, ...]
+    flips: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, affine: NDArray[np.float64]) -> "Orientation":
+        """The orientation closest to a file's affine (4, 4), which may be oblique."""
+        closest = io_orientation(affine)
+        world = closest[:, 0].astype(int).tolist()
+        axes = tuple(world.index(direction) for direction in (2, 1, 0))
+        return cls(axes, tuple(bool(closest[axis, 1] < 0) for axis in axes))
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of the file's array with the axes (D, H, W)."""
+        view: NDArray[Any] = array.transpose(self.axes)[self._steps]
+        return view
+
+    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of an array (D, H, W) with the axes of the file."""
+        view: NDArray[Any] = array[self._steps].transpose(np.argsort(self.axes).tolist())
+        return view
+
+    @property
+    def _steps(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
+
+    def index_map(self, file_shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """The matrix (4, 4) from indices (d, h, w) to indices of the file."""
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1
+        for n, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            matrix[axis, n] = -1 if flip else 1
+            matrix[axis, 3] = file_shape[axis] - 1 if flip else 0
+        return matrix
+
+
+def read_nifti(path: Path, *, channel: int | None, case_id: str) -> Volume:
+    """Reads a scan (1, D, H, W); 2D files get D = 1.
+
+    `channel` indexes the fourth axis, the components of a colour, or real (0) and imaginary (1).
+    """
+    with _named_errors(path):
+        header, images = _load(path)
+        affine = _affine(path, header)
+        image = select_channel(path, images, channel, _kind(header))
+        orientation = Orientation.of(affine)
+        slope, intercept = header.get_slope_inter()
+        voxels = orientation.apply(image)
+        data = voxels_to_tensor(path, voxels, slope or 1.0, intercept or 0.0)
+        source = SourceGeometry(path, image.shape, affine, header.get_data_dtype().name)
+        canonical = affine @ orientation.index_map(image.shape)
+        return Volume(data[None], canonical, case_id, source)
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except EOFError as error:
+        raise VolumeError(path, "is truncated: its data end too early; copy it again") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise VolumeError(path, f"is no whole gzip file ({error}); copy it again") from error
+    except MemoryError as error:
+        raise VolumeError(path, "does not fit into memory; crop or downsample it") from error
+    except (
+        HeaderDataError,
+        ImageFileError,
+        OrientationError,
+        np.linalg.LinAlgError,
+        OSError,
+        OverflowError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise VolumeError(path, f"is no readable NIfTI file ({reason})") from error
+
+
+def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
+    """The header and the raw voxels (X, Y, Z, n); memory is taken after everything is checked."""
+    with _open(path) as stream:
+        header = _read_header(path, stream)
+        shape = _checked_shape(path, header)
+        number, components = _components(header.get_data_dtype())
+        voxels = np.empty(components * math.prod(shape), number)
+        stream.seek(_checked_offset(path, header, voxels.nbytes))
+        _fill(stream, voxels)
+        _drain(path, stream)
+    # The components of a voxel lie together, the channels of a fourth axis apart from each other.
+    images = voxels.reshape((components, *shape), order="F")
+    return header, images[0] if components == 1 else np.moveaxis(images[..., 0], 0, -1)
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix.lower() == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _read_header(path: Path, stream: BinaryIO) -> Nifti1Header:
+    start = stream.read(Nifti2Header.sizeof_hdr)
+    kinds = (kind for kind in (Nifti1Header, Nifti2Header) if kind.may_contain_header(start))
+    kind = next(kinds, None)
+    if kind is None:
+        raise VolumeError(path, "is no NIfTI file: its header is missing or damaged")
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    if header["magic"].item() != header.single_magic:
+        raise VolumeError(path, "is half of a NIfTI pair; convert it to a single .nii file")
+    _check_zooms(path, header)
+    header.check_fix(logger=_SILENT, error_level=40)
+    return header
+
+
+def _check_zooms(path: Path, header: Nifti1Header) -> None:
+    # Without an sform the affine is made of these, and nibabel would take 1 mm for 0.
+    zooms = header["pixdim"][1 : 1 + min(int(header["dim"][0]), 3)]
+    if header["sform_code"] == 0 and not (zooms != 0).all():
+        raise VolumeError(path, f"has voxels of size {zooms.tolist()} mm; set pixdim or an sform")
+
+
+def _checked_shape(path: Path, header: Nifti1Header) -> tuple[int, ...]:
+    """The shape (X, Y, Z, n): axes of length 1 added or dropped."""
+    dims = header.get_data_shape()
+    if min(dims) < 1 or len(dims) < 2:
+        raise VolumeError(path, f"holds no image: its shape is {dims}")
+    _, components = _components(header.get_data_dtype())
+    channels = [n for n in (*dims[3:], components) if n != 1]
+    if len(channels) > 1:
+        raise VolumeError(path, f"has shape {dims} of {_kind(header)}; split it into 3D scans")
+    return *(*dims, 1)[:3], math.prod(dims[3:])
+
+
+def _checked_offset(path: Path, header: Nifti1Header, size: int) -> int:
+    """Where the voxels begin, if the file can hold `size` bytes of them."""
+    offset = max(int(header.get_data_offset()), int(header.single_vox_offset))
+    on_disk = path.stat().st_size
+    # Deflate makes at best one bit of 258 bytes: a factor of 1032.
+    room = 1032 * on_disk + 65536 if path.suffix.lower() == ".gz" else on_disk
+    if offset + size > room:
+        raise VolumeError(
+            path,
+            f"is truncated: its header promises {offset + size} bytes, the file holds "
+            f"at most {room}; copy it again",
+        )
+    if size > MAX_DECODED_BYTES:
+        raise VolumeError(path, f"holds {size / 2**30:.1f} GiB, the limit is 8; crop or split it")
+    return offset
+
+
+def _components(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
+    """The numbers that a voxel is made of, and how many: colours and complex numbers have more."""
+    if dtype.fields:
+        return np.dtype(np.uint8), len(dtype.fields)
+    if dtype.kind == "c":
+        return np.empty(0, dtype).real.dtype, 2
+    return dtype, 1
+
+
+def _kind(header: Nifti1Header) -> str:
+    dtype = header.get_data_dtype()
+    if dtype.fields:
+        return "colours (" + "".join(dtype.fields) + ")"
+    return f"{dtype} parts (0 is real, 1 imaginary)" if dtype.kind == "c" else "channels"
+
+
+def _fill(stream: BinaryIO, voxels: NDArray[Any]) -> None:
+    buffer = voxels.view(np.uint8).data
+    position = 0
+    while position < len(buffer):
+        count = stream.readinto(buffer[position : position + _CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        position += count
+
+
+def _drain(path: Path, stream: BinaryIO) -> None:
+    """Reads to the end, where gzip checks its sum; a bomb that hides there is refused."""
+    trailing = 0
+    while chunk := stream.read(_CHUNK):
+        trailing += len(chunk)
+        if trailing > MAX_TRAILING_BYTES:
+            raise VolumeError(path, "goes on for more than 16 MiB after its voxels; save it anew")
+
+
+def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
+    """The header's affine (4, 4), which must place every voxel somewhere of its own."""
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    if not np.isfinite(affine).all():
+        raise VolumeError(path, "has an affine that is not finite; set its sform or qform")
+    volume = np.linalg.norm(affine[:3, :3], axis=0).prod()
+    if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * volume:
+        raise VolumeError(path, "has a singular affine; set its sform or qform")
+    return affine

@@ -1,0 +1,207 @@
+"""Scans and images on disk: a folder that is searched, or a list."""
+
+import csv
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vae3d.data.intensity import IntensityContract
+from vae3d.data.readers import is_scan, read_volume
+from vae3d.data.resample import resample_to_spacing
+from vae3d.data.source import CaseData, CaseSource
+from vae3d.data.volume import Volume
+from vae3d.errors import ConfigError, DataError, VolumeError
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+
+
+@dataclass
+class ScansConfig(CaseData):
+    """A folder `root`, searched for scans, or a CSV or JSON `list` of path, split and case_id.
+
+    Paths in a list are relative to `root`, or to the list's own folder. `channel` chooses a
+    component of scans that have several. `spacing` in millimetres (D, H, W) resamples them.
+    """
+
+    root: str | None = None
+    list: str | None = None
+    channel: int | None = None
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spacing is not None and (
+            len(self.spacing) != 3 or any(not 0.01 <= s <= 100 for s in self.spacing)
+        ):
+            raise ConfigError(
+                f"data.spacing must be three numbers in [0.01, 100] mm, got {[*self.spacing]}"
+            )
+
+    def contract(self) -> IntensityContract:
+        """How these scans find their intensity range."""
+        raise NotImplementedError
+
+
+@dataclass
+class CTConfig(ScansConfig):
+    """CT in Hounsfield units, seen through one `window` [low, high]."""
+
+    window: tuple[float, ...] = (-1000.0, 1000.0)
+
+    def contract(self) -> IntensityContract:
+        return IntensityContract("window", *pair(self.window, "data.window"), unit="HU")
+
+
+@dataclass
+class MRIConfig(ScansConfig):
+    """MR, seen between two `percentiles` [low, high] of each scan."""
+
+    percentiles: tuple[float, ...] = (0.0, 99.5)
+
+    def contract(self) -> IntensityContract:
+        low, high = pair(self.percentiles, "data.percentiles")
+        return IntensityContract("percentiles", low, high, unit="intensity")
+
+
+@dataclass
+class Images2DConfig(ScansConfig):
+    """Grayscale images, PNG, JPEG, TIFF or npy, seen through one `window` [low, high]."""
+
+    window: tuple[float, ...] = (0.0, 255.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spacing is not None:
+            raise ConfigError("data.spacing resamples 3D scans; images_2d have no spacing")
+
+    def contract(self) -> IntensityContract:
+        return IntensityContract("window", *pair(self.window, "data.window"), unit="intensity")
+
+
+class ScanSource(CaseSource):
+    """The scans of a folder or a list, read when asked for."""
+
+    def __init__(self, config: ScansConfig) -> None:
+        self.config = config
+        flat = isinstance(config, Images2DConfig)
+        suffixes = IMAGE_SUFFIXES if flat else VOLUME_SUFFIXES
+        entries = read_list(config) if config.list else search(config.root, suffixes)
+        super().__init__(
+            spatial_dims=2 if flat else 3,
+            contract=config.contract(),
+            case_ids=[entry.case_id for entry in entries],
+            splits=[entry.split for entry in entries],
+        )
+        self.paths = [entry.path for entry in entries]
+
+    def read(self, index: int) -> Volume:
+        path = self.paths[index]
+        volume = read_volume(path, channel=self.config.channel, case_id=self.case_ids[index])
+        if len(volume.shape) != self.spatial_dims:
+            raise VolumeError(
+                path, f"has {len(volume.shape)} axes where {self.spatial_dims} are needed"
+            )
+        if self.config.spacing is None:
+            return volume
+        return resample_to_spacing(volume, tuple(self.config.spacing))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scan of a data set."""
+
+    path: Path
+    case_id: str
+    split: str | None = None
+
+
+def search(root: str | None, suffixes: tuple[str, ...]) -> list[Entry]:
+    """All scans below a folder, each file once even if links lead to it twice.
+
+    Raises:
+        DataError: no folder, or no scan in it.
+    """
+    if root is None:
+        raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data.root: no such folder: {folder}")
+    found: dict[Path, Path] = {}
+    for path in sorted(_walk(folder)):
+        if path.name.lower().endswith(suffixes) and is_scan(path):
+            found.setdefault(path.resolve(), path)
+    if not found:
+        raise DataError(f"data.root: no scans ({', '.join(suffixes)}) found in {folder}")
+    return [Entry(path, case_name(path.relative_to(folder))) for path in found.values()]
+
+
+def _walk(folder: Path) -> list[Path]:
+    # A link to a folder above itself would be walked for ever: each real folder once.
+    seen: set[Path] = set()
+    paths: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = Path(parent).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        paths.extend(Path(parent, name) for name in files)
+    return paths
+
+
+def case_name(path: Path) -> str:
+    """The name of a case: its path below the root without the suffix."""
+    name = path.as_posix()
+    for suffix in (*VOLUME_SUFFIXES[1::-1], *IMAGE_SUFFIXES):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_list(config: ScansConfig) -> list[Entry]:
+    """The cases of a CSV (`path,split,case_id` with a header) or JSON (a list of such objects).
+
+    Raises:
+        DataError: missing, not such a list, or two cases of one name.
+    """
+    path = Path(str(config.list)).expanduser()
+    base = Path(config.root).expanduser() if config.root else path.parent
+    entries = [_entry(row, base, path) for row in _rows(path)]
+    if not entries:
+        raise DataError(f"data.list: no cases in {path}")
+    names = [entry.case_id for entry in entries]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"data.list: two cases are called {twice!r} in {path}; give case_id")
+    return entries
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = json.loads(text) if path.suffix == ".json" else [*csv.DictReader(text.splitlines())]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"data.list: {path} cannot be read: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"data.list: {path} must hold a list of objects with a path")
+    return rows
+
+
+def _entry(row: dict[str, Any], base: Path, path: Path) -> Entry:
+    if not row.get("path"):
+        raise DataError(f"data.list: {path} has a row without a path")
+    relative = Path(str(row["path"])).expanduser()
+    case_id = row.get("case_id") or case_name(
+        relative if not relative.is_absolute() else Path(relative.name)
+    )
+    return Entry(base / relative, str(case_id), row.get("split") or None)
+
+
+def pair(values: tuple[float, ...], key: str) -> tuple[float, float]:
+    """Two numbers, or a ConfigError that names the key."""
+    if len(values) != 2:
+        raise ConfigError(f"{key} must be two numbers [low, high], got {[*values]}")
+    return float(values[0]), float(values[1])

@@ -1,0 +1,49 @@
+"""`Volume`: an image with its place in the world."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SourceGeometry:
+    """The grid of the file that a volume was read from, needed to write results onto it.
+
+    `shape` and `affine` are the file's own, in the file's own axis order; `affine` maps voxel
+    indices to RAS millimetres. `dtype` is the numpy name of the voxels on disk.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image (C, D, H, W), or (C, H, W) in 2D, in the scan's own units.
+
+    Inside vae3d every scan is stored in one canonical orientation: D runs from inferior to
+    superior, H from posterior to anterior, W from left to right (RAS+ with the axes reversed, so
+    that D counts axial slices). `affine` is (n+1, n+1) and maps indices (d, h, w) of `data` to
+    RAS millimetres (x, y, z); `data` is int16 where the file's integers fit, else float32.
+    """
+
+    data: Tensor
+    affine: NDArray[np.float64]
+    case_id: str
+    source: SourceGeometry | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of the spatial axes, without channels."""
+        return tuple(self.data.shape[1:])
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of a voxel along each axis of `data`, in millimetres."""
+        columns = self.affine[:-1, :-1]
+        return tuple(float(s) for s in np.sqrt((columns**2).sum(axis=0)))

@@ -1,0 +1,131 @@
+"""One volume through the model: whole, or patch by patch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Generator, Tensor
+
+from vae3d.errors import ConfigError
+from vae3d.model.gaussian import draw_noise
+from vae3d.model.vae import CustomVAE, cropped, pad_to_multiple
+from vae3d.patching.blending import BLENDS, PatchAggregator
+from vae3d.patching.region import Region
+from vae3d.patching.samplers import GridPatches, patch_size
+from vae3d.runtime.precision import Precision
+
+MODES = ("full", "patch")
+
+
+@dataclass
+class InferenceConfig:
+    """How a volume goes through the model.
+
+    With `mode=patch`: patches of `size` (null is the size of training, or 64; one number stands
+    for every axis; rounded up to the model's factor) that overlap by a share `overlap`,
+    `batch_size` of them in one forward, put together under `blend`.
+    """
+
+    size: tuple[int, ...] | None = None
+    overlap: float = 0.25
+    blend: str = "hann"
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        if self.blend not in BLENDS:
+            raise ConfigError(
+                f"evaluation.inference.blend must be one of {', '.join(BLENDS)}, "
+                f"got {self.blend!r}"
+            )
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(
+                f"evaluation.inference.overlap must lie in [0, 1), got {self.overlap}"
+            )
+        if self.batch_size < 1:
+            raise ConfigError(
+                f"evaluation.inference.batch_size must be at least 1, got {self.batch_size}"
+            )
+
+
+class Reconstructor:
+    """Encodes and decodes volumes of any size, `full` (at once) or by `patch`.
+
+    Raises:
+        ConfigError: an unknown mode, or a size of patches that does not fit the model's axes.
+    """
+
+    def __init__(
+        self, model: CustomVAE, mode: str, config: InferenceConfig, precision: Precision
+    ) -> None:
+        if mode not in MODES:
+            raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        self.model = model
+        self.mode = mode
+        self.config = config
+        self.precision = precision
+        size = patch_size(
+            config.size or (64,), model.spatial_dims, key="evaluation.inference.size"
+        )
+        # A patch that starts off the latent grid would be shifted against its neighbours.
+        self.size = round_up(size, model.factor)
+
+    @torch.inference_mode()
+    def reconstruct(self, image: Tensor, generator: Generator | None = None) -> Tensor:
+        """The reconstruction (C, *spatial), float32 on the CPU, clipped to [-1, 1], of an image.
+
+        Decodes the posterior's mode, or with a generator a sample of it. Its noise is drawn for
+        the whole latent grid, so that the sample is the same however the volume is cut.
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            padded = pad_to_multiple(image[None].float(), self.model.factor)[0]
+            noise = self._noise(padded, generator)
+            run = self._whole if self.mode == "full" else self._patchwise
+            result = run(padded, noise)
+        finally:
+            self.model.train(training)
+        return cropped(result[None], image.shape[1:])[0].clamp(-1, 1)
+
+    def _noise(self, padded: Tensor, generator: Generator | None) -> Tensor | None:
+        if generator is None:
+            return None
+        size = self.model.latent_size(padded.shape[1:])
+        return draw_noise((1, self.model.config.latent_channels, *size), generator)[0]
+
+    def _whole(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        return self._forward(image[None], None if noise is None else noise[None])[0]
+
+    def _patchwise(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        shape = tuple(image.shape[1:])
+        size = tuple(min(s, n) for s, n in zip(self.size, shape, strict=True))
+        grid = GridPatches(size, self.config.overlap)
+        aggregator = PatchAggregator(image.shape[0], shape, self.config.blend)
+        for regions in chunks(grid.regions(shape, self.model.factor), self.config.batch_size):
+            images = torch.stack([region.cut(image) for region in regions])
+            latents = [region.divided(self.model.factor) for region in regions]
+            cut = None if noise is None else torch.stack([at.cut(noise) for at in latents])
+            for region, patch in zip(regions, self._forward(images, cut), strict=True):
+                aggregator.add(patch, region)
+        return aggregator.volume()
+
+    def _forward(self, images: Tensor, noise: Tensor | None) -> Tensor:
+        """(B, C, *spatial) on the CPU to the same."""
+        device = next(self.model.parameters()).device
+        with self.precision.autocast(device):
+            posterior = self.model.encode(images.to(device))
+            latent = posterior.mode() if noise is None else posterior.at(noise.to(device))
+            return self.model.decode(latent).cpu()
+
+
+def round_up(size: tuple[int, ...], factor: tuple[int, ...]) -> tuple[int, ...]:
+    """The smallest multiples of `factor` that are no smaller than `size`."""
+    return tuple(-(-s // f) * f for s, f in zip(size, factor, strict=True))
+
+
+def chunks(regions: list[Region], count: int) -> Iterator[list[Region]]:
+    """Lists of `count` regions, the last one shorter."""
+    rest = iter(regions)
+    while chunk := list(islice(rest, count)):
+        yield chunk

@@ -1,0 +1,98 @@
+"""`train_3d` and `eval_3d`: the commands for any torch Dataset, from Python."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from vae3d.commands.eval import evaluate
+from vae3d.commands.train import train
+from vae3d.config import PATCHING, EvalConfig, TrainConfig
+from vae3d.data.custom import CustomConfig, DatasetSource
+from vae3d.errors import ConfigError
+from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.evaluation.report import EvaluationResult
+from vae3d.loss.objective import LossConfig
+from vae3d.model.vae import CustomVAE, VAEConfig
+from vae3d.model.weights import load_weights
+from vae3d.runtime.run_folder import RunFolder
+from vae3d.trainer.config import TrainerConfig
+
+
+def train_3d(
+    dataset: Dataset[Any],
+    output: str | Path,
+    *,
+    model: VAEConfig | None = None,
+    patching: str | None = None,
+    patch_options: dict[str, Any] | None = None,
+    window: tuple[float, float] = (-1.0, 1.0),
+    loss: LossConfig | None = None,
+    trainer: TrainerConfig | None = None,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> CustomVAE:
+    """Trains on a map-style Dataset and gives the best weights, on the CPU.
+
+    Args:
+        dataset: yields tensors (C, D, H, W) or (C, H, W), or dicts with one under `image` or
+            `volume`; their values span `window`.
+        output: the run folder; called again with the same settings, training goes on there.
+        patching: None (whole volumes), "full" (every patch of a grid) or "random_parts".
+        patch_options: fields of the patching, for example `{"size": (64, 64, 64)}`.
+
+    Raises:
+        UserError: settings, data or run folder do not allow it.
+    """
+    path = Path(output)
+    source = DatasetSource(dataset, window)
+    data = CustomConfig(val_fraction=val_fraction, test_fraction=test_fraction, window=window)
+    config = TrainConfig(
+        name=path.name,
+        runs_dir=str(path.parent),
+        seed=seed,
+        data=data,
+        patching=_patching(patching, patch_options or {}),
+        model=model or VAEConfig(),
+        loss=loss or LossConfig(),
+        trainer=trainer or TrainerConfig(),
+    )
+    folder = RunFolder(train(config, source))
+    which = "best" if folder.weights("best").exists() else "latest"
+    return load_weights(folder.weights(which)).model
+
+
+def eval_3d(
+    run: str | Path,
+    dataset: Dataset[Any],
+    *,
+    mode: str = "full",
+    window: tuple[float, float] = (-1.0, 1.0),
+    output: str | Path | None = None,
+    evaluation: EvaluationConfig | None = None,
+) -> EvaluationResult:
+    """Scores a run of `train_3d` on every item of a Dataset, `full` or by `patch`.
+
+    Raises:
+        UserError: there is no such run, or the data do not fit its weights.
+    """
+    config = EvalConfig(
+        run=str(run),
+        mode=mode,
+        split="all",
+        output=None if output is None else str(output),
+        data=CustomConfig(window=window),
+        evaluation=evaluation or EvaluationConfig(),
+    )
+    return evaluate(config, DatasetSource(dataset, window))
+
+
+def _patching(name: str | None, options: dict[str, Any]) -> Any:
+    if (name or "none") not in PATCHING:
+        raise ConfigError(f"patching must be None, 'full' or 'random_parts', got {name!r}")
+    try:
+        return replace(PATCHING[name or "none"](), **options)
+    except TypeError as error:
+        raise ConfigError(f"patch_options do not fit patching={name!r}: {error}") from error

@@ -1,0 +1,101 @@
+"""What the user sees while it runs: progress, announcements, tables."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from vae3d.logger.base import Logger, Scores
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between lines where the output is no terminal."""
+NOT_SHOWN = ("epoch", "voxels_per_second", "kl_weight", "lr", "grad_norm")
+
+
+class ConsoleLogger(Logger):
+    """A live progress line on a terminal; plain lines, a few a minute, elsewhere."""
+
+    def __init__(self, total_steps: int) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.total = total_steps
+        self.started: tuple[float, int] | None = None
+        self._spoke = -PLAIN_INTERVAL
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[scores]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task("train", total=total_steps, epoch=0, scores="")
+        self.progress.start()
+
+    def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        if split != "train":
+            self.progress.console.print(f"step {step} {split}: {_listed(scores)}")
+            return
+        shown = _listed(scores)
+        if "voxels_per_second" in scores:
+            shown += f" {scores['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
+        epoch = int(scores.get("epoch", 0))
+        self.progress.update(self.task, completed=step, epoch=epoch, scores=shown)
+        if not self.console.is_terminal:
+            self._plain(step, epoch, shown)
+
+    def close(self, failed: bool = False) -> None:
+        self.progress.stop()
+
+    def _plain(self, step: int, epoch: int, shown: str) -> None:
+        now = time.monotonic()
+        start, first = self.started = self.started or (now, step)
+        if now - self._spoke < PLAIN_INTERVAL and step < self.total:
+            return
+        self._spoke = now
+        left = (now - start) / max(step - first, 1) * (self.total - step)
+        text = f"epoch {epoch} step {step}/{self.total} {shown}"
+        self.console.print(f"{text} {_duration(left)} left" if step > first else text)
+
+
+def _listed(scores: Scores) -> str:
+    parts = [f"{k} {v:.4g}" for k, v in scores.items() if k not in NOT_SHOWN]
+    return " ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def announce(text: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout; a reader that has gone away is no error."""
+    drawn = Table(title=title, title_justify="left")
+    for column in columns:
+        drawn.add_column(column)
+    for row in rows:
+        drawn.add_row(*[str(cell) for cell in row])
+    try:
+        Console().print(drawn)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()

@@ -1,0 +1,44 @@
+"""`CsvLogger`: metrics.csv, the run's own record, the same bytes for the same training."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from vae3d.logger.base import Logger, Scores
+from vae3d.runtime.files import atomic_write
+
+FIRST_COLUMNS = ("step", "epoch", "split")
+
+
+class CsvLogger(Logger):
+    """Appends a row a log; a name that is no column is left out, a missing one stays blank.
+
+    The columns are fixed at the start, and floats are written so that they read back exactly.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self.columns = [*FIRST_COLUMNS, *columns]
+
+    def truncate_after(self, step: int) -> None:
+        """Keeps the rows up to `step`: those that a continued run will not write again.
+
+        A last line that was cut off by a kill is dropped.
+        """
+        rows = self._whole_rows()
+        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows(row for row in rows if int(row[0]) <= step)
+
+    def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        cells = {"step": step, "split": split, **scores}
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow([cells.get(name, "") for name in self.columns])
+
+    def _whole_rows(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().splitlines(keepends=True)
+        rows = list(csv.reader(line for line in lines[1:] if line.endswith("\n")))
+        return [row for row in rows if len(row) == len(self.columns)]

@@ -1,0 +1,115 @@
+"""Weights & Biases, which may be absent, offline or dying: training never stops for it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vae3d.logger.base import Image, Logger, Scores
+from vae3d.logger.console import announce
+
+
+@dataclass
+class WandbConfig:
+    """Where the run is shown; `WANDB_MODE` and `WANDB_API_KEY` of the environment count."""
+
+    project: str = "vae3d"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    init_timeout: float = 20.0
+
+
+class WandbLogger(Logger):
+    """Losses, scores, pictures and videos; the first failure silences it with one warning."""
+
+    def __init__(
+        self, config: WandbConfig, folder: Path, name: str, run_config: dict[str, Any]
+    ) -> None:
+        # Importing wandb takes a second that only its users should wait for.
+        import wandb
+
+        self.wandb = wandb
+        self.config = config
+        self.folder = folder
+        self.run: Any = None
+        self.silenced = False
+        self._guard(lambda: self._start(name, run_config))
+
+    def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        named = {f"{split}/{key}": value for key, value in scores.items()}
+        self._log(step, lambda: named)
+
+    def log_image(self, step: int, name: str, image: Image) -> None:
+        self._log(step, lambda: {f"planes/{name}": self.wandb.Image(image)})
+
+    def log_video(self, step: int, name: str, path: Path) -> None:
+        suffix: Any = path.suffix.lstrip(".")
+        self._log(step, lambda: {f"scroll/{name}": self.wandb.Video(str(path), format=suffix)})
+
+    def log_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        def make() -> dict[str, Any]:
+            return {
+                name: self.wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+            }
+
+        self._guard(lambda: self.run.log(make()))
+
+    def close(self, failed: bool = False) -> None:
+        self._guard(lambda: self.run.finish(exit_code=int(failed)))
+        self.silenced = True
+
+    def _log(self, step: int, make: Callable[[], dict[str, Any]]) -> None:
+        self._guard(lambda: self.run.log({"trainer/step": step, **make()}))
+
+    def _start(self, name: str, run_config: dict[str, Any]) -> None:
+        mode = os.environ.get("WANDB_MODE") or ("online" if self._has_key() else "offline")
+        try:
+            self.run = self._init(mode, name, run_config)
+        except Exception as error:
+            announce(f"wandb: no connection ({type(error).__name__}), logging offline")
+            mode = "offline"
+            self.run = self._init(mode, name, run_config)
+        if mode == "offline":
+            announce(f"wandb: offline; send it later with: wandb sync {self.run.dir}/..")
+        self.run.define_metric("trainer/step")
+        self.run.define_metric("*", step_metric="trainer/step")
+
+    def _init(self, mode: str, name: str, run_config: dict[str, Any]) -> Any:
+        settings = self.wandb.Settings(
+            init_timeout=self.config.init_timeout,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            silent=True,
+        )
+        return self.wandb.init(
+            project=self.config.project,
+            entity=self.config.entity,
+            group=self.config.group,
+            tags=self.config.tags,
+            name=name,
+            # The same run folder is the same run, also after an interruption.
+            id=hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12],
+            resume="allow" if mode == "online" else None,
+            dir=str(self.folder),
+            config=run_config,
+            mode=mode,  # type: ignore[arg-type]
+            settings=settings,
+        )
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        try:
+            if not self.silenced:
+                act()
+        except Exception as error:
+            announce(f"wandb: stopped logging ({type(error).__name__}: {error}); training goes on")
+            self.silenced = True
+
+    def _has_key(self) -> bool:
+        # Without a key wandb would ask for one on the terminal.
+        return bool(os.environ.get("WANDB_API_KEY")) or bool(self.wandb.api.api_key)

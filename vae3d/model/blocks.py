@@ -1,0 +1,137 @@
+"""What a level is made of: residual blocks, a step down, a step up."""
+
+import math
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vae3d.model.layers import ACTIVATIONS, NORMS, TRANSPOSED, convolution
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What all blocks of a network have in common."""
+
+    spatial_dims: int
+    norm: str
+    norm_groups: int
+    activation: str
+    dropout: float
+    checkpointing: bool
+
+    def norm_layer(self, channels: int) -> nn.Module:
+        """The norm for this many channels."""
+        return NORMS[self.norm](self.spatial_dims, channels, self.norm_groups)
+
+    def activation_layer(self) -> nn.Module:
+        """The activation."""
+        return ACTIVATIONS[self.activation]()
+
+    def convolution(self, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
+        """A convolution that keeps the size."""
+        return convolution(self.spatial_dims, inputs, outputs, kernel)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(norm(conv(act(norm(x)))))), pre-activated (He et al. 2016, arXiv:1603.05027)."""
+
+    def __init__(self, inputs: int, outputs: int, style: BlockStyle) -> None:
+        super().__init__()
+        self.norm1 = style.norm_layer(inputs)
+        self.conv1 = style.convolution(inputs, outputs)
+        self.norm2 = style.norm_layer(outputs)
+        self.conv2 = style.convolution(outputs, outputs)
+        self.activation = style.activation_layer()
+        self.dropout = nn.Dropout(style.dropout)
+        self.skip = (
+            nn.Identity() if inputs == outputs else style.convolution(inputs, outputs, kernel=1)
+        )
+        self.checkpointing = style.checkpointing
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, outputs, *spatial)."""
+        if self.checkpointing and self.training:
+            result: Tensor = checkpoint(self._forward, x, use_reentrant=False)
+            return result
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        hidden = self.conv1(self.activation(self.norm1(x)))
+        hidden = self.conv2(self.dropout(self.activation(self.norm2(hidden))))
+        result: Tensor = self.skip(x) + hidden
+        return result
+
+
+def downsample(channels: int, stride: tuple[int, ...], style: BlockStyle) -> nn.Module:
+    """A strided convolution; nothing where the stride is one along every axis."""
+    if max(stride) == 1:
+        return nn.Identity()
+    return convolution(style.spatial_dims, channels, channels, stride=stride)
+
+
+class InterpolatedUpsample(nn.Module):
+    """Interpolation by `factor`, then a convolution."""
+
+    def __init__(
+        self, channels: int, factor: tuple[int, ...], style: BlockStyle, mode: str
+    ) -> None:
+        super().__init__()
+        self.factor = factor
+        self.mode = mode
+        self.conv = style.convolution(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C, *(spatial * factor))."""
+        scale = [float(f) for f in self.factor]
+        align = None if self.mode == "nearest" else False
+        x = F.interpolate(x, scale_factor=scale, mode=self.mode, align_corners=align)
+        result: Tensor = self.conv(x)
+        return result
+
+
+class PixelShuffleUpsample(nn.Module):
+    """A convolution to prod(factor) times the channels, which then become space.
+
+    For a factor of r along each axis of an image this is Shi et al. 2016, arXiv:1609.05158; here
+    for any number of axes and a factor of its own for each.
+    """
+
+    def __init__(self, channels: int, factor: tuple[int, ...], style: BlockStyle) -> None:
+        super().__init__()
+        self.factor = factor
+        self.conv = style.convolution(channels, channels * math.prod(factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C, *(spatial * factor))."""
+        return pixel_shuffle(self.conv(x), self.factor)
+
+
+def pixel_shuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
+    """(B, C * prod(factor), *spatial) to (B, C, *(spatial * factor)) in torch's channel order."""
+    dims = len(factor)
+    batch, channels, *spatial = x.shape
+    x = x.reshape(batch, channels // math.prod(factor), *factor, *spatial)
+    # Each axis of space is followed by its own share of the channels.
+    order = [axis for d in range(dims) for axis in (2 + dims + d, 2 + d)]
+    size = [s * f for s, f in zip(spatial, factor, strict=True)]
+    return x.permute(0, 1, *order).reshape(batch, -1, *size)
+
+
+UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")
+
+
+def upsample(
+    channels: int, factor: tuple[int, ...], style: BlockStyle, upsampling: str
+) -> nn.Module:
+    """The mirror of `downsample`, by name of `UPSAMPLINGS`."""
+    if max(factor) == 1:
+        return nn.Identity()
+    if upsampling == "pixel_shuffle":
+        return PixelShuffleUpsample(channels, factor, style)
+    if upsampling == "transposed":
+        return TRANSPOSED[style.spatial_dims](channels, channels, factor, factor)  # type: ignore[arg-type]
+    linear = {2: "bilinear", 3: "trilinear"}[style.spatial_dims]
+    mode = linear if upsampling == "linear" else "nearest"
+    return InterpolatedUpsample(channels, factor, style, mode)

@@ -1,0 +1,64 @@
+"""The decoder: a latent to an image; the mirror of the encoder."""
+
+from torch import Tensor, nn
+
+from vae3d.model.blocks import BlockStyle, upsample
+from vae3d.model.encoder import residual_blocks
+from vae3d.model.layers import FINAL_ACTIVATIONS, convolution
+from vae3d.model.levels import LevelSpec
+
+
+class Decoder(nn.Module):
+    """Stem, then for each level from the deepest residual blocks and a step up, then the head."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        levels: list[LevelSpec],
+        style: BlockStyle,
+        upsampling: str,
+        final_activation: str,
+    ) -> None:
+        super().__init__()
+        channels = levels[-1].channels
+        self.stem = convolution(style.spatial_dims, inputs, channels)
+        self.levels = nn.ModuleList()
+        for level in reversed(levels):
+            stride = level.strides(style.spatial_dims)
+            self.levels.append(UpLevel(channels, level, stride, style, upsampling))
+            channels = level.channels
+        self.norm = style.norm_layer(channels)
+        self.activation = style.activation_layer()
+        self.head = convolution(style.spatial_dims, channels, outputs)
+        self.final_activation = FINAL_ACTIVATIONS[final_activation]()
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
+        x = self.stem(z)
+        for level in self.levels:
+            x = level(x)
+        result: Tensor = self.final_activation(self.head(self.activation(self.norm(x))))
+        return result
+
+
+class UpLevel(nn.Module):
+    """The blocks, then a step up; the first block changes the number of channels."""
+
+    def __init__(
+        self,
+        inputs: int,
+        level: LevelSpec,
+        stride: tuple[int, ...],
+        style: BlockStyle,
+        upsampling: str,
+    ) -> None:
+        super().__init__()
+        count = level.blocks if level.decoder_blocks is None else level.decoder_blocks
+        self.blocks = residual_blocks(inputs, level.channels, count, style)
+        self.upsample = upsample(level.channels, stride, style, upsampling)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, channels, *(spatial * stride))."""
+        result: Tensor = self.upsample(self.blocks(x))
+        return result

@@ -1,0 +1,80 @@
+"""Convolutions, norms and activations for 2D and 3D, by name."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+
+
+def convolution(
+    spatial_dims: int,
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: tuple[int, ...] | None = None,
+) -> nn.Module:
+    """A convolution whose output is exactly `stride` times smaller than a multiple of it.
+
+    A stride above the kernel widens the kernel, so that no voxel is skipped.
+    """
+    stride = stride or (1,) * spatial_dims
+    kernels = tuple(max(kernel, s) for s in stride)
+    padding = tuple((k - 1) // 2 for k in kernels)
+    return CONVOLUTIONS[spatial_dims](inputs, outputs, kernels, stride, padding)  # type: ignore[arg-type]
+
+
+class RMSNorm(nn.Module):
+    """Scales each voxel's channel vector to unit root mean square: pointwise in space.
+
+    Nothing is averaged over the image, so a tile is normed as the whole would be
+    (Zhang and Sennrich 2019, arXiv:1910.07467, equation 4).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to the same shape and type."""
+        # A vector norm with a float32 accumulator reads bfloat16 without a float32 copy.
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        scale = x.shape[1] ** 0.5 / (norm + self.eps)
+        weight = self.weight.to(x.dtype).reshape(-1, *(1,) * (x.dim() - 2))
+        result: Tensor = x * scale.to(x.dtype) * weight
+        return result
+
+
+BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
+    2: nn.BatchNorm2d,
+    3: nn.BatchNorm3d,
+}
+
+Norm = Callable[[int, int, int], nn.Module]
+
+NORMS: dict[str, Norm] = {
+    "rms": lambda dims, channels, groups: RMSNorm(channels),
+    "group": lambda dims, channels, groups: nn.GroupNorm(groups, channels, eps=1e-6),
+    "instance": lambda dims, channels, groups: nn.GroupNorm(channels, channels),
+    "batch": lambda dims, channels, groups: BATCH_NORMS[dims](channels),
+    "none": lambda dims, channels, groups: nn.Identity(),
+}
+"""Norms by name, built from (spatial_dims, channels, groups)."""
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+}
+
+FINAL_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"none": nn.Identity, "tanh": nn.Tanh}
+"""What the reconstruction passes through last; the model's range is [-1, 1]."""

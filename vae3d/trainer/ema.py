@@ -1,0 +1,53 @@
+"""`ExponentialMovingAverage` of the weights."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+class ExponentialMovingAverage:
+    """Keeps decay * average + (1 - decay) * weights, in float32; without a decay, the weights.
+
+    While young it averages faster, by (1 + updates) / (10 + updates), so that the random start
+    is soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
+        self.model = model
+        self.decay = decay
+        self.updates = 0
+        self.average: dict[str, Tensor] = {}
+        if decay is not None:
+            self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes in the weights after a step."""
+        if self.decay is None:
+            return
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights that people use: the average, or the model's own without a decay."""
+        return self.average if self.decay is not None else self.model.state_dict()
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model holds the average inside this context."""
+        if self.decay is None:
+            yield
+            return
+        own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)

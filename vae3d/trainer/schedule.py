@@ -1,0 +1,16 @@
+"""The learning rate as a function of the step."""
+
+import math
+
+
+def learning_rate(
+    step: int, total: int, peak: float, warmup_steps: int, min_ratio: float
+) -> float:
+    """Linear from 0 to `peak` over the warm-up, then a cosine to `peak * min_ratio` at `total`.
+
+    Step 0 already moves: it takes the first of `warmup_steps` equal parts.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, total - warmup_steps))
+    return peak * (min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
