@@ -31,7 +31,9 @@ BLENDS = {"uniform": uniform, "hann": hann, "gaussian": gaussian}
 class PatchAggregator:
     """The weighted mean of patches (C, *size) on a volume (C, *shape), in float32.
 
-    Stitching the patches of an image gives the image back, for any blend and overlap.
+    The mean is kept up to date patch by patch (West 1979, doi:10.1145/359146.359153) instead of
+    dividing sums in the end: patches that agree leave it as it is, so that stitching an image's
+    own patches gives the image back to the last bit, for any blend and overlap.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class PatchAggregator:
             )
         self.shape = shape
         self.blend = blend
-        self.total = torch.zeros(channels, *shape, device=device)
+        self.mean = torch.zeros(channels, *shape, device=device)
         self.weight = torch.zeros(shape, device=device)
         self._windows: dict[tuple[int, ...], Tensor] = {}
 
@@ -55,8 +57,9 @@ class PatchAggregator:
         """Adds a patch (C, *region.size); what reaches past the volume is dropped."""
         inside = Region((0,) * len(self.shape), region.inside(self.shape)).slices
         window = self._window(region.size)[inside]
-        self.total[region.slices] += patch[inside].float() * window
-        self.weight[region.slices] += window
+        mean, weight = self.mean[region.slices], self.weight[region.slices]
+        weight += window
+        mean += (patch[inside].float() - mean) * (window / weight)
 
     def volume(self) -> Tensor:
         """The stitched volume (C, *shape).
@@ -66,12 +69,12 @@ class PatchAggregator:
         """
         if not bool((self.weight > 0).all()):
             raise RuntimeError("patches do not cover the volume")
-        return self.total / self.weight
+        return self.mean
 
     def _window(self, size: tuple[int, ...]) -> Tensor:
         if size not in self._windows:
             window = torch.ones(())
             for length in size:
                 window = window[..., None] * BLENDS[self.blend](length)
-            self._windows[size] = window.to(self.total.device)
+            self._windows[size] = window.to(self.mean.device)
         return self._windows[size]

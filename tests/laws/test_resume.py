@@ -1,0 +1,137 @@
+"""Law 6: a run that was killed and continued is the uninterrupted one, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, tiny_model, tiny_trainer, tiny_training
+from vae3d.commands.train import train
+from vae3d.errors import RunError
+from vae3d.model.levels import LevelSpec
+from vae3d.trainer.checkpoint import CheckpointFolder
+
+SETTINGS = (
+    "trainer=debug",
+    "trainer.steps=60",
+    "trainer.log_every=1",
+    "trainer.val_every=25",
+    "trainer.checkpoint_every=4",
+    "trainer.keep_checkpoints=2",
+    "trainer.ema_decay=0.9",
+    "trainer.accumulation=2",
+    "trainer.precision=fp32",
+    "model=tiny",
+    "model.dropout=0.1",
+    "data.shape=[16,16,16]",
+    "data.count=7",
+    "data.cache_gib=0",
+    "patching.size=[8]",
+    "evaluation.media=[]",
+)
+
+
+def assert_equal_states(first: Any, second: Any) -> None:
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal_states(first[key], second[key])
+    elif isinstance(first, list):
+        for one, other in zip(first, second, strict=True):
+            assert_equal_states(one, other)
+    else:
+        assert first == second
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    checkpoints = CheckpointFolder(folder / "checkpoints")
+    return checkpoints.load(checkpoints.steps()[-1])
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "vae3d", "train", *SETTINGS],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def test_killed_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    process = start(whole)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+    for steps in (4, 31):
+        process = start(broken)
+        checkpoints = CheckpointFolder(broken / "runs/vae3d/checkpoints")
+        while not any(step >= steps for step in checkpoints.steps()):
+            assert process.poll() is None
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert checkpoints.steps()[-1] < 60
+    process = start(broken)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+    assert b"goes on at step" in errors
+
+    first, second = whole / "runs/vae3d", broken / "runs/vae3d"
+    assert_equal_states(final_state(first), final_state(second))
+    for name in ("metrics.csv", "summary.json", "weights/latest/model.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_resume_from_every_checkpoint(tmp_path: Path) -> None:
+    folder = train(tiny_training(tmp_path))
+    metrics, state = (folder / "metrics.csv").read_bytes(), final_state(folder)
+    for step in (8, 4, 2):
+        for later in CheckpointFolder(folder / "checkpoints").steps():
+            if later > step:
+                (folder / f"checkpoints/step_{later:08d}/state.pt").unlink()
+                (folder / f"checkpoints/step_{later:08d}").rmdir()
+        train(tiny_training(tmp_path))
+        assert (folder / "metrics.csv").read_bytes() == metrics
+        assert_equal_states(final_state(folder), state)
+
+
+def test_finished_run_says_so_and_is_extended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_training(tmp_path))
+    capsys.readouterr()
+    train(tiny_training(tmp_path))
+    assert "finished at step 10; extend it with a larger trainer.steps" in capsys.readouterr().err
+    folder = train(tiny_training(tmp_path, trainer=tiny_trainer(steps=12)))
+    assert final_state(folder)["train"]["step"] == 12
+
+
+def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
+    train(tiny_training(tmp_path))
+    levels = [LevelSpec(4), LevelSpec(16, stride=(2,))]
+    with pytest.raises(RunError, match=r"model\.levels.*'channels': 8.* -> .*'channels': 16"):
+        train(tiny_training(tmp_path, model=tiny_model(levels=levels)))
+    with pytest.raises(RunError, match="seed: 0 -> 1"):
+        train(tiny_training(tmp_path, seed=1))
+    with pytest.raises(RunError, match="patches_per_step=2, now it is 4"):
+        train(tiny_training(tmp_path, trainer=tiny_trainer(steps=12, batch_size=4)))
+    train(tiny_training(tmp_path, trainer=tiny_trainer(steps=11, lr=1e-5)))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    folder = train(tiny_training(tmp_path))
+    (folder / "checkpoints/step_00000010/state.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(RunError, match="step_00000010"):
+        train(tiny_training(tmp_path, trainer=tiny_trainer(steps=12)))
