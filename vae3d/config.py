@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vae3d.data.build import DATA
@@ -92,8 +92,10 @@ class EvalConfig:
 def register_schemas() -> None:
     """Tells Hydra the type behind each option of each group."""
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="eval_schema", node=EvalConfig)
+    # A field that held a default could not be given another option of its group.
+    open_choice: Any = MISSING
+    store.store(name="train_schema", node=TrainConfig(data=open_choice, patching=open_choice))
+    store.store(name="eval_schema", node=EvalConfig(data=open_choice))
     groups: dict[str, dict[str, type]] = {
         "data": {**DATA, "run": RunData},
         "patching": {**PATCHING},

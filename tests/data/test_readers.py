@@ -45,6 +45,7 @@ def _raw(path: Path, edit: Callable[[Any], None], body: bytes = VOXELS.tobytes("
     header.set_data_dtype(np.int16)
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
+    header.set_sform(np.eye(4), code=1)
     edit(header)
     content = header.structarr.tobytes() + bytes(4) + body
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
@@ -131,10 +132,10 @@ def test_a_channel_is_chosen_by_name(tmp_path: Path) -> None:
         path = _save(tmp_path / "a.nii.gz", voxels)
         volume = read_volume(path, channel=channel)
         assert np.array_equal(volume.data[0].numpy(), expected.transpose(2, 1, 0))
-        with pytest.raises(VolumeError, match="data.channel must be from 0 to"):
+        with pytest.raises(VolumeError, match=r"data\.channel must be from 0 to"):
             read_volume(path, channel=7)
         if voxels.size > VOXELS.size or voxels.dtype in (RGB, np.complex64):
-            with pytest.raises(VolumeError, match="choose it with data.channel=K"):
+            with pytest.raises(VolumeError, match=r"choose it with data\.channel=K"):
                 read_volume(path)
 
 
@@ -158,8 +159,8 @@ HEADERS: list[tuple[Callable[[Any], None], str]] = [
     (_set(dim=[3, 2000, 2000, 2000, 1, 1, 1, 1]), "is truncated"),
     (_set(dim=[7] + [32767] * 7), "split it into 3D scans"),
     (_set(dim=[5, 9, 2, 2, 3, 7, 1, 1]), "split it into 3D scans"),
-    (_set(pixdim=[1, 1, 0, 1, 1, 1, 1, 1]), "voxels of size"),
-    (_set(pixdim=[1, 1, np.nan, 1, 1, 1, 1, 1]), "not finite"),
+    (_set(sform_code=0, pixdim=[1, 1, 0, 1, 1, 1, 1, 1]), "voxels of size"),
+    (_set(sform_code=0, pixdim=[1, 1, np.nan, 1, 1, 1, 1, 1]), "not finite"),
     (_affine(np.full((3, 4), np.nan)), "not finite"),
     (_affine(np.ones((3, 4))), "singular"),
     (_affine(np.zeros((3, 4))), "singular"),
@@ -169,7 +170,7 @@ HEADERS: list[tuple[Callable[[Any], None], str]] = [
     (_set(scl_slope=1, scl_inter=np.inf), "no readable NIfTI"),
     (_set(scl_slope=3e38), "beyond 3.4e38"),
     (_set(magic=b"ni1"), "half of a NIfTI pair"),
-    (_set(sizeof_hdr=17), "no NIfTI file"),
+    (_set(magic=b"n+7"), "no NIfTI file"),
 ]
 
 
@@ -179,8 +180,6 @@ def test_headers_that_make_no_sense_are_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str, edit: Any, reason: str
 ) -> None:
     path = _raw(tmp_path / f"a{suffix}", edit)
-    if suffix == ".nii.gz" and reason == "is truncated" and path.stat().st_size > 100:
-        reason = "truncated"
     with pytest.raises(VolumeError, match=reason) as caught:
         read_volume(path)
     assert "\n" not in str(caught.value)
@@ -293,7 +292,7 @@ def test_colours_must_be_gray_or_chosen(tmp_path: Path, suffix: str) -> None:
         imageio.imwrite(path, np.stack(channels, -1))
         assert np.array_equal(read_volume(path).data[0].numpy(), GRAY)
     imageio.imwrite(path, np.stack([GRAY, GRAY + 1, GRAY + 2], -1))
-    with pytest.raises(VolumeError, match="data.channel=K"):
+    with pytest.raises(VolumeError, match=r"data\.channel=K"):
         read_volume(path)
     assert np.array_equal(read_volume(path, channel=1).data[0].numpy(), GRAY + 1)
 
@@ -301,7 +300,7 @@ def test_colours_must_be_gray_or_chosen(tmp_path: Path, suffix: str) -> None:
 def test_arrays_of_every_rank(tmp_path: Path) -> None:
     path, data = tmp_path / "a.npy", np.arange(48.0).reshape(2, 2, 3, 4)
     np.save(path, data)
-    with pytest.raises(VolumeError, match="data.channel=K"):
+    with pytest.raises(VolumeError, match=r"data\.channel=K"):
         read_volume(path)
     assert np.array_equal(read_volume(path, channel=1).data[0].numpy(), data[1])
     for array in (data[:1], data[0]):

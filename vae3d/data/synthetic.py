@@ -67,7 +67,8 @@ class _Canvas:
         square = ((self.u - centre[0]) / radii[0]) ** 2
         square = square + ((self.y - centre[1]) / radii[1]) ** 2
         square = square + ((self.x - centre[2]) / radii[2]) ** 2
-        return (1 - np.sqrt(square)) * min(radii)
+        field: Field = (1 - np.sqrt(square)) * min(radii)
+        return field
 
     def around(self, centre: Point, radii: Point) -> "_Canvas":
         """The box of the canvas that holds an ellipsoid, so that organs cost what they cover."""
@@ -84,7 +85,8 @@ class _Canvas:
 
     def tube(self, y: float | Field, x: float | Field, radius: float | Field) -> Field:
         """The field of a vessel that runs upwards."""
-        return radius - np.hypot(self.y - y, self.x - x)
+        field: Field = radius - np.hypot(self.y - y, self.x - x)
+        return field
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class _Patient:
     def dome(self, canvas: _Canvas) -> Field:
         """How far above the diaphragm, which is highest in the middle of each side."""
         side = np.abs(canvas.x) - 0.3
-        return canvas.u - self.diaphragm + 0.9 * side**2 + 0.7 * (canvas.y - 0.05) ** 2
+        height: Field = canvas.u - self.diaphragm + 0.9 * side**2 + 0.7 * (canvas.y - 0.05) ** 2
+        return height
 
 
 def _paint_table(canvas: _Canvas) -> None:
@@ -269,4 +272,5 @@ def _waves(axes: list[Field], rng: np.random.Generator, density: float) -> Field
             for n, w in enumerate(weights)
         ]
         field = terms[0] + terms[1] + terms[2]
-    return np.float32(2.4) * field
+    field *= np.float32(2.4)
+    return field

@@ -113,8 +113,9 @@ def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
         header = _read_header(path, stream)
         shape = _checked_shape(path, header)
         number, components = _components(header.get_data_dtype())
-        voxels = np.empty(components * math.prod(shape), number)
-        stream.seek(_checked_offset(path, header, voxels.nbytes))
+        count = components * math.prod(shape)
+        stream.seek(_checked_offset(path, header, count * number.itemsize))
+        voxels = np.empty(count, number)
         _fill(stream, voxels)
         _drain(path, stream)
     # The components of a voxel lie together, the channels of a fourth axis apart from each other.
