@@ -103,15 +103,15 @@ def run_under_hydra(name: str, overrides: list[str]) -> None:
         try:
             settings = config.to_object(composed, getattr(config, command.config))
             refuse_saved_dataset(settings)
-            if name == "train":
-                settings.name = sweep.job_name(settings.name, overrides)
-                folders.append(function(settings))
-                return sweep.best_score(folders[-1])
-            function(settings)
+            if name != "train":
+                function(settings)
+                return None
+            settings.name = sweep.job_name(settings.name, overrides)
+            folders.append(function(settings))
+            return sweep.best_score(folders[-1])
         except UserError as error:
-            # Hydra would print the traceback of anything but a SystemExit.
+            # Of any other exception Hydra would print lines of its own.
             raise SystemExit(fail(str(error), error.exit_code)) from error
-        return None
 
     # Hydra shall raise its errors, not print them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -150,24 +150,26 @@ def explain(error: BaseException, keys: list[str]) -> str:
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    text = " ".join(str(error).split())
+    text, reason = (" ".join(str(e).split()) for e in (error, cause))
     if match := re.search(r"Could not override '([^']+)'", text):
-        key = match[1].split("@")[0]
-        reason = _reason(" ".join(str(cause).split()))
-        if "not in" in reason or "does not exist" in reason:
-            return f"unknown key {key!r}{nearest(key, keys)}"
-        return f"{key}: {reason}"
+        return unknown_key(match[1].split("@")[0], keys)
     if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*)", text):
-        options = [o for o in match[3].split() if not o.endswith("_schema")]
-        chosen = match[1].split("/")[-1]
-        return f"{match[2]} has no option {chosen!r}, choose from {', '.join(options)}"
-    if match := re.search(r"full_key: (\S+)", text):
-        return f"{match[1]}: {_reason(text)}"
-    return text
+        options = match[3].partition(" Config search path")[0].split()
+        chosen, group = match[1].split("/")[-1], match[2]
+        return f"{group} has no option {chosen!r}, choose from {', '.join(options)}"
+    if match := re.search(r"full_key: (\S+)", reason):
+        return (
+            f"{match[1]}: {re.split(r' (?:full_key|reference_type|object_type)[:=]', reason)[0]}"
+        )
+    return text.partition(" See https")[0]
 
 
-def _reason(text: str) -> str:
-    return re.split(r"\s+(?:full_key|reference_type|object_type)[:=]", text)[0].strip()
+def unknown_key(key: str, keys: list[str]) -> str:
+    """Why a key cannot be set, with the nearest one that can."""
+    if key in keys:
+        group = key.split(".")[0]
+        return f"{key} does not belong to the chosen option of {group}, choose another {group}="
+    return f"unknown key {key!r}{nearest(key, keys)}"
 
 
 def nearest(word: str, words: list[str]) -> str:

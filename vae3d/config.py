@@ -103,7 +103,6 @@ def register_schemas() -> None:
         "loss": {"loss": LossConfig},
         "trainer": {"trainer": TrainerConfig},
         "evaluation": {"evaluation": EvaluationConfig},
-        "logger": {"logger": LoggersConfig},
     }
     for group, options in groups.items():
         for name, node in options.items():
@@ -111,8 +110,28 @@ def register_schemas() -> None:
 
 
 def to_object(composed: Any, expected: type[T]) -> T:
-    """The dataclass of a composed config; its checks run here."""
-    return cast(T, with_tuples(OmegaConf.to_object(composed)))
+    """The dataclass of a composed config; its checks run here.
+
+    Raises:
+        ConfigError: a value out of its range, or a key that `+` added where none belongs.
+    """
+    value = OmegaConf.to_object(composed)
+    refuse_added_keys(value)
+    return cast(T, with_tuples(value))
+
+
+def refuse_added_keys(value: Any, path: str = "") -> None:
+    """Raises a ConfigError for an attribute that no dataclass knows."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_added_keys(item, f"{path}{index}.")
+    if not dataclasses.is_dataclass(value):
+        return
+    known = {entry.name for entry in dataclasses.fields(value)}
+    for name, item in vars(value).items():
+        if name not in known:
+            raise ConfigError(f"unknown key '{path}{name}': + adds no key that vae3d would read")
+        refuse_added_keys(item, f"{path}{name}.")
 
 
 def with_tuples(value: Any) -> Any:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae3d.evaluation.figures import case_figure, diverging, gray, planes, round_limit, scroll_frames
+from vae3d.evaluation.figures import (
+    case_figure,
+    diverging,
+    gray,
+    planes,
+    round_limit,
+    scroll_frames,
+)
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
 
 SHAPES = [(1, 24, 24), (16, 16, 16), (64, 48, 32), (300, 20, 20), (33, 17)]

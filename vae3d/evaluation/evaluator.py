@@ -136,7 +136,11 @@ class Evaluator:
         path = folder / "cases" / file_stem(name)
         original = case.range.from_model(image)[0].numpy()
         decoded = case.range.from_model(reconstruction)[0].numpy()
-        window = {"low": case.range.low, "high": case.range.high, "spacing": case.volume.spacing}
+        window: dict[str, Any] = {
+            "low": case.range.low,
+            "high": case.range.high,
+            "spacing": case.volume.spacing,
+        }
         if "png" in self.config.media:
             figure = case_figure(original, decoded, unit=case.range.unit, title=name, **window)
             write_png(path.with_name(f"{path.name}.png"), figure)

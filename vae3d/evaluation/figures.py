@@ -100,8 +100,13 @@ def scroll_frames(
 ) -> Iterator[Picture]:
     """Axial slices from inferior to superior: original, reconstruction, difference.
 
-    All frames have one size, a multiple of 16 along both sides, as video codecs like it.
+    Of an image (H, W) there is one frame. All frames have one size, a multiple
+    of 16 along both sides, as video codecs like it.
     """
+    if original.ndim == 2:
+        # An image is shown as in its file: turned here, it is turned back below.
+        original, reconstruction = original[None, ::-1, ::-1], reconstruction[None, ::-1, ::-1]
+        spacing = (1.0, *spacing)
     limit = round_limit(reconstruction - original)
     count = min(len(original), max_frames)
     for index in np.linspace(0, len(original) - 1, count).round().astype(int):
@@ -118,7 +123,8 @@ def scroll_frames(
 def gray(image: Array, low: float, high: float) -> Picture:
     """(H, W) from `low` to `high` as shades of gray (H, W, 3)."""
     shade = np.clip((image - low) / (high - low), 0, 1) * 255
-    return np.repeat(shade.round().astype(np.uint8)[..., None], 3, axis=-1)
+    picture: Picture = np.repeat(shade.round().astype(np.uint8)[..., None], 3, axis=-1)
+    return picture
 
 
 def diverging(difference: Array, limit: float) -> Picture:
@@ -126,7 +132,8 @@ def diverging(difference: Array, limit: float) -> Picture:
     position = (np.clip(difference / limit, -1, 1) + 1) / 2 * (len(DIVERGING) - 1)
     steps = np.arange(len(DIVERGING))
     channels = [np.interp(position, steps, DIVERGING[:, c]) for c in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
+    picture: Picture = np.stack(channels, axis=-1).round().astype(np.uint8)
+    return picture
 
 
 def round_limit(difference: Array) -> float:
@@ -158,19 +165,24 @@ def _page(
 ) -> Picture:
     widths = [max(row[c].shape[1] for row in rows) for c in range(3)]
     widths = [max(width, 150) for width in widths]
-    heights = [row[0].shape[0] for row in rows]
+    # A thin plane still has room for its name.
+    needed = [int(_font(TEXT - 2).getlength(name)) + 2 for name in names]
+    heights = [max(row[0].shape[0], room) for row, room in zip(rows, needed, strict=True)]
     top, left, scale = 2 * GAP + 3 * TEXT, 2 * GAP + TEXT, BAR + 5 * GAP
     width = left + sum(widths) + 3 * GAP + 2 * scale
     page = Image.new("RGB", (width, top + sum(heights) + GAP * len(rows)), BACKGROUND)
     draw = ImageDraw.Draw(page)
-    draw.text((left, GAP), title, FOREGROUND, _font(TEXT + 3))
+    draw.text((left, GAP), _fitted(title, width - 2 * left), FOREGROUND, _font(TEXT + 3))
     lefts = [left, left + widths[0] + GAP, left + widths[0] + widths[1] + 2 * GAP + scale]
     for x, text in zip(lefts, columns, strict=True):
         draw.text((x, top - TEXT - GAP // 2), text, FOREGROUND, _font(TEXT - 2))
     y = top
     for row, name, height in zip(rows, names, heights, strict=True):
         for x, cell, room in zip(lefts, row, widths, strict=True):
-            page.paste(Image.fromarray(cell), (x + (room - cell.shape[1]) // 2, y))
+            page.paste(
+                Image.fromarray(cell),
+                (x + (room - cell.shape[1]) // 2, y + (height - cell.shape[0]) // 2),
+            )
         _vertical_text(page, name, (GAP, y, height))
         y += height + GAP
     bottom = y - GAP
@@ -219,6 +231,15 @@ def _frame(panels: list[Picture], caption: str) -> Picture:
         x += panel.shape[1] + GAP // 2
     ImageDraw.Draw(frame).text((GAP // 2, 2), caption, FOREGROUND, _font(TEXT - 3))
     return np.asarray(frame)
+
+
+def _fitted(text: str, width: int) -> str:
+    font = _font(TEXT + 3)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

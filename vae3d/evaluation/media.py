@@ -39,6 +39,11 @@ def _palette(frame: Image.Image) -> Image.Image:
     return frame.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
+def ffmpeg() -> str:
+    """The program, which comes with imageio-ffmpeg unless the system has its own."""
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
 def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECOND) -> None:
     """Writes frames (H, W, 3) of even sides as H.264 in the pixel format that browsers play.
 
@@ -51,8 +56,7 @@ def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECON
         target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         try:
             done = subprocess.run(
-                [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, "-i", "-", *target]
-                + [str(temporary)],
+                [ffmpeg(), "-v", "error", *source, "-i", "-", *target, str(temporary)],
                 input=b"".join(frame.tobytes() for frame in frames),
                 capture_output=True,
                 check=False,

@@ -1,5 +1,6 @@
 """What the user sees while it runs: progress, announcements, tables."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from vae3d.logger.base import Logger, Scores
 
@@ -89,13 +91,23 @@ def announce(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; a reader that has gone away is no error."""
-    drawn = Table(title=title, title_justify="left")
+    console = _StdoutConsole()
+    drawn = Table(title=_plain(title, console), title_justify="left")
     for column in columns:
-        drawn.add_column(column)
+        drawn.add_column(_plain(column, console))
     for row in rows:
-        drawn.add_row(*[str(cell) for cell in row])
-    try:
-        Console().print(drawn)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stderr.close()
+        drawn.add_row(*[_plain(cell, console) for cell in row])
+    console.print(drawn)
+
+
+def _plain(value: object, console: Console) -> Text:
+    # As Text: rich would take the brackets of a case's name for markup.
+    return Text(str(value).encode(console.encoding, "replace").decode(console.encoding))
+
+
+class _StdoutConsole(Console):
+    def on_broken_pipe(self) -> None:
+        # rich would end the program; what follows on stdout goes nowhere instead.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -27,14 +27,16 @@ class CsvLogger(Logger):
         """
         rows = self._whole_rows()
         with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)
             writer.writerows(row for row in rows if int(row[0]) <= step)
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
         cells = {"step": step, "split": split, **scores}
         with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow([cells.get(name, "") for name in self.columns])
+            csv.writer(file, lineterminator="\n").writerow(
+                [cells.get(name, "") for name in self.columns]
+            )
 
     def _whole_rows(self) -> list[list[str]]:
         if not self.path.exists():

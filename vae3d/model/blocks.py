@@ -35,7 +35,7 @@ class BlockStyle:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(norm(conv(act(norm(x)))))), pre-activated (He et al. 2016, arXiv:1603.05027)."""
+    """x + conv(act(norm(conv(act(norm(x)))))) (He et al. 2016, arXiv:1603.05027, figure 4e)."""
 
     def __init__(self, inputs: int, outputs: int, style: BlockStyle) -> None:
         super().__init__()

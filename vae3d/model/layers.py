@@ -5,7 +5,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+class SafeConv3d(nn.Conv3d):
+    """A Conv3d that computes in float32 on a CPU where an axis has two voxels or less.
+
+    oneDNN 3.12 reads memory it never wrote for the bfloat16 gradient of a kernel of 3 on an
+    image of 2 x 2 x 2: values of 1e30 and more, now and then. An image so small costs nothing.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, D, H, W) to (B, outputs, D, H, W)."""
+        if x.device.type != "cpu" or min(x.shape[2:]) > 2:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: SafeConv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
@@ -36,7 +52,7 @@ class RMSNorm(nn.Module):
     (Zhang and Sennrich 2019, arXiv:1910.07467, equation 4).
     """
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
@@ -45,7 +61,7 @@ class RMSNorm(nn.Module):
         """(B, C, *spatial) to the same shape and type."""
         # A vector norm with a float32 accumulator reads bfloat16 without a float32 copy.
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
-        scale = x.shape[1] ** 0.5 / (norm + self.eps)
+        scale = torch.rsqrt(norm.square() / x.shape[1] + self.eps)
         weight = self.weight.to(x.dtype).reshape(-1, *(1,) * (x.dim() - 2))
         result: Tensor = x * scale.to(x.dtype) * weight
         return result
