@@ -1,0 +1,73 @@
+"""Folders, lists and splits."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from vae3d.data.intensity import IntensityRange
+from vae3d.data.scans import CTConfig, ScanSource
+from vae3d.data.splits import split_cases
+from vae3d.errors import DataError
+
+
+def write_scan(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), path)
+
+
+def test_a_folder_is_searched_once_through_links(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "sub/a.nii", ".hidden.nii.gz", "._b.nii.gz"):
+        write_scan(tmp_path / name)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    assert sorted(ScanSource(CTConfig(root=str(tmp_path))).case_ids) == ["b", "sub/a"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_lists_name_paths_splits_and_cases(tmp_path: Path, suffix: str) -> None:
+    rows = [{"path": "x/one.nii.gz", "split": "train"}, {"path": "x/two.nii.gz", "split": "test"}]
+    for row in rows:
+        write_scan(tmp_path / row["path"])
+    text = "path,split\n" + "".join(f"{r['path']},{r['split']}\n" for r in rows)
+    file = tmp_path / f"cases.{suffix}"
+    file.write_text(json.dumps(rows) if suffix == "json" else text)
+    source = ScanSource(CTConfig(list=str(file)))
+    assert source.case_ids == ["x/one", "x/two"]
+    assert source.splits == ["train", "test"]
+    assert source.read(0).shape == (5, 4, 3)
+
+
+def test_wrong_lists_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "cases.csv"
+    for text, said in (
+        ("file\nx\n", "a row without a path"),
+        ("path\n", "no cases"),
+        ("path\na.nii\na.nii\n", "two cases"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DataError, match=said):
+            ScanSource(CTConfig(list=str(file)))
+    with pytest.raises(DataError, match="split must be one of"):
+        split_cases(["a", "b"], ["train", None], 0.1, 0.1)
+
+
+def test_splits_do_not_depend_on_the_order() -> None:
+    names = [f"case{i}" for i in range(40)]
+    forward = split_cases(names, [None] * 40, 0.1, 0.2)
+    backward = split_cases(names[::-1], [None] * 40, 0.1, 0.2)
+    for split, count in (("train", 28), ("val", 4), ("test", 8)):
+        assert {names[i] for i in forward[split]} == {names[::-1][i] for i in backward[split]}
+        assert len(forward[split]) == count
+    assert split_cases(["a"], [None], 0.1, 0.1) == {"train": [0], "val": [], "test": []}
+
+
+def test_intensity_round_trip() -> None:
+    window = IntensityRange(-1000, 400, "HU")
+    values = torch.linspace(-1000, 400, 1401)
+    back = window.from_model(window.to_model(values))
+    torch.testing.assert_close(back, values, atol=1e-3, rtol=0)
+    assert window.to_model(torch.tensor([-3000, 3000], dtype=torch.int16)).tolist() == [-1, 1]

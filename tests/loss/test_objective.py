@@ -1,0 +1,80 @@
+"""The objective against slow references, case by case."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from vae3d.loss.objective import LossConfig, Objective
+from vae3d.model.gaussian import DiagonalGaussian, draw_noise
+from vae3d.model.vae import VAEOutput
+
+
+def output(shape: tuple[int, ...] = (8, 8, 8)) -> tuple[VAEOutput, torch.Tensor]:
+    torch.manual_seed(0)
+    latent = tuple(s // 2 for s in shape)
+    posterior = DiagonalGaussian(torch.randn(3, 2, *latent), torch.randn(3, 2, *latent))
+    image = torch.rand(3, 1, *shape) * 2 - 1
+    reconstruction = (image + 0.2 * torch.randn_like(image)).requires_grad_()
+    return VAEOutput(reconstruction, posterior, posterior.mean), image
+
+
+def test_kl_is_the_closed_form_of_torch() -> None:
+    posterior = output()[0].posterior
+    expected = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0.0, 1.0))
+    torch.testing.assert_close(posterior.kl(), expected)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "voxel"])
+def test_kl_reductions(reduction: str) -> None:
+    result, image = output()
+    objective = Objective(LossConfig(terms={}, kl_reduction=reduction, kl_weight=2.0), (2, 2, 2))
+    kl = result.posterior.kl().flatten(1)
+    expected = {"mean": kl.mean(1), "sum": kl.sum(1), "voxel": kl.sum(1) / 512}[reduction]
+    terms = objective(result, image, [(8, 8, 8)] * 3, 0)
+    torch.testing.assert_close(terms.by_name["kl"], expected)
+    torch.testing.assert_close(terms.total, 2 * expected)
+
+
+def test_padding_counts_in_no_term() -> None:
+    result, image = output()
+    objective = Objective(
+        LossConfig(terms={"l1": 1.0, "mse": 1.0, "ssim": 1.0}, kl_weight=1.0), (2, 2, 2)
+    )
+    inside = [(8, 8, 8), (5, 8, 8), (3, 4, 7)]
+    terms = objective(result, image, inside, 0)
+    terms.total.sum().backward()
+    gradient = result.reconstruction.grad
+    assert gradient is not None
+    assert (gradient[1, :, 5:] == 0).all()
+    assert (gradient[2, :, :, 4:] == 0).all()
+    d, h, w = inside[2]
+    cut = (result.reconstruction - image)[2:, :, :d, :h, :w].abs().mean()
+    torch.testing.assert_close(terms.by_name["l1"][2], cut)
+    kl = result.posterior.kl()[2, :, :2, :2, :4].mean()
+    torch.testing.assert_close(terms.by_name["kl"][2], kl)
+
+
+def test_free_bits_and_warmup() -> None:
+    result, image = output()
+    config = LossConfig(terms={}, kl_weight=3.0, kl_warmup_steps=10, free_bits=1e3)
+    objective = Objective(config, (2, 2, 2))
+    terms = objective(result, image, [(8, 8, 8)] * 3, 5)
+    torch.testing.assert_close(terms.by_name["kl"], torch.full((3,), 1e3))
+    assert [objective.kl_weight_at(step) for step in (0, 5, 10, 99)] == [0, 1.5, 3, 3]
+
+
+def test_samples_come_from_their_generators_alone() -> None:
+    posterior = output()[0].posterior
+
+    def generators() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in (4, 5, 6)]
+
+    together = posterior.sample(generators())
+    for index, generator in enumerate(generators()):
+        one = DiagonalGaussian(posterior.mean[index : index + 1], posterior.logvar[index][None])
+        torch.testing.assert_close(one.sample([generator])[0], together[index])
+    noise = draw_noise((1, 1, 200, 200), torch.Generator().manual_seed(0))
+    assert abs(noise.mean().item()) < 0.02
+    assert math.isclose(noise.std().item(), 1, abs_tol=0.02)
