@@ -84,7 +84,9 @@ class _Scaled(Blobs):
 
 def test_torchrun(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",  "-m", "vae3d", "train", "trainer=debug", "model=tiny", "data.shape=[16,16,16]",
+        [sys.executable, "-m", "torch.distributed.run", "--standalone",
+         "--nproc-per-node", "2", "-m", "vae3d", "train", "trainer=debug", "model=tiny",
+         "data.shape=[16,16,16]",
          "data.count=5", "evaluation.media=[]"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
