@@ -1,7 +1,7 @@
 """Weights & Biases, which may be absent, offline or dying: training never stops for it."""
 
-import hashlib
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from vae3d.logger.base import Image, Logger, Scores
 from vae3d.logger.console import announce
+from vae3d.runtime.files import write_text
 
 
 @dataclass
@@ -46,6 +47,9 @@ class WandbLogger(Logger):
         self._log(step, lambda: {f"planes/{name}": self.wandb.Image(image)})
 
     def log_video(self, step: int, name: str, path: Path) -> None:
+        if not path.is_file():
+            announce(f"wandb: no video at {path.name}, logging goes on")
+            return
         suffix: Any = path.suffix.lstrip(".")
         self._log(step, lambda: {f"scroll/{name}": self.wandb.Video(str(path), format=suffix)})
 
@@ -67,8 +71,11 @@ class WandbLogger(Logger):
         self._guard(lambda: self.run.log({"trainer/step": step, **make()}))
 
     def _start(self, name: str, run_config: dict[str, Any]) -> None:
-        mode = os.environ.get("WANDB_MODE") or ("online" if self._has_key() else "offline")
+        mode = os.environ.get("WANDB_MODE") or "online"
         try:
+            # Without a key wandb would ask for one on the terminal.
+            if mode == "online" and not self.wandb.login(prompt=False):
+                mode = "offline"
             self.run = self._init(mode, name, run_config)
         except Exception as error:
             announce(f"wandb: no connection ({type(error).__name__}), logging offline")
@@ -93,14 +100,20 @@ class WandbLogger(Logger):
             group=self.config.group,
             tags=self.config.tags,
             name=name,
-            # The same run folder is the same run, also after an interruption.
-            id=hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12],
+            id=self._run_id(),
             resume="allow" if mode == "online" else None,
             dir=str(self.folder),
             config=run_config,
             mode=mode,  # type: ignore[arg-type]
             settings=settings,
         )
+
+    def _run_id(self) -> str:
+        # The same run folder is the same run, also after an interruption and in another place.
+        path = self.folder / "wandb" / "run_id"
+        if not path.is_file():
+            write_text(path, uuid.uuid4().hex[:12])
+        return path.read_text().strip()
 
     def _guard(self, act: Callable[[], None]) -> None:
         try:
@@ -109,7 +122,3 @@ class WandbLogger(Logger):
         except Exception as error:
             announce(f"wandb: stopped logging ({type(error).__name__}: {error}); training goes on")
             self.silenced = True
-
-    def _has_key(self) -> bool:
-        # Without a key wandb would ask for one on the terminal.
-        return bool(os.environ.get("WANDB_API_KEY")) or bool(self.wandb.api.api_key)
