@@ -82,7 +82,7 @@ class WandbLogger(Logger):
             mode = "offline"
             self.run = self._init(mode, name, run_config)
         if mode == "offline":
-            announce(f"wandb: offline; send it later with: wandb sync {self.run.dir}/..")
+            announce(f"wandb: offline; send it later with: wandb sync {Path(self.run.dir).parent}")
         self.run.define_metric("trainer/step")
         self.run.define_metric("*", step_metric="trainer/step")
 
