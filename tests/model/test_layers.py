@@ -2,23 +2,22 @@
 
 import pytest
 import torch
+from torch.nn.functional import conv3d
 
 from vae3d.model.layers import SafeConv3d
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 2, 2), (2, 9, 9)], ids=str)
 def test_bf16_gradients_of_tiny_images_are_float32s(size: tuple[int, ...]) -> None:
-    convolution = SafeConv3d(8, 8, 3, padding=1)
-    for draw in range(20):
-        generator = torch.Generator().manual_seed(draw)
-        image = torch.randn(1, 8, *size, generator=generator)
-        reference = torch.nn.functional.conv3d(
-            image, convolution.weight, convolution.bias, padding=1
-        )
-        (expected,) = torch.autograd.grad(reference.square().sum(), convolution.weight)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            output = convolution(image.bfloat16().float())
-        (found,) = torch.autograd.grad(output.float().square().sum(), convolution.weight)
-        torch.testing.assert_close(
-            found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max())
-        )
+    """Where the CPU has bfloat16 kernels, those of torch 2.13 fail this at 2 x 2 x 2."""
+    torch.manual_seed(0)
+    convolution = SafeConv3d(32, 32, 3, padding=1)
+    weight, bias = convolution.weight, convolution.bias
+    image = torch.randn(2, 32, *size, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = convolution(image)
+    (found,) = torch.autograd.grad(output.float().square().mean(), weight)
+    reference = conv3d(image, weight, bias, padding=1)
+    (expected,) = torch.autograd.grad(reference.square().mean(), weight)
+    tolerance = 0.02 * float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=tolerance)
