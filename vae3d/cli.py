@@ -27,6 +27,18 @@ class Command:
 
 
 COMMANDS = {
+    "prepare": Command(
+        "vae3d.commands.prepare",
+        "prepare",
+        "PrepareConfig",
+        "copy scans into a store that patches are read from; train and eval do it by themselves",
+    ),
+    "inspect": Command(
+        "vae3d.commands.inspect",
+        "inspect",
+        "InspectConfig",
+        "show the cases and their patches as the model will see them",
+    ),
     "train": Command(
         "vae3d.commands.train",
         "train",
@@ -41,7 +53,7 @@ COMMANDS = {
     ),
 }
 
-PATH_KEYS = ("data.root", "data.list", "run", "output", "runs_dir")
+PATH_KEYS = ("data.root", "data.list", "data.store", "run", "output", "runs_dir")
 """Values that are paths, in which Hydra's grammar must not find commas or equal signs."""
 
 USAGE = """\

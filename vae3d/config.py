@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vae3d.data.build import DATA
 from vae3d.data.phantoms import SyntheticConfig
 from vae3d.data.source import DataConfig, RunData
+from vae3d.data.splits import SPLITS
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.evaluator import EvaluationConfig
 from vae3d.inference import MODES
@@ -89,6 +90,41 @@ class EvalConfig:
                 raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
 
 
+@dataclass
+class PrepareConfig:
+    """`vae3d prepare`: scans to a store; `shard` K/N takes one part of the cases alone."""
+
+    data: DataConfig = field(default_factory=SyntheticConfig)
+    shard: str | None = None
+    workers: int = 0
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
+
+
+@dataclass
+class InspectConfig:
+    """`vae3d inspect`: the cases and `count` of their patches, as the model will see them."""
+
+    data: DataConfig = field(default_factory=SyntheticConfig)
+    patching: PatchSampler = field(default_factory=RandomPatches)
+    count: int = 16
+    rows: int = 30
+    split: str = "train"
+    seed: int = 0
+    output: str = "inspect"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= 400:
+            raise ConfigError(f"count must lie in [1, 400], got {self.count}")
+        if self.rows < 0:
+            raise ConfigError(f"rows must be 0 or more, got {self.rows}")
+        if self.split not in SPLITS:
+            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+
+
 def register_schemas() -> None:
     """Tells Hydra the type behind each option of each group."""
     store = ConfigStore.instance()
@@ -96,6 +132,8 @@ def register_schemas() -> None:
     open_choice: Any = MISSING
     store.store(name="train_schema", node=TrainConfig(data=open_choice, patching=open_choice))
     store.store(name="eval_schema", node=EvalConfig(data=open_choice))
+    store.store(name="prepare_schema", node=PrepareConfig(data=open_choice))
+    store.store(name="inspect_schema", node=InspectConfig(data=open_choice, patching=open_choice))
     groups: dict[str, dict[str, type]] = {
         "data": {**DATA, "run": RunData},
         "patching": {**PATCHING},
@@ -229,9 +267,18 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {old} -> {new}"]
 
 
+CONFIGS: dict[str, type] = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "prepare": PrepareConfig,
+    "inspect": InspectConfig,
+}
+"""The settings of each command."""
+
+
 def known_keys(command: str) -> list[str]:
     """Every key that some choice of options of a command has, for finding the nearest one."""
-    root = {"train": TrainConfig, "eval": EvalConfig}[command]
+    root = CONFIGS[command]
     nodes = [("", root), *(("data", node) for node in (*DATA.values(), RunData))]
     nodes += [("patching", node) for node in PATCHING.values()]
     return sorted({key for prefix, node in nodes for key in _keys(node, prefix)})

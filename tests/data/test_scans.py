@@ -10,7 +10,7 @@ import torch
 
 from vae3d.data.intensity import IntensityRange
 from vae3d.data.scans import CTConfig, ScanSource
-from vae3d.data.splits import split_cases
+from vae3d.data.splits import case_rank, split_by_rank
 from vae3d.errors import DataError
 
 
@@ -51,18 +51,24 @@ def test_wrong_lists_are_named(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(DataError, match=said):
             ScanSource(CTConfig(list=str(file)))
+    file.write_text("path,split\na.nii,train\nb.nii,\n")
     with pytest.raises(DataError, match="split must be one of"):
-        split_cases(["a", "b"], ["train", None], 0.1, 0.1)
+        ScanSource(CTConfig(list=str(file)))
 
 
 def test_splits_do_not_depend_on_the_order() -> None:
     names = [f"case{i}" for i in range(40)]
-    forward = split_cases(names, [None] * 40, 0.1, 0.2)
-    backward = split_cases(names[::-1], [None] * 40, 0.1, 0.2)
+    forward = split_by_rank(map(case_rank, names), 0.1, 0.2)
+    backward = split_by_rank(map(case_rank, names[::-1]), 0.1, 0.2)
     for split, count in (("train", 28), ("val", 4), ("test", 8)):
         assert {names[i] for i in forward[split]} == {names[::-1][i] for i in backward[split]}
         assert len(forward[split]) == count
-    assert split_cases(["a"], [None], 0.1, 0.1) == {"train": [0], "val": [], "test": []}
+    alone = split_by_rank([case_rank("a")], 0.1, 0.1)
+    assert {name: members.tolist() for name, members in alone.items()} == {
+        "train": [0],
+        "val": [],
+        "test": [],
+    }
 
 
 def test_intensity_round_trip() -> None:

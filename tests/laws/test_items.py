@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae3d.data.cases import Cases
+from vae3d.data.cases import LoadedCases
 from vae3d.data.loader import PatchLoader, StepPlan
 from vae3d.data.patches import PADDING, Batch, Draw, PatchDataset
 from vae3d.data.phantoms import PhantomSource, SyntheticConfig
@@ -25,7 +25,7 @@ SAMPLERS = [
 
 def make_dataset(sampler: PatchSampler) -> PatchDataset:
     config = SyntheticConfig(shape=(12, 17, 16), count=5, val_fraction=0, test_fraction=0)
-    cases = Cases(PhantomSource(config), config)
+    cases = LoadedCases(PhantomSource(config), config)
     indices = cases.survey("train", lambda text: None)
     return PatchDataset(cases, indices, sampler.fitted(3), seed=3)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae3d.config import EvalConfig, TrainConfig, describe, load_config
-from vae3d.data.build import build_source
+from vae3d.data.build import StoreConfig, open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.custom import CustomConfig
 from vae3d.data.intensity import IntensityContract
@@ -20,7 +22,7 @@ from vae3d.evaluation.report import EvaluationResult
 from vae3d.inference import Reconstructor
 from vae3d.logger import build_loggers
 from vae3d.logger.base import Logger
-from vae3d.logger.console import announce, table
+from vae3d.logger.console import ProgressBar, announce, table
 from vae3d.model.weights import Weights, load_weights
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
@@ -76,26 +78,32 @@ class Evaluation:
 
     def _cases(self, trained: TrainConfig, weights: Weights) -> tuple[Cases, list[int]]:
         data = chosen_data(self.config.data, trained.data, weights)
-        source = self.source or build_source(data)
-        source.contract = contract_of(weights, source.contract, self.folder)
-        if source.spatial_dims != weights.model.spatial_dims:
+        cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), self.source)
+        cases.contract = contract_of(weights, cases.contract, self.folder)
+        if cases.spatial_dims != weights.model.spatial_dims:
             raise ConfigError(
                 f"the weights of {self.folder.path} are for {weights.model.spatial_dims}D data, "
-                f"these are {source.spatial_dims}D"
+                f"these are {cases.spatial_dims}D"
+            )
+        spacing = weights.contract.get("spacing")
+        if isinstance(data, StoreConfig) and cases.spacing != spacing:
+            raise ConfigError(
+                f"the weights of {self.folder.path} expect a spacing of {spacing} mm, "
+                f"the store was prepared with {cases.spacing}"
             )
         own = self.source is None and _same_cases(data, trained.data)
-        cases = Cases(source, data)
         return cases, self._indices(cases, own)
 
     def _indices(self, cases: Cases, own: bool) -> list[int]:
         split = self.config.split
         if split == "auto" and own:
-            split = "test" if cases.splits["test"] else "val"
+            split = "test" if cases.splits["test"].size else "val"
         if split in ("auto", "all"):
-            names = [name for name, members in cases.splits.items() if members]
+            names = [name for name, members in cases.splits.items() if members.size]
         else:
             names = [split]
-        indices = sorted(i for name in names for i in cases.survey(name, self._say))
+        found = [cases.survey(name, self._say) for name in names]
+        indices = sorted(np.concatenate(found).tolist()) if found else []
         if not indices:
             raise DataError(f"split={split} holds no case; say split=all to score every case")
         return indices

@@ -7,17 +7,16 @@ from typing import Any
 from torch import Tensor
 
 from vae3d.config import TrainConfig, describe, differences, load_config, save_config
-from vae3d.data.build import build_source
-from vae3d.data.cases import Cases
+from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.data.source import CaseData, CaseSource
+from vae3d.data.source import CaseSource
 from vae3d.errors import ConfigError, DataError, RunError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.inference import Reconstructor
 from vae3d.logger import build_loggers
 from vae3d.logger.base import Logger, LoggerGroup
-from vae3d.logger.console import ConsoleLogger, announce
+from vae3d.logger.console import ConsoleLogger, ProgressBar, announce
 from vae3d.logger.csv import CsvLogger
 from vae3d.loss.objective import Objective
 from vae3d.model.vae import CustomVAE
@@ -32,7 +31,7 @@ from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.trainer import Trainer, total_steps
 
 MAY_CHANGE = {
-    "data": {"root", "list", "workers", "cache_gib"},
+    "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec"},
     "model": {"checkpointing"},
     "patching": set[str](),
     "loss": set[str](),
@@ -54,7 +53,6 @@ def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
 class Plan:
     """The cases of a training and where it stands, known before anything is written."""
 
-    train: list[int]
     val: list[int]
     loader: PatchLoader
     checkpoint: dict[str, Any] | None
@@ -66,11 +64,8 @@ class Training:
     def __init__(
         self, config: TrainConfig, source: CaseSource | None, distributed: Distributed
     ) -> None:
-        if not isinstance(config.data, CaseData):
-            build_source(config.data)
-            raise AssertionError("build_source refuses data without cases")
         self.distributed = distributed
-        self.cases = Cases(source or build_source(config.data), config.data)
+        self.cases = open_cases(config.data, ProgressBar("prepare", distributed.is_main), source)
         self.config = fitted(config, self.cases.spatial_dims, distributed)
         self.folder = RunFolder(config.folder)
         self.checkpoints = CheckpointFolder(self.folder.checkpoints)
@@ -96,19 +91,20 @@ class Training:
     def _plan(self) -> Plan:
         self._check_folder()
         train = self.cases.survey("train", self._say)
-        val = self.cases.survey("val", self._say)[: self.config.trainer.val_cases]
-        if not train:
+        val = self.cases.survey("val", self._say)[: self.config.trainer.val_cases].tolist()
+        if not train.size:
             raise DataError("no case is left to train on")
-        self._check_channels(train[0])
+        self._check_channels(int(train[0]))
         loader = PatchLoader(
             PatchDataset(self.cases, train, self.config.patching, self.config.seed),
             self.config.trainer.batch_size,
             self.config.trainer.accumulation,
             self.distributed,
             self.cases.config.workers,
+            self.cases.config.timeout,
         )
         steps = self.checkpoints.steps()
-        return Plan(train, val, loader, self.checkpoints.load(steps[-1]) if steps else None)
+        return Plan(val, loader, self.checkpoints.load(steps[-1]) if steps else None)
 
     def _fit(self, model: CustomVAE, plan: Plan, total: int) -> None:
         objective = Objective(self.config.loss, model.factor)
@@ -169,7 +165,7 @@ class Training:
             )
 
     def _check_channels(self, first: int) -> None:
-        channels = self.cases[first].volume.data.shape[0]
+        channels = self.cases[first].channels
         if channels != self.config.model.in_channels:
             raise ConfigError(
                 f"model.in_channels must be the cases' number of channels ({channels}), "
@@ -219,7 +215,7 @@ class Training:
     def _save_weights(self, which: str, state: dict[str, Tensor]) -> None:
         contract = {
             "intensity": self.cases.contract.describe(),
-            "spacing": spacing_of(self.config),
+            "spacing": self.cases.spacing,
         }
         save_weights(self.folder.weights(which), self.config.model, state, contract)
 
@@ -261,9 +257,3 @@ def frozen(settings: dict[str, Any]) -> dict[str, Any]:
     for group, free in MAY_CHANGE.items():
         kept[group] = {k: v for k, v in settings[group].items() if k not in free}
     return kept
-
-
-def spacing_of(config: TrainConfig) -> list[float] | None:
-    """The spacing that scans are resampled to, (D, H, W) in millimetres, if they are."""
-    spacing = getattr(config.data, "spacing", None)
-    return None if spacing is None else [float(s) for s in spacing]

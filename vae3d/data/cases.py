@@ -1,100 +1,204 @@
-"""`Cases`: the volumes of a source, checked, with their intensity range, kept in memory."""
+"""`Cases`: what training and evaluation see of a data set; `LoadedCases`: in memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from vae3d.data.foreground import ForegroundMap
 from vae3d.data.intensity import IntensityContract, IntensityRange
-from vae3d.data.source import CaseData, CaseSource
-from vae3d.data.splits import split_cases
-from vae3d.data.volume import Volume
+from vae3d.data.source import CaseData, CaseSource, SourceData
+from vae3d.data.splits import Splits
+from vae3d.data.statistics import CaseStatistics
+from vae3d.data.volume import SourceGeometry, Volume
 from vae3d.errors import DataError, VolumeError
+from vae3d.patching.region import Region
 
 GIB = 2**30
+FOREGROUND_SHARE = 0.1
 
 
-@dataclass(frozen=True)
 class Case:
-    """A volume and the range in which the model sees it."""
+    """One volume: its shape and intensity range at once, its voxels when asked for.
 
-    volume: Volume
+    `spacing` is the size of a voxel along each axis in millimetres.
+    """
+
+    case_id: str
+    channels: int
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
     range: IntensityRange
+    foreground: ForegroundMap
+    statistics: CaseStatistics
+    geometry: SourceGeometry | None
+
+    def volume(self) -> Volume:
+        """All of it."""
+        raise NotImplementedError
+
+    def cut(self, region: Region) -> Tensor:
+        """What lies inside of a region, (C, at most *size), in the scan's own units."""
+        raise NotImplementedError
+
+    def foreground_voxel(
+        self, threshold: float | None, generator: np.random.Generator
+    ) -> NDArray[np.int64] | None:
+        """A random voxel above a threshold in the scan's units; None where there is none.
+
+        The default threshold is a tenth of the intensity range above its low end.
+        """
+        if threshold is None:
+            threshold = self.range.low + FOREGROUND_SHARE * self.range.span
+
+        def box(region: Region) -> NDArray[np.float32 | np.int16]:
+            return self.cut(region)[0].numpy()
+
+        return self.foreground.voxel(threshold, self.shape, box, generator)
 
 
 class Cases:
-    """Reads, checks and remembers the cases of a source; the oldest leave a full memory.
+    """The cases of a data set, by number, and their splits.
 
-    Raises:
-        VolumeError: at reading, for a scan that cannot be used.
+    `spacing` (D, H, W) in millimetres is what they were resampled to, if they were.
     """
 
-    def __init__(self, source: CaseSource, config: CaseData) -> None:
-        self.source = source
+    spacing: list[float] | None = None
+
+    def __init__(self, config: CaseData, spatial_dims: int, contract: IntensityContract) -> None:
         self.config = config
-        self.splits = split_cases(
-            source.case_ids, source.splits, config.val_fraction, config.test_fraction
-        )
-        self.shapes: dict[int, tuple[int, ...]] = {}
-        self._kept: OrderedDict[int, Case] = OrderedDict()
-        self._bytes = 0
+        self.spatial_dims = spatial_dims
+        self.contract = contract
 
-    @property
-    def spatial_dims(self) -> int:
-        """Axes of the volumes."""
-        return self.source.spatial_dims
+    @cached_property
+    def splits(self) -> Splits:
+        """The numbers of the cases of each split, those included that cannot be used."""
+        raise NotImplementedError
 
-    @property
-    def contract(self) -> IntensityContract:
-        """How these volumes find their intensity range."""
-        return self.source.contract
-
-    def __getitem__(self, index: int) -> Case:
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
-        case = self._read(index)
-        self._keep(index, case)
-        return case
-
-    def survey(self, split: str, report: Callable[[str], None]) -> list[int]:
-        """Reads every case of a split once; gives the usable ones and knows their shapes.
+    def survey(self, split: str, report: Callable[[str], None]) -> NDArray[np.int64]:
+        """The numbers of the usable cases of a split.
 
         With `on_error=skip` the others are reported and left out.
 
         Raises:
             DataError: the first one that cannot be used, or none can.
         """
-        usable = []
-        for index in self.splits[split]:
-            try:
-                self.shapes[index] = self[index].volume.shape
-                usable.append(index)
-            except VolumeError as error:
-                if self.config.on_error == "fail":
-                    raise
-                report(f"skipped {error}")
-        if self.splits[split] and not usable:
-            raise DataError(f"none of the {len(self.splits[split])} cases of {split} can be used")
-        if len(usable) < len(self.splits[split]):
-            report(f"{len(self.splits[split]) - len(usable)} cases of {split} were skipped")
+        members = self.splits[split]
+        errors = self.errors(split, stop=self.config.on_error == "fail")
+        if errors and self.config.on_error == "fail":
+            raise next(iter(errors.values()))
+        for error in errors.values():
+            report(f"skipped {error}")
+        usable = np.array([index for index in members.tolist() if index not in errors], np.int64)
+        if members.size and not usable.size:
+            raise DataError(f"none of the {members.size} cases of {split} can be used")
+        if errors:
+            report(f"{len(errors)} cases of {split} were skipped")
         return usable
 
-    def _read(self, index: int) -> Case:
-        volume = checked(self.source.read(index), self.config.nonfinite)
-        return Case(volume, self.contract.range_of(volume))
+    def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
+        """What is wrong with the cases of a split that cannot be used; `stop` asks for one."""
+        raise NotImplementedError
 
-    def _keep(self, index: int, case: Case) -> None:
+    def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        """The spatial shapes of usable cases, given in ascending order."""
+        raise NotImplementedError
+
+    def case_id(self, index: int) -> str:
+        """The name of a case."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Case:
+        raise NotImplementedError
+
+
+class LoadedCase(Case):
+    """A case in memory; `filled` voxels of it were not finite."""
+
+    def __init__(self, volume: Volume, contract: IntensityContract, filled: int = 0) -> None:
+        self.case_id = volume.case_id
+        self.channels = len(volume.data)
+        self.shape = volume.shape
+        self.spacing = volume.spacing
+        self.range = contract.range_of(volume)
+        self.geometry = volume.source
+        self.filled = filled
+        self._volume = volume
+
+    @cached_property
+    def statistics(self) -> CaseStatistics:  # type: ignore[override]
+        return CaseStatistics.of(self._volume, self.filled)
+
+    @cached_property
+    def foreground(self) -> ForegroundMap:  # type: ignore[override]
+        return ForegroundMap.of(self._volume.data[0].numpy())
+
+    def volume(self) -> Volume:
+        return self._volume
+
+    def cut(self, region: Region) -> Tensor:
+        return region.cut(self._volume.data)
+
+
+class LoadedCases(Cases):
+    """Reads cases from their source; remembers those it read last, up to `cache_gib`."""
+
+    def __init__(self, source: CaseSource, config: SourceData) -> None:
+        super().__init__(config, source.spatial_dims, source.contract)
+        self.nonfinite = config.nonfinite
+        self.room = config.cache_gib * GIB
+        self.source = source
+        self.spacing = source.spacing
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        self._kept: OrderedDict[int, LoadedCase] = OrderedDict()
+        self._bytes = 0
+
+    @cached_property
+    def splits(self) -> Splits:
+        return self.source.split(self.config.val_fraction, self.config.test_fraction)
+
+    def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
+        """Reads every case once."""
+        errors = {}
+        for index in self.splits[split].tolist():
+            try:
+                self._shapes[index] = self[index].shape
+            except VolumeError as error:
+                errors[index] = error
+                if stop:
+                    break
+        return errors
+
+    def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        return (self._shapes[index] for index in indices.tolist())
+
+    def case_id(self, index: int) -> str:
+        return self.source.case_ids[index]
+
+    def __getitem__(self, index: int) -> LoadedCase:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        volume, filled = checked(self.source.read(index), self.nonfinite)
+        case = LoadedCase(volume, self.contract, filled)
+        self._keep(index, case)
+        return case
+
+    def _keep(self, index: int, case: LoadedCase) -> None:
         self._kept[index] = case
-        self._bytes += case.volume.data.nbytes
-        while self._bytes > self.config.cache_gib * GIB and len(self._kept) > 1:
+        self._bytes += case.volume().data.nbytes
+        while self._bytes > self.room and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.volume.data.nbytes
+            self._bytes -= oldest.volume().data.nbytes
 
 
-def checked(volume: Volume, nonfinite: str) -> Volume:
-    """The volume, if its voxels can teach or test anything.
+def checked(volume: Volume, nonfinite: str) -> tuple[Volume, int]:
+    """The volume, if its voxels can teach or test anything, and how many were filled.
 
     Raises:
         VolumeError: no finite voxel, some that are not finite (unless filled), or all one value.
@@ -116,4 +220,4 @@ def checked(volume: Volume, nonfinite: str) -> Volume:
     low, high = volume.data.aminmax()
     if low == high:
         raise VolumeError(name, f"all voxels have the one value {low.item():g}")
-    return volume
+    return volume, missing

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from vae3d.data.intensity import IntensityContract
 from vae3d.data.scans import pair
-from vae3d.data.source import CaseData, CaseSource
+from vae3d.data.source import CaseSource, SourceData
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
 
@@ -20,11 +20,11 @@ OUTSIDE_SHARE = 0.5
 
 
 @dataclass
-class CustomConfig(CaseData):
+class CustomConfig(SourceData):
     """A Dataset `package.module:name`, called with `options`; its values span `window`.
 
     Items are tensors (C, D, H, W) or (C, H, W), or dicts with one under `image` or `volume` and
-    optionally `affine`, `case_id` and `split`.
+    optionally its `affine`.
     """
 
     dataset: str | None = None

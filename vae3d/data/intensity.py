@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
+from vae3d.data.statistics import CaseStatistics, percentiles_of
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, VolumeError
 
@@ -69,13 +69,29 @@ class IntensityContract:
         """
         if self.kind == "window":
             return IntensityRange(self.low, self.high, self.unit)
-        low, high = np.percentile(volume.data.numpy(), [self.low, self.high])
+        low, high = percentiles_of(volume.data.numpy(), (self.low, self.high)).tolist()
+        return self._between(low, high, volume.case_id)
+
+    def range_known(self, statistics: CaseStatistics, case_id: str) -> IntensityRange | None:
+        """The same without the voxels; None where these percentiles were not kept.
+
+        Raises:
+            VolumeError: the percentiles coincide.
+        """
+        if self.kind == "window":
+            return IntensityRange(self.low, self.high, self.unit)
+        low, high = statistics.percentile(self.low), statistics.percentile(self.high)
+        if low is None or high is None:
+            return None
+        return self._between(low, high, case_id)
+
+    def _between(self, low: float, high: float, case_id: str) -> IntensityRange:
         if not low < high:
             raise VolumeError(
-                volume.case_id,
+                case_id,
                 f"percentiles {self.low} and {self.high} are both {low:g}; widen data.percentiles",
             )
-        return IntensityRange(float(low), float(high), self.unit)
+        return IntensityRange(low, high, self.unit)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a JSON file."""

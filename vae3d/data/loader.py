@@ -1,20 +1,20 @@
 """`PatchLoader`: the patches of a training, step by step, from any step on."""
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from vae3d.data.patches import Batch, Draw, PatchDataset, collate
-from vae3d.errors import DataError
+from vae3d.data.patches import Batch, Draw, Patch, PatchDataset, collate
+from vae3d.errors import DataError, UserError
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.seeding import numpy_generator
+from vae3d.runtime.shuffle import Shuffle
 
 MicroBatch = list[Batch]
 
@@ -51,18 +51,50 @@ class StepPlan:
         part in the exchange of gradients.
         """
         epoch, number = divmod(step, self.steps_per_epoch)
-        order = epoch_order(self.seed, epoch, self.num_patches)
-        window = order[number * self.patches_per_step :][: self.patches_per_step]
+        first = number * self.patches_per_step
+        last = min(first + self.patches_per_step, self.num_patches)
+        order = Shuffle(self.num_patches, self.seed, "order", epoch)
+        window = order(np.arange(first, last))
         mine = np.array_split(window, self.world)[self.rank]
         draws = [Draw(epoch, int(index), 1 / len(window)) for index in mine]
         draws = draws or [Draw(epoch, int(window[0]), 0.0)]
         return [draws[i : i + self.batch_size] for i in range(0, len(draws), self.batch_size)]
 
 
-@lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, num_patches: int) -> NDArray[np.int64]:
-    """The shuffled patch numbers of an epoch; kept, since every step of it asks again."""
-    return numpy_generator(seed, "order", epoch).permutation(num_patches)
+class WatchedDataset(Dataset[Any]):
+    """A dataset in worker processes: what is wrong with a case comes home as a value.
+
+    `at` (workers, 2) holds in shared memory the process of each worker and the patch number that
+    it reads, for the one who must tell what a dead worker was at.
+    """
+
+    def __init__(self, dataset: PatchDataset, workers: int) -> None:
+        self.dataset = dataset
+        self.at = torch.full((workers, 2), -1, dtype=torch.int64)
+        self.at.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, draw: Draw) -> Patch | UserError:
+        worker = get_worker_info()
+        assert worker is not None
+        self.at[worker.id] = torch.tensor([os.getpid(), draw.index])
+        try:
+            return self.dataset[draw]
+        except UserError as error:
+            return error
+
+    def told(self, error: BaseException) -> str:
+        """Which case the worker that an exception speaks of was at."""
+        pids = {int(word) for word in re.findall(r"\d+", str(error))}
+        at = self.at.tolist()
+        guilty = [index for pid, index in at if pid in pids and index >= 0]
+        indices = guilty or [index for _, index in at if index >= 0]
+        cases = {self.dataset.case_id_of(index) for index in indices}
+        return ", ".join(sorted(cases)) or "its first case"
+
+
+def collate_watched(items: list[Any]) -> MicroBatch | UserError:
+    """`collate`, or the first error among the items."""
+    return next((item for item in items if isinstance(item, UserError)), None) or collate(items)
 
 
 class PatchLoader:
@@ -75,11 +107,13 @@ class PatchLoader:
         accumulation: int,
         distributed: Distributed,
         workers: int,
+        timeout: float = 0,
     ) -> None:
         if len(dataset) == 0:
             raise DataError("there is no case to train on")
         self.dataset = dataset
         self.workers = workers
+        self.timeout = timeout
         self.pin_memory = distributed.device.type == "cuda"
         self.plan = StepPlan(
             num_patches=len(dataset),
@@ -95,18 +129,38 @@ class PatchLoader:
 
         Those of a step must be taken before the next step is asked for.
         """
-        batches = iter(self._loader(first, last))
+        batches = self._watched(first, last) if self.workers else self._alone(first, last)
         for step in range(first, last):
             yield islice(batches, len(self.plan.step(step)))
 
-    def _loader(self, first: int, last: int) -> "DataLoader[MicroBatch]":
-        draws: Any = (batch for step in range(first, last) for batch in self.plan.step(step))
-        return DataLoader(
-            cast("Dataset[MicroBatch]", self.dataset),
-            batch_sampler=draws,
-            collate_fn=collate,
+    def _draws(self, first: int, last: int) -> Iterator[list[Draw]]:
+        return (batch for step in range(first, last) for batch in self.plan.step(step))
+
+    def _alone(self, first: int, last: int) -> Iterator[MicroBatch]:
+        for draws in self._draws(first, last):
+            batches = collate([self.dataset[draw] for draw in draws])
+            yield [batch.pin_memory() for batch in batches] if self.pin_memory else batches
+
+    def _watched(self, first: int, last: int) -> Iterator[MicroBatch]:
+        dataset = WatchedDataset(self.dataset, self.workers)
+        batch_sampler: Any = self._draws(first, last)
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=batch_sampler,
+            collate_fn=collate_watched,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
+            timeout=self.timeout,
             # The loader draws a seed for its workers; it must not come from the global stream.
             generator=torch.Generator().manual_seed(0),
         )
+        try:
+            for batches in loader:
+                if isinstance(batches, UserError):
+                    raise batches
+                yield batches
+        except (RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"a loader worker failed at {dataset.told(error)}: {reason}"
+            ) from error

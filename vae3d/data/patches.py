@@ -1,6 +1,7 @@
 """`PatchDataset`: patch = f(seed, epoch, index), whoever asks and in whatever order."""
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -8,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vae3d.data.cases import Case, Cases
+from vae3d.data.cases import Cases
 from vae3d.errors import DataError
+from vae3d.patching.region import Region
 from vae3d.patching.samplers import PatchSampler
 from vae3d.runtime.seeding import derive_seed, numpy_generator
 
-FOREGROUND_SHARE = 0.1
 PADDING = -1.0
 """What fills a patch past the end of a thin volume: the low end of the range, air."""
 
@@ -40,12 +41,15 @@ class Patch:
 class PatchDataset(Dataset[Patch]):
     """The patches that a sampler takes from some cases; items are asked for by `Draw`."""
 
-    def __init__(self, cases: Cases, indices: list[int], sampler: PatchSampler, seed: int) -> None:
+    def __init__(
+        self, cases: Cases, indices: NDArray[np.int64], sampler: PatchSampler, seed: int
+    ) -> None:
         self.cases = cases
         self.sampler = sampler
         self.seed = seed
         # Patch number -> case: the first patch number of each case, then the end.
-        counts = [sampler.num_patches(cases.shapes[index]) for index in indices]
+        count = lru_cache(maxsize=4096)(sampler.num_patches)
+        counts = np.fromiter(map(count, cases.shapes(indices)), np.int64, len(indices))
         self.indices = indices
         self.starts = np.concatenate([[0], np.cumsum(counts)])
 
@@ -53,36 +57,37 @@ class PatchDataset(Dataset[Patch]):
         """Patches in an epoch."""
         return int(self.starts[-1])
 
-    def __getitem__(self, draw: Draw) -> Patch:
+    def case_of(self, draw: Draw) -> tuple[int, int]:
+        """The case that a draw belongs to, and the draw's number among the case's patches."""
         place = int(np.searchsorted(self.starts, draw.index, side="right")) - 1
-        case = self.cases[self.indices[place]]
-        region = self.sampler.region(
-            case.volume.shape,
-            draw.index - int(self.starts[place]),
-            numpy_generator(self.seed, "patch", draw.epoch, draw.index),
-            Threshold(case, getattr(self.sampler, "threshold", None)),
-        )
-        image = case.range.to_model(region.cut(case.volume.data))
+        return int(self.indices[place]), draw.index - int(self.starts[place])
+
+    def case_id_of(self, patch: int) -> str:
+        """The name of the case that a patch number belongs to."""
+        return self.cases.case_id(self.case_of(Draw(0, patch, 0.0))[0])
+
+    def __getitem__(self, draw: Draw) -> Patch:
+        case = self.cases[self.case_of(draw)[0]]
+        region = self.region(draw)
+        image = case.range.to_model(case.cut(region))
         return Patch(
             image=region.padded(image, PADDING),
-            inside=region.inside(case.volume.shape),
+            inside=region.inside(case.shape),
             weight=draw.weight,
             noise_seed=derive_seed(self.seed, "noise", draw.epoch, draw.index),
         )
 
-
-class Threshold:
-    """Which voxels of a case lie above a threshold in the scan's units."""
-
-    def __init__(self, case: Case, threshold: float | None) -> None:
-        self.data = case.volume.data[0].numpy()
-        default = case.range.low + FOREGROUND_SHARE * case.range.span
-        self.threshold = default if threshold is None else threshold
-
-    def __call__(self, voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Indices (N, spatial_dims) to (N,)."""
-        found: NDArray[np.bool_] = self.data[tuple(voxels.T)] > self.threshold
-        return found
+    def region(self, draw: Draw) -> Region:
+        """Where a patch lies in its case."""
+        index, number = self.case_of(draw)
+        case = self.cases[index]
+        threshold = getattr(self.sampler, "threshold", None)
+        return self.sampler.region(
+            case.shape,
+            number,
+            numpy_generator(self.seed, "patch", draw.epoch, draw.index),
+            partial(case.foreground_voxel, threshold),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """`data=synthetic`: CT-like phantoms made on the fly, so that a new user needs nothing."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseData, CaseSource
+from vae3d.data.source import CaseSource, PreparableData, Stamp
 from vae3d.data.synthetic import phantom
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError
@@ -16,7 +18,7 @@ FIELD_OF_VIEW = 400.0
 
 
 @dataclass
-class SyntheticConfig(CaseData):
+class SyntheticConfig(PreparableData):
     """`count` phantoms of `shape` (two numbers make images), each a function of (seed, index)."""
 
     shape: tuple[int, ...] = (64, 64, 64)
@@ -31,6 +33,13 @@ class SyntheticConfig(CaseData):
             )
         if self.count < 1:
             raise ConfigError(f"data.count must be at least 1, got {self.count}")
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "Phantoms", "shape": [*self.shape], "seed": self.seed}
+
+    @property
+    def label(self) -> str:
+        return "phantoms_" + "x".join(map(str, self.shape))
 
 
 class PhantomSource(CaseSource):
@@ -50,6 +59,9 @@ class PhantomSource(CaseSource):
         data = torch.from_numpy(phantom(self.shape, self.config.seed, index))[None]
         spacing = FIELD_OF_VIEW / max(self.shape)
         return Volume(data, grid_affine(self.shape, spacing), self.case_ids[index])
+
+    def stamp(self, index: int) -> Stamp:
+        return Stamp(f"{self.config.seed}:{index}:{self.shape}", 4 * math.prod(self.shape))
 
 
 def grid_affine(

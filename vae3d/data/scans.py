@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from vae3d.data.intensity import IntensityContract
 from vae3d.data.readers import is_scan, read_volume
 from vae3d.data.resample import resample_to_spacing
-from vae3d.data.source import CaseData, CaseSource
+from vae3d.data.source import CaseSource, PreparableData, Stamp
+from vae3d.data.splits import check_assigned
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
 
@@ -19,7 +21,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 
 
 @dataclass
-class ScansConfig(CaseData):
+class ScansConfig(PreparableData):
     """A folder `root`, searched for scans, or a CSV or JSON `list` of path, split and case_id.
 
     Paths in a list are relative to `root`, or to the list's own folder. `channel` chooses a
@@ -30,6 +32,7 @@ class ScansConfig(CaseData):
     list: str | None = None
     channel: int | None = None
     spacing: tuple[float, ...] | None = None
+    store: str | None = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +46,22 @@ class ScansConfig(CaseData):
     def contract(self) -> IntensityContract:
         """How these scans find their intensity range."""
         raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        def resolved(path: str | None) -> str | None:
+            return path and str(Path(path).expanduser().resolve())
+
+        return {
+            "kind": type(self).__name__.removesuffix("Config"),
+            "root": resolved(self.root),
+            "list": resolved(self.list),
+            "channel": self.channel,
+            "spacing": self.spacing and [float(s) for s in self.spacing],
+        }
+
+    @property
+    def label(self) -> str:
+        return Path(self.list or self.root or "").expanduser().resolve().name.partition(".")[0]
 
 
 @dataclass
@@ -89,11 +108,13 @@ class ScanSource(CaseSource):
         flat = isinstance(config, Images2DConfig)
         suffixes = IMAGE_SUFFIXES if flat else VOLUME_SUFFIXES
         entries = read_list(config) if config.list else search(config.root, suffixes)
+        check_assigned([entry.case_id for entry in entries], [entry.split for entry in entries])
         super().__init__(
             spatial_dims=2 if flat else 3,
             contract=config.contract(),
             case_ids=[entry.case_id for entry in entries],
             splits=[entry.split for entry in entries],
+            spacing=[float(s) for s in config.spacing] if config.spacing else None,
         )
         self.paths = [entry.path for entry in entries]
 
@@ -107,6 +128,15 @@ class ScanSource(CaseSource):
         if self.config.spacing is None:
             return volume
         return resample_to_spacing(volume, tuple(self.config.spacing))
+
+    def stamp(self, index: int) -> Stamp:
+        try:
+            found = self.paths[index].stat()
+        except OSError as error:
+            raise VolumeError(
+                self.paths[index], f"cannot be opened ({error.strerror}); check the path"
+            ) from error
+        return Stamp(f"{found.st_size}:{found.st_mtime_ns}", found.st_size)
 
 
 @dataclass(frozen=True)
@@ -135,7 +165,11 @@ def search(root: str | None, suffixes: tuple[str, ...]) -> list[Entry]:
             found.setdefault(path.resolve(), path)
     if not found:
         raise DataError(f"data.root: no scans ({', '.join(suffixes)}) found in {folder}")
-    return [Entry(path, case_name(path.relative_to(folder))) for path in found.values()]
+    names = [path.relative_to(folder) for path in found.values()]
+    clashes = Counter(map(case_name, names))
+    # a.nii beside a.nii.gz: both keep their suffixes.
+    ids = [name.as_posix() if clashes[case_name(name)] > 1 else case_name(name) for name in names]
+    return [Entry(path, name) for path, name in zip(found.values(), ids, strict=True)]
 
 
 def _walk(folder: Path) -> list[Path]:

@@ -1,48 +1,55 @@
 """Cases to train, validate and test with."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vae3d.errors import DataError
 
 SPLITS = ("train", "val", "test")
 
+Splits = dict[str, NDArray[np.int64]]
+"""The indices of the cases of each split, ascending."""
 
-def split_cases(
-    case_ids: list[str],
-    assigned: list[str | None],
-    val_fraction: float,
-    test_fraction: float,
-) -> dict[str, list[int]]:
-    """Indices of the cases of each split.
 
-    Where a list assigns every case, as it says. Else by the hash of the case's name: the same on
-    every machine, whatever the order of the files. A fraction above zero gets at least one case
-    as long as one is left to train on.
+def case_rank(case_id: str) -> int:
+    """The place of a case among all that there could be: 63 bits of the hash of its name."""
+    return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big") >> 1
+
+
+def split_by_rank(ranks: Iterable[int], val_fraction: float, test_fraction: float) -> Splits:
+    """Splits by the hash of the case's name: the same on every machine, in any order of files.
+
+    A fraction above zero gets at least one case as long as one is left to train on.
     """
-    if any(assigned):
-        return _as_assigned(case_ids, assigned)
-    order = sorted(range(len(case_ids)), key=lambda i: _rank(case_ids[i]))
+    order = np.argsort(np.fromiter(ranks, np.int64), kind="stable")
     num_test = _count(test_fraction, len(order), left=len(order) - 1)
     num_val = _count(val_fraction, len(order), left=len(order) - 1 - num_test)
     return {
-        "train": sorted(order[num_val + num_test :]),
-        "val": sorted(order[num_test : num_test + num_val]),
-        "test": sorted(order[:num_test]),
+        "train": np.sort(order[num_val + num_test :]),
+        "val": np.sort(order[num_test : num_test + num_val]),
+        "test": np.sort(order[:num_test]),
     }
 
 
-def _as_assigned(case_ids: list[str], assigned: list[str | None]) -> dict[str, list[int]]:
-    for case_id, split in zip(case_ids, assigned, strict=True):
+def split_as_assigned(splits: Sequence[str | None]) -> Splits:
+    """Splits as a list of cases says."""
+    names = np.array(splits, dtype="U5")
+    return {name: np.flatnonzero(names == name) for name in SPLITS}
+
+
+def check_assigned(case_ids: Sequence[str], splits: Sequence[str | None]) -> None:
+    """Raises a DataError unless a list names the split of every case, or of none."""
+    if not any(splits):
+        return
+    for case_id, split in zip(case_ids, splits, strict=True):
         if split not in SPLITS:
             raise DataError(
                 f"case {case_id}: split must be one of {', '.join(SPLITS)} for every case "
                 f"of the list or for none, got {split!r}"
             )
-    return {name: [i for i, split in enumerate(assigned) if split == name] for name in SPLITS}
-
-
-def _rank(case_id: str) -> str:
-    return hashlib.sha256(case_id.encode()).hexdigest()
 
 
 def _count(fraction: float, cases: int, left: int) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,25 @@ class SourceGeometry:
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
     dtype: str
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return {
+            "path": str(self.path),
+            "shape": list(self.shape),
+            "affine": self.affine.tolist(),
+            "dtype": self.dtype,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
+        """What `describe` gave."""
+        return cls(
+            Path(values["path"]),
+            tuple(values["shape"]),
+            np.array(values["affine"], np.float64),
+            values["dtype"],
+        )
 
 
 @dataclass(frozen=True)
@@ -45,5 +65,9 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Size of a voxel along each axis of `data`, in millimetres."""
-        columns = self.affine[:-1, :-1]
-        return tuple(float(s) for s in np.sqrt((columns**2).sum(axis=0)))
+        return spacing_of(self.affine)
+
+
+def spacing_of(affine: NDArray[np.float64]) -> tuple[float, ...]:
+    """The size of a voxel along each axis of a grid (n+1, n+1), in millimetres."""
+    return tuple(float(s) for s in np.linalg.norm(affine[:-1, :-1], axis=0))

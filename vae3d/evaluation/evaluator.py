@@ -106,9 +106,9 @@ class Evaluator:
         self, index: int, place: int, folder: Path, logger: Logger, step: int
     ) -> CaseScore:
         case = self.cases[index]
-        image = case.range.to_model(case.volume.data)
+        image = case.range.to_model(case.volume().data)
         generator = (
-            torch_generator(self.config.seed, f"posterior:{case.volume.case_id}")
+            torch_generator(self.config.seed, f"posterior:{case.case_id}")
             if self.config.sample
             else None
         )
@@ -121,7 +121,7 @@ class Evaluator:
             name: METRICS[name](image, reconstruction, case.range.span)
             for name in self.config.metrics
         }
-        return CaseScore(case.volume.case_id, case.range.low, case.range.high, scores)
+        return CaseScore(case.case_id, case.range.low, case.range.high, scores)
 
     def _show(
         self,
@@ -132,14 +132,14 @@ class Evaluator:
         logger: Logger,
         step: int,
     ) -> None:
-        name = case.volume.case_id
+        name = case.case_id
         path = folder / "cases" / file_stem(name)
         original = case.range.from_model(image)[0].numpy()
         decoded = case.range.from_model(reconstruction)[0].numpy()
         window: dict[str, Any] = {
             "low": case.range.low,
             "high": case.range.high,
-            "spacing": case.volume.spacing,
+            "spacing": case.spacing,
         }
         if "png" in self.config.media:
             figure = case_figure(original, decoded, unit=case.range.unit, title=name, **window)
@@ -155,7 +155,7 @@ class Evaluator:
         logger.log_video(step, name, path.with_name(f"{path.name}.{moving[-1]}"))
 
     def _save(self, case: Case, reconstruction: Tensor, folder: Path) -> None:
-        volume = replace(case.volume, data=case.range.from_model(reconstruction))
+        volume = replace(case.volume(), data=case.range.from_model(reconstruction))
         suffix = ".nii.gz" if len(volume.shape) == 3 else ".tiff"
         name = file_stem(volume.case_id) + suffix
         write_volume(volume, folder / "reconstructions" / name)

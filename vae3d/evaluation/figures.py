@@ -166,16 +166,16 @@ def _page(
     widths = [max(row[c].shape[1] for row in rows) for c in range(3)]
     widths = [max(width, 150) for width in widths]
     # A thin plane still has room for its name.
-    needed = [int(_font(TEXT - 2).getlength(name)) + 2 for name in names]
+    needed = [int(font(TEXT - 2).getlength(name)) + 2 for name in names]
     heights = [max(row[0].shape[0], room) for row, room in zip(rows, needed, strict=True)]
     top, left, scale = 2 * GAP + 3 * TEXT, 2 * GAP + TEXT, BAR + 5 * GAP
     width = left + sum(widths) + 3 * GAP + 2 * scale
     page = Image.new("RGB", (width, top + sum(heights) + GAP * len(rows)), BACKGROUND)
     draw = ImageDraw.Draw(page)
-    draw.text((left, GAP), _fitted(title, width - 2 * left), FOREGROUND, _font(TEXT + 3))
+    draw.text((left, GAP), fitted(title, width - 2 * left), FOREGROUND, font(TEXT + 3))
     lefts = [left, left + widths[0] + GAP, left + widths[0] + widths[1] + 2 * GAP + scale]
     for x, text in zip(lefts, columns, strict=True):
-        draw.text((x, top - TEXT - GAP // 2), text, FOREGROUND, _font(TEXT - 2))
+        draw.text((x, top - TEXT - GAP // 2), text, FOREGROUND, font(TEXT - 2))
     y = top
     for row, name, height in zip(rows, names, heights, strict=True):
         for x, cell, room in zip(lefts, row, widths, strict=True):
@@ -201,23 +201,23 @@ def _colour_bar(
 ) -> None:
     x, y = corner
     page.paste(Image.fromarray(np.repeat(bar, BAR, axis=1)), corner)
-    draw, font = ImageDraw.Draw(page), _font(TEXT - 3)
+    draw, face = ImageDraw.Draw(page), font(TEXT - 3)
     for tick in ticks:
         share = (ticks[-1] - tick) / (ticks[-1] - ticks[0])
         height = y + share * (len(bar) - 1)
         draw.line([(x + BAR, height), (x + BAR + 3, height)], FOREGROUND)
         anchor = {0.0: "lt", 1.0: "lb"}.get(share, "lm")
-        draw.text((x + BAR + 5, height), f"{tick:.4g}", FOREGROUND, font, anchor=anchor)
+        draw.text((x + BAR + 5, height), f"{tick:.4g}", FOREGROUND, face, anchor=anchor)
     short = unit if len(unit) <= 4 else ""
-    draw.text((x, y - TEXT), short, FOREGROUND, font)
+    draw.text((x, y - TEXT), short, FOREGROUND, face)
 
 
 def _vertical_text(page: Image.Image, text: str, place: tuple[int, int, int]) -> None:
     x, y, height = place
-    font = _font(TEXT - 2)
-    length = int(font.getlength(text)) + 2
+    face = font(TEXT - 2)
+    length = int(face.getlength(text)) + 2
     label = Image.new("RGB", (length, TEXT + 4), BACKGROUND)
-    ImageDraw.Draw(label).text((0, 0), text, FOREGROUND, font)
+    ImageDraw.Draw(label).text((0, 0), text, FOREGROUND, face)
     page.paste(label.rotate(90, expand=True), (x, y + max(0, (height - length) // 2)))
 
 
@@ -229,18 +229,20 @@ def _frame(panels: list[Picture], caption: str) -> Picture:
     for panel in panels:
         frame.paste(Image.fromarray(panel), (x, TEXT + GAP // 2))
         x += panel.shape[1] + GAP // 2
-    ImageDraw.Draw(frame).text((GAP // 2, 2), caption, FOREGROUND, _font(TEXT - 3))
+    ImageDraw.Draw(frame).text((GAP // 2, 2), caption, FOREGROUND, font(TEXT - 3))
     return np.asarray(frame)
 
 
-def _fitted(text: str, width: int) -> str:
-    font = _font(TEXT + 3)
-    if font.getlength(text) <= width:
+def fitted(text: str, width: int, size: int = TEXT + 3) -> str:
+    """The text, cut short where it is wider than `width` pixels."""
+    face = font(size)
+    if face.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}...") > width:
+    while text and face.getlength(f"{text}...") > width:
         text = text[:-1]
     return f"{text}..."
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The face of all captions."""
     return ImageFont.load_default(size)

@@ -72,6 +72,58 @@ class ConsoleLogger(Logger):
         self.console.print(f"{text} {_duration(left)} left" if step > first else text)
 
 
+class ProgressBar:
+    """How far something is that takes a while; silent unless `shown`."""
+
+    def __init__(self, title: str, shown: bool = True) -> None:
+        self.title = title
+        self.shown = shown
+        self.done = self.total = 0
+        self._spoke = 0.0
+        self._bar: Progress | None = None
+
+    def say(self, text: str) -> None:
+        """One line, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text)
+        elif self.shown:
+            announce(text)
+
+    def start(self, done: int, total: int) -> None:
+        """Shows `done` of `total`."""
+        self.done, self.total, self._spoke = done, total, time.monotonic()
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if self.shown and console.is_terminal:
+            columns = (
+                TextColumn(self.title),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=console)
+            self._bar.add_task(self.title, total=total, completed=done)
+            self._bar.start()
+
+    def advance(self) -> None:
+        """One more."""
+        self.done += 1
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self.done)
+        elif self.shown and (
+            self.done == self.total or time.monotonic() - self._spoke > PLAIN_INTERVAL
+        ):
+            self._spoke = time.monotonic()
+            announce(f"{self.title} {self.done}/{self.total}")
+
+    def close(self) -> None:
+        """Leaves the bar where it is."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
 def _listed(scores: Scores) -> str:
     parts = [f"{k} {v:.4g}" for k, v in scores.items() if k not in NOT_SHOWN]
     return " ".join(parts)
@@ -94,7 +146,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     console = _StdoutConsole()
     drawn = Table(title=_plain(title, console), title_justify="left")
     for column in columns:
-        drawn.add_column(_plain(column, console))
+        # Of a narrow terminal the last column takes the loss.
+        drawn.add_column(_plain(column, console), no_wrap=column != columns[-1])
     for row in rows:
         drawn.add_row(*[_plain(cell, console) for cell in row])
     console.print(drawn)

@@ -11,10 +11,9 @@ from vae3d.errors import ConfigError
 from vae3d.patching.region import Region
 
 MAX_SIDE = 1024
-_CANDIDATES = 4096
 
-Foreground = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
-"""Tells for indices (N, spatial_dims) of voxels which of them hold foreground, as (N,)."""
+Foreground = Callable[[np.random.Generator], NDArray[np.int64] | None]
+"""Draws a voxel (spatial_dims,) of the foreground; None where there is none."""
 
 
 @dataclass
@@ -144,32 +143,11 @@ class RandomPatches(PatchSampler):
         room = np.maximum(np.array(shape) - self.size, 0)
         corner = generator.integers(0, room + 1)
         if generator.random() < self.foreground:
-            voxel = _foreground_voxel(shape, generator, foreground)
+            voxel = foreground(generator)
             if voxel is not None:
                 inside = generator.integers(0, np.minimum(self.size, shape))
                 corner = np.clip(voxel - inside, 0, room)
         return Region(tuple(int(c) for c in corner), self.size)
-
-
-def _foreground_voxel(
-    shape: tuple[int, ...], generator: np.random.Generator, foreground: Foreground
-) -> NDArray[np.int64] | None:
-    # Trying random voxels costs the same for any volume; only a nearly empty one is searched
-    # plane by plane from a random start.
-    tried = generator.integers(0, shape, size=(_CANDIDATES, len(shape)))
-    hits = np.flatnonzero(foreground(tried))
-    if hits.size:
-        return np.asarray(tried[hits[0]])
-    first = int(generator.integers(shape[0]))
-    rest = np.stack(np.meshgrid(*map(np.arange, shape[1:]), indexing="ij"), -1)
-    rest = rest.reshape(-1, len(shape) - 1)
-    for offset in range(shape[0]):
-        plane = np.full((len(rest), 1), (first + offset) % shape[0])
-        voxels = np.concatenate([plane, rest], axis=1)
-        hits = np.flatnonzero(foreground(voxels))
-        if hits.size:
-            return np.asarray(voxels[generator.choice(hits)])
-    return None
 
 
 def axis_starts(length: int, size: int, overlap: float, multiple: int = 1) -> list[int]:
