@@ -8,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from vae3d import conf as conf_package
 from vae3d.config import (
+    CONFIGS,
     EvalConfig,
     TrainConfig,
     describe,
@@ -21,10 +22,12 @@ from vae3d.model.vae import CustomVAE
 
 CONF = Path(next(iter(conf_package.__path__)))
 PACKAGE = Path(__file__).parent.parent / "vae3d"
-COMMANDS = {"train": TrainConfig, "eval": EvalConfig}
+COMMANDS = CONFIGS
 GROUPS = {
     "train": ["data", "patching", "model", "loss", "trainer", "evaluation", "logger"],
     "eval": ["data", "evaluation", "logger"],
+    "prepare": ["data"],
+    "inspect": ["data", "patching"],
 }
 
 

@@ -17,7 +17,9 @@ EXPERIMENTS = sorted((ROOT / "conf/experiment").glob("*.yaml"))
 
 
 def commands_in(text: str) -> list[str]:
-    lines = re.findall(r"(?:^|-m )(vae3d (?:train|eval) [^#\n`]*)", text, flags=re.MULTILINE)
+    lines = re.findall(
+        r"(?:^|-m )(vae3d (?:train|eval|prepare|inspect) [^#\n`]*)", text, flags=re.MULTILINE
+    )
     return [line.strip() for line in lines]
 
 

@@ -77,3 +77,14 @@ def test_intensity_round_trip() -> None:
     back = window.from_model(window.to_model(values))
     torch.testing.assert_close(back, values, atol=1e-3, rtol=0)
     assert window.to_model(torch.tensor([-3000, 3000], dtype=torch.int16)).tolist() == [-1, 1]
+
+
+def test_what_vae3d_wrote_is_no_scan(tmp_path: Path) -> None:
+    run = ("runs/b", "weights", ["config.yaml", "metrics.csv"])
+    for folder, inner, marks in (("stores/a", "cases", ["store.json"]), run):
+        (tmp_path / folder / inner).mkdir(parents=True)
+        (tmp_path / folder / inner / "x.npy").write_bytes(b"x")
+        for mark in marks:
+            (tmp_path / folder / mark).write_text("")
+    (tmp_path / "mine.npy").write_bytes(b"x")
+    assert ScanSource(CTConfig(root=str(tmp_path))).case_ids == ["mine"]

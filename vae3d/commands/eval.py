@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vae3d.config import EvalConfig, TrainConfig, describe, load_config
-from vae3d.data.build import StoreConfig, open_cases
+from vae3d.data.build import StoreConfig, build_source, open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.custom import CustomConfig
 from vae3d.data.intensity import IntensityContract
@@ -78,13 +78,14 @@ class Evaluation:
 
     def _cases(self, trained: TrainConfig, weights: Weights) -> tuple[Cases, list[int]]:
         data = chosen_data(self.config.data, trained.data, weights)
-        cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), self.source)
-        cases.contract = contract_of(weights, cases.contract, self.folder)
-        if cases.spatial_dims != weights.model.spatial_dims:
-            raise ConfigError(
-                f"the weights of {self.folder.path} are for {weights.model.spatial_dims}D data, "
-                f"these are {cases.spatial_dims}D"
-            )
+        source = self.source
+        if source is None and not isinstance(data, StoreConfig):
+            source = build_source(data)
+        if source is not None:
+            # Known before hours go into preparing them.
+            self._check(weights, source.contract, source.spatial_dims)
+        cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
+        cases.contract = self._check(weights, cases.contract, cases.spatial_dims)
         spacing = weights.contract.get("spacing")
         if isinstance(data, StoreConfig) and cases.spacing != spacing:
             raise ConfigError(
@@ -93,6 +94,16 @@ class Evaluation:
             )
         own = self.source is None and _same_cases(data, trained.data)
         return cases, self._indices(cases, own)
+
+    def _check(
+        self, weights: Weights, offered: IntensityContract, spatial_dims: int
+    ) -> IntensityContract:
+        if spatial_dims != weights.model.spatial_dims:
+            raise ConfigError(
+                f"the weights of {self.folder.path} are for {weights.model.spatial_dims}D data, "
+                f"these are {spatial_dims}D"
+            )
+        return contract_of(weights, offered, self.folder)
 
     def _indices(self, cases: Cases, own: bool) -> list[int]:
         split = self.config.split

@@ -20,7 +20,9 @@ from vae3d.patching.samplers import PatchSampler
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.seeding import numpy_generator
 
-COLUMNS = ["case", "split", "shape", "mm", "range", "NaN", "axes", "odd"]
+COLUMNS = ["case", "split", "shape", "mm", "range", "axes", "NaN", "odd"]
+SHOWN = 6
+"""Columns on the terminal: what is in the others is odd, and told below."""
 SECONDS = 1.0
 """For how long patches are read to tell how fast it is."""
 
@@ -68,8 +70,8 @@ def row(report: CaseReport) -> list[str]:
         "x".join(map(str, report.shape)),
         "x".join(f"{s:.2f}" for s in report.spacing),
         f"{report.minimum:.5g}..{report.maximum:.5g}" if report.usable else "",
-        str(report.filled) if report.usable else "",
         report.orientation,
+        str(report.filled) if report.usable else "",
         "; ".join(report.odd),
     ]
 
@@ -118,16 +120,13 @@ def draws(dataset: PatchDataset, count: int, seed: int) -> list[Draw]:
 def show(
     reports: list[CaseReport], summary: dict[str, Any], config: InspectConfig, output: Path
 ) -> None:
-    """The odd cases first, then the others; then the sums. NaN are among what is odd."""
-    ordered = sorted(reports, key=lambda report: (not report.odd, report.case_id))
-    table(
-        f"{len(reports)} cases, {summary['odd']} of them odd",
-        [name for name in COLUMNS if name != "NaN"],
-        [
-            [cell for name, cell in zip(COLUMNS, row(report), strict=True) if name != "NaN"]
-            for report in ordered[: config.rows]
-        ],
-    )
+    """The odd cases first, then the others; what is odd; the sums."""
+    ordered = sorted(reports, key=lambda report: (not report.odd, report.case_id))[: config.rows]
+    title = f"{len(reports)} cases, {summary['odd']} of them odd"
+    table(title, COLUMNS[:SHOWN], [row(report)[:SHOWN] for report in ordered])
+    for report in ordered:
+        if report.odd:
+            announce(f"odd: {report.case_id}: {'; '.join(report.odd)}")
     if len(reports) > config.rows:
         announce(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
     cases, patches = summary["cases"], summary["patches"]

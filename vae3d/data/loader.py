@@ -162,5 +162,5 @@ class PatchLoader:
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"a loader worker failed at {dataset.told(error)}: {reason}"
+                f"a loader worker failed at case {dataset.told(error)}: {reason}"
             ) from error

@@ -28,6 +28,7 @@ from vae3d.runtime.files import write_json
 
 RESERVE = GIB // 4
 """Bytes of a disk that are left free."""
+WORTH_TELLING = GIB // 10
 SAMPLE = 4
 """Cases that are prepared first, to tell from them how large the store will be."""
 
@@ -268,7 +269,8 @@ class Preparation:
         )
         if needed + RESERVE > free:
             raise DataError(f"{told}; make room, name another data.store= or use data.codec=zstd")
-        self.progress.say(told)
+        if needed > WORTH_TELLING:
+            self.progress.say(told)
 
     def _case(self, index: int) -> CaseRecord:
         """One case, written; what is wrong with it, if it cannot be."""

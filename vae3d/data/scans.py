@@ -17,6 +17,8 @@ from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy")
+OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
+"""What a store and a run are known by, whose arrays and reconstructions are no new scans."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 
 
@@ -182,6 +184,9 @@ def _walk(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
+        if any(mark <= {*files, *folders} for mark in OWN_FOLDERS):
+            folders.clear()
+            continue
         paths.extend(Path(parent, name) for name in files)
     return paths
 

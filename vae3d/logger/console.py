@@ -21,6 +21,7 @@ from vae3d.logger.base import Logger, Scores
 
 PLAIN_INTERVAL = 10.0
 """Seconds between lines where the output is no terminal."""
+PIPE_WIDTH = 160
 NOT_SHOWN = ("epoch", "voxels_per_second", "kl_weight", "lr", "grad_norm")
 
 
@@ -111,9 +112,7 @@ class ProgressBar:
         self.done += 1
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self.done)
-        elif self.shown and (
-            self.done == self.total or time.monotonic() - self._spoke > PLAIN_INTERVAL
-        ):
+        elif self.shown and time.monotonic() - self._spoke > PLAIN_INTERVAL:
             self._spoke = time.monotonic()
             announce(f"{self.title} {self.done}/{self.total}")
 
@@ -143,11 +142,11 @@ def announce(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; a reader that has gone away is no error."""
-    console = _StdoutConsole()
+    # A file or a pipe has no edge at which a row would have to break.
+    console = _StdoutConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     drawn = Table(title=_plain(title, console), title_justify="left")
     for column in columns:
-        # Of a narrow terminal the last column takes the loss.
-        drawn.add_column(_plain(column, console), no_wrap=column != columns[-1])
+        drawn.add_column(_plain(column, console))
     for row in rows:
         drawn.add_row(*[_plain(cell, console) for cell in row])
     console.print(drawn)
