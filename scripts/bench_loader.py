@@ -6,14 +6,15 @@
     python scripts/bench_loader.py --scans /scans --flat        # memory with 10 and 1000 cases
     python scripts/bench_loader.py --scans /scans --overlap     # training steps with the loader
 
-All contenders take 8 patches of each volume before the next, from the same files, in one process
-on one thread, in turns; the table holds the median of the rounds. vae3d's patches are finished
-items in [-1, 1], the peers' are only cut. The files lie in the page cache:
-what is measured is decoding, not the disk.
+All contenders cut from the same files, in one process on one thread, in turns; the table holds the
+median of the rounds. What is cut has the scan's own units; "finished" are whole training items,
+scaled to [-1, 1]. vae3d takes its patches in a random order over all scans, TorchIO and MONAI so
+many of a volume before the next. The files lie in the page cache: decoding is measured, no disk.
 """
 
 import argparse
 import ctypes
+import math
 import os
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import blosc2
@@ -94,22 +96,26 @@ def make_scans(folder: Path, arguments: argparse.Namespace) -> Path:
 def compare(scans: Path, folder: Path, arguments: argparse.Namespace) -> None:
     """All contenders in turns."""
     size = tuple(arguments.size * (3 if len(arguments.size) == 1 else 1))
+    ram = CTConfig(root=str(scans), store=None, cache_gib=64)
+    raw = CTConfig(root=str(scans), store=None, cache_gib=0)
+    stores = {
+        codec: CTConfig(root=str(scans), store=str(folder / codec), codec=codec)
+        for codec in ("none", "lz4", "zstd")
+    }
     contenders: dict[str, Callable[[], Patches]] = {
-        "vae3d, RAM": lambda: from_vae3d(
-            CTConfig(root=str(scans), store=None, cache_gib=64), size
-        ),
-        **{
-            f"vae3d, store, {codec}": lambda codec=codec: from_vae3d(
-                CTConfig(root=str(scans), store=str(folder / codec), codec=codec), size
-            )
-            for codec in ("none", "lz4", "zstd")
-        },
-        "vae3d, raw files": lambda: from_vae3d(
-            CTConfig(root=str(scans), store=None, cache_gib=0), size
-        ),
-        "TorchIO Queue": lambda: from_torchio(scans, size),
-        "MONAI RandSpatialCropSamples": lambda: from_monai(scans, size),
-        "nibabel dataobj": lambda: from_nibabel(scans, size),
+        "vae3d, RAM": partial(from_vae3d, ram, size),
+        "vae3d, store, none": partial(from_vae3d, stores["none"], size),
+        "vae3d, store, lz4": partial(from_vae3d, stores["lz4"], size),
+        "vae3d, store, zstd": partial(from_vae3d, stores["zstd"], size),
+        "vae3d, RAM, finished": partial(from_vae3d, ram, size, finished=True),
+        "vae3d, store, none, finished": partial(from_vae3d, stores["none"], size, finished=True),
+        "vae3d, store, lz4, finished": partial(from_vae3d, stores["lz4"], size, finished=True),
+        "vae3d, raw files, 8 a volume": partial(from_vae3d, raw, size),
+        "TorchIO Queue, 8 a volume": partial(from_torchio, scans, size, 8),
+        "TorchIO Queue, 1 a volume": partial(from_torchio, scans, size, 1),
+        "MONAI RandSpatialCropSamples, 8 a volume": partial(from_monai, scans, size, 8),
+        "MONAI RandSpatialCropSamples, 1 a volume": partial(from_monai, scans, size, 1),
+        "nibabel dataobj": partial(from_nibabel, scans, size),
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     peaks = dict.fromkeys(contenders, 0.0)
@@ -121,19 +127,16 @@ def compare(scans: Path, folder: Path, arguments: argparse.Namespace) -> None:
             rates[name].append(rate)
             peaks[name] = max(peaks[name], peak)
             del patches
-    best_peer = max(
-        statistics.median(found) for name, found in rates.items() if not name.startswith("vae3d")
-    )
     rows = [
         f"| {name} | {statistics.median(found):.0f} | {min(found):.0f} to {max(found):.0f} | "
-        f"{statistics.median(found) / best_peer:.1f} | {peaks[name]:.0f} |"
+        f"{peaks[name]:.0f} |"
         for name, found in rates.items()
     ]
     paths = sorted(scans.rglob("*.nii*"))
     shape = "x".join(map(str, nibabel.load(paths[0]).shape))
-    head = "| | patches/s | range | times the best peer | peak memory above start, MiB |"
+    head = "| | patches/s | range | peak memory above start, MiB |"
     announce(f"{len(paths)} scans, the first {shape}; patches of {'x'.join(map(str, size))}")
-    sys.stdout.write("\n".join([head, "|---|---|---|---|---|", *rows]) + "\n")
+    sys.stdout.write("\n".join([head, "|---|---|---|---|", *rows]) + "\n")
 
 
 def measured(patches: Patches, seconds: float, size: tuple[int, ...]) -> tuple[float, float]:
@@ -143,7 +146,7 @@ def measured(patches: Patches, seconds: float, size: tuple[int, ...]) -> tuple[f
     Path("/proc/self/clear_refs").write_text("5")
     before, start, count = memory("VmRSS"), time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < seconds:
-        assert tuple(next(patches).shape[-3:]) == size
+        assert next(patches).numel() == math.prod(size)
         count += 1
     return count / spent, memory("VmHWM") - before
 
@@ -166,19 +169,24 @@ def dataset_of(cases: Cases, size: tuple[int, ...]) -> PatchDataset:
     return PatchDataset(cases, cases.survey("train", announce), sampler, seed=0)
 
 
-def from_vae3d(config: CTConfig, size: tuple[int, ...]) -> Patches:
-    """Whole items as training gets them: scaled to [-1, 1], padded, float32."""
-    dataset = dataset_of(open_cases(config, ProgressBar("prepare")), size)
+def from_vae3d(config: CTConfig, size: tuple[int, ...], finished: bool = False) -> Patches:
+    """What is cut, or whole items as training gets them: float32 in [-1, 1], padded."""
+    cases = open_cases(config, ProgressBar("prepare"))
+    dataset = dataset_of(cases, size)
     raw = config.store is None and config.cache_gib == 0
     for epoch in range(10**9):
         # Without a store a shuffled order would decode a volume for each patch.
         order = np.arange(len(dataset))
         order = order if raw else Shuffle(len(dataset), 0, "order", epoch)(order)
         for index in order.tolist():
-            yield dataset[Draw(epoch, index, 1.0)].image
+            draw = Draw(epoch, index, 1.0)
+            if finished:
+                yield dataset[draw].image
+            else:
+                yield cases[dataset.case_of(draw)[0]].cut(dataset.region(draw))
 
 
-def from_torchio(scans: Path, size: tuple[int, ...]) -> Patches:
+def from_torchio(scans: Path, size: tuple[int, ...], per_volume: int) -> Patches:
     """`Queue` with a `UniformSampler`, as its documentation shows it; nothing is scaled."""
     import torchio
 
@@ -189,22 +197,22 @@ def from_torchio(scans: Path, size: tuple[int, ...]) -> Patches:
     for _ in range(10**9):
         queue = torchio.Queue(
             torchio.SubjectsDataset(subjects),
-            max_length=PER_VOLUME * 4,
-            samples_per_volume=PER_VOLUME,
+            max_length=per_volume * 4,
+            samples_per_volume=per_volume,
             sampler=sampler,
         )
         for index in range(len(queue)):
             yield queue[index]["image"].data
 
 
-def from_monai(scans: Path, size: tuple[int, ...]) -> Patches:
+def from_monai(scans: Path, size: tuple[int, ...], per_volume: int) -> Patches:
     """`LoadImage` and `RandSpatialCropSamples`; nothing is scaled."""
     from monai import transforms
 
     chain = transforms.Compose(
         [
             transforms.LoadImage(image_only=True, ensure_channel_first=True),
-            transforms.RandSpatialCropSamples(size[::-1], PER_VOLUME, random_size=False),
+            transforms.RandSpatialCropSamples(size[::-1], per_volume, random_size=False),
         ]
     )
     paths = sorted(scans.rglob("*.nii*"))
@@ -218,7 +226,7 @@ def from_nibabel(scans: Path, size: tuple[int, ...]) -> Patches:
     rng = np.random.default_rng(0)
     paths = sorted(scans.rglob("*.nii*"))
     for number in range(10**9):
-        image = nibabel.load(paths[number // PER_VOLUME % len(paths)])
+        image = nibabel.load(paths[number % len(paths)])
         corner = [
             int(rng.integers(n - s + 1)) for n, s in zip(image.shape, size[::-1], strict=True)
         ]

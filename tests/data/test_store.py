@@ -1,9 +1,11 @@
 """A store gives the voxels of its sources, whole or cut, however often it was interrupted."""
 
+import gzip
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -382,7 +384,7 @@ def test_a_catalog_of_many_cases_is_not_held(tmp_path: Path) -> None:
     assert [len(splits[name]) for name in ("train", "val", "test")] == [2100, 300, 600]
 
 
-def test_damaged_catalogs_are_named(tmp_path: Path) -> None:
+def test_a_damaged_catalog_is_named_and_made_anew(tmp_path: Path) -> None:
     write_scans(tmp_path / "in", count=2)
     config = CTConfig(root=str(tmp_path / "in"), store=str(tmp_path / "s"))
     preparation(config).run()
@@ -390,6 +392,8 @@ def test_damaged_catalogs_are_named(tmp_path: Path) -> None:
     catalog.write_bytes(b"not a table" * 1000)
     with pytest.raises(DataError, match="damaged"):
         Catalog(catalog)
+    preparation(config).run()
+    assert len(Catalog(catalog)) == 2
 
 
 def test_names_of_files_are_readable_and_differ() -> None:
@@ -398,6 +402,32 @@ def test_names_of_files_are_readable_and_differ() -> None:
     assert len(set(files)) == len(names)
     assert all(len(file) < 120 and file.count("/") == 1 for file in files)
     assert not any(part.startswith(".") for file in files for part in file.split("/"))
+
+
+def test_damaged_scans_never_reach_a_store_with_other_voxels(tmp_path: Path) -> None:
+    scans = write_scans(tmp_path / "in", count=1)
+    whole = (scans / "case0.nii.gz").read_bytes()
+    voxels = nibabel.load(scans / "case0.nii.gz").get_fdata()
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        raw = bytearray(whole)
+        if number % 3 == 0:
+            raw[int(rng.integers(10, len(raw)))] ^= 1 << int(rng.integers(8))
+        elif number % 3 == 1:
+            raw = raw[: int(rng.integers(len(raw)))]
+        else:
+            header = bytearray(gzip.decompress(whole))
+            struct.pack_into("<3h", header, 42, *(int(n) for n in rng.integers(40, 2000, 3)))
+            raw = bytearray(gzip.compress(bytes(header)))
+        (scans / f"damaged{number:02d}.nii.gz").write_bytes(raw)
+    config = CTConfig(root=str(scans), store=str(tmp_path / "s"), on_error="skip")
+    cases = open_cases(config, SILENT)
+    assert isinstance(cases, StoredCases)
+    assert len(cases.failures) >= 58
+    for index in set(range(61)) - set(cases.failures):
+        # A flip in the name that gzip keeps changes nothing.
+        assert cases[index].shape == voxels.shape[::-1]
+        assert cases[index].statistics.digest == cases[0].statistics.digest
 
 
 def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cases (
     number INTEGER PRIMARY KEY, case_id TEXT NOT NULL, split TEXT, rank INTEGER NOT NULL,
-    stamp TEXT NOT NULL, file TEXT, shape TEXT, error TEXT, record TEXT NOT NULL
+    stamp TEXT NOT NULL, file TEXT, shape TEXT, error TEXT
 );
+CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 """
 
 
@@ -95,10 +96,11 @@ class CaseRecord:
 class Catalog:
     """An SQLite file with a row a case, in the order of their names.
 
+    What is asked of all cases stands in a narrow table, the rest in another that need not be read.
     It is opened anew in every process, since a connection must not cross a fork.
 
     Raises:
-        DataError: missing, damaged, or written by a newer version.
+        DataError: missing, damaged, or of another version; `vae3d prepare` makes it anew.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,7 +110,7 @@ class Catalog:
             raise DataError(f"{path.parent}: no store here ({path.name} is missing)")
         about = dict(self._rows("SELECT key, value FROM about"))
         if int(about.get("format", 0)) != FORMAT:
-            raise DataError(f"{path}: format {about.get('format')} is not {FORMAT}; prepare anew")
+            raise DataError(f"{path}: format {about.get('format')} is not {FORMAT}")
         self.fingerprint = about["fingerprint"]
 
     def __len__(self) -> int:
@@ -116,12 +118,12 @@ class Catalog:
 
     def record(self, number: int) -> CaseRecord:
         """Everything about one case."""
-        (text,) = next(self._rows("SELECT record FROM cases WHERE number = ?", number))
+        (text,) = next(self._rows("SELECT record FROM records WHERE number = ?", number))
         return CaseRecord.from_json(text)
 
     def records(self) -> Iterator[CaseRecord]:
         """All of them, one at a time."""
-        rows = self._rows("SELECT record FROM cases ORDER BY number")
+        rows = self._rows("SELECT record FROM records ORDER BY number")
         return (CaseRecord.from_json(text) for (text,) in rows)
 
     def case_id(self, number: int) -> str:
@@ -147,9 +149,9 @@ class Catalog:
 
     def failures(self) -> Iterator[tuple[int, str, str]]:
         """Number, source and reason of the cases that could not be prepared."""
-        query = "SELECT number, record FROM cases WHERE error IS NOT NULL ORDER BY number"
-        for number, text in self._rows(query):
-            record = CaseRecord.from_json(text)
+        query = "SELECT number FROM cases WHERE error IS NOT NULL ORDER BY number"
+        for (number,) in self._rows(query):
+            record = self.record(number)
             yield number, record.source, str(record.error)
 
     def split(self, val_fraction: float, test_fraction: float) -> Splits:
@@ -166,7 +168,7 @@ class Catalog:
         try:
             yield from self._connected().execute(query, values)
         except sqlite3.Error as error:
-            raise DataError(f"{self.path}: damaged ({error}); prepare anew") from error
+            raise DataError(f"{self.path}: damaged ({error})") from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None or self._connection[0] != os.getpid():
@@ -190,31 +192,30 @@ def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> 
         # The file is flushed and renamed when it is whole: no journal is needed.
         connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
         with connection:
-            connection.executemany(
-                "INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _table(rows, fingerprint)
-            )
+            for number, (record, split) in enumerate(rows):
+                _insert(connection, number, record, split)
+                voxels = record.statistics.digest if record.statistics else record.error
+                fingerprint.update(json.dumps([record.case_id, split, voxels]).encode())
             about = {"format": str(FORMAT), "fingerprint": fingerprint.hexdigest()}
             connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         connection.close()
 
 
-def _table(
-    rows: Iterable[tuple[CaseRecord, str | None]], fingerprint: Any
-) -> Iterator[tuple[Any, ...]]:
-    for number, (record, split) in enumerate(rows):
-        voxels = record.statistics.digest if record.statistics else record.error
-        fingerprint.update(json.dumps([record.case_id, split, voxels]).encode())
-        yield (
-            number,
-            record.case_id,
-            split,
-            case_rank(record.case_id),
-            record.stamp,
-            record.file,
-            "x".join(map(str, record.shape)) or None,
-            record.error,
-            record.to_json(),
-        )
+def _insert(
+    connection: sqlite3.Connection, number: int, record: CaseRecord, split: str | None
+) -> None:
+    row = (
+        number,
+        record.case_id,
+        split,
+        case_rank(record.case_id),
+        record.stamp,
+        record.file,
+        "x".join(map(str, record.shape)) or None,
+        record.error,
+    )
+    connection.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO records VALUES (?, ?)", (number, record.to_json()))
 
 
 class Journal:

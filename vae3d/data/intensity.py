@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vae3d.data.statistics import CaseStatistics, percentiles_of
@@ -27,12 +28,13 @@ class IntensityRange:
 
     def to_model(self, values: Tensor) -> Tensor:
         """The scan's values, any type, as float32 in [-1, 1]; what lies outside is clipped."""
-        clipped = values.float().clamp(self.low, self.high)
-        return (clipped - self.low) * (2 / self.span) - 1
+        # One copy, then in place: a loader makes hundreds of patches a second this way.
+        scaled = values.to(torch.float32, copy=True).clamp_(self.low, self.high)
+        return scaled.sub_(self.low).mul_(2 / self.span).sub_(1)
 
     def from_model(self, values: Tensor) -> Tensor:
         """Values in [-1, 1] in the scan's units, float32."""
-        return (values.float() + 1) * (self.span / 2) + self.low
+        return (values.float() + 1).mul_(self.span / 2).add_(self.low)
 
 
 @dataclass(frozen=True)

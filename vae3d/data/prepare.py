@@ -52,6 +52,11 @@ class Shard:
             raise ConfigError(f"shard must be K/N with 0 <= K < N, got {text!r}")
         return cls(int(index), int(count))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is."""
+        return self.count == 1
+
     def __contains__(self, case_id: object) -> bool:
         return case_rank(str(case_id)) % self.count == self.index
 
@@ -130,7 +135,7 @@ class Preparation:
                 self._prepare(todo)
             finally:
                 self.progress.close()
-            if self.shard == Shard():
+            if self.shard.is_whole:
                 self._write_catalog()
 
     @cached_property
@@ -145,10 +150,17 @@ class Preparation:
 
     def is_fresh(self) -> bool:
         """Whether the catalog holds exactly these cases, as they are now, all prepared."""
-        if self.shard != Shard() or not (self.folder / CATALOG).is_file():
+        if not self.shard.is_whole or not (self.folder / CATALOG).is_file():
             return False
         self._claim()
-        catalog = Catalog(self.folder / CATALOG)
+        try:
+            return self._holds(Catalog(self.folder / CATALOG))
+        except DataError as error:
+            self.progress.say(f"{error}; what it held is prepared anew")
+            (self.folder / CATALOG).unlink()
+            return False
+
+    def _holds(self, catalog: Catalog) -> bool:
         if len(catalog) != len(self.order) or next(catalog.failures(), None):
             return False
         expected = (
@@ -202,7 +214,7 @@ class Preparation:
     def _locked(self) -> Iterator[None]:
         """Alone in this part of the store; without shards, in all parts. Ends with the process."""
         own = self.parts / f"{self.shard}.lock"
-        others = self.parts.glob("*.lock") if self.shard == Shard() else []
+        others = self.parts.glob("*.lock") if self.shard.is_whole else []
         with ExitStack() as stack:
             for path in sorted({own, *others}):
                 lock = FileLock(path)

@@ -32,7 +32,7 @@ MAX_OPEN = 64
 """Arrays that a process keeps open: each costs a few pages of its file and a descriptor."""
 
 CODECS: dict[str, dict[str, Any] | None] = {
-    "lz4": {"codec": blosc2.Codec.LZ4, "clevel": 9, "filters": [blosc2.Filter.BITSHUFFLE]},
+    "lz4": {"codec": blosc2.Codec.LZ4HC, "clevel": 5, "filters": [blosc2.Filter.SHUFFLE]},
     "zstd": {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE]},
     "none": None,
 }
@@ -175,11 +175,11 @@ class StoredCase(Case):
         )
         box = (slice(None), *(slice(a, b) for a, b in zip(region.corner, stop, strict=True)))
         try:
-            # A copy of what numpy maps; blosc2 has decompressed into memory of its own.
-            voxels = np.require(self._array[box], requirements=["C", "W", "O"])
+            voxels = self._array[box]
         except (RuntimeError, ValueError, OSError) as error:
             raise VolumeError(self.path, f"is damaged ({error}); prepare it anew") from error
-        return torch.from_numpy(voxels)
+        # blosc2 has decompressed into memory of its own; what numpy maps must be copied.
+        return torch.from_numpy(np.array(voxels) if isinstance(voxels, np.memmap) else voxels)
 
 
 class StoredCases(Cases):

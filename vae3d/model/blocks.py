@@ -1,12 +1,14 @@
 """What a level is made of: residual blocks, a step down, a step up."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vae3d.model.attention import Attention, AttentionSpec
 from vae3d.model.layers import ACTIVATIONS, NORMS, TRANSPOSED, convolution
 
 
@@ -20,6 +22,10 @@ class BlockStyle:
     activation: str
     dropout: float
     checkpointing: bool
+    residual_scale: float = 1.0
+    zero_init: bool = False
+    downsampling: str = "centered"
+    attention: AttentionSpec = field(default_factory=AttentionSpec)
 
     def norm_layer(self, channels: int) -> nn.Module:
         """The norm for this many channels."""
@@ -29,13 +35,29 @@ class BlockStyle:
         """The activation."""
         return ACTIVATIONS[self.activation]()
 
+    def attention_layer(self, kind: str, channels: int) -> nn.Module:
+        """Attention over this many channels, by name of ATTENTIONS."""
+        if kind == "none":
+            return nn.Identity()
+        spec = self.attention
+        window = spec.windows(self.spatial_dims) if kind == "windowed" else None
+        layer = Attention(
+            channels, self.norm_layer(channels), spec.heads(channels), window, spec.relative_bias
+        )
+        if self.zero_init:
+            nn.init.zeros_(layer.out.weight)
+        return layer
+
     def convolution(self, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
         """A convolution that keeps the size."""
         return convolution(self.spatial_dims, inputs, outputs, kernel)
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(norm(conv(act(norm(x)))))) (He et al. 2016, arXiv:1603.05027, figure 4e)."""
+    """scale * (x + conv(act(norm(conv(act(norm(x))))))).
+
+    He et al. 2016 (arXiv:1603.05027, figure 4e); a scale of sqrt(1/2) keeps the variance.
+    """
 
     def __init__(self, inputs: int, outputs: int, style: BlockStyle) -> None:
         super().__init__()
@@ -49,6 +71,10 @@ class ResidualBlock(nn.Module):
             nn.Identity() if inputs == outputs else style.convolution(inputs, outputs, kernel=1)
         )
         self.checkpointing = style.checkpointing
+        self.scale = style.residual_scale
+        if style.zero_init:
+            # The block begins as its skip: deep networks learn from the first step on.
+            nn.init.zeros_(self.conv2.weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial)."""
@@ -60,15 +86,42 @@ class ResidualBlock(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(self.activation(self.norm1(x)))
         hidden = self.conv2(self.dropout(self.activation(self.norm2(hidden))))
-        result: Tensor = self.skip(x) + hidden
+        result: Tensor = (self.skip(x) + hidden) * self.scale
         return result
 
 
+DOWNSAMPLINGS = ("centered", "end_padded")
+
+
 def downsample(channels: int, stride: tuple[int, ...], style: BlockStyle) -> nn.Module:
-    """A strided convolution; nothing where the stride is one along every axis."""
+    """A strided convolution; nothing where the stride is one along every axis.
+
+    `centered` pads both ends, `end_padded` the far end alone, as the autoencoders of latent
+    diffusion do (Rombach et al. 2022, arXiv:2112.10752) and all weights that follow them.
+    """
     if max(stride) == 1:
         return nn.Identity()
+    if style.downsampling == "end_padded":
+        return EndPaddedDownsample(channels, stride, style)
     return convolution(style.spatial_dims, channels, channels, stride=stride)
+
+
+class EndPaddedDownsample(nn.Module):
+    """A strided convolution whose windows begin at the first voxel."""
+
+    def __init__(self, channels: int, stride: tuple[int, ...], style: BlockStyle) -> None:
+        super().__init__()
+        self.conv = convolution(style.spatial_dims, channels, channels, stride=stride)
+        conv: Any = self.conv
+        conv.padding = (0,) * style.spatial_dims
+        overhang = [max(0, k - s) for k, s in zip(conv.kernel_size, stride, strict=True)]
+        # F.pad counts axes from the last one.
+        self.overhang = [n for o in reversed(overhang) for n in (0, o)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C, *(spatial / stride))."""
+        result: Tensor = self.conv(F.pad(x, self.overhang))
+        return result
 
 
 class InterpolatedUpsample(nn.Module):

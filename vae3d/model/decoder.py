@@ -3,13 +3,17 @@
 from torch import Tensor, nn
 
 from vae3d.model.blocks import BlockStyle, upsample
-from vae3d.model.encoder import residual_blocks
+from vae3d.model.encoder import middle, residual_blocks
 from vae3d.model.layers import FINAL_ACTIVATIONS, convolution
 from vae3d.model.levels import LevelSpec
 
 
 class Decoder(nn.Module):
-    """Stem, then for each level from the deepest residual blocks and a step up, then the head."""
+    """Stem, then for each level from the deepest residual blocks and a step up, then the head.
+
+    With attention in the bottleneck a residual block, attention and another one follow the stem.
+    `projection` adds a convolution of one voxel before it.
+    """
 
     def __init__(
         self,
@@ -19,14 +23,18 @@ class Decoder(nn.Module):
         style: BlockStyle,
         upsampling: str,
         final_activation: str,
+        projection: bool = False,
     ) -> None:
         super().__init__()
         channels = levels[-1].channels
+        self.projection = (
+            style.convolution(inputs, inputs, kernel=1) if projection else nn.Identity()
+        )
         self.stem = convolution(style.spatial_dims, inputs, channels)
+        self.middle = middle(channels, style)
         self.levels = nn.ModuleList()
         for level in reversed(levels):
-            stride = level.strides(style.spatial_dims)
-            self.levels.append(UpLevel(channels, level, stride, style, upsampling))
+            self.levels.append(UpLevel(channels, level, style, upsampling))
             channels = level.channels
         self.norm = style.norm_layer(channels)
         self.activation = style.activation_layer()
@@ -35,7 +43,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
-        x = self.stem(z)
+        x = self.middle(self.stem(self.projection(z)))
         for level in self.levels:
             x = level(x)
         result: Tensor = self.final_activation(self.head(self.activation(self.norm(x))))
@@ -45,17 +53,11 @@ class Decoder(nn.Module):
 class UpLevel(nn.Module):
     """The blocks, then a step up; the first block changes the number of channels."""
 
-    def __init__(
-        self,
-        inputs: int,
-        level: LevelSpec,
-        stride: tuple[int, ...],
-        style: BlockStyle,
-        upsampling: str,
-    ) -> None:
+    def __init__(self, inputs: int, level: LevelSpec, style: BlockStyle, upsampling: str) -> None:
         super().__init__()
         count = level.blocks if level.decoder_blocks is None else level.decoder_blocks
-        self.blocks = residual_blocks(inputs, level.channels, count, style)
+        self.blocks = residual_blocks(inputs, level, count, style)
+        stride = level.strides(style.spatial_dims)
         self.upsample = upsample(level.channels, stride, style, upsampling)
 
     def forward(self, x: Tensor) -> Tensor:

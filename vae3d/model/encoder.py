@@ -8,41 +8,52 @@ from vae3d.model.levels import LevelSpec
 
 
 class Encoder(nn.Module):
-    """Stem, then for each level a step down and residual blocks, then the head."""
+    """Stem, then for each level a step down and residual blocks, then the head.
+
+    With attention in the bottleneck a residual block, attention and another one stand between.
+    `projection` adds a convolution of one voxel behind the head.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, levels: list[LevelSpec], style: BlockStyle
+        self,
+        inputs: int,
+        outputs: int,
+        levels: list[LevelSpec],
+        style: BlockStyle,
+        projection: int | None = None,
     ) -> None:
         super().__init__()
         channels = levels[0].channels
         self.stem = convolution(style.spatial_dims, inputs, channels)
         self.levels = nn.ModuleList()
         for level in levels:
-            stride = level.strides(style.spatial_dims)
-            self.levels.append(DownLevel(channels, level, stride, style))
+            self.levels.append(DownLevel(channels, level, style))
             channels = level.channels
+        self.middle = middle(channels, style)
         self.norm = style.norm_layer(channels)
         self.activation = style.activation_layer()
-        self.head = convolution(style.spatial_dims, channels, outputs)
+        self.head = convolution(style.spatial_dims, channels, projection or outputs)
+        self.projection = (
+            style.convolution(projection, outputs, kernel=1) if projection else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *(spatial / factor))."""
         x = self.stem(x)
         for level in self.levels:
             x = level(x)
-        result: Tensor = self.head(self.activation(self.norm(x)))
+        x = self.head(self.activation(self.norm(self.middle(x))))
+        result: Tensor = self.projection(x)
         return result
 
 
 class DownLevel(nn.Module):
     """A step down, then the blocks; the first block changes the number of channels."""
 
-    def __init__(
-        self, inputs: int, level: LevelSpec, stride: tuple[int, ...], style: BlockStyle
-    ) -> None:
+    def __init__(self, inputs: int, level: LevelSpec, style: BlockStyle) -> None:
         super().__init__()
-        self.downsample = downsample(inputs, stride, style)
-        self.blocks = residual_blocks(inputs, level.channels, level.blocks, style)
+        self.downsample = downsample(inputs, level.strides(style.spatial_dims), style)
+        self.blocks = residual_blocks(inputs, level, level.blocks, style)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, channels, *(spatial / stride))."""
@@ -50,9 +61,29 @@ class DownLevel(nn.Module):
         return result
 
 
-def residual_blocks(inputs: int, outputs: int, count: int, style: BlockStyle) -> nn.Module:
-    """`count` residual blocks; none at all still changes the number of channels."""
-    if count == 0 and inputs != outputs:
-        return style.convolution(inputs, outputs, kernel=1)
-    blocks = (ResidualBlock(outputs if i else inputs, outputs, style) for i in range(count))
-    return nn.Sequential(*blocks)
+def residual_blocks(inputs: int, level: LevelSpec, count: int, style: BlockStyle) -> nn.Module:
+    """`count` residual blocks, each followed by the level's attention, if it has any.
+
+    No block at all still changes the number of channels.
+    """
+    channels = level.channels
+    if count == 0 and inputs != channels:
+        return style.convolution(inputs, channels, kernel=1)
+    layers: list[nn.Module] = []
+    for index in range(count):
+        layers.append(ResidualBlock(channels if index else inputs, channels, style))
+        if level.attention != "none":
+            layers.append(style.attention_layer(level.attention, channels))
+    return nn.Sequential(*layers)
+
+
+def middle(channels: int, style: BlockStyle) -> nn.Module:
+    """What stands between the deepest level and the latent: attention amid two blocks, if any."""
+    kind = style.attention.bottleneck
+    if kind == "none":
+        return nn.Identity()
+    return nn.Sequential(
+        ResidualBlock(channels, channels, style),
+        style.attention_layer(kind, channels),
+        ResidualBlock(channels, channels, style),
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -45,6 +46,25 @@ def convolution(
     return CONVOLUTIONS[spatial_dims](inputs, outputs, kernels, stride, padding)  # type: ignore[arg-type]
 
 
+class LayerNorm(nn.Module):
+    """Each voxel's channel vector to mean 0 and variance 1: pointwise in space, like RMSNorm.
+
+    Ba et al. 2016 (arXiv:1607.06450), over the channels of one voxel.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to the same shape and type."""
+        moved = x.movedim(1, -1)
+        normed = F.layer_norm(moved, moved.shape[-1:], self.weight, self.bias, self.eps)
+        return normed.to(x.dtype).movedim(-1, 1)
+
+
 class RMSNorm(nn.Module):
     """Scales each voxel's channel vector to unit root mean square: pointwise in space.
 
@@ -76,6 +96,7 @@ Norm = Callable[[int, int, int], nn.Module]
 
 NORMS: dict[str, Norm] = {
     "rms": lambda dims, channels, groups: RMSNorm(channels),
+    "layer": lambda dims, channels, groups: LayerNorm(channels),
     "group": lambda dims, channels, groups: nn.GroupNorm(groups, channels, eps=1e-6),
     "instance": lambda dims, channels, groups: nn.GroupNorm(channels, channels),
     "batch": lambda dims, channels, groups: BATCH_NORMS[dims](channels),
@@ -90,6 +111,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "mish": nn.Mish,
+    "hardswish": nn.Hardswish,
+    "tanh": nn.Tanh,
 }
 
 FINAL_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"none": nn.Identity, "tanh": nn.Tanh}

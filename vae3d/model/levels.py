@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vae3d.errors import ConfigError
+from vae3d.model.attention import ATTENTIONS
 
 MAX_STRIDE = 8
 
@@ -13,12 +14,14 @@ class LevelSpec:
 
     `stride` is the step down from the level above, per axis or one number for all; the first
     level's stride acts on the image. `decoder_blocks` differs from `blocks` only when given.
+    `attention` (none, global, windowed) follows each residual block of the level.
     """
 
     channels: int = 32
     blocks: int = 1
     stride: tuple[int, ...] = (1,)
     decoder_blocks: int | None = None
+    attention: str = "none"
 
     def check(self, key: str, spatial_dims: int) -> None:
         """Raises a ConfigError naming the value of this level that cannot be built."""
@@ -27,6 +30,10 @@ class LevelSpec:
         for name, blocks in (("blocks", self.blocks), ("decoder_blocks", self.decoder_blocks)):
             if blocks is not None and not 0 <= blocks <= 64:
                 raise ConfigError(f"{key}.{name} must lie in [0, 64], got {blocks}")
+        if self.attention not in ATTENTIONS:
+            raise ConfigError(
+                f"{key}.attention must be one of {', '.join(ATTENTIONS)}, got {self.attention!r}"
+            )
         if len(self.stride) not in (1, spatial_dims):
             raise ConfigError(
                 f"{key}.stride needs 1 or {spatial_dims} numbers, got {list(self.stride)}"

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from vae3d.errors import ConfigError
-from vae3d.model.blocks import UPSAMPLINGS, BlockStyle
+from vae3d.model.attention import AttentionSpec
+from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS, BlockStyle
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
 from vae3d.model.gaussian import DiagonalGaussian
@@ -31,8 +32,11 @@ class VAEConfig:
 
     `spatial_dims` null follows the data and is 3 where there are none. `variance` is `learned`
     (a log-variance for each latent element, clamped to [-30, 20]) or `fixed` (`fixed_std`
-    everywhere). `norm_groups` counts for `norm=group` alone. `checkpointing` recomputes the
-    blocks' activations in the backward pass instead of keeping them.
+    everywhere). `norm_groups` counts for `norm=group` alone. `residual_scale` multiplies the sum
+    of each residual block, `zero_init` starts its last convolution at zero. `projection` puts
+    convolutions of one voxel on both sides of the latent, as latent diffusion's autoencoders
+    have them. `checkpointing` recomputes the blocks' activations in the backward pass instead of
+    keeping them.
     """
 
     spatial_dims: int | None = None
@@ -45,8 +49,13 @@ class VAEConfig:
     upsampling: str = "nearest"
     variance: str = "learned"
     fixed_std: float = 0.1
+    downsampling: str = "centered"
     final_activation: str = "none"
     dropout: float = 0.0
+    residual_scale: float = 1.0
+    zero_init: bool = False
+    attention: AttentionSpec = field(default_factory=AttentionSpec)
+    projection: bool = False
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -62,16 +71,27 @@ class VAEConfig:
             raise ConfigError(f"model.levels must hold 1 to 12 levels, got {len(self.levels)}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must lie in [0, 1), got {self.dropout}")
+        if not 0 < self.residual_scale <= 1:
+            raise ConfigError(
+                f"model.residual_scale must lie in (0, 1], got {self.residual_scale}"
+            )
         if not self.fixed_std > 0:
             raise ConfigError(f"model.fixed_std must be positive, got {self.fixed_std}")
         self._check_names()
         self._check_groups()
+        self.attention.check(self.dims)
+        for index, level in enumerate(self.levels):
+            if level.attention != "none":
+                self.attention.heads(level.channels, f"model.levels.{index}")
+        if self.attention.bottleneck != "none":
+            self.attention.heads(self.levels[-1].channels)
 
     def _check_names(self) -> None:
         for name, value, choices in (
             ("norm", self.norm, tuple(NORMS)),
             ("activation", self.activation, tuple(ACTIVATIONS)),
             ("upsampling", self.upsampling, UPSAMPLINGS),
+            ("downsampling", self.downsampling, DOWNSAMPLINGS),
             ("variance", self.variance, VARIANCES),
             ("final_activation", self.final_activation, tuple(FINAL_ACTIVATIONS)),
         ):
@@ -127,7 +147,11 @@ class CustomVAE(nn.Module):
         self.spatial_dims = dims
         self.factor = self.config.factor
         self.encoder = Encoder(
-            self.config.in_channels, self._posterior_channels(), self.config.levels, self._style()
+            self.config.in_channels,
+            self._posterior_channels(),
+            self.config.levels,
+            self._style(),
+            self.config.latent_channels if self.config.projection else None,
         )
         self.decoder = Decoder(
             self.config.latent_channels,
@@ -136,6 +160,7 @@ class CustomVAE(nn.Module):
             self._style(),
             self.config.upsampling,
             self.config.final_activation,
+            self.config.projection,
         )
 
     def forward(
@@ -182,6 +207,10 @@ class CustomVAE(nn.Module):
             activation=self.config.activation,
             dropout=self.config.dropout,
             checkpointing=self.config.checkpointing,
+            residual_scale=self.config.residual_scale,
+            zero_init=self.config.zero_init,
+            downsampling=self.config.downsampling,
+            attention=self.config.attention,
         )
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vae3d.errors import RunError, UserError
+from vae3d.model.attention import AttentionSpec
 from vae3d.model.levels import LevelSpec
 from vae3d.model.vae import CustomVAE, VAEConfig
 from vae3d.runtime.files import atomic_folder, write_json
@@ -72,7 +73,10 @@ def parse_architecture(values: dict[str, Any]) -> VAEConfig:
     levels = [
         LevelSpec(**{**level, "stride": tuple(level["stride"])}) for level in values["levels"]
     ]
-    return VAEConfig(**{**values, "levels": levels})
+    attention = values.get("attention", {})
+    if "window" in attention:
+        attention = {**attention, "window": tuple(attention["window"])}
+    return VAEConfig(**{**values, "levels": levels, "attention": AttentionSpec(**attention)})
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
