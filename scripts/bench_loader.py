@@ -37,8 +37,9 @@ from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.scans import CTConfig
 from vae3d.data.synthetic import phantom
 from vae3d.logger.console import ProgressBar, announce
+from vae3d.model.config import VAEConfig
 from vae3d.model.levels import LevelSpec
-from vae3d.model.vae import CustomVAE, VAEConfig
+from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.shuffle import Shuffle

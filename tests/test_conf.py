@@ -28,6 +28,7 @@ GROUPS = {
     "eval": ["data", "evaluation", "logger"],
     "prepare": ["data"],
     "inspect": ["data", "patching"],
+    "info": ["model"],
 }
 
 

@@ -18,7 +18,7 @@ EXPERIMENTS = sorted((ROOT / "conf/experiment").glob("*.yaml"))
 
 def commands_in(text: str) -> list[str]:
     lines = re.findall(
-        r"(?:^|-m )(vae3d (?:train|eval|prepare|inspect) [^#\n`]*)", text, flags=re.MULTILINE
+        r"(?:^|-m )(vae3d (?:train|eval|prepare|inspect|info) [^#\n`]*)", text, flags=re.MULTILINE
     )
     return [line.strip() for line in lines]
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae3d.library import eval_3d, train_3d
-    from vae3d.model.vae import CustomVAE, VAEConfig
+    from vae3d.model.config import VAEConfig
+    from vae3d.model.vae import CustomVAE
 
 __version__ = "0.1.0"
 __all__ = ["CustomVAE", "VAEConfig", "__version__", "eval_3d", "train_3d"]
 
 _HOMES = {
     "CustomVAE": "vae3d.model.vae",
-    "VAEConfig": "vae3d.model.vae",
+    "VAEConfig": "vae3d.model.config",
     "train_3d": "vae3d.library",
     "eval_3d": "vae3d.library",
 }

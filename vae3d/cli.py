@@ -39,6 +39,12 @@ COMMANDS = {
         "InspectConfig",
         "show the cases and their patches as the model will see them",
     ),
+    "info": Command(
+        "vae3d.commands.info",
+        "info",
+        "InfoConfig",
+        "show what a model is, and what it takes on this machine",
+    ),
     "train": Command(
         "vae3d.commands.train",
         "train",
@@ -140,7 +146,7 @@ def run_under_hydra(name: str, overrides: list[str]) -> None:
 
 def refuse_saved_dataset(settings: Any) -> None:
     """A Dataset to import may come from the command line alone."""
-    dataset = getattr(settings.data, "dataset", None)
+    dataset = getattr(getattr(settings, "data", None), "dataset", None)
     given = any(argument.startswith("data.dataset=") for argument in sys.argv)
     if dataset is not None and not given:
         raise ConfigError(

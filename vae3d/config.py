@@ -21,7 +21,7 @@ from vae3d.evaluation.evaluator import EvaluationConfig
 from vae3d.inference import MODES
 from vae3d.logger import LoggersConfig
 from vae3d.loss.objective import LossConfig
-from vae3d.model.vae import VAEConfig
+from vae3d.model.config import VAEConfig
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.files import write_text
 from vae3d.trainer.config import TrainerConfig
@@ -125,6 +125,18 @@ class InspectConfig:
             raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
 
 
+@dataclass
+class InfoConfig:
+    """`vae3d info`: the model of a `run`, or the one of `model`, on images of `size`."""
+
+    run: str | None = None
+    model: VAEConfig = field(default_factory=VAEConfig)
+    size: tuple[int, ...] = (64,)
+    measure: bool = True
+    precision: str = "auto"
+    device: str = "auto"
+
+
 def register_schemas() -> None:
     """Tells Hydra the type behind each option of each group."""
     store = ConfigStore.instance()
@@ -134,6 +146,7 @@ def register_schemas() -> None:
     store.store(name="eval_schema", node=EvalConfig(data=open_choice))
     store.store(name="prepare_schema", node=PrepareConfig(data=open_choice))
     store.store(name="inspect_schema", node=InspectConfig(data=open_choice, patching=open_choice))
+    store.store(name="info_schema", node=InfoConfig)
     groups: dict[str, dict[str, type]] = {
         "data": {**DATA, "run": RunData},
         "patching": {**PATCHING},
@@ -272,6 +285,7 @@ CONFIGS: dict[str, type] = {
     "eval": EvalConfig,
     "prepare": PrepareConfig,
     "inspect": InspectConfig,
+    "info": InfoConfig,
 }
 """The settings of each command."""
 

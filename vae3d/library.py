@@ -14,8 +14,8 @@ from vae3d.errors import ConfigError
 from vae3d.evaluation.evaluator import EvaluationConfig
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.loss.objective import LossConfig
-from vae3d.model.vae import CustomVAE, VAEConfig
-from vae3d.model.weights import load_weights
+from vae3d.model.config import VAEConfig
+from vae3d.model.vae import CustomVAE
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.config import TrainerConfig
 
@@ -61,7 +61,7 @@ def train_3d(
     )
     folder = RunFolder(train(config, source))
     which = "best" if folder.weights("best").exists() else "latest"
-    return load_weights(folder.weights(which)).model
+    return CustomVAE.from_pretrained(folder.weights(which))
 
 
 def eval_3d(

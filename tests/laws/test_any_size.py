@@ -6,8 +6,9 @@ import torch
 from tests.conftest import tiny_model
 from vae3d.inference import InferenceConfig, Reconstructor
 from vae3d.model.blocks import UPSAMPLINGS
+from vae3d.model.config import VAEConfig
 from vae3d.model.levels import LevelSpec
-from vae3d.model.vae import CustomVAE, VAEConfig
+from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
 
 SHAPES = [(21, 24, 24), (1, 24, 24), (5, 7, 3), (1, 1, 1), (16, 16, 16), (17, 33), (1, 9), (2, 2)]

@@ -23,7 +23,7 @@ from vae3d.inference import Reconstructor
 from vae3d.logger import build_loggers
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar, announce, table
-from vae3d.model.weights import Weights, load_weights
+from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
@@ -54,9 +54,9 @@ class Evaluation:
     def run(self) -> EvaluationResult:
         """Scores the cases, writes the report, says what came out."""
         trained = load_config(self.folder.config)
-        weights = self._weights()
-        cases, indices = self._cases(trained, weights)
-        evaluator = self._evaluator(trained, weights, cases)
+        model = self._model()
+        cases, indices = self._cases(trained, model)
+        evaluator = self._evaluator(trained, model, cases)
         output = Path(self.config.output or self.folder.report(self.config.mode)).expanduser()
         logger = self._logger(trained)
         failed = True
@@ -70,23 +70,23 @@ class Evaluation:
             show(result, output, cases.contract.unit)
         return result
 
-    def _weights(self) -> Weights:
+    def _model(self) -> CustomVAE:
         which = self.config.weights
         if which == "auto":
             which = "best" if self.folder.weights("best").exists() else "latest"
-        return load_weights(self.folder.weights(which))
+        return CustomVAE.from_pretrained(self.folder.weights(which))
 
-    def _cases(self, trained: TrainConfig, weights: Weights) -> tuple[Cases, list[int]]:
-        data = chosen_data(self.config.data, trained.data, weights)
+    def _cases(self, trained: TrainConfig, model: CustomVAE) -> tuple[Cases, list[int]]:
+        data = chosen_data(self.config.data, trained.data, model)
         source = self.source
         if source is None and not isinstance(data, StoreConfig):
             source = build_source(data)
         if source is not None:
             # Known before hours go into preparing them.
-            self._check(weights, source.contract, source.spatial_dims)
+            self._check(model, source.contract, source.spatial_dims)
         cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
-        cases.contract = self._check(weights, cases.contract, cases.spatial_dims)
-        spacing = weights.contract.get("spacing")
+        cases.contract = self._check(model, cases.contract, cases.spatial_dims)
+        spacing = model.contract.get("spacing")
         if isinstance(data, StoreConfig) and cases.spacing != spacing:
             raise ConfigError(
                 f"the weights of {self.folder.path} expect a spacing of {spacing} mm, "
@@ -96,14 +96,14 @@ class Evaluation:
         return cases, self._indices(cases, own)
 
     def _check(
-        self, weights: Weights, offered: IntensityContract, spatial_dims: int
+        self, model: CustomVAE, offered: IntensityContract, spatial_dims: int
     ) -> IntensityContract:
-        if spatial_dims != weights.model.spatial_dims:
+        if spatial_dims != model.spatial_dims:
             raise ConfigError(
-                f"the weights of {self.folder.path} are for {weights.model.spatial_dims}D data, "
+                f"the weights of {self.folder.path} are for {model.spatial_dims}D data, "
                 f"these are {spatial_dims}D"
             )
-        return contract_of(weights, offered, self.folder)
+        return contract_of(model, offered, self.folder)
 
     def _indices(self, cases: Cases, own: bool) -> list[int]:
         split = self.config.split
@@ -119,9 +119,9 @@ class Evaluation:
             raise DataError(f"split={split} holds no case; say split=all to score every case")
         return indices
 
-    def _evaluator(self, trained: TrainConfig, weights: Weights, cases: Cases) -> Evaluator:
+    def _evaluator(self, trained: TrainConfig, model: CustomVAE, cases: Cases) -> Evaluator:
         settings = with_training_patches(self.config.evaluation, trained)
-        model = weights.model.to(self.distributed.device)
+        model = model.to(self.distributed.device)
         precision = Precision(settings.precision, self.distributed.device)
         reconstructor = Reconstructor(model, self.config.mode, settings.inference, precision)
         return Evaluator(reconstructor, cases, settings, self.distributed)
@@ -136,7 +136,7 @@ class Evaluation:
             announce(text)
 
 
-def chosen_data(chosen: DataConfig, trained: DataConfig, weights: Weights) -> CaseData:
+def chosen_data(chosen: DataConfig, trained: DataConfig, model: CustomVAE) -> CaseData:
     """The data to score: the run's own with what was given replaced, or others.
 
     Raises:
@@ -145,7 +145,7 @@ def chosen_data(chosen: DataConfig, trained: DataConfig, weights: Weights) -> Ca
     if isinstance(chosen, CaseData):
         data = chosen
         if isinstance(data, ScansConfig) and data.spacing is None:
-            spacing = weights.contract.get("spacing")
+            spacing = model.contract.get("spacing")
             data = replace(data, spacing=tuple(spacing) if spacing else None)
         return data
     if isinstance(trained, CustomConfig):
@@ -176,7 +176,7 @@ def _same_cases(data: CaseData, trained: DataConfig) -> bool:
 
 
 def contract_of(
-    weights: Weights, offered: IntensityContract, folder: RunFolder
+    model: CustomVAE, offered: IntensityContract, folder: RunFolder
 ) -> IntensityContract:
     """The contract that the weights were trained under.
 
@@ -184,7 +184,7 @@ def contract_of(
         ConfigError: the data are of another kind.
     """
     try:
-        contract = IntensityContract(**weights.contract["intensity"])
+        contract = IntensityContract(**model.contract["intensity"])
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder.path}: its weights hold no intensity contract") from error
     if (contract.kind, contract.unit) != (offered.kind, offered.unit):

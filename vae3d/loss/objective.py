@@ -5,16 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vae3d.errors import ConfigError
-from vae3d.loss.structural import ssim
+from vae3d.loss.spectral import eagle, focal_frequency, gradient
+from vae3d.loss.structural import ms_ssim, ssim
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VAEOutput
 from vae3d.patching.region import Region
 
 MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
+HUBER_DELTA = 0.1
 
 
 def l1(reconstruction: Tensor, image: Tensor) -> Tensor:
@@ -27,15 +30,40 @@ def mse(reconstruction: Tensor, image: Tensor) -> Tensor:
     return (reconstruction - image).square().flatten(1).mean(dim=1)
 
 
+def huber(reconstruction: Tensor, image: Tensor) -> Tensor:
+    """Half the squared error up to HUBER_DELTA, linear beyond, divided by it, (B,).
+
+    Huber 1964 (Ann. Math. Stat. 35:73); divided, so that its slope is that of l1.
+    """
+    losses = F.smooth_l1_loss(reconstruction, image, reduction="none", beta=HUBER_DELTA)
+    return losses.flatten(1).mean(dim=1)
+
+
+def charbonnier(reconstruction: Tensor, image: Tensor) -> Tensor:
+    """sqrt(error^2 + 10^-6), a smooth l1 (Charbonnier et al. 1994, ICIP), (B,)."""
+    return ((reconstruction - image).square() + 1e-6).sqrt().flatten(1).mean(dim=1)
+
+
 def one_minus_ssim(reconstruction: Tensor, image: Tensor) -> Tensor:
     """1 - SSIM of each case, (B,)."""
     return 1 - ssim(reconstruction, image, MODEL_RANGE)
 
 
+def one_minus_ms_ssim(reconstruction: Tensor, image: Tensor) -> Tensor:
+    """1 - MS-SSIM of each case, (B,)."""
+    return 1 - ms_ssim(reconstruction, image, MODEL_RANGE)
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": l1,
     "mse": mse,
+    "huber": huber,
+    "charbonnier": charbonnier,
     "ssim": one_minus_ssim,
+    "ms_ssim": one_minus_ms_ssim,
+    "gradient": gradient,
+    "focal_frequency": focal_frequency,
+    "eagle": eagle,
 }
 """Reconstruction terms by name: (reconstruction, image), both (B, C, *spatial), to (B,)."""
 
@@ -102,8 +130,13 @@ class Objective:
         self, output: VAEOutput, image: Tensor, inside: Sequence[tuple[int, ...]], step: int
     ) -> LossTerms:
         """Compares with images (B, C, *spatial); `inside` is the size of each without padding."""
-        by_name = self._reconstruction_terms(output.reconstruction, image, inside)
-        by_name["kl"] = self._kl(output.posterior, inside)
+        # Windows and transforms lose too much in half precision, also where a caller's autocast
+        # is still on.
+        with torch.autocast(image.device.type, enabled=False):
+            by_name = self._reconstruction_terms(
+                output.reconstruction.float(), image.float(), inside
+            )
+            by_name["kl"] = self._kl(output.posterior, inside)
         total = self.kl_weight_at(step) * by_name["kl"]
         for name, weight in self.terms.items():
             total = total + weight * by_name[name]

@@ -163,6 +163,8 @@ class PixelShuffleUpsample(nn.Module):
 
 def pixel_shuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
     """(B, C * prod(factor), *spatial) to (B, C, *(spatial * factor)) in torch's channel order."""
+    if max(factor) == 1:
+        return x
     dims = len(factor)
     batch, channels, *spatial = x.shape
     x = x.reshape(batch, channels // math.prod(factor), *factor, *spatial)
@@ -170,6 +172,20 @@ def pixel_shuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
     order = [axis for d in range(dims) for axis in (2 + dims + d, 2 + d)]
     size = [s * f for s, f in zip(spatial, factor, strict=True)]
     return x.permute(0, 1, *order).reshape(batch, -1, *size)
+
+
+def pixel_unshuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
+    """(B, C, *(spatial * factor)) to (B, C * prod(factor), *spatial): undoes `pixel_shuffle`."""
+    if max(factor) == 1:
+        return x
+    dims = len(factor)
+    batch, channels, *size = x.shape
+    spatial = [n // f for n, f in zip(size, factor, strict=True)]
+    x = x.reshape(
+        batch, channels, *(n for pair in zip(spatial, factor, strict=True) for n in pair)
+    )
+    order = [*(3 + 2 * d for d in range(dims)), *(2 + 2 * d for d in range(dims))]
+    return x.permute(0, 1, *order).reshape(batch, channels * math.prod(factor), *spatial)
 
 
 UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")

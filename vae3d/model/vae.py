@@ -1,125 +1,24 @@
-"""`CustomVAE`: the variational autoencoder, and `VAEConfig`, which describes it."""
+"""`CustomVAE`: the variational autoencoder."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from vae3d.errors import ConfigError
-from vae3d.model.attention import AttentionSpec
-from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS, BlockStyle
+from vae3d.errors import RunError, UserError
+from vae3d.model.blocks import BlockStyle, pixel_shuffle, pixel_unshuffle
+from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS
-from vae3d.model.levels import LevelSpec
+from vae3d.model.weights import read_weights, save_weights
 
-VARIANCES = ("learned", "fixed")
 LOGVAR_RANGE = (-30.0, 20.0)
-
-
-def default_levels() -> list[LevelSpec]:
-    """Three levels, a factor of four along each axis."""
-    return [LevelSpec(32), LevelSpec(64, stride=(2,)), LevelSpec(128, stride=(2,))]
-
-
-@dataclass
-class VAEConfig:
-    """The architecture of a `CustomVAE`.
-
-    `spatial_dims` null follows the data and is 3 where there are none. `variance` is `learned`
-    (a log-variance for each latent element, clamped to [-30, 20]) or `fixed` (`fixed_std`
-    everywhere). `norm_groups` counts for `norm=group` alone. `residual_scale` multiplies the sum
-    of each residual block, `zero_init` starts its last convolution at zero. `projection` puts
-    convolutions of one voxel on both sides of the latent, as latent diffusion's autoencoders
-    have them. `checkpointing` recomputes the blocks' activations in the backward pass instead of
-    keeping them.
-    """
-
-    spatial_dims: int | None = None
-    in_channels: int = 1
-    latent_channels: int = 4
-    levels: list[LevelSpec] = field(default_factory=default_levels)
-    norm: str = "rms"
-    norm_groups: int = 8
-    activation: str = "silu"
-    upsampling: str = "nearest"
-    variance: str = "learned"
-    fixed_std: float = 0.1
-    downsampling: str = "centered"
-    final_activation: str = "none"
-    dropout: float = 0.0
-    residual_scale: float = 1.0
-    zero_init: bool = False
-    attention: AttentionSpec = field(default_factory=AttentionSpec)
-    projection: bool = False
-    checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        if self.spatial_dims not in (None, 2, 3):
-            raise ConfigError(f"model.spatial_dims must be 2, 3 or null, got {self.spatial_dims}")
-        for name, count in (
-            ("in_channels", self.in_channels),
-            ("latent_channels", self.latent_channels),
-        ):
-            if not 1 <= count <= 4096:
-                raise ConfigError(f"model.{name} must lie in [1, 4096], got {count}")
-        if not 1 <= len(self.levels) <= 12:
-            raise ConfigError(f"model.levels must hold 1 to 12 levels, got {len(self.levels)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout must lie in [0, 1), got {self.dropout}")
-        if not 0 < self.residual_scale <= 1:
-            raise ConfigError(
-                f"model.residual_scale must lie in (0, 1], got {self.residual_scale}"
-            )
-        if not self.fixed_std > 0:
-            raise ConfigError(f"model.fixed_std must be positive, got {self.fixed_std}")
-        self._check_names()
-        self._check_groups()
-        self.attention.check(self.dims)
-        for index, level in enumerate(self.levels):
-            if level.attention != "none":
-                self.attention.heads(level.channels, f"model.levels.{index}")
-        if self.attention.bottleneck != "none":
-            self.attention.heads(self.levels[-1].channels)
-
-    def _check_names(self) -> None:
-        for name, value, choices in (
-            ("norm", self.norm, tuple(NORMS)),
-            ("activation", self.activation, tuple(ACTIVATIONS)),
-            ("upsampling", self.upsampling, UPSAMPLINGS),
-            ("downsampling", self.downsampling, DOWNSAMPLINGS),
-            ("variance", self.variance, VARIANCES),
-            ("final_activation", self.final_activation, tuple(FINAL_ACTIVATIONS)),
-        ):
-            if value not in choices:
-                raise ConfigError(
-                    f"model.{name} must be one of {', '.join(choices)}, got {value!r}"
-                )
-
-    def _check_groups(self) -> None:
-        for index, level in enumerate(self.levels):
-            if self.norm == "group" and (
-                self.norm_groups < 1 or level.channels % self.norm_groups
-            ):
-                raise ConfigError(
-                    f"model.levels.{index}.channels must be a multiple of model.norm_groups "
-                    f"({self.norm_groups}), got {level.channels}"
-                )
-
-    @property
-    def dims(self) -> int:
-        """The number of spatial axes."""
-        return self.spatial_dims or 3
-
-    @property
-    def factor(self) -> tuple[int, ...]:
-        """Image voxels per latent voxel along each axis."""
-        strides = [level.strides(self.dims) for level in self.levels]
-        return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
 
 @dataclass(frozen=True)
@@ -135,7 +34,8 @@ class CustomVAE(nn.Module):
     """A convolutional VAE for images of any size in two or three dimensions.
 
     An image whose size is no multiple of `factor` is continued past its end by its last voxels
-    before it is encoded, and the reconstruction is cut back to the image's own size.
+    before it is encoded, and the reconstruction is cut back to the image's own size. `contract`
+    says how scans become its input: intensity and spacing, as a training found them.
     """
 
     def __init__(self, config: VAEConfig | None = None) -> None:
@@ -145,9 +45,11 @@ class CustomVAE(nn.Module):
         for index, level in enumerate(self.config.levels):
             level.check(f"model.levels.{index}", dims)
         self.spatial_dims = dims
+        self.contract: dict[str, Any] = {}
         self.factor = self.config.factor
+        folded = self.config.in_channels * math.prod(self.config.patches)
         self.encoder = Encoder(
-            self.config.in_channels,
+            folded,
             self._posterior_channels(),
             self.config.levels,
             self._style(),
@@ -155,13 +57,34 @@ class CustomVAE(nn.Module):
         )
         self.decoder = Decoder(
             self.config.latent_channels,
-            self.config.in_channels,
+            folded,
             self.config.levels,
             self._style(),
             self.config.upsampling,
             self.config.final_activation,
             self.config.projection,
         )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "CustomVAE":
+        """The model of a folder that `save_pretrained` or a training wrote, in eval mode.
+
+        Raises:
+            RunError: missing, damaged, of a newer format, or not of this architecture.
+        """
+        found = read_weights(Path(folder))
+        try:
+            model = cls(VAEConfig.from_json(found.architecture))
+            model.load_state_dict(found.state)
+        except (UserError, TypeError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{folder}: its weights fit no architecture: {reason}") from error
+        model.contract = found.contract
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes `config.json` and `model.safetensors`, the folder whole or not at all."""
+        save_weights(Path(folder), self.config, self.state_dict(), self.contract)
 
     def forward(
         self, image: Tensor, generator: Generator | Sequence[Generator] | None = None
@@ -177,7 +100,10 @@ class CustomVAE(nn.Module):
 
     def encode(self, image: Tensor) -> DiagonalGaussian:
         """The posterior of images (B, C, *spatial) over latents of ceil(spatial / factor)."""
-        parameters = self.encoder(pad_to_multiple(image, self.factor)).float()
+        if self.config.unit_range:
+            image = (image + 1) / 2
+        folded = pixel_unshuffle(pad_to_multiple(image, self.factor), self.config.patches)
+        parameters = self.encoder(folded).float()
         if self.config.variance == "fixed":
             logvar = torch.full_like(parameters, 2 * math.log(self.config.fixed_std))
             return DiagonalGaussian(parameters, logvar)
@@ -186,7 +112,9 @@ class CustomVAE(nn.Module):
 
     def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         """Images in float32 of latents (B, latent_channels, *spatial), cut to `size` if given."""
-        image: Tensor = self.decoder(latent).float()
+        image = pixel_shuffle(self.decoder(latent), self.config.patches).float()
+        if self.config.unit_range:
+            image = 2 * image - 1
         if size is None:
             return image
         return cropped(image, size)

@@ -10,10 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vae3d.errors import RunError, UserError
-from vae3d.model.attention import AttentionSpec
-from vae3d.model.levels import LevelSpec
-from vae3d.model.vae import CustomVAE, VAEConfig
+from vae3d.errors import RunError
+from vae3d.model.config import VAEConfig
 from vae3d.runtime.files import atomic_folder, write_json
 
 FORMAT_VERSION = 1
@@ -23,9 +21,10 @@ TENSOR_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """A model and what must be known to use it: `contract` says how scans become its input."""
+    """What a folder holds: the architecture as plain values, its tensors, and the contract."""
 
-    model: CustomVAE
+    architecture: dict[str, Any]
+    state: dict[str, Tensor]
     contract: dict[str, Any]
 
 
@@ -47,36 +46,19 @@ def save_weights(
         save_file(tensors, temporary / TENSOR_FILE)
 
 
-def load_weights(folder: Path) -> Weights:
-    """Reads a folder of `save_weights`.
-
-    The architecture is rebuilt from its typed description; no string in it is ever imported.
+def read_weights(folder: Path) -> Weights:
+    """Reads a folder of `save_weights`; no string in it is ever imported.
 
     Raises:
-        RunError: missing, damaged, of a newer format, or not of this architecture.
+        RunError: missing, damaged, or of a newer format.
     """
     description = _read_description(folder)
     try:
-        model = CustomVAE(parse_architecture(description["architecture"]))
-    except (UserError, TypeError, KeyError) as error:
-        raise RunError(f"{folder / CONFIG_FILE}: no architecture of vae3d: {error}") from error
-    try:
-        model.load_state_dict(load_file(folder / TENSOR_FILE))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).replace("\n", " ")
+        state = load_file(folder / TENSOR_FILE)
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
         raise RunError(f"{folder / TENSOR_FILE}: cannot be loaded: {reason}") from error
-    return Weights(model.eval(), description.get("contract", {}))
-
-
-def parse_architecture(values: dict[str, Any]) -> VAEConfig:
-    """A `VAEConfig` from plain JSON values; a key it does not know is a TypeError."""
-    levels = [
-        LevelSpec(**{**level, "stride": tuple(level["stride"])}) for level in values["levels"]
-    ]
-    attention = values.get("attention", {})
-    if "window" in attention:
-        attention = {**attention, "window": tuple(attention["window"])}
-    return VAEConfig(**{**values, "levels": levels, "attention": AttentionSpec(**attention)})
+    return Weights(description["architecture"], state, description.get("contract", {}))
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""PSNR after some minutes of training: vae3d with any settings, and its peers.
+
+    python scripts/bench_fidelity.py --scans /ct_64 --train model=small --train "model.norm=group"
+    python scripts/bench_fidelity.py --scans /mr_64 --mri --peers vae3d2d monai monai_bf16
+
+Every fourth case is held out and scored whole. Random patches, L1 or whatever `loss=` says, from
+the posterior's sample; the learning rate warms up over a twentieth of the time and falls along a
+cosine to the end. Peers are trained as their tutorials do: Adam, a constant rate of 1e-3, L1 and
+their KL at 1e-6. Everything is in memory; the clock counts training alone.
+"""
+
+import argparse
+import math
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_module
+from torch import Tensor, nn
+
+from vae3d.config import TrainConfig, register_schemas, to_object
+from vae3d.data.readers import read_volume
+from vae3d.logger.console import announce
+from vae3d.loss.objective import Objective
+from vae3d.model.vae import CustomVAE
+from vae3d.runtime.precision import Precision
+from vae3d.trainer.ema import ExponentialMovingAverage
+from vae3d.trainer.optimizer import build_optimizer
+from vae3d.trainer.schedule import learning_rate
+
+CPU = torch.device("cpu")
+TICKS = 10_000
+"""The clock's hand goes round in so many steps, for the schedule."""
+
+
+@dataclass
+class Contender:
+    """`step(batch, progress in [0, 1])` trains, `reconstruct` decodes the posterior's mode."""
+
+    name: str
+    model: nn.Module
+    step: Callable[[Tensor, float], float]
+    reconstruct: Callable[[Tensor], Tensor]
+
+
+def main() -> int:
+    """Trains one after the other; a row for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scans", type=Path, required=True)
+    parser.add_argument("--mri", action="store_true", help="percentiles 0 and 99.5, else HU")
+    parser.add_argument("--train", action="append", default=[], metavar="OVERRIDES")
+    parser.add_argument("--peers", nargs="*", default=[], choices=PEERS)
+    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    volumes = [scaled(path, arguments.mri) for path in sorted(arguments.scans.glob("*.nii*"))]
+    held_out = volumes[3::4]
+    train = [volume for index, volume in enumerate(volumes) if index % 4 != 3]
+    announce(f"{len(train)} to train, {len(held_out)} held out")
+    sys.stdout.write("| | parameters | steps | Mvoxel/s | PSNR, dB |\n|---|---|---|---|---|\n")
+    makers = [lambda text=text: ours(text, arguments) for text in arguments.train]
+    makers += [PEERS[name] for name in arguments.peers]
+    for make in makers:
+        torch.manual_seed(arguments.seed)
+        contender = make()
+        steps = fit(contender, train, arguments)
+        psnr = statistics.fmean(score(contender, volume) for volume in held_out)
+        count = sum(p.numel() for p in contender.model.parameters()) / 1e6
+        speed = steps * arguments.batch * arguments.size**3 / arguments.seconds / 1e6
+        sys.stdout.write(
+            f"| {contender.name} | {count:.2f} M | {steps} | {speed:.2f} | {psnr:.2f} |\n"
+        )
+        sys.stdout.flush()
+    return 0
+
+
+def scaled(path: Path, mri: bool) -> Tensor:
+    """A scan (1, D, H, W) in [-1, 1]."""
+    data = read_volume(path).data.float()
+    low, high = np.percentile(data.numpy(), [0, 99.5]) if mri else (-1000.0, 1000.0)
+    return (data.clamp(low, high) - low) * (2 / (high - low)) - 1
+
+
+def fit(contender: Contender, train: list[Tensor], arguments: argparse.Namespace) -> int:
+    """Trains until the time is over; the number of steps."""
+    rng = np.random.default_rng(arguments.seed)
+    size, steps = arguments.size, 0
+    contender.model.train()
+    start = time.perf_counter()
+    while (progress := (time.perf_counter() - start) / arguments.seconds) < 1:
+        patches = []
+        for index in rng.integers(len(train), size=arguments.batch):
+            corner = [int(rng.integers(n - size + 1)) for n in train[index].shape[1:]]
+            box = tuple(slice(c, c + size) for c in corner)
+            patches.append(train[index][(slice(None), *box)])
+        loss = contender.step(torch.stack(patches), progress)
+        steps += 1
+        if steps % 200 == 0:
+            announce(f"{contender.name}: {progress:.0%} step {steps} loss {loss:.4f}")
+    return steps
+
+
+def score(contender: Contender, volume: Tensor) -> float:
+    """PSNR of a whole volume, data range 2."""
+    contender.model.eval()
+    with torch.no_grad():
+        found = contender.reconstruct(volume[None]).float().clamp(-1, 1)
+    return 10 * math.log10(4 / float((found - volume[None]).square().mean()))
+
+
+def ours(text: str, arguments: argparse.Namespace) -> Contender:
+    """vae3d with the settings that `vae3d train TEXT` would have."""
+    register_schemas()
+    with initialize_config_module("vae3d.conf", version_base="1.3"):
+        config: TrainConfig = to_object(compose("train", shlex.split(text)), TrainConfig)
+    model = CustomVAE(config.model)
+    objective = Objective(config.loss, model.factor)
+    options = config.trainer
+    optimizer = build_optimizer(options.optimizer, model, options.lr, options.weight_decay)
+    precision = Precision(options.precision, CPU)
+    ema = ExponentialMovingAverage(model, options.ema_decay)
+    noise = torch.Generator().manual_seed(arguments.seed)
+
+    def step(images: Tensor, progress: float) -> float:
+        rate = learning_rate(
+            int(progress * TICKS), TICKS, options.lr, TICKS // 20, options.min_lr_ratio
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with precision.autocast(CPU):
+            output = model(images, noise)
+        inside = [tuple(images.shape[2:])] * len(images)
+        loss = objective(output, images, inside, int(progress * TICKS)).total.mean()
+        precision.backward(loss)
+        precision.clip(model, optimizer, options.clip_norm)
+        precision.step(optimizer)
+        optimizer.zero_grad(set_to_none=True)
+        ema.update()
+        return loss.item()
+
+    def reconstruct(image: Tensor) -> Tensor:
+        with precision.autocast(CPU), ema.averaged():
+            found: Tensor = model(image).reconstruction
+        return found
+
+    return Contender(f"`{text}`", model, step, reconstruct)
+
+
+def peer(
+    name: str,
+    model: nn.Module,
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]],
+    reconstruct: Callable[[Tensor], Tensor],
+    bf16: bool,
+) -> Contender:
+    """A peer in a loop of its tutorials' kind; `forward` gives reconstruction and KL."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step(images: Tensor, progress: float) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            reconstruction, kl = forward(images)
+        loss = (reconstruction.float() - images).abs().mean() + 1e-6 * kl
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        return float(loss)
+
+    def decode(image: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return reconstruct(image)
+
+    return Contender(name, model, step, decode)
+
+
+def monai(bf16: bool) -> Contender:
+    """MONAI's AutoencoderKL, channels 16, 32, 64, one block a level, a factor of 4."""
+    from monai.networks.nets.autoencoderkl import AutoencoderKL
+
+    model: Any = AutoencoderKL(
+        spatial_dims=3, in_channels=1, out_channels=1, channels=(16, 32, 64), num_res_blocks=1,
+        latent_channels=4, norm_num_groups=8, attention_levels=(False,) * 3,
+        with_encoder_nonlocal_attn=False, with_decoder_nonlocal_attn=False,
+    )  # fmt: skip
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        reconstruction, mean, sigma = model(images)
+        mean, sigma = mean.float(), sigma.float()
+        kl = 0.5 * (mean**2 + sigma**2 - (sigma**2).log() - 1).flatten(1).sum(1).mean()
+        return reconstruction, kl
+
+    name = f"MONAI AutoencoderKL, {'bf16' if bf16 else 'fp32'}"
+    return peer(name, model, forward, lambda image: model.decode(model.encode(image)[0]), bf16)
+
+
+def vae3d2d(bf16: bool) -> Contender:
+    """The seed library's CustomVAE, 3D."""
+    import vae3d2d
+
+    model: Any = vae3d2d.CustomVAE(**VAE3D2D)
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        reconstruction, loss = model(images)
+        return reconstruction, loss
+
+    def reconstruct(image: Tensor) -> Tensor:
+        found: Tensor = model(image)
+        return found
+
+    return peer(
+        f"vae3d2d CustomVAE, {'bf16' if bf16 else 'fp32'}", model, forward, reconstruct, bf16
+    )
+
+
+VAE3D2D: dict[str, Any] = {
+    "init_filters": 16,
+    "smallest_filters": 64,
+    "blocks_down": (1, 2, 2),
+    "blocks_up": (1, 1),
+    "downsample_strides": [(2, 2, 2), (2, 2, 2)],
+    "vae_down_stride": (1, 1, 1),
+    "vae_latent_channels": 4,
+    "beta": 1e-6,
+    "custom_losses": ["l1"],
+    "custom_loss_weights": [1.0],
+}
+PEERS: dict[str, Callable[[], Contender]] = {
+    "monai": lambda: monai(bf16=False),
+    "monai_bf16": lambda: monai(bf16=True),
+    "vae3d2d": lambda: vae3d2d(bf16=False),
+    "vae3d2d_bf16": lambda: vae3d2d(bf16=True),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

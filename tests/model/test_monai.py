@@ -1,0 +1,118 @@
+"""MONAI's weights give MONAI's output."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from vae3d.errors import ConfigError
+from vae3d.model.monai import from_monai
+from vae3d.model.vae import CustomVAE
+
+autoencoderkl = pytest.importorskip("monai.networks.nets.autoencoderkl")
+maisi = pytest.importorskip("monai.apps.generation.maisi.networks.autoencoderkl_maisi")
+
+COMMON = {"in_channels": 1, "out_channels": 1, "norm_num_groups": 4}
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"channels": (8, 16, 16), "num_res_blocks": (1, 2, 1)},
+    "bottleneck": {"channels": (8, 16), "num_res_blocks": 1, "middle": True},
+    "levels": {"channels": (8, 16), "num_res_blocks": 2, "attention_levels": (False, True)},
+    "both": {
+        "channels": (8, 16),
+        "num_res_blocks": 2,
+        "attention_levels": (True, True),
+        "middle": True,
+    },
+}
+
+
+def build(kind: str, dims: int, **changes: Any) -> Any:
+    options = {**KINDS[kind], **changes}
+    middle = options.pop("middle", False)
+    options.setdefault("attention_levels", (False,) * len(options["channels"]))
+    torch.manual_seed(0)
+    model = autoencoderkl.AutoencoderKL(
+        spatial_dims=dims,
+        latent_channels=3,
+        with_encoder_nonlocal_attn=middle,
+        with_decoder_nonlocal_attn=middle,
+        **COMMON,
+        **options,
+    )
+    return model.eval()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_output_is_monais(kind: str, dims: int) -> None:
+    theirs = build(kind, dims)
+    ours = from_monai(theirs.state_dict(), norm_groups=4)
+    image = torch.randn(2, 1, *(16, 8, 12)[:dims])
+    with torch.no_grad():
+        posterior = ours.encode(image)
+        mean, sigma = theirs.encode(image)
+        torch.testing.assert_close(posterior.mean, mean, rtol=0, atol=1e-5)
+        torch.testing.assert_close(posterior.std, sigma, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.decode(mean), theirs.decode(mean), rtol=0, atol=1e-5)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+def test_output_is_maisis() -> None:
+    torch.manual_seed(0)
+    theirs = maisi.AutoencoderKlMaisi(
+        spatial_dims=3,
+        latent_channels=4,
+        channels=(8, 16, 16),
+        num_res_blocks=(2, 2, 2),
+        attention_levels=(False, False, False),
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+        num_splits=1,
+        print_info=False,
+        norm_float16=False,
+        **COMMON,
+    ).eval()
+    ours = from_monai(theirs.state_dict(), norm_groups=4)
+    image = torch.randn(1, 1, 8, 16, 12)
+    with torch.no_grad():
+        mean, _ = theirs.encode(image)
+        torch.testing.assert_close(ours.encode(image).mean, mean, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours.decode(mean), theirs.decode(mean), rtol=0, atol=1e-5)
+
+
+def test_a_network_of_images_from_zero_to_one() -> None:
+    theirs = build("plain", 3)
+    ours = from_monai(theirs.state_dict(), norm_groups=4, unit_range=True)
+    image = torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        found = (ours(2 * image - 1).reconstruction + 1) / 2
+        torch.testing.assert_close(found, theirs.reconstruct(image), rtol=0, atol=1e-5)
+
+
+def test_the_script_writes_what_loads(tmp_path: Path) -> None:
+    theirs = build("levels", 3)
+    torch.save({"epoch": 3, "autoencoder": theirs.state_dict()}, tmp_path / "a.pt")
+    command = [sys.executable, str(ROOT / "scripts/import_monai.py"), str(tmp_path / "a.pt")]
+    options = ["--norm-groups", "4", "--window", "-1000", "400"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, str(tmp_path / "w"), *options], check=True, env=environment)
+    ours = CustomVAE.from_pretrained(tmp_path / "w")
+    assert ours.contract["intensity"]["high"] == 400
+    image = torch.randn(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        found = ours(image).reconstruction
+        torch.testing.assert_close(found, theirs.reconstruct(image), rtol=0, atol=1e-5)
+
+
+def test_other_weights_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no weights of MONAI's AutoencoderKL"):
+        from_monai({"encoder.weight": torch.zeros(3)})
+    state = build("plain", 3).state_dict()
+    del state["decoder.blocks.0.conv.weight"]
+    with pytest.raises(ConfigError, match="no weights of MONAI's AutoencoderKL"):
+        from_monai(state)

@@ -1,0 +1,201 @@
+"""Every combination of options builds, runs, learns and comes back from its folder."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.test_conf import composed, options
+from vae3d.config import TrainConfig
+from vae3d.errors import ConfigError, RunError
+from vae3d.model.attention import ATTENTIONS, AttentionSpec
+from vae3d.model.blocks import (
+    DOWNSAMPLINGS,
+    UPSAMPLINGS,
+    BlockStyle,
+    EndPaddedDownsample,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
+from vae3d.model.config import VARIANCES, VAEConfig
+from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS, LayerNorm
+from vae3d.model.levels import LevelSpec
+from vae3d.model.summary import receptive_field, summarise
+from vae3d.model.vae import CustomVAE
+
+GOLDEN = ROOT / "tests" / "golden" / "models.json"
+COMBINATIONS = [*itertools.product([2, 3], NORMS, UPSAMPLINGS, DOWNSAMPLINGS, ATTENTIONS)]
+
+
+def config_of(number: int) -> VAEConfig:
+    """Combination `number`; the options with few interactions take turns."""
+    dims, norm, upsampling, downsampling, attention = COMBINATIONS[number]
+
+    def turn(names: object, every: int = 1) -> str:
+        listed = [*names]  # type: ignore[misc]
+        return str(listed[number // every % len(listed)])
+
+    return VAEConfig(
+        spatial_dims=dims,
+        in_channels=1 + number % 2,
+        latent_channels=2,
+        levels=[
+            LevelSpec(8, blocks=1, decoder_blocks=number % 3, attention=attention),
+            LevelSpec(8, blocks=number % 2, stride=(2,), attention=attention),
+        ],
+        norm=norm,
+        norm_groups=4,
+        activation=turn(ACTIVATIONS),
+        upsampling=upsampling,
+        downsampling=downsampling,
+        variance=turn(VARIANCES, 2),
+        final_activation=turn(FINAL_ACTIVATIONS, 3),
+        dropout=0.1 * (number % 2),
+        residual_scale=(1.0, 0.7071)[number // 2 % 2],
+        zero_init=bool(number // 3 % 2),
+        attention=AttentionSpec(turn(ATTENTIONS, 5), window=(3,), head_channels=4),
+        projection=bool(number // 5 % 2),
+        patch=((1,), (2,))[number // 7 % 2],
+        unit_range=bool(number // 13 % 2),
+        checkpointing=bool(number // 11 % 2),
+    )
+
+
+@pytest.mark.parametrize("number", range(len(COMBINATIONS)))
+def test_every_combination(tmp_path: Path, number: int) -> None:
+    config = config_of(number)
+    torch.manual_seed(number)
+    model = CustomVAE(config)
+    size = (9, 6, 7)[: config.dims]
+    image = torch.rand(2, config.in_channels, *size) * 2 - 1
+    output = model(image, torch.Generator().manual_seed(0))
+    assert output.reconstruction.shape == image.shape
+    assert tuple(output.latent.shape[2:]) == model.latent_size(size)
+    (output.reconstruction.square().mean() + output.posterior.kl().mean()).backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None]
+    assert not missing, "every parameter takes part"
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    model.eval().save_pretrained(tmp_path / "weights")
+    again = CustomVAE.from_pretrained(tmp_path / "weights")
+    assert again.config == config
+    with torch.no_grad():
+        assert torch.equal(again(image).reconstruction, model(image).reconstruction)
+
+
+def test_presets_are_what_they_were() -> None:
+    found = {}
+    for name in options("model"):
+        config = composed("train", f"model={name}")
+        assert isinstance(config, TrainConfig)
+        with torch.device("meta"):
+            model = CustomVAE(config.model)
+        found[name] = {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "keys": {key: list(value.shape) for key, value in model.state_dict().items()},
+        }
+    assert found == json.loads(GOLDEN.read_text()), (
+        "a preset changed, and weights of it do not load any more; if that is meant, write "
+        f"{GOLDEN} anew: python -m tests.model.test_options"
+    )
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_pointwise_norms_see_one_voxel(norm: str) -> None:
+    layer = NORMS[norm](3, 5, 1)
+    x = torch.randn(2, 5, 3, 4, 2)
+    voxel = layer(x[:, :, 1:2, 2:3, :1])
+    torch.testing.assert_close(layer(x)[:, :, 1:2, 2:3, :1], voxel)
+    if norm == "layer":
+        assert isinstance(layer, LayerNorm)
+        torch.testing.assert_close(voxel.mean(dim=1), torch.zeros(2, 1, 1, 1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [(2, 2), (3, 1), (1, 2, 2), (2, 3, 1)], ids=str)
+def test_unshuffle_undoes_shuffle(factor: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *(2 * 3 * f for f in factor))
+    folded = pixel_unshuffle(x, factor)
+    assert torch.equal(pixel_shuffle(folded, factor), x)
+    if factor == (2, 2):
+        assert torch.equal(folded, torch.nn.functional.pixel_unshuffle(x, 2))
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (3, 1), (4, 2)], ids=str)
+def test_end_padded_windows_begin_at_the_first_voxel(stride: tuple[int, ...]) -> None:
+    style = BlockStyle(2, "none", 1, "silu", 0.0, False)
+    layer = EndPaddedDownsample(1, stride, style)
+    x = torch.zeros(1, 1, 12, 12, requires_grad=True)
+    out = layer(x)
+    assert tuple(out.shape[2:]) == tuple(12 // s for s in stride)
+    (gradient,) = torch.autograd.grad(out[0, 0, 1, 1], x)
+    first = gradient[0, 0].nonzero().min(dim=0).values.tolist()
+    assert first == [s if s > 1 else 0 for s in stride]
+
+
+@pytest.mark.parametrize("patch", [(1,), (2,)], ids=str)
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_the_receptive_field_is_no_less_than_what_is_seen(
+    upsampling: str, window: int | None, patch: tuple[int, ...]
+) -> None:
+    kind = "windowed" if window else "none"
+    config = VAEConfig(
+        spatial_dims=2,
+        levels=[LevelSpec(4), LevelSpec(4, stride=(2,), attention=kind)],
+        norm="layer",
+        upsampling=upsampling,
+        attention=AttentionSpec(window=(window or 1,), head_channels=None),
+        patch=patch,
+    )
+    told = receptive_field(config)
+    assert told is not None
+    model = CustomVAE(config).double()
+    x = torch.randn(1, 1, 120, 120, dtype=torch.float64, requires_grad=True)
+    seen = 0
+    for place in range(56, 64):
+        (gradient,) = torch.autograd.grad(model(x).reconstruction[0, 0, place, place], x)
+        rows = gradient[0, 0].abs().sum(dim=1).nonzero()
+        seen = max(seen, int(rows.max() - rows.min()) + 1)
+    assert 0.5 * told[0] < seen <= told[0]
+
+
+def test_a_summary_adds_up() -> None:
+    config = VAEConfig(spatial_dims=3, levels=[LevelSpec(8), LevelSpec(16, stride=(2, 2, 1))])
+    found = summarise(config, (8, 8, 6))
+    model = CustomVAE(config)
+    assert found.parameters == sum(row.parameters for row in found.rows)
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    assert found.latent == (4, 4, 4, 6)
+    assert found.compression == 8 * 8 * 6 / (4 * 4 * 4 * 6)
+    stem = 2 * 27 * 8 * 8 * 8 * 6
+    assert found.flops > 2 * stem
+
+
+def test_impossible_models_are_named() -> None:
+    for said, changes in (
+        ("model.attention.window needs 1 or 3", {"attention": AttentionSpec(window=(2, 2))}),
+        ("head_channels must divide", {"attention": AttentionSpec("global", head_channels=24)}),
+        ("model.patch must be", {"patch": (0,)}),
+        ("model.residual_scale", {"residual_scale": 0.0}),
+        ("model.downsampling must be", {"downsampling": "pool"}),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            VAEConfig(spatial_dims=3, **changes)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"levels.0.attention must be"):
+        CustomVAE(VAEConfig(levels=[LevelSpec(8, attention="local")]))
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    CustomVAE(VAEConfig(levels=[LevelSpec(8)])).save_pretrained(tmp_path / "w")
+    path = tmp_path / "w" / "config.json"
+    values = json.loads(path.read_text())
+    values["architecture"]["levels"][0]["channels"] = 16
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunError, match="fit no architecture"):
+        CustomVAE.from_pretrained(tmp_path / "w")
+    values["architecture"]["import_me"] = "os.system"
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunError, match="fit no architecture"):
+        CustomVAE.from_pretrained(tmp_path / "w")

@@ -1,0 +1,203 @@
+"""Weights of MONAI's `AutoencoderKL` and of MAISI's as a `CustomVAE`, without MONAI.
+
+Both number the modules of encoder and decoder from the image to the latent and back, as
+`encoder.blocks.7.conv1.conv.weight`; MAISI has one more `conv` in each convolution's name. The
+kind of a module is read from the names of its tensors, the architecture from their shapes.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from vae3d.errors import ConfigError
+from vae3d.model.attention import AttentionSpec
+from vae3d.model.config import VAEConfig
+from vae3d.model.levels import LevelSpec
+from vae3d.model.vae import CustomVAE
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Module:
+    """One numbered module: `residual`, `attention`, `convolution` or `norm`, and its tensors.
+
+    `resamples` marks the convolution of a step down or up.
+    """
+
+    kind: str
+    state: State
+    resamples: bool = False
+
+    @property
+    def channels(self) -> int:
+        """The channels that come out."""
+        name = {"residual": "conv2.weight", "attention": "out.weight"}.get(self.kind, "weight")
+        return len(self.state[name])
+
+
+@dataclass
+class Level:
+    """The modules of one resolution, from the side of the image in the encoder."""
+
+    residuals: list[Module] = field(default_factory=list)
+    attentions: list[Module] = field(default_factory=list)
+
+
+def from_monai(
+    state: State,
+    *,
+    norm_groups: int = 32,
+    head_channels: int | None = None,
+    unit_range: bool = False,
+) -> CustomVAE:
+    """A `CustomVAE` with the weights of an `AutoencoderKL` or `AutoencoderKlMaisi`.
+
+    It gives MONAI's own output up to rounding. What a state dict does not tell must be given:
+    the groups of the norms, the channels of a head of attention (None is one head), and whether
+    images lay in [0, 1] (`unit_range`, as MAISI's do): vae3d's own lie in [-1, 1].
+
+    Raises:
+        ConfigError: these are no such weights.
+    """
+    try:
+        encoder, decoder = list(_modules(state, "encoder")), list(_modules(state, "decoder"))
+        config = _config(state, encoder, decoder, norm_groups, head_channels)
+        model = CustomVAE(replace(config, unit_range=unit_range))
+        model.load_state_dict(dict(_renamed(model, state, encoder, decoder)))
+    except (KeyError, IndexError, StopIteration, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"no weights of MONAI's AutoencoderKL: {reason}") from error
+    return model.eval()
+
+
+def _modules(state: State, part: str) -> Iterator[Module]:
+    numbered: dict[int, State] = defaultdict(dict)
+    for name, tensor in state.items():
+        if match := re.match(rf"{part}\.blocks\.(\d+)\.(.+)", name):
+            numbered[int(match[1])][_plain(match[2])] = tensor
+    for number in sorted(numbered):
+        found = numbered[number]
+        if "conv1.weight" in found:
+            yield Module("residual", found)
+        elif "attn.out_proj.weight" in found:
+            yield Module("attention", _attention(found))
+        elif found["weight"].dim() == 1:
+            yield Module("norm", found)
+        else:
+            edge = number in (0, max(numbered))
+            yield Module("convolution", found, resamples=not edge)
+
+
+def _plain(name: str) -> str:
+    """The name without MONAI's wrappers: `conv1.conv.conv.weight` is `conv1.weight`."""
+    parts = name.split(".")
+    kept = [part for part in parts if part not in ("conv", "postconv")]
+    return ".".join(kept).replace("nin_shortcut", "skip")
+
+
+def _attention(found: State) -> State:
+    plain = {f"norm.{kind}": found[f"norm.{kind}"] for kind in ("weight", "bias")}
+    for kind in ("weight", "bias"):
+        if f"attn.qkv.{kind}" in found:
+            plain[f"qkv.{kind}"] = found[f"attn.qkv.{kind}"]
+        else:
+            plain[f"qkv.{kind}"] = torch.cat([found[f"attn.to_{x}.{kind}"] for x in "qkv"])
+        plain[f"out.{kind}"] = found[f"attn.out_proj.{kind}"]
+    return plain
+
+
+def _config(
+    state: State,
+    encoder: list[Module],
+    decoder: list[Module],
+    norm_groups: int,
+    head_channels: int | None,
+) -> VAEConfig:
+    down, middle = _levels(encoder)
+    up, _ = _levels(decoder[::-1])
+    levels = [
+        LevelSpec(
+            channels=level.residuals[-1].channels,
+            blocks=len(level.residuals),
+            decoder_blocks=len(mirror.residuals),
+            stride=(2,) if index else (1,),
+            attention="global" if level.attentions else "none",
+        )
+        for index, (level, mirror) in enumerate(zip(down, up, strict=True))
+    ]
+    stem = encoder[0].state["weight"]
+    return VAEConfig(
+        spatial_dims=stem.dim() - 2,
+        in_channels=stem.shape[1],
+        latent_channels=len(_latent(state, "quant_conv_mu")["weight"]),
+        levels=levels,
+        norm="group",
+        norm_groups=norm_groups,
+        activation="silu",
+        upsampling="nearest",
+        downsampling="end_padded",
+        attention=AttentionSpec(
+            bottleneck="global" if middle else "none", head_channels=head_channels
+        ),
+        projection=True,
+    )
+
+
+def _levels(modules: list[Module]) -> tuple[list[Level], list[Module]]:
+    """Modules from the image inwards as levels, and what lies between them and the latent."""
+    inner = modules[1:-1]
+    if inner and inner[0].kind == "norm":
+        inner = inner[1:]
+    if inner and inner[-1].kind == "norm":
+        inner = inner[:-1]
+    middle: list[Module] = []
+    # A level ends with attention or has none: a block behind attention belongs to the middle.
+    kinds = [module.kind for module in inner]
+    if kinds[-3:] == ["residual", "attention", "residual"]:
+        inner, middle = inner[:-3], inner[-3:]
+    levels = [Level()]
+    for module in inner:
+        if module.resamples:
+            levels.append(Level())
+        elif module.kind == "attention":
+            levels[-1].attentions.append(module)
+        else:
+            levels[-1].residuals.append(module)
+    return levels, middle
+
+
+def _latent(state: State, name: str) -> State:
+    return {kind: state[f"{name}.conv.{kind}"] for kind in ("weight", "bias")}
+
+
+def _renamed(
+    model: CustomVAE, state: State, encoder: list[Module], decoder: list[Module]
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors under the names that they have in a CustomVAE."""
+    for part, modules in (("encoder", encoder), ("decoder", decoder)):
+        targets = _targets(model, part)
+        for module, prefix in zip(modules, targets, strict=True):
+            for name, tensor in module.state.items():
+                yield f"{prefix}.{name}", tensor
+    mean, logvar = _latent(state, "quant_conv_mu"), _latent(state, "quant_conv_log_sigma")
+    for kind in ("weight", "bias"):
+        yield f"encoder.projection.{kind}", torch.cat([mean[kind], logvar[kind]])
+        yield f"decoder.projection.{kind}", _latent(state, "post_quant_conv")[kind]
+
+
+def _targets(model: CustomVAE, part: str) -> list[str]:
+    """Prefixes of a CustomVAE's modules in MONAI's order."""
+    prefixes: list[str] = []
+    for name, _ in model.named_parameters():
+        if not name.startswith(part) or ".projection." in name:
+            continue
+        block = re.match(r".*?(levels\.\d+\.blocks\.\d+|middle\.\d+)\.", name)
+        prefix = block[0][:-1] if block else name.rpartition(".")[0]
+        if prefix not in prefixes:
+            prefixes.append(prefix)
+    return prefixes

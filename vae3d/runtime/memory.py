@@ -1,0 +1,52 @@
+"""What a computation takes at its peak, and what the device has."""
+
+import ctypes
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def peak_memory(function: Callable[[], None], device: torch.device) -> int | None:
+    """Bytes that calling the function takes above what is held before it, at their peak.
+
+    On a CPU this is resident memory as Linux counts it; None where that cannot be known.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    try:
+        # What was freed before is given back, so that it is not used again uncounted.
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, AttributeError):
+        function()
+        return None
+    before = _resident("VmRSS")
+    function()
+    return _resident("VmHWM") - before
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of the device that nothing uses."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
+        if found:
+            return int(found[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _resident(key: str) -> int:
+    found = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
