@@ -144,7 +144,7 @@ def ours(text: str, arguments: argparse.Namespace) -> Contender:
         loss = objective(output, images, inside, int(progress * TICKS)).total.mean()
         precision.backward(loss)
         precision.clip(model, optimizer, options.clip_norm)
-        precision.step(optimizer)
+        precision.step(optimizer, loss.detach().isfinite())
         optimizer.zero_grad(set_to_none=True)
         ema.update()
         return loss.item()

@@ -212,7 +212,7 @@ def monai(precision: str) -> Contender:
 def like_monai(norm: str = "layer") -> VAEConfig:
     """MONAI's channels and blocks."""
     levels = [LevelSpec(c, 1, (2,) if i else (1,)) for i, c in enumerate(MONAI_CHANNELS)]
-    return VAEConfig(spatial_dims=3, levels=levels, norm=norm)
+    return VAEConfig(spatial_dims=3, levels=levels, norm=norm, upsampling="nearest", patch=(1,))
 
 
 def vae3d2d(precision: str) -> Contender:
@@ -254,7 +254,7 @@ def like_vae3d2d(norm: str = "layer") -> VAEConfig:
         LevelSpec(32, 2, (2,), decoder_blocks=1),
         LevelSpec(64, 2, (2,), decoder_blocks=0),
     ]
-    return VAEConfig(spatial_dims=3, levels=levels, norm=norm, upsampling="transposed")
+    return VAEConfig(spatial_dims=3, levels=levels, norm=norm, patch=(1,))
 
 
 MATCHES: dict[str, list[Callable[[], Contender]]] = {

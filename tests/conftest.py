@@ -26,7 +26,8 @@ torch.set_num_threads(1)
 def tiny_model(spatial_dims: int = 3, **changes: object) -> VAEConfig:
     """Two levels, a factor of two."""
     levels = [LevelSpec(4), LevelSpec(8, stride=(2,))]
-    return VAEConfig(**{"spatial_dims": spatial_dims, "levels": levels, **changes})  # type: ignore[arg-type]
+    values = {"spatial_dims": spatial_dims, "levels": levels, "patch": (1,), **changes}
+    return VAEConfig(**values)  # type: ignore[arg-type]
 
 
 def tiny_training(folder: Path, **changes: object) -> TrainConfig:

@@ -67,7 +67,7 @@ def test_output_is_maisis() -> None:
     theirs = maisi.AutoencoderKlMaisi(
         spatial_dims=3,
         latent_channels=4,
-        channels=(8, 16, 16),
+        num_channels=(8, 16, 16),
         num_res_blocks=(2, 2, 2),
         attention_levels=(False, False, False),
         with_encoder_nonlocal_attn=False,

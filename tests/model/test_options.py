@@ -58,6 +58,7 @@ def config_of(number: int) -> VAEConfig:
         zero_init=bool(number // 3 % 2),
         attention=AttentionSpec(turn(ATTENTIONS, 5), window=(3,), head_channels=4),
         projection=bool(number // 5 % 2),
+        head_activation=bool(number // 17 % 2),
         patch=((1,), (2,))[number // 7 % 2],
         unit_range=bool(number // 13 % 2),
         checkpointing=bool(number // 11 % 2),
@@ -85,8 +86,9 @@ def test_every_combination(tmp_path: Path, number: int) -> None:
         assert torch.equal(again(image).reconstruction, model(image).reconstruction)
 
 
-def test_presets_are_what_they_were() -> None:
-    found = {}
+def presets() -> dict[str, object]:
+    """Parameters, names and shapes of each preset."""
+    found: dict[str, object] = {}
     for name in options("model"):
         config = composed("train", f"model={name}")
         assert isinstance(config, TrainConfig)
@@ -96,7 +98,11 @@ def test_presets_are_what_they_were() -> None:
             "parameters": sum(p.numel() for p in model.parameters()),
             "keys": {key: list(value.shape) for key, value in model.state_dict().items()},
         }
-    assert found == json.loads(GOLDEN.read_text()), (
+    return found
+
+
+def test_presets_are_what_they_were() -> None:
+    assert presets() == json.loads(GOLDEN.read_text()), (
         "a preset changed, and weights of it do not load any more; if that is meant, write "
         f"{GOLDEN} anew: python -m tests.model.test_options"
     )
@@ -147,6 +153,7 @@ def test_the_receptive_field_is_no_less_than_what_is_seen(
         norm="layer",
         upsampling=upsampling,
         attention=AttentionSpec(window=(window or 1,), head_channels=None),
+        zero_init=False,
         patch=patch,
     )
     told = receptive_field(config)
@@ -162,7 +169,8 @@ def test_the_receptive_field_is_no_less_than_what_is_seen(
 
 
 def test_a_summary_adds_up() -> None:
-    config = VAEConfig(spatial_dims=3, levels=[LevelSpec(8), LevelSpec(16, stride=(2, 2, 1))])
+    levels = [LevelSpec(8), LevelSpec(16, stride=(2, 2, 1))]
+    config = VAEConfig(spatial_dims=3, levels=levels, patch=(1,))
     found = summarise(config, (8, 8, 6))
     model = CustomVAE(config)
     assert found.parameters == sum(row.parameters for row in found.rows)
@@ -199,3 +207,19 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(values))
     with pytest.raises(RunError, match="fit no architecture"):
         CustomVAE.from_pretrained(tmp_path / "w")
+
+
+def test_the_default_is_small() -> None:
+    config = composed("train", "model=small")
+    assert isinstance(config, TrainConfig)
+    assert config.model == VAEConfig()
+
+
+def write_golden() -> None:
+    """Says that the presets are meant to be what they are now."""
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(json.dumps(presets(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write_golden()

@@ -123,7 +123,7 @@ def training_cost(
         with precision.autocast(device):
             output = model(images, generator)
         precision.backward((output.reconstruction - images).abs().mean())
-        precision.step(optimizer)
+        precision.step(optimizer, torch.tensor(True, device=device))
         optimizer.zero_grad(set_to_none=True)
 
     return _cost("training", model.train(), step, device, size)

@@ -24,6 +24,7 @@ class BlockStyle:
     checkpointing: bool
     residual_scale: float = 1.0
     zero_init: bool = False
+    head_activation: bool = True
     downsampling: str = "centered"
     attention: AttentionSpec = field(default_factory=AttentionSpec)
 
@@ -114,9 +115,12 @@ class EndPaddedDownsample(nn.Module):
         self.conv = convolution(style.spatial_dims, channels, channels, stride=stride)
         conv: Any = self.conv
         conv.padding = (0,) * style.spatial_dims
-        overhang = [max(0, k - s) for k, s in zip(conv.kernel_size, stride, strict=True)]
-        # F.pad counts axes from the last one.
-        self.overhang = [n for o in reversed(overhang) for n in (0, o)]
+        overhang = [k - s for k, s in zip(conv.kernel_size, stride, strict=True)]
+        # An axis without a step stays centered. F.pad counts axes from the last one.
+        pairs = [
+            (0, o) if s > 1 else (o // 2, o // 2) for o, s in zip(overhang, stride, strict=True)
+        ]
+        self.overhang = [n for pair in reversed(pairs) for n in pair]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to (B, C, *(spatial / stride))."""

@@ -14,8 +14,8 @@ VARIANCES = ("learned", "fixed")
 
 
 def default_levels() -> list[LevelSpec]:
-    """Three levels, a factor of four along each axis."""
-    return [LevelSpec(32), LevelSpec(64, stride=(2,)), LevelSpec(128, stride=(2,))]
+    """With `patch` 2 a factor of four along each axis; what model=small is."""
+    return [LevelSpec(32, blocks=2), LevelSpec(64, blocks=2, stride=(2,))]
 
 
 @dataclass
@@ -25,33 +25,35 @@ class VAEConfig:
     `spatial_dims` null follows the data and is 3 where there are none. `variance` is `learned`
     (a log-variance for each latent element, clamped to [-30, 20]) or `fixed` (`fixed_std`
     everywhere). `norm_groups` counts for `norm=group` alone. `residual_scale` multiplies the sum
-    of each residual block, `zero_init` starts its last convolution at zero. `projection` puts
-    convolutions of one voxel on both sides of the latent, as latent diffusion's autoencoders
-    have them. `patch` folds blocks of so many voxels, per axis or one number for all, into
-    channels before the first convolution and unfolds them after the last, so that nothing is
-    computed at the image's own resolution. `unit_range` is for weights from elsewhere, whose
-    network sees images in [0, 1] instead of [-1, 1]. `checkpointing` recomputes the blocks'
-    activations in the backward pass instead of keeping them.
+    of each residual block, `zero_init` starts its last convolution at zero. `head_activation`
+    stands between the last norms and the heads. `projection` puts convolutions of one voxel on
+    both sides of the latent, as latent diffusion's autoencoders have them. `patch` folds blocks
+    of so many voxels, per axis or one number for all, into channels before the first convolution
+    and unfolds them after the last, so that nothing is computed at the image's own resolution.
+    `unit_range` is for weights from elsewhere, whose network sees images in [0, 1] instead of
+    [-1, 1]. `checkpointing` recomputes the blocks' activations in the backward pass instead of
+    keeping them.
     """
 
     spatial_dims: int | None = None
     in_channels: int = 1
     latent_channels: int = 4
     levels: list[LevelSpec] = field(default_factory=default_levels)
-    norm: str = "rms"
+    norm: str = "layer"
     norm_groups: int = 8
     activation: str = "silu"
-    upsampling: str = "nearest"
+    upsampling: str = "transposed"
     variance: str = "learned"
     fixed_std: float = 0.1
     downsampling: str = "centered"
     final_activation: str = "none"
     dropout: float = 0.0
     residual_scale: float = 1.0
-    zero_init: bool = False
+    zero_init: bool = True
     attention: AttentionSpec = field(default_factory=AttentionSpec)
+    head_activation: bool = True
     projection: bool = False
-    patch: tuple[int, ...] = (1,)
+    patch: tuple[int, ...] = (2,)
     unit_range: bool = False
     checkpointing: bool = False
 
@@ -138,10 +140,10 @@ class VAEConfig:
         levels = [
             LevelSpec(**{**level, "stride": tuple(level["stride"])}) for level in values["levels"]
         ]
-        attention = dict(values.get("attention", {}))
+        attention = dict(values["attention"])
         if "window" in attention:
             attention["window"] = tuple(attention["window"])
-        patch = tuple(values.get("patch", (1,)))
+        patch = tuple(values["patch"])
         return cls(
             **{
                 **values,

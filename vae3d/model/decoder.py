@@ -37,7 +37,7 @@ class Decoder(nn.Module):
             self.levels.append(UpLevel(channels, level, style, upsampling))
             channels = level.channels
         self.norm = style.norm_layer(channels)
-        self.activation = style.activation_layer()
+        self.activation = style.activation_layer() if style.head_activation else nn.Identity()
         self.head = convolution(style.spatial_dims, channels, outputs)
         self.final_activation = FINAL_ACTIVATIONS[final_activation]()
 

@@ -29,7 +29,11 @@ class DiagonalGaussian:
 
     def sample(self, generator: Generator | Sequence[Generator]) -> Tensor:
         """A random latent; with one generator a case, the rest of the batch does not matter."""
-        return self.at(draw_noise(self.mean.shape, generator).to(self.mean))
+        noise = draw_noise(self.mean.shape, generator)
+        if self.mean.is_cuda and not noise.is_cuda:
+            # Copied from page-locked memory, for which the host does not wait.
+            noise = noise.pin_memory()
+        return self.at(noise.to(self.mean, non_blocking=True))
 
     def kl(self) -> Tensor:
         """KL(q || N(0, 1)) of every element in nats (Kingma and Welling 2014, appendix B)."""

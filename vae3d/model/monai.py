@@ -22,7 +22,7 @@ from vae3d.model.vae import CustomVAE
 State = dict[str, Tensor]
 
 
-@dataclass
+@dataclass(eq=False)
 class Module:
     """One numbered module: `residual`, `attention`, `convolution` or `norm`, and its tensors.
 
@@ -118,8 +118,10 @@ def _config(
     norm_groups: int,
     head_channels: int | None,
 ) -> VAEConfig:
-    down, middle = _levels(encoder)
-    up, _ = _levels(decoder[::-1])
+    middle = _middle(decoder)
+    # The encoder ends as the decoder begins: the middle, the norm, the last convolution.
+    down = _levels(encoder, encoder[-2 - len(middle) : -2] if middle else [])
+    up = _levels(decoder[::-1], middle)
     levels = [
         LevelSpec(
             channels=level.residuals[-1].channels,
@@ -139,36 +141,44 @@ def _config(
         norm="group",
         norm_groups=norm_groups,
         activation="silu",
-        upsampling="nearest",
+        # MAISI interpolates linearly, AutoencoderKL repeats.
+        upsampling="linear" if "encoder.blocks.0.conv.conv.weight" in state else "nearest",
         downsampling="end_padded",
         attention=AttentionSpec(
             bottleneck="global" if middle else "none", head_channels=head_channels
         ),
         projection=True,
+        zero_init=False,
+        head_activation=False,
+        patch=(1,),
     )
 
 
-def _levels(modules: list[Module]) -> tuple[list[Level], list[Module]]:
-    """Modules from the image inwards as levels, and what lies between them and the latent."""
-    inner = modules[1:-1]
-    if inner and inner[0].kind == "norm":
-        inner = inner[1:]
-    if inner and inner[-1].kind == "norm":
-        inner = inner[:-1]
-    middle: list[Module] = []
-    # A level ends with attention or has none: a block behind attention belongs to the middle.
-    kinds = [module.kind for module in inner]
-    if kinds[-3:] == ["residual", "attention", "residual"]:
-        inner, middle = inner[:-3], inner[-3:]
+def _levels(modules: list[Module], middle: list[Module]) -> list[Level]:
+    """Modules from the image inwards, without those of the middle, as levels."""
     levels = [Level()]
-    for module in inner:
+    for module in modules[1:-1]:
+        if module in middle or module.kind == "norm":
+            continue
         if module.resamples:
             levels.append(Level())
         elif module.kind == "attention":
             levels[-1].attentions.append(module)
         else:
             levels[-1].residuals.append(module)
-    return levels, middle
+    return levels
+
+
+def _middle(modules: list[Module]) -> list[Module]:
+    """The residual block, attention and residual block next to the latent, if there are any.
+
+    `modules` run from the latent of the decoder. A level whose blocks have attention begins in
+    the same way, but goes on with attention.
+    """
+    first = modules[1:4]
+    kinds = [module.kind for module in modules[1:5]]
+    found = kinds[:3] == ["residual", "attention", "residual"] and kinds[3:] != ["attention"]
+    return first if found else []
 
 
 def _latent(state: State, name: str) -> State:

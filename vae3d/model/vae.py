@@ -103,7 +103,7 @@ class CustomVAE(nn.Module):
         if self.config.unit_range:
             image = (image + 1) / 2
         folded = pixel_unshuffle(pad_to_multiple(image, self.factor), self.config.patches)
-        parameters = self.encoder(folded).float()
+        parameters = at_least_float32(self.encoder(folded))
         if self.config.variance == "fixed":
             logvar = torch.full_like(parameters, 2 * math.log(self.config.fixed_std))
             return DiagonalGaussian(parameters, logvar)
@@ -112,7 +112,7 @@ class CustomVAE(nn.Module):
 
     def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         """Images in float32 of latents (B, latent_channels, *spatial), cut to `size` if given."""
-        image = pixel_shuffle(self.decoder(latent), self.config.patches).float()
+        image = at_least_float32(pixel_shuffle(self.decoder(latent), self.config.patches))
         if self.config.unit_range:
             image = 2 * image - 1
         if size is None:
@@ -137,9 +137,15 @@ class CustomVAE(nn.Module):
             checkpointing=self.config.checkpointing,
             residual_scale=self.config.residual_scale,
             zero_init=self.config.zero_init,
+            head_activation=self.config.head_activation,
             downsampling=self.config.downsampling,
             attention=self.config.attention,
         )
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision ends where a distribution or an image comes out."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def cropped(image: Tensor, size: Sequence[int]) -> Tensor:

@@ -69,11 +69,15 @@ def start_distributed(device: str = "auto") -> Iterator[Distributed]:
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+        # Patches come in few shapes: each finds its fastest kernel once. TF32 is as exact as
+        # bfloat16's products and several times faster than float32's.
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
     if world == 1 or dist.is_initialized():
         yield Distributed(rank, world, chosen)
         return
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Distributed(rank, world, chosen)

@@ -32,6 +32,17 @@ def has_bf16(device: torch.device) -> bool:
     return capabilities.startswith("AVX512") and bool(torch.cpu._is_avx512_bf16_supported())
 
 
+def channels_last(spatial_dims: int, device: torch.device) -> torch.memory_format:
+    """The order of a batch in memory that convolutions of the device are fastest in.
+
+    Channels last is what tensor cores read; on CPUs the two are within their noise for the
+    default norm (docs/experiments.md), and the plain order needs no copies.
+    """
+    if device.type == "cpu":
+        return torch.contiguous_format
+    return {2: torch.channels_last, 3: torch.channels_last_3d}[spatial_dims]
+
+
 class Precision:
     """Runs the model in a precision and steps the optimizer with the gradients it gives."""
 
@@ -55,8 +66,14 @@ class Precision:
         self.scaler.unscale_(optimizer)
         return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Updates the weights; float16 skips an overflow and lowers its scale."""
+    def step(self, optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
+        """Updates the weights where `finite` says so, without waiting for the device.
+
+        float16 finds an overflow by itself, skips the step and lowers its scale.
+        """
+        if not self.scaler.is_enabled():
+            # A fused optimizer changes nothing where this is one.
+            optimizer.found_inf = (~finite).float().reshape(1)  # type: ignore[attr-defined]
         self.scaler.step(optimizer)
         self.scaler.update()
 

@@ -1,13 +1,12 @@
 """`Trainer`: the loop."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae3d.data.loader import MicroBatch, PatchLoader
 from vae3d.data.patches import Batch
@@ -16,7 +15,7 @@ from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.precision import Precision
+from vae3d.runtime.precision import Precision, channels_last
 from vae3d.runtime.seeding import seed_global
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
@@ -56,20 +55,29 @@ class Trainer:
         self.save_weights = save_weights
         self.seed = seed
         self.total_steps = total_steps(config, loader)
-        self.network = distributed.wrap(model)
+        self.memory_format = channels_last(model.spatial_dims, distributed.device)
+        # torch's stubs do not know a memory format without a dtype.
+        model.to(distributed.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        network = cast(nn.Module, torch.compile(model)) if config.compile else model
+        self.network = distributed.wrap(network)
         self.optimizer = build_optimizer(config.optimizer, model, config.lr, config.weight_decay)
         self.precision = Precision(config.precision, distributed.device)
         self.ema = ExponentialMovingAverage(model, config.ema_decay)
         self.state = TrainState()
         self._voxels, self._since = 0, time.monotonic()
+        self._unchecked: list[tuple[int, Tensor]] = []
+        self._names: list[str] = []
 
     def fit(self) -> TrainState:
         """Trains to the last step; validates, logs and saves on the way."""
         for micro_batches in self.loader.steps(self.state.step, self.total_steps):
             scores = self.train_step(micro_batches)
             step = self.state.step
-            if step % self.config.log_every == 0 or step == self.total_steps:
-                self._log(scores)
+            logs = step % self.config.log_every == 0 or step == self.total_steps
+            if logs or self.distributed.device.type == "cpu":
+                self._check_finite()
+            if logs:
+                self._log({name: value.item() for name, value in scores.items()})
             best = False
             if step % self.config.val_every == 0 or step == self.total_steps:
                 best = self._validate()
@@ -77,8 +85,11 @@ class Trainer:
                 self._save(best)
         return self.state
 
-    def train_step(self, micro_batches: Iterable[MicroBatch]) -> Scores:
-        """One optimizer update over this step's patches; gives its mean losses."""
+    def train_step(self, micro_batches: Iterable[MicroBatch]) -> dict[str, Tensor]:
+        """One optimizer update over this step's patches; gives its mean losses.
+
+        They stay on the device: nothing here waits for it.
+        """
         seed_global(self.seed, "step", self.state.step, self.distributed.rank)
         self.model.train()
         self._set_learning_rate()
@@ -90,18 +101,20 @@ class Trainer:
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value
         scores = self._mean_over_ranks(sums)
         norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
-        scores["grad_norm"] = norm.item()
-        self._check_finite(scores)
-        self.precision.step(self.optimizer)
+        scores["grad_norm"] = norm.detach()
+        finite = torch.stack([*scores.values()]).isfinite()
+        self.precision.step(self.optimizer, finite.all())
+        self._unchecked.append((self.state.step, finite))
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
         self.state.step += 1
+        self._names = [*scores]
         return scores
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
         """Adds a batch's gradients; gives its part of the step's mean of every term."""
         device = self.distributed.device
-        images = batch.images.to(device, non_blocking=True)
+        images = batch.images.to(device, non_blocking=True, memory_format=self.memory_format)
         weights = batch.weights.to(device, non_blocking=True)
         with self.precision.autocast(device):
             output = self.network(images, batch.generators())
@@ -120,20 +133,23 @@ class Trainer:
         context: contextlib.AbstractContextManager[Any] = self.network.no_sync()  # type: ignore[operator]
         return context
 
-    def _mean_over_ranks(self, sums: dict[str, Tensor]) -> Scores:
-        values = self.distributed.sum(torch.stack([*sums.values()])).tolist()
+    def _mean_over_ranks(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        values = self.distributed.sum(torch.stack([*sums.values()]))
         return dict(zip(sums, values, strict=True))
 
-    def _check_finite(self, scores: Scores) -> None:
+    def _check_finite(self) -> None:
         # The sums over the ranks are the same everywhere, so all ranks stop together.
-        wrong = [name for name, value in scores.items() if not math.isfinite(value)]
-        if self.precision.skips_overflow and wrong == ["grad_norm"]:
-            return
-        if wrong:
+        flags = torch.stack([finite for _, finite in self._unchecked]).tolist()
+        steps = [step for step, _ in self._unchecked]
+        self._unchecked.clear()
+        for step, row in zip(steps, flags, strict=True):
+            wrong = [name for name, finite in zip(self._names, row, strict=True) if not finite]
+            if not wrong or (self.precision.skips_overflow and wrong == ["grad_norm"]):
+                continue
             raise NonFiniteError(
-                f"step {self.state.step}: {', '.join(wrong)} stopped being finite; the weights "
-                "are those of the step before. Lower trainer.lr, lengthen trainer.warmup_steps "
-                "or say trainer.precision=fp32"
+                f"step {step}: {', '.join(wrong)} stopped being finite; it has not touched the "
+                "weights. Lower trainer.lr, lengthen trainer.warmup_steps or say "
+                "trainer.precision=fp32"
             )
 
     def _set_learning_rate(self) -> None:
