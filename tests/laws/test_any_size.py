@@ -37,21 +37,24 @@ def test_reconstruction_keeps_the_size(shape: tuple[int, ...], mode: str) -> Non
 
 @pytest.mark.parametrize("stride", [(1, 2, 2), (1, 3, 1), (1, 4, 2), (1, 5, 8)], ids=str)
 def test_strides_differ_per_axis(stride: tuple[int, ...]) -> None:
-    model = CustomVAE(VAEConfig(levels=[LevelSpec(4, stride=stride)]))
+    model = CustomVAE(VAEConfig(levels=[LevelSpec(4, stride=stride)], patch=(1,)))
     assert model.factor == stride
     image = torch.zeros(1, 1, 3, 17, 16)
     assert tuple(model.encode(image).mean.shape[2:]) == model.latent_size((3, 17, 16))
     assert model(image).reconstruction.shape == image.shape
 
 
-@pytest.mark.parametrize("norm", ["rms", "group", "instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["layer", "rms", "group", "instance", "batch", "none"])
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
 def test_depth_one_is_two_dimensional(norm: str, upsampling: str) -> None:
     def build(dims: int) -> CustomVAE:
         stride = (2, 4) if dims == 2 else (1, 2, 4)
         levels = [LevelSpec(8), LevelSpec(8, stride=stride)]
+        patch = (2, 2) if dims == 2 else (1, 2, 2)
         return CustomVAE(
-            VAEConfig(spatial_dims=dims, levels=levels, norm=norm, upsampling=upsampling)
+            VAEConfig(
+                spatial_dims=dims, levels=levels, norm=norm, upsampling=upsampling, patch=patch
+            )
         ).eval()
 
     torch.manual_seed(0)

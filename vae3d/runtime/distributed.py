@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ class Distributed:
         if self.world == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
+        # Of a kernel of one voxel both orders of memory are the same, yet DDP sees two.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return DistributedDataParallel(model, device_ids=devices)
 
     def sum(self, values: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Precision:
         """
         if not self.scaler.is_enabled():
             # A fused optimizer changes nothing where this is one.
-            optimizer.found_inf = (~finite).float().reshape(1)  # type: ignore[attr-defined]
+            optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.scaler.step(optimizer)
         self.scaler.update()
 
