@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn.functional import conv3d
+from torch.profiler import ProfilerActivity, profile
 
 from vae3d.model.layers import SafeConv3d
 
@@ -21,3 +22,22 @@ def test_bf16_gradients_of_tiny_images_are_float32s(size: tuple[int, ...]) -> No
     (expected,) = torch.autograd.grad(reference.square().mean(), weight)
     tolerance = 0.02 * float(expected.abs().max())
     torch.testing.assert_close(found, expected, rtol=0.02, atol=tolerance)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (3, 20, 9)], ids=str)
+def test_one_float32_image_keeps_out_of_the_slow_kernel(size: tuple[int, ...]) -> None:
+    convolution = SafeConv3d(4, 6, 3, padding=1)
+    image = torch.randn(1, 4, *size, requires_grad=True)
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        output = convolution(image)
+    assert not [event.key for event in recorded.key_averages() if "slow_conv" in event.key]
+    plain = conv3d(image, convolution.weight, convolution.bias, padding=1)
+    torch.testing.assert_close(output, plain)
+    weights = torch.randn_like(plain)
+    inputs = (image, convolution.weight)
+    for found, expected in zip(
+        torch.autograd.grad((output * weights).sum(), inputs),
+        torch.autograd.grad((plain * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

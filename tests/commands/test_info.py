@@ -1,0 +1,57 @@
+"""`vae3d info` tells what a model is and takes."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import tiny_model, vae3d
+from vae3d.commands.info import Cost, inference_cost, training_cost
+from vae3d.model.vae import CustomVAE
+from vae3d.runtime.memory import free_memory, peak_memory
+from vae3d.runtime.precision import Precision
+
+CPU = torch.device("cpu")
+
+
+def test_figures_and_measurements(tmp_path: Path) -> None:
+    done = vae3d("info", "model=tiny", "size=[16]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for said in ("encoder.stem", "decoder.head", "training", "reconstruction", "largest batch"):
+        assert said in done.stdout
+    for said in ("parameters", "factor           4 x 4 x 4", "latent 4 x 4 x 4 x 4", "at most"):
+        assert said in done.stderr
+
+
+def test_a_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    done = vae3d("info", "size=[16,16]", "measure=false", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "size must be 1 or 3 numbers" in done.stderr
+
+
+def test_peak_memory_is_what_was_taken() -> None:
+    taken = peak_memory(lambda: torch.ones(64 * 2**20, dtype=torch.uint8).sum(), CPU)  # type: ignore[arg-type]
+    if taken is None:
+        pytest.skip("this system does not tell")
+    assert 60 * 2**20 < taken < 100 * 2**20
+    assert free_memory(CPU) > 0
+
+
+def test_costs_grow_with_the_image() -> None:
+    precision = Precision("fp32", CPU)
+    for measure in (training_cost, inference_cost):
+        cost = measure(CustomVAE(tiny_model()), precision, CPU, (32, 32, 32))
+        if cost is None:
+            pytest.skip("this system does not tell")
+        assert cost.per_voxel > 0
+        assert cost.seconds > 0
+        assert cost.at(2000) > cost.at(1000)
+
+
+def test_what_fits_takes_no_more_than_there_is() -> None:
+    cost = Cost("training", fixed=1000.0, per_voxel=3.0, seconds=1.0)
+    voxels = cost.fitting(10_000)
+    assert cost.at(voxels) <= 10_000 < cost.at(voxels + 1)
+    assert cost.fitting(10) == 0
+    assert math.isclose(cost.at(0), 1000)
