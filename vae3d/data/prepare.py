@@ -243,10 +243,11 @@ class Preparation:
 
     def _prepare(self, todo: list[int]) -> None:
         sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
-        rest = sorted(set(todo) - set(sample), key=todo.index) if len(todo) > SAMPLE else []
-        records = self._run(sample if rest else todo)
+        chosen = set(sample)
+        rest = [index for index in todo if index not in chosen]
+        records = self._run(sample)
         if rest:
-            self._check_room(sample, records, rest)
+            self._check_room(records, rest)
             self._run(rest)
 
     def _run(self, indices: list[int]) -> list[CaseRecord]:
@@ -270,11 +271,13 @@ class Preparation:
             yield from (future.result() for future in done)
             pending |= {pool.submit(self._case, i) for i in islice(indices, len(done))}
 
-    def _check_room(self, sample: list[int], records: list[CaseRecord], rest: list[int]) -> None:
+    def _check_room(self, records: list[CaseRecord], rest: list[int]) -> None:
         """Stops before the disk is full, judging by the first cases."""
-        read = sum(self.stamps[i].num_bytes for i in sample)
-        stored = sum(record.num_bytes for record in records)
-        needed = stored / max(read, 1) * sum(self.stamps[i].num_bytes for i in rest)
+        whole = {record.case_id: record.num_bytes for record in records if record.error is None}
+        sizes = zip(self.source.case_ids, self.stamps, strict=True)
+        read = sum(stamp.num_bytes for case_id, stamp in sizes if case_id in whole)
+        ratio = sum(whole.values()) / max(read, 1)
+        needed = ratio * sum(self.stamps[i].num_bytes for i in rest)
         free = shutil.disk_usage(self.folder).free
         told = (
             f"{self.folder}: {len(rest)} more cases take about {gib(needed)}, {gib(free)} are free"

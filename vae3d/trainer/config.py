@@ -25,7 +25,7 @@ class TrainerConfig:
     batch_size: int = 4
     accumulation: int = 1
     optimizer: str = "adamw"
-    lr: float = 5e-4
+    lr: float = 1e-3
     weight_decay: float = 0.01
     warmup_steps: int = 100
     min_lr_ratio: float = 0.01
