@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def main() -> int:
     train = [volume for index, volume in enumerate(volumes) if index % 4 != 3]
     announce(f"{len(train)} to train, {len(held_out)} held out")
     sys.stdout.write("| | parameters | steps | Mvoxel/s | PSNR, dB |\n|---|---|---|---|---|\n")
-    makers = [lambda text=text: ours(text, arguments) for text in arguments.train]
+    makers: list[Callable[[], Contender]] = [
+        partial(ours, text, arguments) for text in arguments.train
+    ]
     makers += [PEERS[name] for name in arguments.peers]
     for make in makers:
         torch.manual_seed(arguments.seed)
@@ -103,7 +106,8 @@ def fit(contender: Contender, train: list[Tensor], arguments: argparse.Namespace
         for index in rng.integers(len(train), size=arguments.batch):
             corner = [int(rng.integers(n - size + 1)) for n in train[index].shape[1:]]
             box = tuple(slice(c, c + size) for c in corner)
-            patches.append(train[index][(slice(None), *box)])
+            place = (slice(None), *box)
+            patches.append(train[index][place])
         loss = contender.step(torch.stack(patches), progress)
         steps += 1
         if steps % 200 == 0:

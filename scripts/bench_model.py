@@ -79,9 +79,9 @@ def compare(
         contender.model.to(device)
     calls: dict[tuple[str, str], Callable[[], None]] = {}
     for contender in contenders:
-        key = f"{contender.name}, {contender.precision}"
-        calls[key, "train"] = trainer(contender, images)
-        calls[key, "reconstruct"] = reconstructor(contender, images)
+        name = f"{contender.name}, {contender.precision}"
+        calls[name, "train"] = trainer(contender, images)
+        calls[name, "reconstruct"] = reconstructor(contender, images)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     memory = {}
     for key, call in calls.items():
@@ -143,7 +143,7 @@ def reconstructor(contender: Contender, images: Tensor) -> Callable[[], None]:
     return call
 
 
-def timed(call: Callable[[], None], device: torch.device) -> float:
+def timed(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of a call, everything on the device finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -52,7 +52,8 @@ def main() -> int:
 def read(path: Path) -> dict[str, Tensor]:
     """The state dict of a file; one that lies inside another dict is found."""
     if path.suffix == ".safetensors":
-        return load_file(path)
+        stored: dict[str, Tensor] = load_file(path)
+        return stored
     found = torch.load(path, map_location="cpu", weights_only=True)
     while "quant_conv_mu.conv.weight" not in found:
         inner = [value for value in found.values() if isinstance(value, dict)]
