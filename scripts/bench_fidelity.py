@@ -19,11 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import peers
 import torch
 from hydra import compose, initialize_config_module
+from peers import Network
 from torch import Tensor, nn
 
 from vae3d.config import TrainConfig, register_schemas, to_object
@@ -128,7 +129,7 @@ def ours(text: str, arguments: argparse.Namespace) -> Contender:
     register_schemas()
     with initialize_config_module("vae3d.conf", version_base="1.3"):
         config: TrainConfig = to_object(compose("train", shlex.split(text)), TrainConfig)
-    model = CustomVAE(config.model)
+    model = CustomVAE(config.model).placed(CPU)
     objective = Objective(config.loss, model.factor)
     options = config.trainer
     optimizer = build_optimizer(options.optimizer, model, options.lr, options.weight_decay)
@@ -161,88 +162,32 @@ def ours(text: str, arguments: argparse.Namespace) -> Contender:
     return Contender(f"`{text}`", model, step, reconstruct)
 
 
-def peer(
-    name: str,
-    model: nn.Module,
-    forward: Callable[[Tensor], tuple[Tensor, Tensor]],
-    reconstruct: Callable[[Tensor], Tensor],
-    bf16: bool,
-) -> Contender:
-    """A peer in a loop of its tutorials' kind; `forward` gives reconstruction and KL."""
+def peer(network: Network) -> Contender:
+    """A peer in a loop of its tutorials' kind."""
+    model = network.model
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def step(images: Tensor, progress: float) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            reconstruction, kl = forward(images)
-        loss = (reconstruction.float() - images).abs().mean() + 1e-6 * kl
+        with network.autocast(CPU):
+            reconstruction, kl = network.losses(images)
+        loss = (reconstruction.float() - images).abs().mean() + 1e-6 * kl.float()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
         return float(loss)
 
-    def decode(image: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return reconstruct(image)
-
-    return Contender(name, model, step, decode)
-
-
-def monai(bf16: bool) -> Contender:
-    """MONAI's AutoencoderKL, channels 16, 32, 64, one block a level, a factor of 4."""
-    from monai.networks.nets.autoencoderkl import AutoencoderKL
-
-    model: Any = AutoencoderKL(
-        spatial_dims=3, in_channels=1, out_channels=1, channels=(16, 32, 64), num_res_blocks=1,
-        latent_channels=4, norm_num_groups=8, attention_levels=(False,) * 3,
-        with_encoder_nonlocal_attn=False, with_decoder_nonlocal_attn=False,
-    )  # fmt: skip
-
-    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        reconstruction, mean, sigma = model(images)
-        mean, sigma = mean.float(), sigma.float()
-        kl = 0.5 * (mean**2 + sigma**2 - (sigma**2).log() - 1).flatten(1).sum(1).mean()
-        return reconstruction, kl
-
-    name = f"MONAI AutoencoderKL, {'bf16' if bf16 else 'fp32'}"
-    return peer(name, model, forward, lambda image: model.decode(model.encode(image)[0]), bf16)
-
-
-def vae3d2d(bf16: bool) -> Contender:
-    """The seed library's CustomVAE, 3D."""
-    import vae3d2d
-
-    model: Any = vae3d2d.CustomVAE(**VAE3D2D)
-
-    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        reconstruction, loss = model(images)
-        return reconstruction, loss
-
     def reconstruct(image: Tensor) -> Tensor:
-        found: Tensor = model(image)
-        return found
+        with network.autocast(CPU):
+            return network.reconstruct(image)
 
-    return peer(
-        f"vae3d2d CustomVAE, {'bf16' if bf16 else 'fp32'}", model, forward, reconstruct, bf16
-    )
+    return Contender(network.title, model, step, reconstruct)
 
 
-VAE3D2D: dict[str, Any] = {
-    "init_filters": 16,
-    "smallest_filters": 64,
-    "blocks_down": (1, 2, 2),
-    "blocks_up": (1, 1),
-    "downsample_strides": [(2, 2, 2), (2, 2, 2)],
-    "vae_down_stride": (1, 1, 1),
-    "vae_latent_channels": 4,
-    "beta": 1e-6,
-    "custom_losses": ["l1"],
-    "custom_loss_weights": [1.0],
-}
 PEERS: dict[str, Callable[[], Contender]] = {
-    "monai": lambda: monai(bf16=False),
-    "monai_bf16": lambda: monai(bf16=True),
-    "vae3d2d": lambda: vae3d2d(bf16=False),
-    "vae3d2d_bf16": lambda: vae3d2d(bf16=True),
+    "monai": lambda: peer(peers.monai("fp32")),
+    "monai_bf16": lambda: peer(peers.monai("bf16")),
+    "vae3d2d": lambda: peer(peers.vae3d2d("fp32")),
+    "vae3d2d_bf16": lambda: peer(peers.vae3d2d("bf16")),
 }
 
 

@@ -15,6 +15,7 @@ from vae3d.model.attention import ATTENTIONS, AttentionSpec
 from vae3d.model.blocks import (
     DOWNSAMPLINGS,
     UPSAMPLINGS,
+    WIDENINGS,
     BlockStyle,
     EndPaddedDownsample,
     pixel_shuffle,
@@ -44,13 +45,14 @@ def config_of(number: int) -> VAEConfig:
         latent_channels=2,
         levels=[
             LevelSpec(8, blocks=1, decoder_blocks=number % 3, attention=attention),
-            LevelSpec(8, blocks=number % 2, stride=(2,), attention=attention),
+            LevelSpec((8, 12)[number // 4 % 2], number % 2, stride=(2,), attention=attention),
         ],
         norm=norm,
         norm_groups=4,
         activation=turn(ACTIVATIONS),
         upsampling=upsampling,
         downsampling=downsampling,
+        widening=turn(WIDENINGS, 7),
         variance=turn(VARIANCES, 2),
         final_activation=turn(FINAL_ACTIVATIONS, 3),
         dropout=0.1 * (number % 2),
@@ -58,6 +60,7 @@ def config_of(number: int) -> VAEConfig:
         zero_init=bool(number // 3 % 2),
         attention=AttentionSpec(turn(ATTENTIONS, 5), window=(3,), head_channels=4),
         projection=bool(number // 5 % 2),
+        head_kernel=(3, 1)[number // 19 % 2],
         head_activation=bool(number // 17 % 2),
         patch=((1,), (2,))[number // 7 % 2],
         unit_range=bool(number // 13 % 2),
@@ -131,7 +134,7 @@ def test_unshuffle_undoes_shuffle(factor: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("stride", [(2, 2), (3, 1), (4, 2)], ids=str)
 def test_end_padded_windows_begin_at_the_first_voxel(stride: tuple[int, ...]) -> None:
     style = BlockStyle(2, "none", 1, "silu", 0.0, False)
-    layer = EndPaddedDownsample(1, stride, style)
+    layer = EndPaddedDownsample(1, 1, stride, style)
     x = torch.zeros(1, 1, 12, 12, requires_grad=True)
     out = layer(x)
     assert tuple(out.shape[2:]) == tuple(12 // s for s in stride)
@@ -188,6 +191,8 @@ def test_impossible_models_are_named() -> None:
         ("model.patch must be", {"patch": (0,)}),
         ("model.residual_scale", {"residual_scale": 0.0}),
         ("model.downsampling must be", {"downsampling": "pool"}),
+        ("model.head_kernel must be", {"head_kernel": 2}),
+        ("model.widening must be", {"widening": "head"}),
     ):
         with pytest.raises(ConfigError, match=said):
             VAEConfig(spatial_dims=3, **changes)  # type: ignore[arg-type]

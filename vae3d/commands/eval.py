@@ -121,7 +121,7 @@ class Evaluation:
 
     def _evaluator(self, trained: TrainConfig, model: CustomVAE, cases: Cases) -> Evaluator:
         settings = with_training_patches(self.config.evaluation, trained)
-        model = model.to(self.distributed.device)
+        model = model.placed(self.distributed.device)
         precision = Precision(settings.precision, self.distributed.device)
         reconstructor = Reconstructor(model, self.config.mode, settings.inference, precision)
         return Evaluator(reconstructor, cases, settings, self.distributed)

@@ -93,7 +93,7 @@ def measure(model: VAEConfig, config: InfoConfig, size: tuple[int, ...]) -> None
     voxels = math.prod(size)
     rows = []
     for cost in (training_cost, inference_cost):
-        found = cost(CustomVAE(model).to(device), precision, device, size)
+        found = cost(CustomVAE(model).placed(device), precision, device, size)
         if found is None:
             announce("memory cannot be measured on this system")
             return

@@ -25,7 +25,9 @@ class BlockStyle:
     residual_scale: float = 1.0
     zero_init: bool = False
     head_activation: bool = True
+    head_kernel: int = 3
     downsampling: str = "centered"
+    widening: str = "step"
     attention: AttentionSpec = field(default_factory=AttentionSpec)
 
     def norm_layer(self, channels: int) -> nn.Module:
@@ -87,32 +89,46 @@ class ResidualBlock(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(self.activation(self.norm1(x)))
         hidden = self.conv2(self.dropout(self.activation(self.norm2(hidden))))
-        result: Tensor = (self.skip(x) + hidden) * self.scale
-        return result
+        result: Tensor = self.skip(x) + hidden
+        # A product with one would still be a pass over memory, and another one backwards.
+        return result if self.scale == 1 else result * self.scale
 
 
 DOWNSAMPLINGS = ("centered", "end_padded")
 
 
-def downsample(channels: int, stride: tuple[int, ...], style: BlockStyle) -> nn.Module:
-    """A strided convolution; nothing where the stride is one along every axis.
+WIDENINGS = ("step", "block")
+"""Where a level takes its number of channels: in the step to it, or in its first block."""
+
+
+def downsample(inputs: int, outputs: int, stride: tuple[int, ...], style: BlockStyle) -> nn.Module:
+    """A strided convolution; where the stride is one along every axis no more than is needed.
 
     `centered` pads both ends, `end_padded` the far end alone, as the autoencoders of latent
     diffusion do (Rombach et al. 2022, arXiv:2112.10752) and all weights that follow them.
     """
     if max(stride) == 1:
-        return nn.Identity()
+        return standstill(inputs, outputs, style)
     if style.downsampling == "end_padded":
-        return EndPaddedDownsample(channels, stride, style)
-    return convolution(style.spatial_dims, channels, channels, stride=stride)
+        return EndPaddedDownsample(inputs, outputs, stride, style)
+    return convolution(style.spatial_dims, inputs, outputs, stride=stride)
+
+
+def standstill(inputs: int, outputs: int, style: BlockStyle) -> nn.Module:
+    """A step that keeps the resolution: a convolution of one voxel if the channels change."""
+    if inputs == outputs:
+        return nn.Identity()
+    return style.convolution(inputs, outputs, kernel=1)
 
 
 class EndPaddedDownsample(nn.Module):
     """A strided convolution whose windows begin at the first voxel."""
 
-    def __init__(self, channels: int, stride: tuple[int, ...], style: BlockStyle) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: tuple[int, ...], style: BlockStyle
+    ) -> None:
         super().__init__()
-        self.conv = convolution(style.spatial_dims, channels, channels, stride=stride)
+        self.conv = convolution(style.spatial_dims, inputs, outputs, stride=stride)
         conv: Any = self.conv
         conv.padding = (0,) * style.spatial_dims
         overhang = [k - s for k, s in zip(conv.kernel_size, stride, strict=True)]
@@ -123,7 +139,7 @@ class EndPaddedDownsample(nn.Module):
         self.overhang = [n for pair in reversed(pairs) for n in pair]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) to (B, C, *(spatial / stride))."""
+        """(B, inputs, *spatial) to (B, outputs, *(spatial / stride))."""
         result: Tensor = self.conv(F.pad(x, self.overhang))
         return result
 
@@ -132,15 +148,15 @@ class InterpolatedUpsample(nn.Module):
     """Interpolation by `factor`, then a convolution."""
 
     def __init__(
-        self, channels: int, factor: tuple[int, ...], style: BlockStyle, mode: str
+        self, inputs: int, outputs: int, factor: tuple[int, ...], style: BlockStyle, mode: str
     ) -> None:
         super().__init__()
         self.factor = factor
         self.mode = mode
-        self.conv = style.convolution(channels, channels)
+        self.conv = style.convolution(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) to (B, C, *(spatial * factor))."""
+        """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
         scale = [float(f) for f in self.factor]
         align = None if self.mode == "nearest" else False
         x = F.interpolate(x, scale_factor=scale, mode=self.mode, align_corners=align)
@@ -155,13 +171,15 @@ class PixelShuffleUpsample(nn.Module):
     for any number of axes and a factor of its own for each.
     """
 
-    def __init__(self, channels: int, factor: tuple[int, ...], style: BlockStyle) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, factor: tuple[int, ...], style: BlockStyle
+    ) -> None:
         super().__init__()
         self.factor = factor
-        self.conv = style.convolution(channels, channels * math.prod(factor))
+        self.conv = style.convolution(inputs, outputs * math.prod(factor))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) to (B, C, *(spatial * factor))."""
+        """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
         return pixel_shuffle(self.conv(x), self.factor)
 
 
@@ -196,15 +214,15 @@ UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")
 
 
 def upsample(
-    channels: int, factor: tuple[int, ...], style: BlockStyle, upsampling: str
+    inputs: int, outputs: int, factor: tuple[int, ...], style: BlockStyle, upsampling: str
 ) -> nn.Module:
     """The mirror of `downsample`, by name of `UPSAMPLINGS`."""
     if max(factor) == 1:
-        return nn.Identity()
+        return standstill(inputs, outputs, style)
     if upsampling == "pixel_shuffle":
-        return PixelShuffleUpsample(channels, factor, style)
+        return PixelShuffleUpsample(inputs, outputs, factor, style)
     if upsampling == "transposed":
-        return TRANSPOSED[style.spatial_dims](channels, channels, factor, factor)  # type: ignore[arg-type]
+        return TRANSPOSED[style.spatial_dims](inputs, outputs, factor, factor)  # type: ignore[arg-type]
     linear = {2: "bilinear", 3: "trilinear"}[style.spatial_dims]
     mode = linear if upsampling == "linear" else "nearest"
-    return InterpolatedUpsample(channels, factor, style, mode)
+    return InterpolatedUpsample(inputs, outputs, factor, style, mode)

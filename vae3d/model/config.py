@@ -6,7 +6,7 @@ from typing import Any
 
 from vae3d.errors import ConfigError
 from vae3d.model.attention import AttentionSpec
-from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS
+from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS, WIDENINGS
 from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS
 from vae3d.model.levels import LevelSpec
 
@@ -24,10 +24,12 @@ class VAEConfig:
 
     `spatial_dims` null follows the data and is 3 where there are none. `variance` is `learned`
     (a log-variance for each latent element, clamped to [-30, 20]) or `fixed` (`fixed_std`
-    everywhere). `norm_groups` counts for `norm=group` alone. `residual_scale` multiplies the sum
-    of each residual block, `zero_init` starts its last convolution at zero. `head_activation`
-    stands between the last norms and the heads. `projection` puts convolutions of one voxel on
-    both sides of the latent, as latent diffusion's autoencoders have them. `patch` folds blocks
+    everywhere). Between levels the channels change in the `step`, so that each block adds to its
+    own input, or in the `block` after it (`widening`). `norm_groups` counts for `norm=group`
+    alone. `residual_scale` multiplies the sum of each residual block, `zero_init` starts its last
+    convolution at zero. `head_activation` stands between the last norms and the heads;
+    `head_kernel` is the size of the decoder's, 1 or 3. `projection` puts convolutions of one voxel
+    on both sides of the latent, as latent diffusion's autoencoders have them. `patch` folds blocks
     of so many voxels, per axis or one number for all, into channels before the first convolution
     and unfolds them after the last, so that nothing is computed at the image's own resolution.
     `unit_range` is for weights from elsewhere, whose network sees images in [0, 1] instead of
@@ -46,12 +48,14 @@ class VAEConfig:
     variance: str = "learned"
     fixed_std: float = 0.1
     downsampling: str = "centered"
+    widening: str = "step"
     final_activation: str = "none"
     dropout: float = 0.0
     residual_scale: float = 1.0
     zero_init: bool = True
     attention: AttentionSpec = field(default_factory=AttentionSpec)
     head_activation: bool = True
+    head_kernel: int = 3
     projection: bool = False
     patch: tuple[int, ...] = (2,)
     unit_range: bool = False
@@ -74,6 +78,8 @@ class VAEConfig:
             raise ConfigError(
                 f"model.residual_scale must lie in (0, 1], got {self.residual_scale}"
             )
+        if self.head_kernel not in (1, 3):
+            raise ConfigError(f"model.head_kernel must be 1 or 3, got {self.head_kernel}")
         if not self.fixed_std > 0:
             raise ConfigError(f"model.fixed_std must be positive, got {self.fixed_std}")
         self._check_names()
@@ -95,6 +101,7 @@ class VAEConfig:
             ("activation", self.activation, tuple(ACTIVATIONS)),
             ("upsampling", self.upsampling, UPSAMPLINGS),
             ("downsampling", self.downsampling, DOWNSAMPLINGS),
+            ("widening", self.widening, WIDENINGS),
             ("variance", self.variance, VARIANCES),
             ("final_activation", self.final_activation, tuple(FINAL_ACTIVATIONS)),
         ):

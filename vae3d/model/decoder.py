@@ -33,12 +33,13 @@ class Decoder(nn.Module):
         self.stem = convolution(style.spatial_dims, inputs, channels)
         self.middle = middle(channels, style)
         self.levels = nn.ModuleList()
-        for level in reversed(levels):
-            self.levels.append(UpLevel(channels, level, style, upsampling))
-            channels = level.channels
+        for level, finer in zip(reversed(levels), [*levels[-2::-1], levels[0]], strict=True):
+            outputs_of = finer if style.widening == "step" else level
+            self.levels.append(UpLevel(channels, outputs_of.channels, level, style, upsampling))
+            channels = outputs_of.channels
         self.norm = style.norm_layer(channels)
         self.activation = style.activation_layer() if style.head_activation else nn.Identity()
-        self.head = convolution(style.spatial_dims, channels, outputs)
+        self.head = style.convolution(channels, outputs, style.head_kernel)
         self.final_activation = FINAL_ACTIVATIONS[final_activation]()
 
     def forward(self, z: Tensor) -> Tensor:
@@ -51,16 +52,18 @@ class Decoder(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """The blocks, then a step up; the first block changes the number of channels."""
+    """The blocks, then a step up; one of the two changes the number of channels."""
 
-    def __init__(self, inputs: int, level: LevelSpec, style: BlockStyle, upsampling: str) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, level: LevelSpec, style: BlockStyle, upsampling: str
+    ) -> None:
         super().__init__()
         count = level.blocks if level.decoder_blocks is None else level.decoder_blocks
         self.blocks = residual_blocks(inputs, level, count, style)
         stride = level.strides(style.spatial_dims)
-        self.upsample = upsample(level.channels, stride, style, upsampling)
+        self.upsample = upsample(level.channels, outputs, stride, style, upsampling)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, channels, *(spatial * stride))."""
+        """(B, inputs, *spatial) to (B, outputs, *(spatial * stride))."""
         result: Tensor = self.upsample(self.blocks(x))
         return result

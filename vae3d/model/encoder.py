@@ -48,12 +48,13 @@ class Encoder(nn.Module):
 
 
 class DownLevel(nn.Module):
-    """A step down, then the blocks; the first block changes the number of channels."""
+    """A step down, then the blocks; one of the two changes the number of channels."""
 
     def __init__(self, inputs: int, level: LevelSpec, style: BlockStyle) -> None:
         super().__init__()
-        self.downsample = downsample(inputs, level.strides(style.spatial_dims), style)
-        self.blocks = residual_blocks(inputs, level, level.blocks, style)
+        stepped = level.channels if style.widening == "step" else inputs
+        self.downsample = downsample(inputs, stepped, level.strides(style.spatial_dims), style)
+        self.blocks = residual_blocks(stepped, level, level.blocks, style)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, channels, *(spatial / stride))."""

@@ -144,6 +144,7 @@ def _config(
         # MAISI interpolates linearly, AutoencoderKL repeats.
         upsampling="linear" if "encoder.blocks.0.conv.conv.weight" in state else "nearest",
         downsampling="end_padded",
+        widening="block",
         attention=AttentionSpec(
             bottleneck="global" if middle else "none", head_channels=head_channels
         ),

@@ -32,17 +32,6 @@ def has_bf16(device: torch.device) -> bool:
     return capabilities.startswith("AVX512") and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def channels_last(spatial_dims: int, device: torch.device) -> torch.memory_format:
-    """The order of a batch in memory that convolutions of the device are fastest in.
-
-    Channels last is what tensor cores read; on CPUs the two are within their noise for the
-    default norm (docs/experiments.md), and the plain order needs no copies.
-    """
-    if device.type == "cpu":
-        return torch.contiguous_format
-    return {2: torch.channels_last, 3: torch.channels_last_3d}[spatial_dims]
-
-
 class Precision:
     """Runs the model in a precision and steps the optimizer with the gradients it gives."""
 

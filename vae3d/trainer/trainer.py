@@ -15,7 +15,7 @@ from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.precision import Precision, channels_last
+from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
@@ -55,9 +55,7 @@ class Trainer:
         self.save_weights = save_weights
         self.seed = seed
         self.total_steps = total_steps(config, loader)
-        self.memory_format = channels_last(model.spatial_dims, distributed.device)
-        # torch's stubs do not know a memory format without a dtype.
-        model.to(distributed.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        model.placed(distributed.device)
         network = cast(nn.Module, torch.compile(model)) if config.compile else model
         self.network = distributed.wrap(network)
         self.optimizer = build_optimizer(config.optimizer, model, config.lr, config.weight_decay)
@@ -114,7 +112,7 @@ class Trainer:
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
         """Adds a batch's gradients; gives its part of the step's mean of every term."""
         device = self.distributed.device
-        images = batch.images.to(device, non_blocking=True, memory_format=self.memory_format)
+        images = batch.images.to(device, non_blocking=True, memory_format=self.model.memory_format)
         weights = batch.weights.to(device, non_blocking=True)
         with self.precision.autocast(device):
             output = self.network(images, batch.generators())
