@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vae3d.model.attention import Attention, AttentionSpec
-from vae3d.model.layers import ACTIVATIONS, NORMS, TRANSPOSED, convolution
+from vae3d.model.convolution import TRANSPOSED, convolution
+from vae3d.model.layers import ACTIVATIONS, NORMS
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from vae3d.model.blocks import BlockStyle, ResidualBlock, downsample
-from vae3d.model.layers import convolution
+from vae3d.model.convolution import convolution
 from vae3d.model.levels import LevelSpec
 
 

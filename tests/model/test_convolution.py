@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import conv3d
 from torch.profiler import ProfilerActivity, profile
 
-from vae3d.model.layers import SafeConv3d
+from vae3d.model.convolution import SafeConv3d
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 2, 2), (2, 9, 9)], ids=str)
