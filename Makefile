@@ -39,11 +39,15 @@ types: $(STAMP) ## mypy --strict
 
 .PHONY: test
 test: $(STAMP) ## the tests, under ten minutes on two cores
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and not faults"
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
+
+.PHONY: test-faults
+test-faults: $(STAMP) ## thousands of damaged files and mistyped commands, an hour
+	$(BIN)/python -m pytest -q -m faults
 
 .PHONY: test-gpu
 test-gpu: $(STAMP) ## the tests that need a CUDA device

@@ -6,7 +6,8 @@
 Every fourth case is held out and scored whole. Random patches, L1 or whatever `loss=` says, from
 the posterior's sample; the learning rate warms up over a twentieth of the time and falls along a
 cosine to the end. Peers are trained as their tutorials do: Adam, a constant rate of 1e-3, L1 and
-their KL at 1e-6. Everything is in memory; the clock counts training alone.
+their KL at 1e-6. Everything is in memory; the clock counts training alone. `--steps` trains so
+many steps instead, however long they take: what minutes of an idle machine give, on a busy one.
 """
 
 import argparse
@@ -62,6 +63,7 @@ def main() -> int:
     parser.add_argument("--train", action="append", default=[], metavar="OVERRIDES")
     parser.add_argument("--peers", nargs="*", default=[], choices=PEERS)
     parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--steps", type=int, help="instead of --seconds")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -78,10 +80,12 @@ def main() -> int:
     for make in makers:
         torch.manual_seed(arguments.seed)
         contender = make()
+        start = time.perf_counter()
         steps = fit(contender, train, arguments)
+        seconds = time.perf_counter() - start
         psnr = statistics.fmean(score(contender, volume) for volume in held_out)
         count = sum(p.numel() for p in contender.model.parameters()) / 1e6
-        speed = steps * arguments.batch * arguments.size**3 / arguments.seconds / 1e6
+        speed = steps * arguments.batch * arguments.size**3 / seconds / 1e6
         sys.stdout.write(
             f"| {contender.name} | {count:.2f} M | {steps} | {speed:.2f} | {psnr:.2f} |\n"
         )
@@ -97,12 +101,12 @@ def scaled(path: Path, mri: bool) -> Tensor:
 
 
 def fit(contender: Contender, train: list[Tensor], arguments: argparse.Namespace) -> int:
-    """Trains until the time is over; the number of steps."""
+    """Trains until the time, or the number of steps, is over; the number of steps."""
     rng = np.random.default_rng(arguments.seed)
     size, steps = arguments.size, 0
     contender.model.train()
     start = time.perf_counter()
-    while (progress := (time.perf_counter() - start) / arguments.seconds) < 1:
+    while (progress := progress_of(steps, start, arguments)) < 1:
         patches = []
         for index in rng.integers(len(train), size=arguments.batch):
             corner = [int(rng.integers(n - size + 1)) for n in train[index].shape[1:]]
@@ -114,6 +118,13 @@ def fit(contender: Contender, train: list[Tensor], arguments: argparse.Namespace
         if steps % 200 == 0:
             announce(f"{contender.name}: {progress:.0%} step {steps} loss {loss:.4f}")
     return steps
+
+
+def progress_of(steps: int, start: float, arguments: argparse.Namespace) -> float:
+    """The part of the training that is over, in [0, 1] and beyond."""
+    if arguments.steps:
+        return float(steps / arguments.steps)
+    return float((time.perf_counter() - start) / arguments.seconds)
 
 
 def score(contender: Contender, volume: Tensor) -> float:

@@ -9,13 +9,17 @@ network saw images in [0, 1] (`--unit-range`, as MAISI's does) or in [-1, 1], as
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vae3d.errors import UserError
+from vae3d.errors import RunError, UserError
 from vae3d.model.monai import from_monai
+
+MAX_DEPTH = 8
+"""How deep in dicts the weights may lie; a dict can hold itself."""
 
 
 def main() -> int:
@@ -50,17 +54,40 @@ def main() -> int:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file; one that lies inside another dict is found."""
-    if path.suffix == ".safetensors":
-        stored: dict[str, Tensor] = load_file(path)
-        return stored
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    while "quant_conv_mu.conv.weight" not in found:
-        inner = [value for value in found.values() if isinstance(value, dict)]
-        if not inner:
+    """The state dict of a file; one that lies inside another dict is found.
+
+    Raises:
+        RunError: damaged, no state dict, or larger than its file.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged archives and pickles raise whatever they stumble over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"cannot be loaded: {reason:.200}") from error
+    tensors = {name: value for name, value in state_dict(found).items() if type(value) is Tensor}
+    # A tensor of one number and no strides can be of any shape.
+    if sum(value.nbytes for value in tensors.values()) > path.stat().st_size:
+        raise RunError("cannot be loaded: its tensors are larger than the file")
+    return {name: value.float() for name, value in tensors.items()}
+
+
+def state_dict(found: Any) -> dict[str, Any]:
+    """The dict with the weights, or the first dict in which there is no other.
+
+    Raises:
+        RunError: there is none.
+    """
+    for _ in range(MAX_DEPTH):
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             break
+        inner = [value for value in found.values() if isinstance(value, dict)]
+        if "quant_conv_mu.conv.weight" in found or not inner:
+            return found
         found = inner[0]
-    return {name: value.float() for name, value in found.items() if isinstance(value, Tensor)}
+    raise RunError("cannot be loaded: it holds no state dict")
 
 
 def intensity(arguments: argparse.Namespace) -> dict[str, object]:

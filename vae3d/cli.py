@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is known: `vae3d --help` must not wai
 """
 
 import difflib
+import errno
 import importlib
 import os
 import re
@@ -58,6 +59,8 @@ COMMANDS = {
         "score a run's reconstructions, whole or patch by patch, and show them",
     ),
 }
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PATH_KEYS = ("data.root", "data.list", "data.store", "run", "output", "runs_dir")
 """Values that are paths, in which Hydra's grammar must not find commas or equal signs."""
@@ -130,6 +133,11 @@ def run_under_hydra(name: str, overrides: list[str]) -> None:
         except UserError as error:
             # Of any other exception Hydra would print lines of its own.
             raise SystemExit(fail(str(error), error.exit_code)) from error
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            place = error.filename or "the working folder"
+            raise SystemExit(fail(f"{place}: the disk is full; make room", 6)) from error
 
     # Hydra shall raise its errors, not print them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -199,7 +207,9 @@ def nearest(word: str, words: list[str]) -> str:
 
 
 def fail(message: str, code: int) -> int:
-    """One line on stderr."""
+    """One line on stderr; none where another rank has said why."""
+    if not message:
+        return code
     rank = int(os.environ.get("RANK", "0"))
     who = f"vae3d: rank {rank}" if rank else "vae3d"
     sys.stderr.write(f"{who}: {' '.join(message.split())}\n")

@@ -10,7 +10,6 @@ from typing import Any, TypeVar, cast
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vae3d.data.build import DATA
 from vae3d.data.phantoms import SyntheticConfig
@@ -22,6 +21,7 @@ from vae3d.inference import MODES
 from vae3d.logger import LoggersConfig
 from vae3d.loss.objective import LossConfig
 from vae3d.model.config import VAEConfig
+from vae3d.model.plain import from_plain, read_yaml
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.files import write_text
 from vae3d.trainer.config import TrainerConfig
@@ -34,7 +34,6 @@ PATCHING: dict[str, type[PatchSampler]] = {
     "random_parts": RandomPatches,
 }
 SPLIT_CHOICES = ("auto", "train", "val", "test", "all")
-MAX_CONFIG_BYTES = 2**20
 
 
 @dataclass
@@ -235,37 +234,28 @@ def load_config(path: Path) -> TrainConfig:
         RunError: missing, or not the settings of a training.
     """
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise RunError(f"{path}: larger than any settings of vae3d")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        typed = {group: _typed(values[group], group, options) for group, options in _KINDS.items()}
-        schema = OmegaConf.structured(TrainConfig(**typed))
-        return to_object(OmegaConf.merge(schema, values), TrainConfig)
+        values = from_plain(dict[str, Any], read_yaml(path))
+        chosen = {group: _typed(values, group, options) for group, options in _KINDS.items()}
+        config: TrainConfig = from_plain(TrainConfig, {**values, **chosen})
+        return config
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run here ({path.name} is missing)") from None
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise RunError(f"{path}: not the settings of a training: {first_line(error)}") from error
-    except (OmegaConfBaseException, ConfigError) as error:
-        raise RunError(f"{path}: not the settings of a training: {first_line(error)}") from error
+    except ConfigError as error:
+        raise RunError(f"{path}: not the settings of a training: {error}") from error
 
 
 _KINDS: dict[str, dict[str, Any]] = {"data": DATA, "patching": PATCHING}
 
 
 def _typed(values: dict[str, Any], group: str, options: dict[str, Any]) -> Any:
-    kind = values.pop("kind")
+    given = from_plain(dict[str, Any], values.get(group), group)
+    kind = from_plain(str, given.pop("kind", None), f"{group}.kind")
     if kind not in options:
         raise RunError(
-            f"{group} of this run came from Python ({kind}), not from the command line; "
+            f"{group} of this run came from Python ({kind:.60}), not from the command line; "
             "evaluate it with vae3d.eval_3d"
         )
-    return options[kind]()
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, on one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return from_plain(options[kind], given, group)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -32,7 +32,7 @@ def config(folder: Path, batch_size: int, accumulation: int, **changes: object) 
 
 def weights_after(folder: Path) -> dict[str, Tensor]:
     checkpoints = CheckpointFolder(folder / "checkpoints")
-    model: dict[str, Tensor] = checkpoints.load(checkpoints.steps()[-1])["model"]
+    model: dict[str, Tensor] = checkpoints.load(checkpoints.steps()[-1]).state["model"]
     return model
 
 

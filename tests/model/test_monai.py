@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
+from tests.test_conf import composed
 from vae3d.errors import ConfigError
 from vae3d.model.monai import from_monai
 from vae3d.model.vae import CustomVAE
@@ -83,6 +85,27 @@ def test_output_is_maisis() -> None:
         mean, _ = theirs.encode(image)
         torch.testing.assert_close(ours.encode(image).mean, mean, rtol=0, atol=1e-5)
         torch.testing.assert_close(ours.decode(mean), theirs.decode(mean), rtol=0, atol=1e-5)
+
+
+def test_the_preset_is_maisis_own_network() -> None:
+    theirs = maisi.AutoencoderKlMaisi(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=1,
+        latent_channels=4,
+        num_channels=(64, 128, 256),
+        num_res_blocks=(2, 2, 2),
+        norm_num_groups=32,
+        attention_levels=(False, False, False),
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+        num_splits=1,
+        print_info=False,
+        norm_float16=False,
+    )
+    found = from_monai(theirs.state_dict()).config
+    preset = composed("info", "model=maisi").model
+    assert replace(found, attention=preset.attention) == replace(preset, spatial_dims=3)
 
 
 def test_a_network_of_images_from_zero_to_one() -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,39 +34,37 @@ COMBINATIONS = [*itertools.product([2, 3], NORMS, UPSAMPLINGS, DOWNSAMPLINGS, AT
 
 
 def config_of(number: int) -> VAEConfig:
-    """Combination `number`; the options with few interactions take turns."""
+    """Combination `number`; the options with few interactions are drawn."""
     dims, norm, upsampling, downsampling, attention = COMBINATIONS[number]
-
-    def turn(names: object, every: int = 1) -> str:
-        listed = [*names]  # type: ignore[misc]
-        return str(listed[number // every % len(listed)])
-
+    draw = random.Random(number).choice
     return VAEConfig(
         spatial_dims=dims,
-        in_channels=1 + number % 2,
+        in_channels=draw([1, 2]),
         latent_channels=2,
         levels=[
-            LevelSpec(8, blocks=1, decoder_blocks=number % 3, attention=attention),
-            LevelSpec((8, 12)[number // 4 % 2], number % 2, stride=(2,), attention=attention),
+            LevelSpec(8, blocks=1, decoder_blocks=draw([0, 1, 2]), attention=attention),
+            LevelSpec(draw([8, 12]), blocks=draw([0, 1]), stride=(2,), attention=attention),
         ],
         norm=norm,
         norm_groups=4,
-        activation=turn(ACTIVATIONS),
+        activation=draw([*ACTIVATIONS]),
         upsampling=upsampling,
         downsampling=downsampling,
-        widening=turn(WIDENINGS, 7),
-        variance=turn(VARIANCES, 2),
-        final_activation=turn(FINAL_ACTIVATIONS, 3),
-        dropout=0.1 * (number % 2),
-        residual_scale=(1.0, 0.7071)[number // 2 % 2],
-        zero_init=bool(number // 3 % 2),
-        attention=AttentionSpec(turn(ATTENTIONS, 5), window=(3,), head_channels=4),
-        projection=bool(number // 5 % 2),
-        head_kernel=(3, 1)[number // 19 % 2],
-        head_activation=bool(number // 17 % 2),
-        patch=((1,), (2,))[number // 7 % 2],
-        unit_range=bool(number // 13 % 2),
-        checkpointing=bool(number // 11 % 2),
+        widening=draw(WIDENINGS),
+        variance=draw(VARIANCES),
+        final_activation=draw([*FINAL_ACTIVATIONS]),
+        dropout=draw([0.0, 0.1]),
+        residual_scale=draw([1.0, 0.7071]),
+        zero_init=draw([False, True]),
+        smooth_init=draw([False, True]),
+        attention=AttentionSpec(draw(ATTENTIONS), window=(3,), head_channels=4),
+        projection=draw([False, True]),
+        head_kernel=draw([3, 1]),
+        head_norm=draw([False, True]),
+        head_activation=draw([False, True]),
+        patch=draw([(1,), (2,)]),
+        unit_range=draw([False, True]),
+        checkpointing=draw([False, True]),
     )
 
 
@@ -87,6 +87,44 @@ def test_every_combination(tmp_path: Path, number: int) -> None:
     assert again.config == config
     with torch.no_grad():
         assert torch.equal(again(image).reconstruction, model(image).reconstruction)
+
+
+OPTIONS: dict[str, Callable[[VAEConfig], object]] = {
+    "dims": lambda c: c.dims,
+    "norm": lambda c: c.norm,
+    "activation": lambda c: c.activation,
+    "upsampling": lambda c: c.upsampling,
+    "downsampling": lambda c: c.downsampling,
+    "widening": lambda c: c.widening,
+    "variance": lambda c: c.variance,
+    "final": lambda c: c.final_activation,
+    "dropout": lambda c: c.dropout,
+    "scale": lambda c: c.residual_scale,
+    "zero_init": lambda c: c.zero_init,
+    "smooth_init": lambda c: c.smooth_init,
+    "bottleneck": lambda c: c.attention.bottleneck,
+    "level": lambda c: c.levels[0].attention,
+    "decoder_blocks": lambda c: c.levels[0].decoder_blocks,
+    "blocks": lambda c: c.levels[1].blocks,
+    "channels": lambda c: c.levels[1].channels,
+    "projection": lambda c: c.projection,
+    "head_kernel": lambda c: c.head_kernel,
+    "head_norm": lambda c: c.head_norm,
+    "head_activation": lambda c: c.head_activation,
+    "patch": lambda c: c.patch,
+    "unit_range": lambda c: c.unit_range,
+    "checkpointing": lambda c: c.checkpointing,
+    "in_channels": lambda c: c.in_channels,
+}
+
+
+def test_every_two_options_meet() -> None:
+    configs = [config_of(number) for number in range(len(COMBINATIONS))]
+    for first, second in itertools.combinations(OPTIONS, 2):
+        met = {(OPTIONS[first](c), OPTIONS[second](c)) for c in configs}
+        values = [{OPTIONS[name](c) for c in configs} for name in (first, second)]
+        missing = {*itertools.product(*values)} - met
+        assert not missing, f"{first} and {second} never are {sorted(missing, key=str)}"
 
 
 def presets() -> dict[str, object]:

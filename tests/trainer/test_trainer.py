@@ -21,7 +21,7 @@ from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.optimizer import OPTIMIZERS
-from vae3d.trainer.trainer import Trainer
+from vae3d.trainer.trainer import Callbacks, Trainer
 
 
 class PoisonedObjective(Objective):
@@ -53,8 +53,12 @@ def build(folder: Path, poisoned: int, optimizer: str = "adamw") -> Trainer:
         distributed=Distributed(),
         checkpoints=CheckpointFolder(folder / "checkpoints"),
         logger=Logger(),
-        validate=lambda step: {},
-        save_weights=lambda which, state: None,
+        callbacks=Callbacks(
+            validate=lambda step, interrupted: {},
+            save_weights=lambda which, state: None,
+            report_bad_step=lambda step, wrong: None,
+            about={},
+        ),
         seed=0,
     )
 

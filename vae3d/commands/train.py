@@ -1,17 +1,36 @@
 """`vae3d train`: builds everything a training needs from its settings, and fits."""
 
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from vae3d import __version__
 from vae3d.config import TrainConfig, describe, differences, load_config, save_config
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
 from vae3d.data.source import CaseSource
-from vae3d.errors import ConfigError, DataError, RunError
+from vae3d.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    ResourceError,
+    RunError,
+    UserError,
+)
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.inference import Reconstructor
 from vae3d.logger import build_loggers
@@ -23,20 +42,24 @@ from vae3d.model.vae import CustomVAE
 from vae3d.model.weights import save_weights
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.distributed import Distributed, start_distributed
-from vae3d.runtime.files import write_json
+from vae3d.runtime.files import atomic_folder, atomic_write, write_json
 from vae3d.runtime.precision import Precision, choose_precision
-from vae3d.runtime.run_folder import RunFolder
+from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
-from vae3d.trainer.checkpoint import CheckpointFolder
-from vae3d.trainer.trainer import Trainer, total_steps
+from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder
+from vae3d.trainer.config import ALTERS, MAY_BE_ALLOWED
+from vae3d.trainer.state import TrainState
+from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
 
 MAY_CHANGE = {
-    "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec"},
+    "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec", "max_skipped"},
     "model": {"checkpointing"},
     "patching": set[str](),
     "loss": set[str](),
 }
 """Groups whose settings a run keeps, and the keys of each that do not matter to its result."""
+MAX_LISTED = 100_000
+"""Cases up to which a run notes their names."""
 
 
 def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
@@ -44,8 +67,13 @@ def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
 
     Raises:
         UserError: settings, data or run folder do not allow it; nothing has been written then.
+        Interrupted: a signal came; the same call goes on.
     """
-    with start_distributed(config.trainer.device) as distributed:
+    folder = RunFolder(config.folder)
+    with (
+        start_distributed(config.trainer.device, config.trainer.timeout) as distributed,
+        claimed(folder, distributed),
+    ):
         return Training(config, source, distributed).run()
 
 
@@ -55,7 +83,8 @@ class Plan:
 
     val: list[int]
     loader: PatchLoader
-    checkpoint: dict[str, Any] | None
+    about: dict[str, Any]
+    checkpoint: Checkpoint | None
 
 
 class Training:
@@ -65,31 +94,37 @@ class Training:
         self, config: TrainConfig, source: CaseSource | None, distributed: Distributed
     ) -> None:
         self.distributed = distributed
+        self.folder = RunFolder(config.folder)
         self.cases = open_cases(config.data, ProgressBar("prepare", distributed.is_main), source)
         self.config = fitted(config, self.cases.spatial_dims, distributed)
-        self.folder = RunFolder(config.folder)
-        self.checkpoints = CheckpointFolder(self.folder.checkpoints)
+        self.checkpoints = CheckpointFolder(self.folder.checkpoints, self._say)
 
     def run(self) -> Path:
         """Trains to the end."""
         seed_global(self.config.seed, "model")
         model = CustomVAE(self.config.model)
+        self._check_settings()
         plan = self._plan()
-        total = total_steps(self.config.trainer, plan.loader)
-        if plan.checkpoint and plan.checkpoint["train"]["step"] >= total:
-            self._say(
-                f"{self.folder.path} is finished at step {total}; extend it with a larger "
-                f"trainer.{'epochs' if self.config.trainer.epochs else 'steps'}"
-            )
+        if self._is_finished(plan):
             return self.folder.path
-        self.distributed.barrier()
+        logger = self._logger(plan)
+        failed = True
+        try:
+            trainer = self._trainer(model, plan, logger)
+            if plan.checkpoint:
+                trainer.resume(plan.checkpoint.state)
+            self._begin(plan, trainer)
+            with self._watched(trainer):
+                state = trainer.fit()
+            failed = False
+        finally:
+            logger.close(failed)
         if self.distributed.is_main:
-            save_config(self.config, self.folder.config)
-        self._fit(model, plan, total)
+            self._summarise(state, model)
+        self._say(f"trained {state.step} steps: {self.folder.path}")
         return self.folder.path
 
     def _plan(self) -> Plan:
-        self._check_folder()
         train = self.cases.survey("train", self._say)
         val = self.cases.survey("val", self._say)[: self.config.trainer.val_cases].tolist()
         if not train.size:
@@ -103,66 +138,162 @@ class Training:
             self.cases.config.workers,
             self.cases.config.timeout,
         )
-        steps = self.checkpoints.steps()
-        return Plan(val, loader, self.checkpoints.load(steps[-1]) if steps else None)
+        loader.on_unread = self._note_unread
+        settings = json.dumps(frozen(describe(self.config)), sort_keys=True)
+        about = {
+            "vae3d": __version__,
+            "torch": torch.__version__,
+            "settings": hashlib.sha256(settings.encode()).hexdigest(),
+            "data": self.cases.fingerprint(train),
+        }
+        return Plan(val, loader, about, self._checkpoint(about))
 
-    def _fit(self, model: CustomVAE, plan: Plan, total: int) -> None:
-        objective = Objective(self.config.loss, model.factor)
-        logger = self._logger(objective, total, plan)
-        failed = True
-        try:
-            trainer = Trainer(
-                model=model,
-                objective=objective,
-                loader=plan.loader,
-                config=self.config.trainer,
-                distributed=self.distributed,
-                checkpoints=self.checkpoints,
-                logger=logger,
+    def _checkpoint(self, about: dict[str, Any]) -> Checkpoint | None:
+        """Where to go on: the newest whole checkpoint, or exactly the one that was asked for."""
+        step = self.config.trainer.resume
+        found = self.checkpoints.newest() if step is None else self.checkpoints.load(step)
+        if found and found.about.get("data") != about["data"]:
+            raise CheckpointError(
+                f"{self.folder.path}: its training cases were others (names, shapes or voxels; "
+                f"{self.folder.cases.name} lists them); bring them back or choose another name="
+            )
+        return found
+
+    def _trainer(self, model: CustomVAE, plan: Plan, logger: Logger) -> Trainer:
+        return Trainer(
+            model=model,
+            objective=Objective(self.config.loss, model.factor),
+            loader=plan.loader,
+            config=self.config.trainer,
+            distributed=self.distributed,
+            checkpoints=self.checkpoints,
+            logger=logger,
+            callbacks=Callbacks(
                 validate=self._validation(model, plan.val, logger),
                 save_weights=self._save_weights,
-                seed=self.config.seed,
-            )
-            if plan.checkpoint:
-                trainer.resume(plan.checkpoint)
-                self._say(f"{self.folder.path} goes on at step {trainer.state.step}")
-            state = trainer.fit()
-            failed = False
-        finally:
-            logger.close(failed)
-        if self.distributed.is_main:
-            best = state.best_score
-            write_json(
-                self.folder.summary,
-                {
-                    "steps": state.step,
-                    "best_step": state.best_step,
-                    "best_by": self.config.trainer.best_by,
-                    "best_score": None if best is None else abs(best),
-                    "parameters": sum(p.numel() for p in model.parameters()),
-                },
-            )
-        self._say(f"trained {state.step} steps: {self.folder.path}")
-
-    def _check_folder(self) -> None:
-        if not self.folder.path.exists():
-            return
-        if not self.folder.path.is_dir():
-            raise RunError(f"{self.folder.path}: is no folder; choose another name=")
-        if not self.folder.config.exists():
-            if any(self.folder.path.iterdir()):
-                raise RunError(
-                    f"{self.folder.path}: holds files that are no run; choose another name="
-                )
-            return
-        changed = differences(
-            frozen(describe(load_config(self.folder.config))), frozen(describe(self.config))
+                report_bad_step=partial(self._note_bad_step, plan.loader),
+                about=plan.about,
+            ),
+            seed=self.config.seed,
         )
+
+    def _is_finished(self, plan: Plan) -> bool:
+        """Whether the run has nothing left to do; says so, and how to extend it."""
+        if plan.checkpoint is None or self.config.trainer.resume is not None:
+            return False
+        state = TrainState()
+        state.load_state_dict(plan.checkpoint.state["train"])
+        total = total_steps(self.config.trainer, plan.loader)
+        finished = state.is_finished(total, self.config.trainer.patience)
+        if finished:
+            self._say(self._ended(state, total))
+        return finished
+
+    def _begin(self, plan: Plan, trainer: Trainer) -> None:
+        """What is written before the first step."""
+        step = trainer.state.step
+        if plan.checkpoint:
+            back = self.config.trainer.resume is not None
+            self._say(f"{self.folder.path} goes {'back to' if back else 'on at'} step {step}")
+        self.distributed.barrier()
+        if not self.distributed.is_main:
+            return
+        if self.config.trainer.resume is not None:
+            self.checkpoints.drop_after(step)
+        save_config(self.config, self.folder.config)
+        self._list_cases(plan)
+
+    @contextlib.contextmanager
+    def _watched(self, trainer: Trainer) -> Iterator[None]:
+        """Keeps `status.json` true, whatever ends the training."""
+        self._status("running", trainer)
+        try:
+            yield
+        except Interrupted as error:
+            self._status("interrupted", trainer, str(error), error.exit_code)
+            raise
+        except torch.OutOfMemoryError as error:
+            advice = (
+                f"step {trainer.state.step}: {' '.join(str(error).split())[:200]}; lower "
+                "trainer.batch_size (and raise trainer.accumulation) or patching.size, or say "
+                "model.checkpointing=true"
+            )
+            self._status("failed", trainer, advice, ResourceError.exit_code)
+            raise ResourceError(advice) from error
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, UserError) else 1
+            self._status("failed", trainer, str(error) or type(error).__name__, code)
+            raise
+        self._status("finished", trainer, self._ended(trainer.state, trainer.total_steps), 0)
+
+    def _status(
+        self, state: str, trainer: Trainer, reason: str | None = None, code: int | None = None
+    ) -> None:
+        if not self.distributed.is_main:
+            return
+        steps = self.checkpoints.steps()
+        status = {
+            "state": state,
+            "step": trainer.state.step,
+            "of": trainer.total_steps,
+            "last_checkpoint": steps[-1] if steps else None,
+            "reason": reason,
+            "exit_code": code,
+            "pid": os.getpid(),
+        }
+        # Where the disk is full the training's own error is what the user must hear of.
+        with contextlib.suppress(OSError):
+            write_json(self.folder.status, status)
+
+    def _ended(self, state: TrainState, total: int) -> str:
+        where, config = f"{self.folder.path} is finished at step {state.step}", self.config.trainer
+        if state.step < total:
+            return (
+                f"{where}: {state.stale} validations brought nothing better; extend it with a "
+                "larger trainer.patience"
+            )
+        return f"{where}; extend it with a larger trainer.{'epochs' if config.epochs else 'steps'}"
+
+    def _summarise(self, state: TrainState, model: CustomVAE) -> None:
+        score, step = state.best[0] if state.best else (None, 0)
+        write_json(
+            self.folder.summary,
+            {
+                "steps": state.step,
+                "best_step": step,
+                "best_by": self.config.trainer.best_by,
+                "best_score": None if score is None else abs(score),
+                "parameters": sum(p.numel() for p in model.parameters()),
+            },
+        )
+
+    def _check_settings(self) -> None:
+        """Refuses what may not change in a run, and says what does."""
+        if not self.folder.config.exists():
+            return
+        old, new = describe(load_config(self.folder.config)), describe(self.config)
+        changed = differences(frozen(old), frozen(new))
         if changed:
             raise RunError(
                 f"{self.folder.path}: belongs to other settings ({'; '.join(changed)}); "
                 "choose another name= or take the settings back"
             )
+        altered = {
+            name: (old["trainer"].get(name), new["trainer"][name])
+            for name in ALTERS
+            if old["trainer"].get(name) != new["trainer"][name]
+        }
+        said = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in altered.items()]
+        refused = {*altered} - {*self.config.trainer.allow_change}
+        if refused and self.checkpoints.steps():
+            names = ",".join(sorted(refused & {*MAY_BE_ALLOWED}))
+            way = f"say trainer.allow_change=[{names}], " if names else ""
+            raise RunError(
+                f"{self.folder.path}: was trained otherwise so far ({'; '.join(said)}); "
+                f"{way}take it back, or choose another name="
+            )
+        for line in said:
+            self._say(f"from here on {line}")
 
     def _check_channels(self, first: int) -> None:
         channels = self.cases[first].channels
@@ -172,12 +303,48 @@ class Training:
                 f"got {self.config.model.in_channels}"
             )
 
-    def _logger(self, objective: Objective, total: int, plan: Plan) -> Logger:
+    def _list_cases(self, plan: Plan) -> None:
+        train = plan.loader.dataset.indices.tolist()
+        if len(train) > MAX_LISTED:
+            return
+        with atomic_write(self.folder.cases) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["case_id", "split"])
+            for split, members in (("train", train), ("val", plan.val)):
+                writer.writerows([self.cases.case_id(index), split] for index in members)
+
+    def _note_unread(self, case_id: str, reason: str) -> None:
+        """Lists a case once, whichever rank or start of the run met it."""
+        announce(f"cannot read {case_id} any more, others stand for it: {reason}")
+        path = self.folder.skipped
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        row = io.StringIO()
+        csv.writer(row, lineterminator="\n").writerow([case_id, reason])
+        if row.getvalue() not in known:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(row.getvalue())
+
+    def _note_bad_step(self, loader: PatchLoader, step: int, wrong: list[str]) -> None:
+        """Writes the patches of a step that was not finite: their voxels, and where they lie."""
+        name = f"step_{step:08d}_rank{self.distributed.rank}"
+        patches = loader.patches(step)
+        with atomic_folder(self.folder.nonfinite / name) as temporary:
+            images = {f"patch_{n}": patch.image for n, (_, patch) in enumerate(patches)}
+            save_file(images, temporary / "patches.safetensors")
+            cases = [{"case_id": case_id, "inside": p.inside} for case_id, p in patches]
+            told = {"step": step, "not_finite": wrong, "patches": cases}
+            (temporary / "patches.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        self._say(
+            f"step {step}: {', '.join(wrong)} not finite, the weights stay as they were; "
+            f"the patches are in {self.folder.nonfinite / name}"
+        )
+
+    def _logger(self, plan: Plan) -> Logger:
         if not self.distributed.is_main:
             return Logger()
         columns = [
             "loss",
-            *objective.terms,
+            *(name for name, weight in self.config.loss.terms.items() if weight > 0),
             "kl",
             "kl_weight",
             "lr",
@@ -185,10 +352,11 @@ class Training:
             *self.config.evaluation.metrics,
         ]
         table = CsvLogger(self.folder.metrics, columns)
-        table.truncate_after(plan.checkpoint["train"]["step"] if plan.checkpoint else 0)
+        table.truncate_after(plan.checkpoint.step if plan.checkpoint else 0)
         chosen = build_loggers(
             self.config.logger, self.folder.path, self.config.name, describe(self.config)
         )
+        total = total_steps(self.config.trainer, plan.loader)
         return LoggerGroup([table, ConsoleLogger(total), chosen])
 
     def _validation(self, model: CustomVAE, val: list[int], logger: Logger) -> Any:
@@ -204,11 +372,11 @@ class Training:
         reconstructor = Reconstructor(model, mode, config.inference, precision)
         evaluator = Evaluator(reconstructor, self.cases, config, self.distributed)
 
-        def validate(step: int) -> dict[str, float]:
+        def validate(step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
             if not val:
                 return {}
             folder = self.folder.report("validation")
-            return evaluator.evaluate(val, folder, logger, step).means
+            return evaluator.evaluate(val, folder, logger, step, interrupted).means
 
         return validate
 

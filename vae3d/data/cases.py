@@ -1,5 +1,7 @@
 """`Cases`: what training and evaluation see of a data set; `LoadedCases`: in memory."""
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -112,6 +114,13 @@ class Cases:
     def case_id(self, index: int) -> str:
         """The name of a case."""
         raise NotImplementedError
+
+    def fingerprint(self, indices: NDArray[np.int64]) -> str:
+        """Changes with the names and shapes of these cases; with their voxels, if in a store."""
+        digest = hashlib.sha256()
+        for index, shape in zip(indices.tolist(), self.shapes(indices), strict=True):
+            digest.update(json.dumps([self.case_id(index), shape]).encode())
+        return digest.hexdigest()
 
     def __getitem__(self, index: int) -> Case:
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -115,6 +115,8 @@ class PatchLoader:
         self.workers = workers
         self.timeout = timeout
         self.pin_memory = distributed.device.type == "cuda"
+        self.unread: dict[str, str] = {}
+        self.on_unread: Callable[[str, str], None] = lambda case_id, reason: None
         self.plan = StepPlan(
             num_patches=len(dataset),
             batch_size=batch_size,
@@ -129,9 +131,37 @@ class PatchLoader:
 
         Those of a step must be taken before the next step is asked for.
         """
-        batches = self._watched(first, last) if self.workers else self._alone(first, last)
+        batches = self._heard(
+            self._watched(first, last) if self.workers else self._alone(first, last)
+        )
         for step in range(first, last):
             yield islice(batches, len(self.plan.step(step)))
+
+    def patches(self, step: int) -> list[tuple[str, Patch]]:
+        """The patches that this rank saw in a step, read again, with the names of their cases."""
+        draws = [draw for draws in self.plan.step(step) for draw in draws]
+        return [(self.dataset.case_id_of(draw.index), self.dataset[draw]) for draw in draws]
+
+    def _heard(self, micro_batches: Iterator[MicroBatch]) -> Iterator[MicroBatch]:
+        """The same, while each case that others stand for is reported once.
+
+        Raises:
+            DataError: they are too many.
+        """
+        cases = self.dataset.cases
+        for micro_batch in micro_batches:
+            for case_id, reason in ((c, r) for b in micro_batch for c, r in b.unread.items()):
+                if case_id not in self.unread:
+                    self.unread[case_id] = reason
+                    self.on_unread(case_id, reason)
+            most = max(1, int(cases.config.max_skipped * len(self.dataset.indices)))
+            if len(self.unread) > most:
+                raise DataError(
+                    f"{len(self.unread)} of {len(self.dataset.indices)} cases cannot be read any "
+                    f"more, more than data.max_skipped={cases.config.max_skipped:g} allows; the "
+                    f"last one is {[*self.unread][-1]}: {[*self.unread.values()][-1]}"
+                )
+            yield micro_batch
 
     def _draws(self, first: int, last: int) -> Iterator[list[Draw]]:
         return (batch for step in range(first, last) for batch in self.plan.step(step))

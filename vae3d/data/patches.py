@@ -1,6 +1,7 @@
 """`PatchDataset`: patch = f(seed, epoch, index), whoever asks and in whatever order."""
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -10,11 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vae3d.data.cases import Cases
-from vae3d.errors import DataError
+from vae3d.errors import DataError, VolumeError
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import PatchSampler
 from vae3d.runtime.seeding import derive_seed, numpy_generator
 
+SUBSTITUTES = 16
+"""Other patches that are tried where one cannot be read."""
 PADDING = -1.0
 """What fills a patch past the end of a thin volume: the low end of the range, air."""
 
@@ -30,12 +33,16 @@ class Draw:
 
 @dataclass(frozen=True)
 class Patch:
-    """`image` (C, *size) in [-1, 1], of which `inside` voxels along each axis are no padding."""
+    """`image` (C, *size) in [-1, 1], of which `inside` voxels along each axis are no padding.
+
+    `instead_of` is the case, with the reason, that it stands for because that could not be read.
+    """
 
     image: Tensor
     inside: tuple[int, ...]
     weight: float
     noise_seed: int
+    instead_of: tuple[str, str] | None = None
 
 
 class PatchDataset(Dataset[Patch]):
@@ -67,6 +74,28 @@ class PatchDataset(Dataset[Patch]):
         return self.cases.case_id(self.case_of(Draw(0, patch, 0.0))[0])
 
     def __getitem__(self, draw: Draw) -> Patch:
+        """The patch of a draw.
+
+        Raises:
+            VolumeError: its case cannot be read, and `on_error` is `fail`.
+        """
+        try:
+            return self._patch(draw)
+        except VolumeError as error:
+            if self.cases.config.on_error == "fail":
+                raise
+            return self._substitute(draw, error)
+
+    def _substitute(self, draw: Draw, error: VolumeError) -> Patch:
+        """A patch of another case, the same one whoever asks."""
+        generator = numpy_generator(self.seed, "substitute", draw.epoch, draw.index)
+        missing = self.case_id_of(draw.index), error.reason
+        for index in generator.integers(len(self), size=SUBSTITUTES).tolist():
+            with contextlib.suppress(VolumeError):
+                return replace(self._patch(replace(draw, index=index)), instead_of=missing)
+        raise error
+
+    def _patch(self, draw: Draw) -> Patch:
         case = self.cases[self.case_of(draw)[0]]
         region = self.region(draw)
         image = case.range.to_model(case.cut(region))
@@ -93,12 +122,16 @@ class PatchDataset(Dataset[Patch]):
 @dataclass(frozen=True)
 class Batch:
     """Patches of one size: `images` (B, C, *size), and for each its size without padding,
-    its weight in the step, and the seed of its posterior sample."""
+    its weight in the step, and the seed of its posterior sample.
+
+    `unread` are the cases, with the reason, that other patches stand for.
+    """
 
     images: Tensor
     inside: list[tuple[int, ...]]
     weights: Tensor
     noise_seeds: list[int]
+    unread: dict[str, str] = field(default_factory=dict)
 
     @property
     def voxels(self) -> int:
@@ -111,9 +144,8 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory, which a GPU copies from while it computes."""
-        return Batch(
-            self.images.pin_memory(), self.inside, self.weights.pin_memory(), self.noise_seeds
-        )
+        images, weights = self.images.pin_memory(), self.weights.pin_memory()
+        return replace(self, images=images, weights=weights)
 
 
 def collate(patches: list[Patch]) -> list[Batch]:
@@ -133,6 +165,7 @@ def collate(patches: list[Patch]) -> list[Batch]:
             inside=[patch.inside for patch in group],
             weights=torch.tensor([patch.weight for patch in group]),
             noise_seeds=[patch.noise_seed for patch in group],
+            unread=dict(patch.instead_of for patch in group if patch.instead_of),
         )
         for group in by_shape.values()
     ]

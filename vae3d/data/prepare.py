@@ -24,7 +24,7 @@ from vae3d.data.statistics import CaseStatistics
 from vae3d.data.store import CATALOG, SETTINGS, StoreSettings, array_suffix, write_array
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
-from vae3d.runtime.files import write_json
+from vae3d.runtime.files import file_digest, write_json
 
 RESERVE = GIB // 4
 """Bytes of a disk that are left free."""
@@ -353,15 +353,6 @@ def case_file(case_id: str) -> str:
     digest = hashlib.sha256(case_id.encode()).hexdigest()
     name = "".join(c if (c.isalnum() and c.isascii()) or c in "-_." else "_" for c in case_id)
     return f"{digest[:2]}/{name[-80:].lstrip('.')}-{digest[2:10]}"
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def foreground_box(

@@ -39,7 +39,8 @@ class CaseData(DataConfig):
     """What every kind of data has.
 
     `val_fraction` and `test_fraction` of the cases are held out where no list assigns them.
-    `on_error` says what a scan that cannot be used does: stop, or be counted and left out.
+    `on_error` says what a scan that cannot be used does: stop, or be counted and left out; while
+    a training runs, patches of others stand for it, up to a share `max_skipped` of the cases.
     `workers` are the loader's processes; one that gives nothing for `timeout` seconds ends the
     command.
     """
@@ -47,10 +48,13 @@ class CaseData(DataConfig):
     val_fraction: float = 0.1
     test_fraction: float = 0.1
     on_error: str = "fail"
+    max_skipped: float = 0.01
     workers: int = 0
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.max_skipped <= 1:
+            raise ConfigError(f"data.max_skipped must lie in [0, 1], got {self.max_skipped}")
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must lie in [0, 1), got {getattr(self, name)}")

@@ -225,6 +225,10 @@ class StoredCases(Cases):
     def case_id(self, index: int) -> str:
         return self.catalog.case_id(index)
 
+    def fingerprint(self, indices: NDArray[np.int64]) -> str:
+        known = self.catalog.fingerprint.encode() + indices.tobytes()
+        return hashlib.sha256(known).hexdigest()
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": OrderedDict()}
 

@@ -1,5 +1,8 @@
 """`Evaluator`: every case through the model once, scored on the whole volume, and shown."""
 
+import hashlib
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from torch import Tensor
 
 from vae3d.data.cases import Case, Cases
 from vae3d.data.writers import write_volume
-from vae3d.errors import ConfigError
+from vae3d.errors import ConfigError, Interrupted
 from vae3d.evaluation.figures import case_figure, scroll_frames
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
 from vae3d.evaluation.metrics import METRICS, unit_of
@@ -19,6 +22,12 @@ from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.seeding import torch_generator
 
 MEDIA = ("png", "gif", "mp4")
+MAX_STEM_BYTES = 160
+"""File systems end at 255, with suffix and what stands before a name while it is written."""
+_PLAIN = re.compile(
+    r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))\w([\w. +=,@()-]*[\w+=,@()-])?", re.IGNORECASE
+)
+"""Letters of any script, digits, some signs; no device of Windows, no dot or dash in front."""
 
 
 @dataclass
@@ -69,13 +78,26 @@ class Evaluator:
         self.distributed = distributed
 
     def evaluate(
-        self, indices: list[int], folder: Path, logger: Logger, step: int = 0
+        self,
+        indices: list[int],
+        folder: Path,
+        logger: Logger,
+        step: int = 0,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> EvaluationResult:
-        """Scores these cases, puts their pictures into `folder`; every rank gets all scores."""
+        """Scores these cases, puts their pictures into `folder`; every rank gets all scores.
+
+        Raises:
+            Interrupted: on all ranks, because `interrupted` became true on one between two cases.
+        """
         mine = {}
         ranks = self.distributed.world
         for place in range(self.distributed.rank, len(indices), ranks):
+            if interrupted():
+                break
             mine[place] = self._evaluate_case(indices[place], place, folder, logger, step)
+        if self.distributed.any(interrupted()):
+            raise Interrupted("a signal", "the evaluation was interrupted")
         everywhere = {k: v for part in self.distributed.gather(mine) for k, v in part.items()}
         scores = [everywhere[place] for place in range(len(indices))]
         return EvaluationResult(scores, self.protocol())
@@ -133,7 +155,9 @@ class Evaluator:
         step: int,
     ) -> None:
         name = case.case_id
-        path = folder / "cases" / file_stem(name)
+        stem = file_stem(name)
+        path = folder / "cases" / stem
+        title = name if name.isprintable() else stem
         original = case.range.from_model(image)[0].numpy()
         decoded = case.range.from_model(reconstruction)[0].numpy()
         window: dict[str, Any] = {
@@ -142,9 +166,9 @@ class Evaluator:
             "spacing": case.spacing,
         }
         if "png" in self.config.media:
-            figure = case_figure(original, decoded, unit=case.range.unit, title=name, **window)
+            figure = case_figure(original, decoded, unit=case.range.unit, title=title, **window)
             write_png(path.with_name(f"{path.name}.png"), figure)
-            logger.log_image(step, name, figure)
+            logger.log_image(step, stem, figure)
         moving = [suffix for suffix in ("gif", "mp4") if suffix in self.config.media]
         if not moving or original.ndim == 2:
             return
@@ -152,7 +176,7 @@ class Evaluator:
         for suffix in moving:
             write = {"gif": write_gif, "mp4": write_mp4}[suffix]
             write(path.with_name(f"{path.name}.{suffix}"), frames)
-        logger.log_video(step, name, path.with_name(f"{path.name}.{moving[-1]}"))
+        logger.log_video(step, stem, path.with_name(f"{path.name}.{moving[-1]}"))
 
     def _save(self, case: Case, reconstruction: Tensor, folder: Path) -> None:
         volume = replace(case.volume(), data=case.range.from_model(reconstruction))
@@ -162,5 +186,16 @@ class Evaluator:
 
 
 def file_stem(case_id: str) -> str:
-    """A case's name as one file name."""
-    return case_id.replace("/", "__").replace("\\", "__").lstrip(".") or "case"
+    """A case's name as one file name, which no other case has.
+
+    Two underscores part its folders. A name that this would make ambiguous, or that some file
+    system would not take or would mistake, ends with `~` and a hash, which no other name does.
+    """
+    flat = case_id.replace("/", "__")
+    plain = _PLAIN.fullmatch(flat) and flat.replace("__", "/") == case_id
+    if plain and len(flat.encode()) <= MAX_STEM_BYTES:
+        return flat
+    digest = hashlib.sha256(case_id.encode(errors="surrogatepass")).hexdigest()[:16]
+    readable = re.sub(r"[^\w. -]", "_", flat).strip(". -") or "case"
+    cut = readable.encode()[: MAX_STEM_BYTES - 20].decode(errors="ignore")
+    return f"{cut}~{digest}"

@@ -25,7 +25,9 @@ class BlockStyle:
     checkpointing: bool
     residual_scale: float = 1.0
     zero_init: bool = False
-    head_activation: bool = True
+    smooth_init: bool = False
+    head_norm: bool = False
+    head_activation: bool = False
     head_kernel: int = 3
     downsampling: str = "centered"
     widening: str = "step"
@@ -38,6 +40,11 @@ class BlockStyle:
     def activation_layer(self) -> nn.Module:
         """The activation."""
         return ACTIVATIONS[self.activation]()
+
+    def head_layers(self, channels: int) -> tuple[nn.Module, nn.Module]:
+        """The norm and the activation before a head, where there are any."""
+        norm = self.norm_layer(channels) if self.head_norm else nn.Identity()
+        return norm, self.activation_layer() if self.head_activation else nn.Identity()
 
     def attention_layer(self, kind: str, channels: int) -> nn.Module:
         """Attention over this many channels, by name of ATTENTIONS."""
@@ -178,10 +185,22 @@ class PixelShuffleUpsample(nn.Module):
         super().__init__()
         self.factor = factor
         self.conv = style.convolution(inputs, outputs * math.prod(factor))
+        if style.smooth_init:
+            shuffle_smoothly(self.conv, math.prod(factor))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
         return pixel_shuffle(self.conv(x), self.factor)
+
+
+def shuffle_smoothly(convolution: Any, parts: int) -> None:
+    """Has a convolution begin with equal channels where `pixel_shuffle` makes one block of them.
+
+    What comes out is then a nearest interpolation, and no checkerboard has to be unlearned
+    (Aitken et al. 2017, arXiv:1707.02937).
+    """
+    for parameter in (convolution.weight, convolution.bias):
+        parameter.data.copy_(parameter.detach()[::parts].repeat_interleave(parts, dim=0))
 
 
 def pixel_shuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
@@ -223,7 +242,12 @@ def upsample(
     if upsampling == "pixel_shuffle":
         return PixelShuffleUpsample(inputs, outputs, factor, style)
     if upsampling == "transposed":
-        return TRANSPOSED[style.spatial_dims](inputs, outputs, factor, factor)  # type: ignore[arg-type]
+        step = TRANSPOSED[style.spatial_dims](inputs, outputs, factor, factor)  # type: ignore[arg-type]
+        if style.smooth_init:
+            corner = (slice(None), slice(None), *(slice(1) for _ in factor))
+            first = step.weight.detach()[corner]
+            step.weight.data.copy_(first.expand_as(step.weight))
+        return step
     linear = {2: "bilinear", 3: "trilinear"}[style.spatial_dims]
     mode = linear if upsampling == "linear" else "nearest"
     return InterpolatedUpsample(inputs, outputs, factor, style, mode)

@@ -9,13 +9,14 @@ from vae3d.model.attention import AttentionSpec
 from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS, WIDENINGS
 from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS
 from vae3d.model.levels import LevelSpec
+from vae3d.model.plain import from_plain
 
 VARIANCES = ("learned", "fixed")
 
 
 def default_levels() -> list[LevelSpec]:
     """With `patch` 2 a factor of four along each axis; what model=small is."""
-    return [LevelSpec(32, blocks=2), LevelSpec(64, blocks=2, stride=(2,))]
+    return [LevelSpec(16), LevelSpec(64, blocks=2, stride=(2,))]
 
 
 @dataclass
@@ -27,14 +28,14 @@ class VAEConfig:
     everywhere). Between levels the channels change in the `step`, so that each block adds to its
     own input, or in the `block` after it (`widening`). `norm_groups` counts for `norm=group`
     alone. `residual_scale` multiplies the sum of each residual block, `zero_init` starts its last
-    convolution at zero. `head_activation` stands between the last norms and the heads;
-    `head_kernel` is the size of the decoder's, 1 or 3. `projection` puts convolutions of one voxel
-    on both sides of the latent, as latent diffusion's autoencoders have them. `patch` folds blocks
-    of so many voxels, per axis or one number for all, into channels before the first convolution
-    and unfolds them after the last, so that nothing is computed at the image's own resolution.
-    `unit_range` is for weights from elsewhere, whose network sees images in [0, 1] instead of
-    [-1, 1]. `checkpointing` recomputes the blocks' activations in the backward pass instead of
-    keeping them.
+    convolution at zero, `smooth_init` the learned steps up as nearest interpolations. `head_norm`
+    and `head_activation` may stand before the heads; `head_kernel` is the size of the decoder's, 1 or
+    3. `projection` puts convolutions of one voxel on both sides of the latent, as latent
+    diffusion's autoencoders have them. `patch` folds blocks of so many voxels, per axis or one
+    number for all, into channels before the first convolution and unfolds them after the last, so
+    that nothing is computed at the image's own resolution. `unit_range` is for weights from
+    elsewhere, whose network sees images in [0, 1] instead of [-1, 1]. `checkpointing` recomputes
+    the blocks' activations in the backward pass instead of keeping them.
     """
 
     spatial_dims: int | None = None
@@ -53,8 +54,10 @@ class VAEConfig:
     dropout: float = 0.0
     residual_scale: float = 1.0
     zero_init: bool = True
+    smooth_init: bool = True
     attention: AttentionSpec = field(default_factory=AttentionSpec)
-    head_activation: bool = True
+    head_norm: bool = False
+    head_activation: bool = False
     head_kernel: int = 3
     projection: bool = False
     patch: tuple[int, ...] = (2,)
@@ -80,7 +83,7 @@ class VAEConfig:
             )
         if self.head_kernel not in (1, 3):
             raise ConfigError(f"model.head_kernel must be 1 or 3, got {self.head_kernel}")
-        if not self.fixed_std > 0:
+        if not 0 < self.fixed_std < math.inf:
             raise ConfigError(f"model.fixed_std must be positive, got {self.fixed_std}")
         self._check_names()
         self._check_groups()
@@ -90,6 +93,8 @@ class VAEConfig:
                 f"model.patch must be 1 or {self.dims} numbers in [1, 16], got {[*self.patch]}"
             )
         for index, level in enumerate(self.levels):
+            # How many axes there are may be known later; CustomVAE checks that.
+            level.check(f"model.levels.{index}", self.spatial_dims or len(level.stride))
             if level.attention != "none":
                 self.attention.heads(level.channels, f"model.levels.{index}")
         if self.attention.bottleneck != "none":
@@ -138,24 +143,11 @@ class VAEConfig:
         return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "VAEConfig":
+    def from_json(cls, values: Any) -> "VAEConfig":
         """What `dataclasses.asdict` gave, read back as data.
 
         Raises:
-            ConfigError, TypeError, KeyError: no such architecture.
+            ConfigError: no such architecture.
         """
-        levels = [
-            LevelSpec(**{**level, "stride": tuple(level["stride"])}) for level in values["levels"]
-        ]
-        attention = dict(values["attention"])
-        if "window" in attention:
-            attention["window"] = tuple(attention["window"])
-        patch = tuple(values["patch"])
-        return cls(
-            **{
-                **values,
-                "levels": levels,
-                "attention": AttentionSpec(**attention),
-                "patch": patch,
-            }
-        )
+        config: VAEConfig = from_plain(cls, values, "model")
+        return config

@@ -38,8 +38,7 @@ class Decoder(nn.Module):
             outputs_of = finer if style.widening == "step" else level
             self.levels.append(UpLevel(channels, outputs_of.channels, level, style, upsampling))
             channels = outputs_of.channels
-        self.norm = style.norm_layer(channels)
-        self.activation = style.activation_layer() if style.head_activation else nn.Identity()
+        self.norm, self.activation = style.head_layers(channels)
         self.head = style.convolution(channels, outputs, style.head_kernel)
         self.final_activation = FINAL_ACTIVATIONS[final_activation]()
 

@@ -30,8 +30,7 @@ class Encoder(nn.Module):
             self.levels.append(DownLevel(channels, level, style))
             channels = level.channels
         self.middle = middle(channels, style)
-        self.norm = style.norm_layer(channels)
-        self.activation = style.activation_layer() if style.head_activation else nn.Identity()
+        self.norm, self.activation = style.head_layers(channels)
         self.head = convolution(style.spatial_dims, channels, projection or outputs)
         self.projection = (
             style.convolution(projection, outputs, kernel=1) if projection else nn.Identity()

@@ -40,8 +40,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same shape and type."""
-        # A vector norm with a float32 accumulator reads bfloat16 without a float32 copy.
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        # A vector norm with a wider accumulator reads bfloat16 without a float32 copy.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
         scale = torch.rsqrt(norm.square() / x.shape[1] + self.eps)
         weight = self.weight.to(x.dtype).reshape(-1, *(1,) * (x.dim() - 2))
         result: Tensor = x * scale.to(x.dtype) * weight

@@ -126,7 +126,7 @@ def _config(
         LevelSpec(
             channels=level.residuals[-1].channels,
             blocks=len(level.residuals),
-            decoder_blocks=len(mirror.residuals),
+            decoder_blocks=_unless_same(len(mirror.residuals), len(level.residuals)),
             stride=(2,) if index else (1,),
             attention="global" if level.attentions else "none",
         )
@@ -150,9 +150,16 @@ def _config(
         ),
         projection=True,
         zero_init=False,
+        smooth_init=False,
+        head_norm=True,
         head_activation=False,
         patch=(1,),
     )
+
+
+def _unless_same(count: int, other: int) -> int | None:
+    """The count, where it says anything."""
+    return None if count == other else count
 
 
 def _levels(modules: list[Module], middle: list[Module]) -> list[Level]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from vae3d.errors import RunError, UserError
-from vae3d.model.blocks import BlockStyle, pixel_shuffle, pixel_unshuffle
+from vae3d.model.blocks import BlockStyle, pixel_shuffle, pixel_unshuffle, shuffle_smoothly
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
@@ -66,6 +66,8 @@ class CustomVAE(nn.Module):
             self.config.final_activation,
             self.config.projection,
         )
+        if self.config.smooth_init:
+            shuffle_smoothly(self.decoder.head, math.prod(self.config.patches))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "CustomVAE":
@@ -76,9 +78,12 @@ class CustomVAE(nn.Module):
         """
         found = read_weights(Path(folder))
         try:
-            model = cls(VAEConfig.from_json(found.architecture))
-            model.load_state_dict(found.state)
-        except (UserError, TypeError, KeyError, RuntimeError) as error:
+            # Nothing is allocated for a network that is described, but not there.
+            with torch.device("meta"):
+                model = cls(VAEConfig.from_json(found.architecture))
+            found.check(model.state_dict())
+            model.to_empty(device="cpu").load_state_dict(found.tensors())
+        except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise RunError(f"{folder}: its weights fit no architecture: {reason}") from error
         model.contract = found.contract
@@ -152,6 +157,8 @@ class CustomVAE(nn.Module):
             checkpointing=self.config.checkpointing,
             residual_scale=self.config.residual_scale,
             zero_init=self.config.zero_init,
+            smooth_init=self.config.smooth_init,
+            head_norm=self.config.head_norm,
             head_activation=self.config.head_activation,
             head_kernel=self.config.head_kernel,
             downsampling=self.config.downsampling,

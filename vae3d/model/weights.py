@@ -1,31 +1,69 @@
 """A trained model on disk: a folder with `config.json` and `model.safetensors`, no code in it."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vae3d.errors import RunError
+from vae3d.errors import ConfigError, RunError
 from vae3d.model.config import VAEConfig
+from vae3d.model.plain import read_json
 from vae3d.runtime.files import atomic_folder, write_json
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
+MAX_HEADER_BYTES = 2**24
+"""The largest network that can be described has a header of about five million."""
+FLOATS = ("F16", "BF16", "F32", "F64")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a folder holds: the architecture as plain values, its tensors, and the contract."""
+    """What a folder describes, as plain values; its tensors are on disk until they are asked for.
 
+    `shapes` has kind (`F32`) and shape of each, as the file's header tells them.
+    """
+
+    path: Path
     architecture: dict[str, Any]
-    state: dict[str, Tensor]
     contract: dict[str, Any]
+    shapes: dict[str, tuple[str, tuple[int, ...]]]
+
+    def check(self, expected: dict[str, Tensor]) -> None:
+        """Compares with the tensors of a network, which may be on the meta device.
+
+        Raises:
+            RunError: the first name, shape or kind that differs.
+        """
+        for name in [*expected, *(name for name in self.shapes if name not in expected)]:
+            stored = self.shapes.get(name)
+            wanted = expected.get(name)
+            if wanted is None:
+                raise RunError(f"{name} is in {TENSOR_FILE}, but not in the architecture")
+            if stored is None:
+                raise RunError(f"{name} is missing in {TENSOR_FILE}")
+            kind, shape = stored
+            if shape != tuple(wanted.shape):
+                raise RunError(f"{name} has shape {shape}, not {tuple(wanted.shape)}")
+            if (kind in FLOATS) != wanted.is_floating_point():
+                raise RunError(f"{name} holds {kind} numbers")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them, on the CPU.
+
+        Raises:
+            RunError: damaged.
+        """
+        try:
+            found: dict[str, Tensor] = load_file(self.path)
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(self.path, error) from error
+        return found
 
 
 def save_weights(
@@ -47,33 +85,52 @@ def save_weights(
 
 
 def read_weights(folder: Path) -> Weights:
-    """Reads a folder of `save_weights`; no string in it is ever imported.
+    """Reads the description and the header of a folder of `save_weights`, and no tensor.
+
+    No string in it is ever imported.
 
     Raises:
         RunError: missing, damaged, or of a newer format.
     """
     description = _read_description(folder)
-    try:
-        state = load_file(folder / TENSOR_FILE)
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{folder / TENSOR_FILE}: cannot be loaded: {reason}") from error
-    return Weights(description["architecture"], state, description.get("contract", {}))
+    path = folder / TENSOR_FILE
+    return Weights(
+        path, description["architecture"], description.get("contract", {}), _shapes(path)
+    )
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError:
         raise RunError(f"{folder}: no weights here ({CONFIG_FILE} is missing)") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from error
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from error
     if not isinstance(description, dict) or "architecture" not in description:
         raise RunError(f"{path}: not a description of vae3d weights")
     if description.get("format_version") != FORMAT_VERSION:
         raise RunError(
             f"{path}: format_version must be {FORMAT_VERSION}, "
-            f"got {description.get('format_version')}; a newer vae3d may have written it"
+            f"got {description.get('format_version')!r:.60}; a newer vae3d may have written it"
         )
+    if not isinstance(description.get("contract", {}), dict):
+        raise RunError(f"{path}: contract must be a table")
     return description
+
+
+def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+        if size > MAX_HEADER_BYTES:
+            raise RunError(f"{path}: its header has {size} bytes, the limit is {MAX_HEADER_BYTES}")
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: cannot be loaded: {' '.join(str(error).split())}")

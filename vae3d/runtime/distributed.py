@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -12,9 +14,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae3d.errors import ConfigError
+from vae3d.errors import ConfigError, RankError
 
 T = TypeVar("T")
+_LOST = re.compile(r"gloo/transport|Connection closed by peer|Timed out waiting|NCCL|ProcessGroup")
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ class Distributed:
 
 
 @contextlib.contextmanager
-def start_distributed(device: str = "auto") -> Iterator[Distributed]:
+def start_distributed(device: str = "auto", timeout: float = 1800) -> Iterator[Distributed]:
     """Joins the process group that `torchrun` announces in the environment, or stays alone.
 
-    Uses nccl where each rank has a GPU, else gloo.
+    Uses nccl where each rank has a GPU, else gloo. A rank that keeps the others waiting for
+    `timeout` seconds ends the job.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -81,11 +85,28 @@ def start_distributed(device: str = "auto") -> Iterator[Distributed]:
     if world == 1 or dist.is_initialized():
         yield Distributed(rank, world, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     try:
         yield Distributed(rank, world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def naming_lost_ranks(step: Callable[[], int]) -> Iterator[None]:
+    """What torch says of a rank that is gone, or does not answer, as a RankError of this step."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if not _LOST.search(text):
+            raise
+        silent = "Timed out" in text or "timeout" in text.lower()
+        what = "did not answer in time (trainer.timeout)" if silent else "has ended"
+        raise RankError(
+            f"step {step()}: another rank {what}; its own message, if any, says why"
+        ) from error
 
 
 def choose_device(device: str, local_rank: int = 0) -> torch.device:

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -8,6 +9,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_UNFINISHED, _OLD = ".tmp-", ".old-"
+_CHUNK = 2**20
 
 
 @contextlib.contextmanager
@@ -18,7 +22,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     either the old contents or the new ones. On an exception it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    temporary = _beside(path, _UNFINISHED)
     try:
         yield temporary
         _flush(temporary)
@@ -32,7 +36,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Like `atomic_write` for a folder of flat files; an older `path` is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    temporary = _beside(path, _UNFINISHED)
     temporary.mkdir()
     try:
         yield temporary
@@ -43,6 +47,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Removes what interrupted writes left in a folder that nobody writes to; gives the names.
+
+    A folder whose replacement was interrupted gets its old contents back.
+    """
+    swept = []
+    for path in [*folder.iterdir()] if folder.is_dir() else []:
+        if path.name.startswith(_OLD):
+            name = path.name[len(_OLD) :].split("-", 2)[2]
+            if not path.with_name(name).exists():
+                path.rename(path.with_name(name))
+                continue
+        elif not path.name.startswith(_UNFINISHED):
+            continue
+        swept.append(path.name)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return swept
 
 
 def write_text(path: Path, text: str) -> None:
@@ -56,10 +79,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _beside(path: Path, prefix: str) -> Path:
+    return path.with_name(f"{prefix}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
 def _replace_folder(new: Path, path: Path) -> None:
     # A folder cannot be renamed over a full one: the old one steps aside first.
     if path.exists():
-        aside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-old-{path.name}")
+        aside = _beside(path, _OLD)
         path.rename(aside)
         new.rename(path)
         shutil.rmtree(aside)

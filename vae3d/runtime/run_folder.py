@@ -1,7 +1,14 @@
-"""`RunFolder`: where everything of one training lives."""
+"""`RunFolder`: where everything of one training lives, and who may write there."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from vae3d.errors import RunError, UserError
+from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.files import sweep
+from vae3d.runtime.lock import locked
 
 
 @dataclass(frozen=True)
@@ -11,9 +18,19 @@ class RunFolder:
     path: Path
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / ".lock"
+
+    @property
     def config(self) -> Path:
         """The resolved settings of the run."""
         return self.path / "config.yaml"
+
+    @property
+    def cases(self) -> Path:
+        """The cases that it trains on and that it is validated with."""
+        return self.path / "cases.csv"
 
     @property
     def metrics(self) -> Path:
@@ -21,9 +38,24 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def status(self) -> Path:
+        """Whether it runs, where it stands, and how it ended."""
+        return self.path / "status.json"
+
+    @property
     def summary(self) -> Path:
         """What the finished training reached."""
         return self.path / "summary.json"
+
+    @property
+    def skipped(self) -> Path:
+        """The cases that could not be read while it trained."""
+        return self.path / "skipped.csv"
+
+    @property
+    def nonfinite(self) -> Path:
+        """The patches of steps whose loss or gradient was not finite."""
+        return self.path / "nonfinite"
 
     @property
     def checkpoints(self) -> Path:
@@ -37,3 +69,50 @@ class RunFolder:
     def report(self, name: str) -> Path:
         """Scores and pictures of one evaluation."""
         return self.path / "report" / name
+
+
+@contextlib.contextmanager
+def claimed(folder: RunFolder, distributed: Distributed) -> Iterator[None]:
+    """Inside of this context the folder is this training's alone, and can be written to.
+
+    Raises:
+        RunError: it cannot, on all ranks; the main one says why.
+    """
+    with contextlib.ExitStack() as stack:
+        refusal: UserError | None = None
+        if distributed.is_main:
+            try:
+                stack.enter_context(_claim(folder))
+            except UserError as error:
+                refusal = error
+        refused = distributed.gather(refusal)[0]
+        if refused is not None:
+            raise refused if distributed.is_main else RunError("")
+        yield
+
+
+@contextlib.contextmanager
+def _claim(folder: RunFolder) -> Iterator[None]:
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: is no folder; choose another name=")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        foreign = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        if foreign and not folder.config.exists():
+            raise RunError(f"{path}: holds files that are no run; choose another name=")
+        held = locked(folder.lock)
+        held.__enter__()
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}); choose another runs_dir="
+        ) from error
+    with contextlib.ExitStack() as stack:
+        stack.push(held)
+        for place in (path, folder.checkpoints, path / "weights"):
+            sweep(place)
+        yield
+    if {entry.name for entry in path.iterdir()} == {folder.lock.name}:
+        # Nothing came of it: as if it had never been asked for.
+        folder.lock.unlink()
+        path.rmdir()

@@ -1,64 +1,209 @@
-"""The whole state of a training on disk: a folder a step, written beside and renamed."""
+"""The whole state of a training on disk: a folder a step, sealed with the sums of its files."""
 
+import errno
+import json
 import re
 import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from vae3d.errors import RunError
-from vae3d.runtime.files import atomic_folder, write_text
+from vae3d.errors import CheckpointError, ResourceError
+from vae3d.runtime.files import atomic_folder, file_digest, write_text
 
-STATE_FILE = "state.pt"
+FORMAT_VERSION = 1
+STATE, ABOUT, MANIFEST = "state.pt", "about.json", "manifest.json"
+MEBIBYTE = 2**20
 _NAME = re.compile(r"step_(\d{8})")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`state` holds tensors, numbers, strings, lists and dicts; `about` says whose state it is."""
+
+    step: int
+    state: dict[str, Any]
+    about: dict[str, Any]
 
 
 class CheckpointFolder:
-    """The checkpoints of a run; `latest` and `best` hold the name of one of them."""
+    """The checkpoints of a run; `latest` and `best` hold the name of one of them.
 
-    def __init__(self, path: Path) -> None:
+    A checkpoint is written beside its place, flushed, sealed by a manifest with the SHA-256 of
+    each file, renamed, and read again before an older one goes.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None] = lambda text: None) -> None:
         self.path = path
+        self.say = say
 
-    def save(self, step: int, state: dict[str, Any], *, best: bool, keep: int) -> None:
-        """Writes a checkpoint, points to it, and drops all but the newest `keep` and the best.
+    def save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        about: dict[str, Any],
+        *,
+        best: Sequence[int] = (),
+        keep: int = 2,
+    ) -> None:
+        """Writes a checkpoint, points to it, and drops what need not be kept.
 
-        `state` holds tensors, numbers, strings, lists and dicts only.
-        """
-        name = f"step_{step:08d}"
-        with atomic_folder(self.path / name) as temporary:
-            torch.save(state, temporary / STATE_FILE)
-        write_text(self.path / "latest", name)
-        if best:
-            write_text(self.path / "best", name)
-        self._prune(keep)
-
-    def steps(self) -> list[int]:
-        """The steps of all whole checkpoints, in order."""
-        if not self.path.is_dir():
-            return []
-        found = [_NAME.fullmatch(entry.name) for entry in self.path.iterdir()]
-        return sorted(int(match[1]) for match in found if match)
-
-    def load(self, step: int) -> dict[str, Any]:
-        """The state of one step, on the CPU; nothing in the file can run code.
+        The `best` steps, first the very best, and the newest `keep` that verify stay.
 
         Raises:
-            RunError: it cannot be read.
+            ResourceError: the disk is full; older checkpoints are as they were.
         """
-        path = self.path / f"step_{step:08d}" / STATE_FILE
+        need = num_bytes(state)
+        self._check_room(need)
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            with atomic_folder(self.path / _name(step)) as temporary:
+                with (temporary / STATE).open("wb") as file:
+                    torch.save(state, file)
+                about = {"format_version": FORMAT_VERSION, "step": step, **about}
+                (temporary / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
+                _seal(temporary)
+            self.verify(step)
+            write_text(self.path / "latest", _name(step))
+            if best:
+                write_text(self.path / "best", _name(best[0]))
+        except (OSError, RuntimeError) as error:
+            # torch wraps what the disk says into an error of its own.
+            raise self._unsaved(step, need, error) from error
+        self._prune({step, *best}, keep)
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, in order."""
+        if not self.path.is_dir():
+            return []
+        entries = [entry for entry in self.path.iterdir() if entry.is_dir()]
+        found = [_NAME.fullmatch(entry.name) for entry in entries]
+        return sorted(int(match[1]) for match in found if match)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest one that verifies, None where there is none; says which it passes over.
+
+        Raises:
+            CheckpointError: there are some, but none is whole.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.load(step)
+            except CheckpointError as error:
+                self.say(f"passed over: {error}")
+        if steps:
+            raise CheckpointError(
+                f"{self.path}: none of its {len(steps)} checkpoints is whole; choose another "
+                "name= or remove them to begin anew"
+            )
+        return None
+
+    def load(self, step: int) -> Checkpoint:
+        """The checkpoint of one step, on the CPU; nothing in its files can run code.
+
+        Raises:
+            CheckpointError: it is not what was written, or of a newer format.
+        """
+        self.verify(step)
+        folder = self.path / _name(step)
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+            version = about["format_version"]
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(f"{path}: not a checkpoint that can be read: {reason}") from error
-        return state
+            raise CheckpointError(f"{folder}: cannot be read: {reason}") from error
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{folder}: format_version must be {FORMAT_VERSION}, got {version!r}; another "
+                "vae3d wrote it"
+            )
+        return Checkpoint(step, state, about)
 
-    def _prune(self, keep: int) -> None:
-        best = self.path / "best"
-        kept = {best.read_text()} if best.exists() else set()
-        kept |= {f"step_{step:08d}" for step in self.steps()[-keep:]}
-        for step in self.steps():
-            name = f"step_{step:08d}"
-            if name not in kept:
-                shutil.rmtree(self.path / name)
+    def verify(self, step: int) -> None:
+        """Compares every file with the manifest.
+
+        Raises:
+            CheckpointError: a file is missing, cut off, or holds other bytes.
+        """
+        folder = self.path / _name(step)
+        try:
+            sums: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            missing = {STATE, ABOUT} - {*sums}
+            if missing:
+                raise CheckpointError(f"{folder / MANIFEST}: does not name {min(missing)}")
+            for name in (STATE, ABOUT):
+                found = file_digest(folder / name)
+                if found != sums[name]:
+                    raise CheckpointError(
+                        f"{folder / name}: damaged, its SHA-256 is {found[:12]}..., the "
+                        f"manifest says {str(sums[name])[:12]}..."
+                    )
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{error.filename}: is missing") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{folder / MANIFEST}: cannot be read: {error}") from error
+
+    def drop_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps: a future that will be another one."""
+        for later in self.steps():
+            if later > step:
+                shutil.rmtree(self.path / _name(later))
+
+    def _check_room(self, need: int) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.path).free
+        if free < need:
+            raise ResourceError(
+                f"{self.path}: a checkpoint takes {need / MEBIBYTE:.0f} MiB, the disk has "
+                f"{free / MEBIBYTE:.0f}: {(need - free) / MEBIBYTE:.0f} MiB are missing. Make "
+                "room; the same command goes on from the last checkpoint"
+            )
+
+    def _unsaved(self, step: int, need: int, error: Exception) -> ResourceError:
+        whole = [s for s in self.steps() if s != step]
+        kept = f"{_name(whole[-1])} is whole" if whole else "there is none yet"
+        free = shutil.disk_usage(self.path).free
+        code = getattr(error, "errno", None) or getattr(error.__context__, "errno", None)
+        reason = "the disk is full" if code in _FULL else " ".join(str(error).split())
+        return ResourceError(
+            f"{self.path / _name(step)}: could not be written ({reason}): it takes "
+            f"{need / MEBIBYTE:.0f} MiB, the disk has {free / MEBIBYTE:.0f}. Of the earlier ones "
+            f"{kept}; make room, the same command goes on from it"
+        )
+
+    def _prune(self, kept: set[int], keep: int) -> None:
+        count = 0
+        for step in reversed(self.steps()):
+            if count < keep:
+                # A step counts when it could be gone back to.
+                try:
+                    self.verify(step)
+                    count += 1
+                except CheckpointError as error:
+                    self.say(f"removed: {error}")
+                    shutil.rmtree(self.path / _name(step), ignore_errors=True)
+            elif step not in kept:
+                shutil.rmtree(self.path / _name(step), ignore_errors=True)
+
+
+def num_bytes(state: Any) -> int:
+    """Bytes of the tensors in a state, and a little more for what stands around them."""
+    if isinstance(state, Tensor):
+        return state.nbytes + 256
+    values = state.values() if isinstance(state, dict) else state
+    return sum(map(num_bytes, values)) + 256 if isinstance(state, dict | list | tuple) else 16
+
+
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def _seal(folder: Path) -> None:
+    sums = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps(sums, indent=2), encoding="utf-8")

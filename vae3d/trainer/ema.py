@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,18 @@ class ExponentialMovingAverage:
     def state(self) -> dict[str, Tensor]:
         """The weights that people use: the average, or the model's own without a decay."""
         return self.average if self.decay is not None else self.model.state_dict()
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Takes over `updates` and `average`.
+
+        Raises:
+            KeyError: they are of other tensors.
+        """
+        if values["average"].keys() != self.average.keys():
+            raise KeyError(f"the average of {len(self.average)} tensors")
+        self.updates = values["updates"]
+        for name, value in values["average"].items():
+            self.average[name].copy_(value)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

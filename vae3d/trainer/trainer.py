@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
@@ -10,22 +11,41 @@ from torch import Tensor, nn
 
 from vae3d.data.loader import MicroBatch, PatchLoader
 from vae3d.data.patches import Batch
-from vae3d.errors import NonFiniteError, RunError
+from vae3d.errors import CheckpointError, Interrupted
 from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
 from vae3d.model.vae import CustomVAE
-from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.distributed import Distributed, naming_lost_ranks
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
+from vae3d.runtime.signals import StopSignal
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
+from vae3d.trainer.finite import FiniteWatch
 from vae3d.trainer.optimizer import build_optimizer
 from vae3d.trainer.schedule import learning_rate
 from vae3d.trainer.state import TrainState
 
 T = TypeVar("T")
 Scores = dict[str, float]
+STOP_EVERY = 10
+"""Steps on several GPUs between two questions whether to stop."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a training asks of the floor above.
+
+    `validate(step, interrupted)` scores the held-out cases, `save_weights(which, state)` writes
+    what people use, `report_bad_step(step, what)` hears of a step that was skipped. `about` is
+    noted beside each checkpoint.
+    """
+
+    validate: Callable[[int, Callable[[], bool]], Scores]
+    save_weights: Callable[[str, dict[str, Tensor]], None]
+    report_bad_step: Callable[[int, list[str]], None]
+    about: dict[str, Any]
 
 
 class Trainer:
@@ -40,8 +60,7 @@ class Trainer:
         distributed: Distributed,
         checkpoints: CheckpointFolder,
         logger: Logger,
-        validate: Callable[[int], Scores],
-        save_weights: Callable[[str, dict[str, Tensor]], None],
+        callbacks: Callbacks,
         seed: int,
     ) -> None:
         self.model = model
@@ -51,8 +70,7 @@ class Trainer:
         self.distributed = distributed
         self.checkpoints = checkpoints
         self.logger = logger
-        self.validate = validate
-        self.save_weights = save_weights
+        self.callbacks = callbacks
         self.seed = seed
         self.total_steps = total_steps(config, loader)
         model.placed(distributed.device)
@@ -62,26 +80,62 @@ class Trainer:
         self.precision = Precision(config.precision, distributed.device)
         self.ema = ExponentialMovingAverage(model, config.ema_decay)
         self.state = TrainState()
+        self.stop = StopSignal()
+        self.finite = FiniteWatch(config.max_nonfinite, self.precision.skips_overflow)
         self._voxels, self._since = 0, time.monotonic()
-        self._unchecked: list[tuple[int, Tensor]] = []
-        self._names: list[str] = []
 
     def fit(self) -> TrainState:
-        """Trains to the last step; validates, logs and saves on the way."""
-        for micro_batches in self.loader.steps(self.state.step, self.total_steps):
-            scores = self.train_step(micro_batches)
-            step = self.state.step
-            logs = step % self.config.log_every == 0 or step == self.total_steps
-            if logs or self.distributed.device.type == "cpu":
-                self._check_finite()
-            if logs:
-                self._log({name: value.item() for name, value in scores.items()})
-            best = False
-            if step % self.config.val_every == 0 or step == self.total_steps:
-                best = self._validate()
-            if best or step % self.config.checkpoint_every == 0 or step == self.total_steps:
-                self._save(best)
+        """Trains to the last step; validates, logs and saves on the way.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            NonFiniteError, ResourceError, RankError: it cannot go on.
+        """
+        with self.stop.listening(), naming_lost_ranks(lambda: self.state.step):
+            if self.state.validation_due:
+                self._after_step()
+            for micro_batches in self.loader.steps(self.state.step, self.total_steps):
+                if self.exhausted:
+                    break
+                scores = self.train_step(micro_batches)
+                if self._is_time(self.config.log_every):
+                    self._log({name: value.item() for name, value in scores.items()})
+                self._after_step()
         return self.state
+
+    def _after_step(self) -> None:
+        """What happens between two steps, on all ranks alike."""
+        if self._is_time(self.config.log_every) or self.distributed.device.type == "cpu":
+            self._check_finite()
+        stopping = self._must_stop()
+        best = False
+        if self.state.validation_due or self._is_time(self.config.val_every):
+            try:
+                self.state.validation_due = stopping
+                best = not stopping and self._validate()
+            except Interrupted:
+                self.state.validation_due = stopping = True
+        if best or stopping or self.exhausted or self._is_time(self.config.checkpoint_every):
+            self._save(best)
+        if stopping:
+            name = self.stop.name or "a signal to another rank"
+            raise Interrupted(
+                name, f"stopped by {name} at step {self.state.step}; the same command goes on"
+            )
+
+    def _is_time(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.total_steps
+
+    def _must_stop(self) -> bool:
+        # Asking the other ranks makes a GPU wait: it is done every few steps there.
+        if self.distributed.device.type != "cpu" and self.state.step % STOP_EVERY:
+            return self.distributed.world == 1 and self.stop.came
+        return self.distributed.any(self.stop.came)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the training ends before its last step, for want of better scores."""
+        return self.state.is_exhausted(self.config.patience)
 
     def train_step(self, micro_batches: Iterable[MicroBatch]) -> dict[str, Tensor]:
         """One optimizer update over this step's patches; gives its mean losses.
@@ -100,13 +154,10 @@ class Trainer:
         scores = self._mean_over_ranks(sums)
         norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
         scores["grad_norm"] = norm.detach()
-        finite = torch.stack([*scores.values()]).isfinite()
-        self.precision.step(self.optimizer, finite.all())
-        self._unchecked.append((self.state.step, finite))
+        self.precision.step(self.optimizer, self.finite.note(self.state.step, scores))
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
         self.state.step += 1
-        self._names = [*scores]
         return scores
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
@@ -136,19 +187,10 @@ class Trainer:
         return dict(zip(sums, values, strict=True))
 
     def _check_finite(self) -> None:
-        # The sums over the ranks are the same everywhere, so all ranks stop together.
-        flags = torch.stack([finite for _, finite in self._unchecked]).tolist()
-        steps = [step for step, _ in self._unchecked]
-        self._unchecked.clear()
-        for step, row in zip(steps, flags, strict=True):
-            wrong = [name for name, finite in zip(self._names, row, strict=True) if not finite]
-            if not wrong or (self.precision.skips_overflow and wrong == ["grad_norm"]):
-                continue
-            raise NonFiniteError(
-                f"step {step}: {', '.join(wrong)} stopped being finite; it has not touched the "
-                "weights. Lower trainer.lr, lengthen trainer.warmup_steps or say "
-                "trainer.precision=fp32"
-            )
+        bad = self.finite.bad_steps(self.state)
+        for step, wrong in bad.items():
+            self.callbacks.report_bad_step(step, wrong)
+        self.finite.check(bad, "nonfinite/")
 
     def _set_learning_rate(self) -> None:
         for group in self.optimizer.param_groups:
@@ -186,25 +228,29 @@ class Trainer:
         """Scores the held-out cases; whether they are the best so far."""
         started = time.monotonic()
         with self.ema.averaged():
-            scores = self.validate(self.state.step)
+            scores = self.callbacks.validate(self.state.step, lambda: self.stop.came)
         self._since += time.monotonic() - started
         if not scores:
             return False
         self.logger.log(self.state.step, {**scores, "epoch": self.epoch}, "val")
         score = scores[self.config.best_by] * BEST_BY[self.config.best_by]
-        if self.state.best_score is not None and score <= self.state.best_score:
-            return False
-        self.state.best_score, self.state.best_step = score, self.state.step
-        return True
+        return self.state.take(score, self.config.keep_best)
 
     def _save(self, best: bool) -> None:
+        self._check_finite()
         if self.distributed.is_main:
             weights = self.ema.state()
-            self.save_weights("latest", weights)
+            # Before the checkpoint: one that knows of a best step has its weights beside it.
+            self.callbacks.save_weights("latest", weights)
             if best:
-                self.save_weights("best", weights)
-            keep = self.config.keep_checkpoints
-            self.checkpoints.save(self.state.step, self.state_dict(), best=best, keep=keep)
+                self.callbacks.save_weights("best", weights)
+            self.checkpoints.save(
+                self.state.step,
+                self.state_dict(),
+                self.callbacks.about,
+                best=self.state.best_steps,
+                keep=self.config.keep_checkpoints,
+            )
         self.distributed.barrier()
 
     def state_dict(self) -> dict[str, Any]:
@@ -215,33 +261,57 @@ class Trainer:
             "ema": {"updates": self.ema.updates, "average": self.ema.average},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
-            "patches_per_step": self.loader.plan.patches_per_step,
-            "num_patches": self.loader.plan.num_patches,
+            "sampler": {
+                "position": self.state.step * self.loader.plan.patches_per_step,
+                "patches_per_step": self.loader.plan.patches_per_step,
+                "num_patches": self.loader.plan.num_patches,
+            },
         }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on from what `state_dict` gave.
 
         Raises:
-            RunError: a step or an epoch of this run has another number of patches.
+            CheckpointError: a part is missing, or a step or an epoch has another number of
+                patches.
         """
+        try:
+            self._check_sampler(state["sampler"])
+            self.state.load_state_dict(state["train"])
+            self.model.load_state_dict(state["model"])
+            self._load_optimizer(state["optimizer"])
+            self.precision.scaler.load_state_dict(state["scaler"])
+            self.ema.load_state_dict(state["ema"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{self.checkpoints.path}: the checkpoint of step {state.get('train')} lacks or "
+                f"does not fit: {reason}"
+            ) from error
+
+    def _check_sampler(self, sampler: dict[str, int]) -> None:
+        plan = self.loader.plan
         for key, now in (
-            ("patches_per_step", self.loader.plan.patches_per_step),
-            ("num_patches", self.loader.plan.num_patches),
+            ("patches_per_step", plan.patches_per_step),
+            ("num_patches", plan.num_patches),
         ):
-            if state[key] != now:
-                raise RunError(
-                    f"{self.checkpoints.path.parent}: the run had {key}={state[key]}, now it is "
+            if sampler[key] != now:
+                raise CheckpointError(
+                    f"{self.checkpoints.path.parent}: the run had {key}={sampler[key]}, now it is "
                     f"{now} (batch size x accumulation x ranks, and the cases, must stay); "
                     "choose another name"
                 )
-        self.state.load_state_dict(state["train"])
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.precision.scaler.load_state_dict(state["scaler"])
-        self.ema.updates = state["ema"]["updates"]
-        for name, value in state["ema"]["average"].items():
-            self.ema.average[name].copy_(value)
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        own = self.optimizer.state_dict()["param_groups"]
+        expected = {index for group in own for index in group["params"]}
+        held = {*state["state"]}
+        if held and held != expected:
+            raise KeyError(f"the optimizer's state of {len(expected ^ held)} tensors")
+        self.optimizer.load_state_dict(state)
+        # The settings are those of now; the checkpoint's own came from the settings of then.
+        for group, mine in zip(self.optimizer.param_groups, own, strict=True):
+            group.update({k: v for k, v in mine.items() if k != "params"})
 
 
 def total_steps(config: TrainerConfig, loader: PatchLoader) -> int:

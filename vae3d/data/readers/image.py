@@ -1,19 +1,26 @@
 """PNG, JPEG, TIFF and NumPy files as grayscale volumes, and what every reader does to voxels."""
 
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 import tifffile
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from vae3d.data.volume import SourceGeometry, Volume
 from vae3d.errors import VolumeError
 
 MAX_DECODED_BYTES = 8 * 2**30
+PILLOW_FORMATS = ("PNG", "JPEG")
+"""Nothing else, whatever the suffix: Pillow hands an EPS file to Ghostscript, which runs it."""
+
+# What tifffile logs about damaged tags would stand on stderr beside the one line that matters.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 # Voxels of 1 mm: index (d, h, w) lies at (x, y, z) = (w, h, d).
 UNIT_AFFINE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
@@ -106,8 +113,37 @@ def _decode(path: Path) -> tuple[NDArray[Any], bool]:
         return _decode_npy(path)
     if suffix in (".tif", ".tiff"):
         return _decode_tiff(path)
-    pixels = np.asarray(imageio.imread(path, plugin="pillow"))
+    return _decode_pillow(path)
+
+
+def _decode_pillow(path: Path) -> tuple[NDArray[Any], bool]:
+    with Image.open(path, formats=PILLOW_FORMATS) as image:
+        if image.format == "PNG" and getattr(image, "is_animated", False):
+            raise VolumeError(path, "is an animation; save one image")
+        # Four bytes for each number: Pillow decodes to no wider ones.
+        check_size(path, 4 * math.prod(image.size) * len(image.getbands()), _room(path))
+        palette = image.palette
+        gray_or_colour = image.convert(palette.mode) if image.mode == "P" and palette else image
+        pixels = np.asarray(gray_or_colour)
     return pixels, pixels.ndim > 2
+
+
+def _room(path: Path) -> int:
+    """The most bytes that an image file can hold: one that packs tighter says nothing."""
+    return 4096 * path.stat().st_size + 2**20
+
+
+def check_size(path: Path, promised: int, room: int) -> None:
+    """Before memory is taken: raises VolumeError where the file cannot hold what it promises."""
+    if promised > room:
+        raise VolumeError(
+            path,
+            f"is truncated: its header promises {promised} bytes, the file holds "
+            f"at most {room}; copy it again",
+        )
+    if promised > MAX_DECODED_BYTES:
+        gib = promised / 2**30
+        raise VolumeError(path, f"holds {gib:.1f} GiB, the limit is 8; crop or split it")
 
 
 def _decode_npy(path: Path) -> tuple[NDArray[Any], bool]:
@@ -127,6 +163,15 @@ def _decode_tiff(path: Path) -> tuple[NDArray[Any], bool]:
                 path,
                 f"must hold one image, got shape {series.shape}; save a stack as .npy",
             )
-        if series.size * series.dtype.itemsize > MAX_DECODED_BYTES:
-            raise VolumeError(path, f"has shape {series.shape}, more than 8 GiB; crop it")
+        check_size(path, series.size * series.dtype.itemsize, _room(path))
+        _check_segments(path, series.keyframe)
         return np.asarray(series.asarray()), series.axes == "YXS"
+
+
+def _check_segments(path: Path, page: Any) -> None:
+    # tifffile makes zeros of strips and tiles that are not there.
+    parts = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
+    end = path.stat().st_size
+    whole = all(offset > 0 < count and offset + count <= end for offset, count in parts)
+    if not whole or len(parts) != math.prod(page.chunked):
+        raise VolumeError(path, "is truncated: some of its strips or tiles are missing")

@@ -17,11 +17,13 @@ from nibabel.orientations import OrientationError, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from vae3d.data.readers.image import MAX_DECODED_BYTES, select_channel, voxels_to_tensor
+from vae3d.data.readers.image import check_size, select_channel, voxels_to_tensor
 from vae3d.data.volume import SourceGeometry, Volume
 from vae3d.errors import VolumeError
 
 MAX_TRAILING_BYTES = 16 * 2**20
+FAR = 1e6
+"""Millimetres: what lies beyond is no scan, and its squares overflow."""
 _CHUNK = 2**20
 # nibabel reports what it repairs in a header on a logger that writes to stderr.
 _SILENT = logging.Logger("nibabel-header", logging.CRITICAL)
@@ -38,6 +40,8 @@ class Orientation:
     def of(cls, affine: NDArray[np.float64]) -> "Orientation":
         """The orientation closest to a file's affine (4, 4), which may be oblique."""
         closest = io_orientation(affine)
+        if np.isnan(closest).any():
+            raise OrientationError("an axis of its affine leads nowhere")
         world = closest[:, 0].astype(int).tolist()
         axes = tuple(world.index(direction) for direction in (2, 1, 0))
         return cls(axes, tuple(bool(closest[axis, 1] < 0) for axis in axes))
@@ -71,7 +75,8 @@ def read_nifti(path: Path, *, channel: int | None, case_id: str) -> Volume:
 
     `channel` indexes the fourth axis, the components of a colour, or real (0) and imaginary (1).
     """
-    with _named_errors(path):
+    # numpy would warn of the NaN and the overflows that are looked for below.
+    with _named_errors(path), np.errstate(all="ignore"):
         header, images = _load(path)
         affine = _affine(path, header)
         image = select_channel(path, images, channel, _kind(header))
@@ -168,14 +173,7 @@ def _checked_offset(path: Path, header: Nifti1Header, size: int) -> int:
     on_disk = path.stat().st_size
     # Deflate makes at best one bit of 258 bytes: a factor of 1032.
     room = 1032 * on_disk + 65536 if path.suffix.lower() == ".gz" else on_disk
-    if offset + size > room:
-        raise VolumeError(
-            path,
-            f"is truncated: its header promises {offset + size} bytes, the file holds "
-            f"at most {room}; copy it again",
-        )
-    if size > MAX_DECODED_BYTES:
-        raise VolumeError(path, f"holds {size / 2**30:.1f} GiB, the limit is 8; crop or split it")
+    check_size(path, offset + size, room)
     return offset
 
 
@@ -217,8 +215,10 @@ def _drain(path: Path, stream: BinaryIO) -> None:
 def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
     """The header's affine (4, 4), which must place every voxel somewhere of its own."""
     affine = np.asarray(header.get_best_affine(), np.float64)
-    if not np.isfinite(affine).all():
-        raise VolumeError(path, "has an affine that is not finite; set its sform or qform")
+    # A comparison with NaN is false.
+    if not (np.abs(affine) < FAR).all():
+        reason = "not finite or leads further than a kilometre"
+        raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
     volume = np.linalg.norm(affine[:3, :3], axis=0).prod()
     if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * volume:
         raise VolumeError(path, "has a singular affine; set its sform or qform")

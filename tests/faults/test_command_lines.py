@@ -1,0 +1,139 @@
+"""Command lines that nobody should type: an exit code, one line that says why, nothing run."""
+
+import contextlib
+import importlib
+import io
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from tests.conftest import vae3d
+from tests.faults.conftest import Hurry
+from vae3d.cli import COMMANDS, main
+from vae3d.config import known_keys
+
+CANARY = "canary"
+RUN = f"touch {CANARY}"
+PATHS = [
+    *("a b", "a=b", "a,b", "[x]", "(x)", "{x}", "$x", "a#b", "it's", 'say "x"', "a&b", "a;b", "!x"),
+    *("100%", "a~b", "*", "?", "-x", "a:b", "a@b", "日本語/é", "1e5", "null", "true", "a\\b", "a\\"),
+    *("${x}", "${oc.env:HOME}", "a\nb", " x", "x ", "'x", '"x"', "'x'", "[x", "x" * 255, "y/" * 300),
+]
+VALUES = [
+    *("", "abc", "-1", "0", "1", "1e400", "-1e400", "9" * 400, "nan", "inf", "1.5", "true", "null"),
+    *("[]", "[1", "]", "[1,2,3,4,5]", "[[1],[2]]", "{}", "{a:1}", "{a", "}", "1,2", "a,b", "1,", ","),
+    *("'", '"', "''", "'a", "\\", "\\'", "=", "==", "a=b", "$", "${", "${}", "${x}", "${name}", "${.}"),
+    *("${oc.env:NOTHING}", "${oc.env:HOME}", "${hydra:x}", "${eval:1}", "${${a}}", "???", "é", "日本"),
+    *("\x00", "\n", "\t", " ", "a b", "#", "a#b", "&", "|", ";", "`x`", f"$({RUN})", f"`{RUN}`", "~"),
+    *("*", "?", "!", "%s", "%", "{0}", "x" * 500, "[" * 4, "range(1,3)", "choice(a,b)", "glob(*)"),
+    *("sort(1,2)", "interval(0,1)", "int(x)", "extend_list(1)", "tag(a,1)", "shuffle(1,2)", "f(x)"),
+    *(f"{{_target_:os.system,command:'{RUN}'}}", "../../etc/passwd", "/dev/null", "1_000", "0x10"),
+]
+WORDS = [
+    *("-m", "--multirun", "--cfg", "--cfg=job", "--cfg=jobs", "--cfg=", "-c", "--info", "--info=all"),
+    *("--info=nothing", "--package", "--package=x", "--resolve", "--help", "--hydra-help", "-h", "-x"),
+    *("--hydra-hlep", "--version", "--config-dir", "--config-dir=nowhere", "--config-name", "-cn=x"),
+    *("--config-path=nowhere", "--config-name=nothing", "--shell-completion", "-sc", "-sc=install"),
+    *("--experimental-rerun", "--experimental-rerun=x.pickle", "--", "-", "--=", "=", "==", "=1", "~"),
+    *("~data", "~model", "~nothing", "~", "+", "++", "+=", "@", "a@b=c", "data@x=ct", "hydra/x=y", ""),
+    *("hydra.verbose=x", "hydra.job.name=", "hydra/launcher=none", "hydra/sweeper=none", "+experiment=x"),
+    *(f"+_target_=os.system +command='{RUN}'", "_target_=os.system", "+_target_=os.system", "a b", "é"),
+    *(f"+data._target_=os.system", f"++model._target_=os.system", f"$({RUN})", f"; {RUN}", "data=ct,mri"),
+]  # fmt: skip
+GROUPS = ("data", "patching", "model", "loss", "trainer", "evaluation", "logger", "experiment")
+
+
+@dataclass
+class Lines:
+    """Runs command lines in this process; what each command would do is only noted."""
+
+    hurry: Hurry
+    settings: list[Any] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, *arguments: str) -> str:
+        """What stands on stderr; the exit code must be 0, or 2 with one line that says why."""
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
+        sys.argv = ["vae3d", *arguments]
+        out, err = io.StringIO(), io.StringIO()
+        shown = repr(arguments)[:600]
+        with self.hurry(shown), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code: Any = main()
+            except SystemExit as end:
+                code = end.code or 0
+        said = err.getvalue()
+        assert code in (0, 2), (shown, code, said)
+        assert "Traceback" not in said, (shown, said)
+        if code:
+            assert said.startswith("vae3d: "), (shown, said)
+            assert said.count("\n") == 1, (shown, said)
+            assert said.endswith("\n"), (shown, said)
+        self.seen["refused" if code else "accepted"] += 1
+        return said
+
+    def note(self, settings: Any) -> Path:
+        """Stands in the place of every command."""
+        self.settings.append(settings)
+        return Path("runs/nothing")
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch, hurry: Hurry) -> Lines:
+    """A Lines that leaves no trace in this process."""
+    lines = Lines(hurry)
+    for command in COMMANDS.values():
+        monkeypatch.setattr(importlib.import_module(command.module), command.function, lines.note)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["vae3d"])
+    return lines
+
+
+def mistyped(word: str, rng: np.random.Generator) -> str:
+    """The word with a letter lost, doubled, swapped or added."""
+    place = int(rng.integers(len(word)))
+    edits: list[Callable[[], str]] = [
+        lambda: word[:place] + word[place + 1 :],
+        lambda: word[:place] + word[place] + word[place:],
+        lambda: word[:place] + word[place + 1 : place + 2] + word[place] + word[place + 2 :],
+        lambda: word[:place] + str(rng.choice([*".=,[]{}'\"$@~+é_0 -"])) + word[place:],
+        lambda: word,
+    ]
+    return edits[rng.integers(len(edits))]()
+
+
+def fuzzed(name: str, rng: np.random.Generator) -> list[str]:
+    """A command with one to three arguments that it may not understand."""
+    keys = [*known_keys(name), *GROUPS]
+
+    def argument() -> str:
+        kind = rng.integers(4)
+        if kind == 0:
+            return str(WORDS[rng.integers(len(WORDS))])
+        key = str(rng.choice(keys))
+        if kind == 1:
+            key = mistyped(key, rng)
+        prefix = str(rng.choice(["", "", "", "+", "++", "~"]))
+        return f"{prefix}{key}={VALUES[rng.integers(len(VALUES))]}"
+
+    return [name, *(argument() for _ in range(rng.integers(1, 4)))]
+
+
+@pytest.mark.parametrize(
+    "count", [300, pytest.param(5000, marks=pytest.mark.faults)], ids=["fast", "nightly"]
+)
+def test_no_command_line_ends_in_a_traceback(lines: Lines, tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(count)
+    for number in range(count):
+        lines(*fuzzed([*COMMANDS][number % len(COMMANDS)], rng))
+    assert lines.seen["refused"] > count / 2
+    assert not [*tmp_path.iterdir()], "nothing may be written or run"

@@ -1,0 +1,205 @@
+"""What may change when a run goes on, and who may write where."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import vae3d
+from tests.faults.forked import (
+    at_step,
+    completed,
+    digest,
+    ended,
+    log_of,
+    signalled,
+    started,
+    toy,
+)
+from vae3d.commands.train import train
+from vae3d.data.cases import LoadedCases
+from vae3d.data.phantoms import SyntheticConfig
+from vae3d.errors import DataError, LockedError, RunError, VolumeError
+from vae3d.trainer.checkpoint import CheckpointFolder
+
+
+def test_a_second_run_in_one_folder_is_refused_at_once(tmp_path: Path) -> None:
+    config = toy(tmp_path)
+    first = started(config, at_step(3, lambda trainer: time.sleep(60)))
+    while not (config.folder / "metrics.csv").exists():
+        time.sleep(0.01)
+    begun = time.monotonic()
+    assert ended(started(config)) == LockedError.exit_code
+    assert time.monotonic() - begun < 2
+    assert f"another process trains here (process {first} since " in log_of(config).read_text()
+    os.kill(first, signal.SIGKILL)
+    ended(first)
+    completed(config)
+
+
+@pytest.mark.parametrize("place", ["file", "below_file", "proc"])
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    runs = {"file": tmp_path, "below_file": tmp_path / "file", "proc": Path("/proc/nowhere")}
+    name = "file" if place == "file" else "run"
+    done = vae3d("train", f"runs_dir={runs[place]}", f"name={name}", "data=ct", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is no folder" in done.stderr or "cannot be written" in done.stderr
+    assert "data.root" not in done.stderr, "before the data are looked at"
+
+
+def test_what_was_refused_leaves_nothing(tmp_path: Path) -> None:
+    config = toy(tmp_path)
+    config.data = SyntheticConfig(shape=(8, 8, 8), count=1, val_fraction=0.9, test_fraction=0)
+    config.model.in_channels = 2
+    with pytest.raises((DataError, RunError, Exception)):
+        train(config)
+    assert not config.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lr": 1e-4}, "trainer.lr: 0.002 -> 0.0001"),
+        ({"optimizer": "sgd"}, "trainer.optimizer: adamw -> sgd"),
+        ({"ema_decay": 0.5}, "trainer.ema_decay: 0.9 -> 0.5"),
+        ({"clip_norm": 9.0}, "trainer.clip_norm: 1.0 -> 9.0"),
+    ],
+    ids=str,
+)
+def test_what_alters_a_run_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    completed(toy(tmp_path, steps=6))
+    with pytest.raises(RunError, match=said):
+        train(toy(tmp_path, steps=9, **changes))
+
+
+def test_a_learning_rate_is_taken_when_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    completed(toy(tmp_path, steps=6))
+    train(toy(tmp_path, steps=9, lr=1e-4, allow_change=["lr"]))
+    assert "from here on trainer.lr: 0.002 -> 0.0001" in capsys.readouterr().err
+    rows = (tmp_path / "run/metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("lr")
+    assert float(rows[-1].split(",")[column]) <= 1e-4
+    train(toy(tmp_path, steps=12, lr=1e-4)), "what is the run's own now needs no word"
+
+
+def test_what_does_not_alter_it_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    expected = completed(toy(tmp_path / "whole", steps=9))
+    config = toy(tmp_path, steps=9)
+    assert ended(started(config, at_step(4, signalled(signal.SIGTERM)))) == 75
+    config.trainer.log_every = 3
+    config.trainer.checkpoint_every = 2
+    config.data = SyntheticConfig(shape=(16, 16, 16), count=6, workers=1)
+    completed(config)
+    weights = "weights/latest/model.safetensors"
+    assert (config.folder / weights).read_bytes() == (expected / weights).read_bytes()
+
+
+def test_other_cases_are_refused(tmp_path: Path) -> None:
+    completed(toy(tmp_path, steps=6))
+    config = toy(tmp_path, steps=9)
+
+    def setup() -> None:
+        shapes = LoadedCases.shapes
+        LoadedCases.fingerprint = lambda self, indices: str(  # type: ignore[method-assign]
+            [*shapes(self, indices), "another"]
+        )
+
+    assert ended(started(config, setup)) == 4
+    assert "its training cases were others" in log_of(config).read_text()
+
+
+def unreadable(cases: set[str], from_step: int = 0) -> Any:
+    """A setup in which some cases cannot be read any more."""
+
+    def setup() -> None:
+        get = LoadedCases.__getitem__
+        survey = LoadedCases.survey
+
+        def surveyed(self: LoadedCases, *arguments: Any) -> Any:
+            found = survey(self, *arguments)
+            if arguments[0] == "val":
+                LoadedCases.__getitem__ = patched  # type: ignore[method-assign]
+            return found
+
+        def patched(self: LoadedCases, index: int) -> Any:
+            if self.case_id(index) in cases:
+                raise VolumeError(f"{self.case_id(index)}.nii", "is truncated")
+            return get(self, index)
+
+        LoadedCases.survey = surveyed  # type: ignore[method-assign]
+
+    return setup
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_others_stand_for_a_scan_that_cannot_be_read(tmp_path: Path, workers: int) -> None:
+    digests = set()
+    for number, name in enumerate(("once", "broken")):
+        (tmp_path / name).mkdir()
+        config = toy(tmp_path / name, steps=12)
+        config.data = SyntheticConfig(
+            shape=(16, 16, 16), count=6, workers=workers, on_error="skip", max_skipped=0.5
+        )
+        names = trained_on(config)
+        assert ended(started(config, unreadable({names[-1]}))) == 0, log_of(config).read_text()
+        said = log_of(config).read_text()
+        assert said.count(f"cannot read {names[-1]} any more") == 1
+        assert (config.folder / "skipped.csv").read_text() == f"{names[-1]},is truncated\n"
+        digests.add(digest(config.folder))
+        assert number < 2
+    assert len(digests) == 1, "what stands for it is the same every time"
+
+
+def trained_on(config: Any) -> list[str]:
+    """The cases a config trains on, from a run of two steps."""
+    short = toy(Path(config.runs_dir), steps=2)
+    short.name = "short"
+    short.data = config.data
+    completed(short)
+    rows = (short.folder / "cases.csv").read_text().splitlines()[1:]
+    return [row.split(",")[0] for row in rows if row.endswith(",train")]
+
+
+def test_too_many_of_them_are_an_error(tmp_path: Path) -> None:
+    config = toy(tmp_path, steps=12)
+    config.data = SyntheticConfig(shape=(16, 16, 16), count=6, on_error="skip")
+    names = trained_on(config)
+    assert ended(started(config, unreadable({*names[-2:]}))) == DataError.exit_code
+    assert "more than data.max_skipped=0.01 allows" in log_of(config).read_text()
+    assert ended(started(config, unreadable({*names}))) == DataError.exit_code
+    config.data.on_error = "fail"
+    config.name = "strict"
+    assert ended(started(config, unreadable({names[0]}))) == DataError.exit_code
+    assert f"{names[0]}.nii: is truncated" in log_of(config).read_text()
+
+
+def test_patience_ends_a_training(tmp_path: Path) -> None:
+    config = toy(tmp_path, lr=1e-12, val_every=2, patience=2)
+    completed(config)
+    status = json.loads((config.folder / "status.json").read_text())
+    assert status["state"] == "finished"
+    assert status["step"] < 30
+    assert "2 validations brought nothing better" in status["reason"]
+    completed(config)
+    assert "larger trainer.patience" in log_of(config).read_text()
+
+
+def test_the_best_few_are_kept(tmp_path: Path) -> None:
+    config = toy(tmp_path, keep_best=3, val_every=2, checkpoint_every=30, lr=1e-2)
+    folder = completed(config)
+    checkpoints = CheckpointFolder(folder / "checkpoints")
+    rows = [row.split(",") for row in (folder / "metrics.csv").read_text().splitlines()]
+    column = rows[0].index("psnr")
+    scores = {int(row[0]): float(row[column]) for row in rows[1:] if row[2] == "val"}
+    ranked = sorted(scores, key=lambda step: -scores[step])
+    best = checkpoints.newest().state["train"]["best"]  # type: ignore[union-attr]
+    assert [step for _, step in best] == ranked[:3]
+    assert (folder / "checkpoints/best").read_text() == f"step_{ranked[0]:08d}"

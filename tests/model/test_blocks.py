@@ -1,0 +1,174 @@
+"""Blocks and steps against plain torch, scipy and loops."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from vae3d.model.blocks import BlockStyle, ResidualBlock, downsample, upsample
+from vae3d.model.config import VAEConfig
+from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.levels import LevelSpec
+from vae3d.model.vae import CustomVAE
+
+FACTORS = [(2, 2), (1, 3), (2, 2, 2), (1, 2, 3)]
+
+
+def style(dims: int = 3, **changes: Any) -> BlockStyle:
+    values = {"norm": "layer", "norm_groups": 1, "activation": "silu", "dropout": 0.0}
+    return BlockStyle(dims, **{**values, "checkpointing": False, **changes})
+
+
+def image(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def convolved(layer: Any, x: Tensor) -> Tensor:
+    """A convolution of 3 that keeps the size, as scipy correlates, channel by channel."""
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    result = np.zeros((x.shape[0], len(weight), *x.shape[2:]))
+    for b, o, i in itertools.product(*map(range, (x.shape[0], len(weight), x.shape[1]))):
+        result[b, o] += ndimage.correlate(x[b, i].numpy(), weight[o, i], mode="constant")
+    return torch.from_numpy(result + bias.reshape(-1, *(1,) * (x.dim() - 2)))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(4, 4), (4, 6)])
+@pytest.mark.parametrize("scale", [1.0, 0.7071])
+def test_a_residual_block_is_its_formula(inputs: int, outputs: int, scale: float) -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(inputs, outputs, style(residual_scale=scale)).double()
+    x = image(2, inputs, 3, 4, 5)
+    hidden = convolved(block.conv1, F.silu(block.norm1(x)).detach())
+    hidden = convolved(block.conv2, F.silu(block.norm2(hidden)).detach())
+    torch.testing.assert_close(block(x), scale * (block.skip(x) + hidden))
+
+
+def test_a_block_of_zeros_begins_as_its_skip() -> None:
+    block = ResidualBlock(4, 4, style(zero_init=True)).double()
+    nn.init.zeros_(block.conv2.bias)  # type: ignore[arg-type]
+    x = image(1, 4, 3, 3, 3)
+    assert torch.equal(block(x), x)
+
+
+def test_gradients_of_a_block() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(2, 4, style(2)).double()
+    assert torch.autograd.gradcheck(block, image(1, 2, 3, 4).requires_grad_())
+
+
+def test_recomputed_blocks_give_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(4, 4, style(dropout=0.3)).double()
+    x = image(1, 4, 3, 3, 3).requires_grad_()
+    found = []
+    for block.checkpointing in (False, True):
+        torch.manual_seed(3)
+        found.append(torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()]))
+    for kept, recomputed in zip(*found, strict=True):
+        assert torch.equal(kept, recomputed)
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.6])
+def test_dropout_drops_its_share_while_training(rate: float) -> None:
+    block = ResidualBlock(4, 4, style(dropout=rate)).train()
+    seen: list[Tensor] = []
+    block.dropout.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    for block.training in (True, False):
+        block.train(block.training)
+        block(torch.randn(1, 4, 16, 16, 16))
+    dropped, kept = ((x == 0).float().mean().item() for x in seen)
+    assert abs(dropped - rate) < 0.02
+    assert kept == 0
+
+
+@pytest.mark.parametrize("factor", FACTORS, ids=str)
+def test_interpolated_steps_are_scipys(factor: tuple[int, ...]) -> None:
+    dims = len(factor)
+    size = (4, 3, 5)[:dims]
+    for mode, order in (("nearest", 0), ("linear", 1)):
+        layer: Any = upsample(2, 3, factor, style(dims), mode).double()
+        x = image(1, 2, *size)
+        fine = [
+            ndimage.zoom(channel, factor, order=order, grid_mode=True, mode="nearest")
+            for channel in x[0].numpy()
+        ]
+        expected = convolved(layer.conv, torch.from_numpy(np.stack(fine))[None])
+        torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("factor", FACTORS, ids=str)
+def test_a_transposed_step_writes_each_voxel_into_its_block(factor: tuple[int, ...]) -> None:
+    dims = len(factor)
+    layer: Any = upsample(2, 3, factor, style(dims), "transposed").double()
+    x = image(1, 2, *(3, 2, 2)[:dims])
+    found = layer(x)
+    for voxel in itertools.product(*map(range, x.shape[2:])):
+        box = tuple(slice(v * f, v * f + f) for v, f in zip(voxel, factor, strict=True))
+        block = torch.einsum("i,io...->o...", x[(0, slice(None), *voxel)], layer.weight)
+        expected = block + layer.bias.reshape(-1, *(1,) * dims)
+        torch.testing.assert_close(found[(0, slice(None), *box)], expected)
+
+
+@pytest.mark.parametrize("factor", FACTORS, ids=str)
+def test_a_shuffled_step_turns_channels_into_space(factor: tuple[int, ...]) -> None:
+    dims = len(factor)
+    layer: Any = upsample(2, 3, factor, style(dims), "pixel_shuffle").double()
+    x = image(1, 2, *(3, 4, 2)[:dims])
+    found, channels = layer(x), convolved(layer.conv, x)
+    for place in itertools.product(*map(range, found.shape[2:])):
+        coarse = [p // f for p, f in zip(place, factor, strict=True)]
+        offset = 0
+        for p, f in zip(place, factor, strict=True):
+            offset = offset * f + p % f
+        for channel in range(3):
+            expected = channels[(0, channel * int(np.prod(factor)) + offset, *coarse)]
+            torch.testing.assert_close(found[(0, channel, *place)], expected)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 3), (2, 1, 2), (3, 3, 2)], ids=str)
+def test_a_step_down_is_every_nth_voxel_of_a_convolution(stride: tuple[int, ...]) -> None:
+    layer: Any = downsample(2, 3, stride, style(len(stride))).double()
+    x = image(1, 2, *(6, 9, 12)[: len(stride)])
+    x = x[(..., *(slice(n - n % s) for n, s in zip(x.shape[2:], stride, strict=True)))]
+    every = (slice(None), slice(None), *(slice(None, None, s) for s in stride))
+    torch.testing.assert_close(layer(x), convolved(layer, x)[every])
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "pixel_shuffle"])
+@pytest.mark.parametrize("factor", FACTORS, ids=str)
+def test_learned_steps_begin_as_nearest_ones(upsampling: str, factor: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer = upsample(2, 3, factor, style(len(factor), smooth_init=True), upsampling)
+    found = layer(torch.randn(1, 2, *(3, 4, 2)[: len(factor)]))
+    every = (slice(None), slice(None), *(slice(None, None, f) for f in factor))
+    coarse = found[every]
+    for axis, times in enumerate(factor, start=2):
+        coarse = coarse.repeat_interleave(times, dim=axis)
+    torch.testing.assert_close(found, coarse)
+
+
+def test_a_folded_image_begins_smoothly() -> None:
+    torch.manual_seed(0)
+    model = CustomVAE(VAEConfig(levels=[LevelSpec(4)], patch=(1, 2, 3)))
+    found = model.decode(torch.randn(1, 4, 3, 3, 3))
+    torch.testing.assert_close(found[..., ::2, :], found[..., 1::2, :])
+    torch.testing.assert_close(found[..., ::3], found[..., 2::3])
+
+
+def test_a_step_that_keeps_resolution_and_channels_is_nothing() -> None:
+    assert isinstance(downsample(4, 4, (1, 1, 1), style()), nn.Identity)
+    assert isinstance(upsample(4, 4, (1, 1, 1), style(), "linear"), nn.Identity)
+
+
+def test_gradients_reach_mean_and_variance() -> None:
+    def drawn(mean: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = DiagonalGaussian(mean, logvar)
+        return posterior.sample(torch.Generator().manual_seed(0)), posterior.kl()
+
+    inputs = (image(1, 2, 3, 2).requires_grad_(), image(1, 2, 2, 3).mT.clone().requires_grad_())
+    assert torch.autograd.gradcheck(drawn, inputs)

@@ -1,0 +1,77 @@
+"""Norms against their formulas."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae3d.model.layers import NORMS
+
+GROUPS = 3
+
+
+def randomised(norm: nn.Module) -> nn.Module:
+    """Weights that a test can tell from their start."""
+    torch.manual_seed(1)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    return norm.double()
+
+
+def by_formula(name: str, x: Tensor, norm: nn.Module) -> Tensor:
+    """What each norm averages over, written out."""
+    shape = (-1, *(1,) * (x.dim() - 2))
+    weight, bias = (getattr(norm, n, torch.zeros(())) for n in ("weight", "bias"))
+    space = tuple(range(2, x.dim()))
+    if name == "none":
+        return x
+    if name == "rms":
+        return x / (x.square().mean(1, keepdim=True) + 1e-5).sqrt() * weight.reshape(shape)
+    if name == "layer":
+        mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
+        eps = 1e-5
+    elif name == "batch":
+        axes = (0, *space)
+        mean, variance = x.mean(axes, keepdim=True), x.var(axes, keepdim=True, correction=0)
+        eps = 1e-5
+    else:
+        groups = GROUPS if name == "group" else x.shape[1]
+        grouped = x.unflatten(1, (groups, -1)).flatten(2)
+        repeat = x.shape[1] // groups
+        mean = grouped.mean(2).repeat_interleave(repeat, 1).reshape(*x.shape[:2], *shape[1:])
+        variance = grouped.var(2, correction=0).repeat_interleave(repeat, 1).reshape_as(mean)
+        eps = 1e-6 if name == "group" else 1e-5
+    result: Tensor = (x - mean) / (variance + eps).sqrt() * weight.reshape(shape)
+    return result + bias.reshape(shape)
+
+
+@pytest.mark.parametrize("size", [(4, 5), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_are_their_formulas(name: str, size: tuple[int, ...]) -> None:
+    norm = randomised(NORMS[name](len(size), 6, GROUPS))
+    x = torch.randn(2, 6, *size, dtype=torch.float64) * 3 + 1
+    torch.testing.assert_close(norm(x), by_formula(name, x, norm))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_have_the_gradients_of_what_they_compute(name: str) -> None:
+    norm = randomised(NORMS[name](2, 6, GROUPS))
+    x = torch.randn(2, 6, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, x)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_order_of_memory_does_not_matter(name: str) -> None:
+    norm = randomised(NORMS[name](3, 6, GROUPS)).float()
+    x = torch.randn(2, 6, 3, 4, 5)
+    last = x.to(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(norm(last), norm(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_half_precision_stays_near(name: str) -> None:
+    norm = NORMS[name](3, 6, GROUPS)
+    x = torch.randn(2, 6, 3, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(x.bfloat16())
+    assert F.mse_loss(found.float(), norm(x)) < 1e-4

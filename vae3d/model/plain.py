@@ -1,0 +1,189 @@
+"""Settings from a file that anybody may have written: read as data, bounded, typed."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae3d.errors import ConfigError
+
+MAX_JSON_BYTES = 2**20
+MAX_YAML_BYTES = 2**17
+"""A run's settings take three thousand; PyYAML needs seconds for a hundred thousand."""
+MAX_DEPTH = 50
+CODE_KEYS = ("_target_", "_partial_", "_args_", "_call_", "_recursive_", "_convert_")
+"""What makes a Hydra config call a function; vae3d never would, but other readers might."""
+
+_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "a table",
+}
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; NaN, infinity and a key given twice are refused.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: too large, too deep, damaged, or a key of it names code.
+    """
+    return _read(path, MAX_JSON_BYTES, _parse_json)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds, as `read_json`; it may have no tags of Python and no aliases.
+
+    No interpolation is resolved: `${...}` is text.
+    """
+    return _read(path, MAX_YAML_BYTES, _parse_yaml)
+
+
+def from_plain(hint: Any, value: Any, key: str = "") -> Any:
+    """The value as the type `hint`: a dataclass, or what one of its fields may be.
+
+    Lists become tuples and whole numbers become floats where the type says so, missing keys take
+    their default, and nothing else is changed. The checks of the dataclasses run.
+
+    Raises:
+        ConfigError: another type, or a key that the dataclass does not have.
+    """
+    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is Any or (isinstance(origin, type) and _is_instance(value, origin)):
+        return value
+    if origin in (types.UnionType, typing.Union):
+        # The only unions are `X | None`.
+        inner = next(part for part in arguments if part is not types.NoneType)
+        return None if value is None else from_plain(inner, value, key)
+    if dataclasses.is_dataclass(origin):
+        return _fields(origin, _checked(dict, value, key), key)
+    if origin is dict:
+        return {
+            _checked(str, name, key): from_plain(arguments[1], item, _below(key, name))
+            for name, item in _checked(dict, value, key).items()
+        }
+    if origin in (list, tuple):
+        items = enumerate(_checked(list, value, key))
+        return origin([from_plain(arguments[0], item, _below(key, i)) for i, item in items])
+    return _checked(origin, value, key)
+
+
+def _is_instance(value: Any, kind: type) -> bool:
+    """Whether the value has been made a dataclass of this kind before."""
+    return dataclasses.is_dataclass(value) and isinstance(value, kind)
+
+
+def _fields(kind: Any, values: dict[Any, Any], key: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"unknown key {_short(_below(key, name))}")
+    return kind(**{n: from_plain(hints[n], v, _below(key, n)) for n, v in values.items()})
+
+
+def _checked(kind: type, value: Any, key: str) -> Any:
+    """The value, if it is of this kind; `True` is no number, and neither is NaN."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if kind is float and (whole or isinstance(value, float)):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.nan
+        if not math.isnan(number):
+            return number
+    elif whole if kind is int else isinstance(value, kind):
+        return value
+    raise ConfigError(f"{key or 'the file'} must be {_NAMES[kind]}, got {_short(value)}")
+
+
+def _below(key: str, name: object) -> str:
+    return f"{key}.{name}".lstrip(".")
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _read(path: Path, most: int, parse: Callable[[str], Any]) -> Any:
+    try:
+        # A pipe would be waited for.
+        if path.exists() and not path.is_file():
+            raise ConfigError("is no file")
+        if path.stat().st_size > most:
+            raise ConfigError(f"has more than {most} bytes, as no file of this kind")
+        values = parse(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ConfigError):
+        raise
+    except Exception as error:  # what is tagged !!int but is none has PyYAML raise an IndexError
+        raise ConfigError(f"cannot be read: {' '.join(str(error).split())}") from error
+    _refuse_code(values)
+    return values
+
+
+def _refuse_code(values: Any, key: str = "", depth: int = 1) -> None:
+    """Raises a ConfigError for the first key that names code, or for too deep a tree."""
+    if isinstance(values, list | tuple):
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
+        return
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"is nested deeper than {MAX_DEPTH}")
+    for name, item in values.items():
+        below = _below(key, name)
+        if name in CODE_KEYS:
+            raise ConfigError(f"{_short(below)} names code, which a saved file may not; remove it")
+        _refuse_code(item, below, depth + 1)
+
+
+def _parse_json(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ConfigError(f"holds {name}, which is no number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"holds {_short(twice)} twice")
+    return found
+
+
+def _parse_yaml(text: str) -> Any:
+    loader = _TreeLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+class _TreeLoader(yaml.SafeLoader):
+    """PyYAML's safe loader for trees: with aliases ten lines can stand for a billion values."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node, if it is no alias and not too deep."""
+        if self.check_event(yaml.AliasEvent):
+            raise ConfigError("holds an alias (*), which is not read; write the value out")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ConfigError(f"is nested deeper than {MAX_DEPTH}")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
