@@ -212,5 +212,7 @@ def fail(message: str, code: int) -> int:
         return code
     rank = int(os.environ.get("RANK", "0"))
     who = f"vae3d: rank {rank}" if rank else "vae3d"
-    sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
+    # A foreign key must not move the cursor.
+    shown = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    sys.stderr.write(f"{who}: {shown}\n")
     return code

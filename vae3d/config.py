@@ -21,9 +21,9 @@ from vae3d.inference import MODES
 from vae3d.logger import LoggersConfig
 from vae3d.loss.objective import LossConfig
 from vae3d.model.config import VAEConfig
-from vae3d.model.plain import from_plain, read_yaml
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.files import write_text
+from vae3d.runtime.plain import from_plain, read_yaml
 from vae3d.trainer.config import TrainerConfig
 
 T = TypeVar("T")

@@ -1,6 +1,7 @@
 """Folders, lists and splits."""
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from vae3d.data.intensity import IntensityRange
-from vae3d.data.scans import CTConfig, ScanSource
+from vae3d.data.scans import CTConfig, ScanSource, search
 from vae3d.data.splits import case_rank, split_by_rank
 from vae3d.errors import DataError
 
@@ -88,3 +89,9 @@ def test_what_vae3d_wrote_is_no_scan(tmp_path: Path) -> None:
             (tmp_path / folder / mark).write_text("")
     (tmp_path / "mine.npy").write_bytes(b"x")
     assert ScanSource(CTConfig(root=str(tmp_path))).case_ids == ["mine"]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"scan\xff.nii")).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"is not UTF-8; rename it"):
+        search(str(tmp_path), (".nii",))

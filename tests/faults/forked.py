@@ -56,6 +56,8 @@ def started(config: TrainConfig, setup: Setup = lambda: None) -> int:
         log = os.open(log_of(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        # The parent's own may be those of a test that captures what is said.
+        sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))
         torch.set_num_threads(1)
         setup()
         train(config)
@@ -63,6 +65,8 @@ def started(config: TrainConfig, setup: Setup = lambda: None) -> int:
     except UserError as error:
         sys.stderr.write(f"vae3d: {error}\n")
         code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
     except BaseException:
         traceback.print_exc()
     finally:

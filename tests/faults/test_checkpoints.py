@@ -4,6 +4,7 @@ import json
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.faults.forked import completed, digest, ended, log_of, started, toy
+from tests.faults.forked import at_step, completed, digest, ended, log_of, signalled, started, toy
 from vae3d.errors import CheckpointError, ResourceError
 from vae3d.trainer.checkpoint import ABOUT, MANIFEST, STATE, CheckpointFolder, num_bytes
 
@@ -158,9 +159,8 @@ def test_a_disk_that_fills_up_while_saving(tmp_path: Path, count: int) -> None:
         room = whole.stat().st_size * number // count
         folder = tmp_path / f"full{number}"
         folder.mkdir()
-        config = toy(folder, steps=6)
-        completed(config)
-        config.trainer.steps = 9
+        config = toy(folder, steps=9)
+        assert ended(started(config, at_step(6, signalled(signal.SIGTERM)))) == 75
 
         def limited(room: int = room) -> None:
             # No file may grow beyond: what a write to a full disk meets, at another number.

@@ -185,7 +185,6 @@ def test_a_link_where_a_file_is_written_is_not_followed(
     assert [path.name for path in folder.iterdir()] == [name]
 
 
-@pytest.mark.xfail(raises=OSError, reason="atomic_folder takes a link for a folder to remove")
 def test_saved_weights_replace_a_link_too(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

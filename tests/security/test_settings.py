@@ -20,8 +20,8 @@ from vae3d.errors import RunError
 from vae3d.model.attention import AttentionSpec
 from vae3d.model.config import VAEConfig
 from vae3d.model.levels import LevelSpec
-from vae3d.model.plain import CODE_KEYS, MAX_JSON_BYTES
 from vae3d.model.vae import CustomVAE
+from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES
 
 CANARY = "CANARY-2f1d9"
 T = TypeVar("T")

@@ -25,6 +25,7 @@ from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar, announce, table
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed, start_distributed
+from vae3d.runtime.plain import from_plain
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 
@@ -77,7 +78,7 @@ class Evaluation:
         return CustomVAE.from_pretrained(self.folder.weights(which))
 
     def _cases(self, trained: TrainConfig, model: CustomVAE) -> tuple[Cases, list[int]]:
-        data = chosen_data(self.config.data, trained.data, model)
+        data = chosen_data(self.config.data, trained.data, spacing_of(model, self.folder))
         source = self.source
         if source is None and not isinstance(data, StoreConfig):
             source = build_source(data)
@@ -86,7 +87,7 @@ class Evaluation:
             self._check(model, source.contract, source.spatial_dims)
         cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
         cases.contract = self._check(model, cases.contract, cases.spatial_dims)
-        spacing = model.contract.get("spacing")
+        spacing = spacing_of(model, self.folder)
         if isinstance(data, StoreConfig) and cases.spacing != spacing:
             raise ConfigError(
                 f"the weights of {self.folder.path} expect a spacing of {spacing} mm, "
@@ -136,7 +137,24 @@ class Evaluation:
             announce(text)
 
 
-def chosen_data(chosen: DataConfig, trained: DataConfig, model: CustomVAE) -> CaseData:
+def spacing_of(model: CustomVAE, folder: RunFolder) -> list[float] | None:
+    """The spacing (D, H, W) in mm that the weights were trained under, if it was one.
+
+    Raises:
+        RunError: the weights say something else.
+    """
+    try:
+        spacing: list[float] | None = from_plain(
+            list[float] | None, model.contract.get("spacing"), "spacing"
+        )
+    except ConfigError as error:
+        raise RunError(f"{folder.path}: its weights hold no spacing: {error}") from error
+    if spacing is not None and len(spacing) != 3:
+        raise RunError(f"{folder.path}: its weights' spacing must be three numbers, got {spacing}")
+    return spacing
+
+
+def chosen_data(chosen: DataConfig, trained: DataConfig, spacing: list[float] | None) -> CaseData:
     """The data to score: the run's own with what was given replaced, or others.
 
     Raises:
@@ -145,7 +163,6 @@ def chosen_data(chosen: DataConfig, trained: DataConfig, model: CustomVAE) -> Ca
     if isinstance(chosen, CaseData):
         data = chosen
         if isinstance(data, ScansConfig) and data.spacing is None:
-            spacing = model.contract.get("spacing")
             data = replace(data, spacing=tuple(spacing) if spacing else None)
         return data
     if isinstance(trained, CustomConfig):
@@ -184,9 +201,13 @@ def contract_of(
         ConfigError: the data are of another kind.
     """
     try:
-        contract = IntensityContract(**model.contract["intensity"])
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{folder.path}: its weights hold no intensity contract") from error
+        contract: IntensityContract = from_plain(
+            IntensityContract, model.contract.get("intensity"), "intensity"
+        )
+    except ConfigError as error:
+        raise RunError(
+            f"{folder.path}: its weights hold no intensity contract: {error}"
+        ) from error
     if (contract.kind, contract.unit) != (offered.kind, offered.unit):
         raise ConfigError(
             f"the weights of {folder.path} expect {contract.kind} in {contract.unit}, "

@@ -46,7 +46,7 @@ from vae3d.runtime.files import atomic_folder, atomic_write, write_json
 from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
-from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder
+from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, naming_missing_parts
 from vae3d.trainer.config import ALTERS, MAY_BE_ALLOWED
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -107,13 +107,13 @@ class Training:
         plan = self._plan()
         if self._is_finished(plan):
             return self.folder.path
+        self._begin(plan)
         logger = self._logger(plan)
         failed = True
         try:
             trainer = self._trainer(model, plan, logger)
             if plan.checkpoint:
                 trainer.resume(plan.checkpoint.state)
-            self._begin(plan, trainer)
             with self._watched(trainer):
                 state = trainer.fit()
             failed = False
@@ -182,23 +182,24 @@ class Training:
         if plan.checkpoint is None or self.config.trainer.resume is not None:
             return False
         state = TrainState()
-        state.load_state_dict(plan.checkpoint.state["train"])
+        with naming_missing_parts(self.folder.checkpoints):
+            state.load_state_dict(plan.checkpoint.state["train"])
         total = total_steps(self.config.trainer, plan.loader)
         finished = state.is_finished(total, self.config.trainer.patience)
         if finished:
             self._say(self._ended(state, total))
         return finished
 
-    def _begin(self, plan: Plan, trainer: Trainer) -> None:
-        """What is written before the first step."""
-        step = trainer.state.step
+    def _begin(self, plan: Plan) -> None:
+        """What is written before anything else: from here on the folder is a run."""
+        step = plan.checkpoint.step if plan.checkpoint else 0
+        back = self.config.trainer.resume is not None
         if plan.checkpoint:
-            back = self.config.trainer.resume is not None
             self._say(f"{self.folder.path} goes {'back to' if back else 'on at'} step {step}")
         self.distributed.barrier()
         if not self.distributed.is_main:
             return
-        if self.config.trainer.resume is not None:
+        if back:
             self.checkpoints.drop_after(step)
         save_config(self.config, self.folder.config)
         self._list_cases(plan)

@@ -167,6 +167,14 @@ def search(root: str | None, suffixes: tuple[str, ...]) -> list[Entry]:
             found.setdefault(path.resolve(), path)
     if not found:
         raise DataError(f"data.root: no scans ({', '.join(suffixes)}) found in {folder}")
+    for path in found.values():
+        try:
+            path.as_posix().encode()
+        except UnicodeEncodeError:
+            # No report, list or catalog could name it.
+            raise DataError(
+                f"data.root: the name of {path.as_posix()!a} is not UTF-8; rename it"
+            ) from None
     names = [path.relative_to(folder) for path in found.values()]
     clashes = Counter(map(case_name, names))
     # a.nii beside a.nii.gz: both keep their suffixes.

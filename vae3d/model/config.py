@@ -9,7 +9,7 @@ from vae3d.model.attention import AttentionSpec
 from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS, WIDENINGS
 from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS
 from vae3d.model.levels import LevelSpec
-from vae3d.model.plain import from_plain
+from vae3d.runtime.plain import from_plain
 
 VARIANCES = ("learned", "fixed")
 
@@ -29,8 +29,8 @@ class VAEConfig:
     own input, or in the `block` after it (`widening`). `norm_groups` counts for `norm=group`
     alone. `residual_scale` multiplies the sum of each residual block, `zero_init` starts its last
     convolution at zero, `smooth_init` the learned steps up as nearest interpolations. `head_norm`
-    and `head_activation` may stand before the heads; `head_kernel` is the size of the decoder's, 1 or
-    3. `projection` puts convolutions of one voxel on both sides of the latent, as latent
+    and `head_activation` may stand before the heads; `head_kernel` is the size of the decoder's, 1
+    or 3. `projection` puts convolutions of one voxel on both sides of the latent, as latent
     diffusion's autoencoders have them. `patch` folds blocks of so many voxels, per axis or one
     number for all, into channels before the first convolution and unfolds them after the last, so
     that nothing is computed at the image's own resolution. `unit_range` is for weights from

@@ -69,7 +69,7 @@ def from_monai(
         config = _config(state, encoder, decoder, norm_groups, head_channels)
         model = CustomVAE(replace(config, unit_range=unit_range))
         model.load_state_dict(dict(_renamed(model, state, encoder, decoder)))
-    except (KeyError, IndexError, StopIteration, RuntimeError) as error:
+    except (LookupError, StopIteration, RuntimeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"no weights of MONAI's AutoencoderKL: {reason}") from error
     return model.eval()

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vae3d.errors import ConfigError, RunError
 from vae3d.model.config import VAEConfig
-from vae3d.model.plain import read_json
 from vae3d.runtime.files import atomic_folder, write_json
+from vae3d.runtime.plain import read_json
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"

@@ -94,6 +94,8 @@ def _beside(path: Path, prefix: str) -> Path:
 
 def _replace_folder(new: Path, path: Path) -> None:
     # A folder cannot be renamed over a full one: the old one steps aside first.
+    if path.is_symlink():
+        path.unlink()
     if path.exists():
         aside = _beside(path, _OLD)
         path.rename(aside)

@@ -96,23 +96,26 @@ def _claim(folder: RunFolder) -> Iterator[None]:
     path = folder.path
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is no folder; choose another name=")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            stack.callback(_remove_if_empty, folder)
+            stack.enter_context(locked(folder.lock))
+        except OSError as error:
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror}); choose another runs_dir="
+            ) from error
         foreign = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
         if foreign and not folder.config.exists():
             raise RunError(f"{path}: holds files that are no run; choose another name=")
-        held = locked(folder.lock)
-        held.__enter__()
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written ({error.strerror}); choose another runs_dir="
-        ) from error
-    with contextlib.ExitStack() as stack:
-        stack.push(held)
         for place in (path, folder.checkpoints, path / "weights"):
             sweep(place)
         yield
-    if {entry.name for entry in path.iterdir()} == {folder.lock.name}:
-        # Nothing came of it: as if it had never been asked for.
-        folder.lock.unlink()
-        path.rmdir()
+
+
+def _remove_if_empty(folder: RunFolder) -> None:
+    """A folder of which nothing came is as if it had never been asked for."""
+    with contextlib.suppress(OSError):
+        if {entry.name for entry in folder.path.iterdir()} <= {folder.lock.name}:
+            folder.lock.unlink(missing_ok=True)
+            folder.path.rmdir()

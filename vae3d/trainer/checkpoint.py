@@ -1,10 +1,11 @@
 """The whole state of a training on disk: a folder a step, sealed with the sums of its files."""
 
+import contextlib
 import errno
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae3d.errors import CheckpointError, ResourceError
+from vae3d.errors import CheckpointError, ConfigError, ResourceError
 from vae3d.runtime.files import atomic_folder, file_digest, write_text
+from vae3d.runtime.plain import read_json
 
 FORMAT_VERSION = 1
 STATE, ABOUT, MANIFEST = "state.pt", "about.json", "manifest.json"
@@ -112,7 +114,7 @@ class CheckpointFolder:
         self.verify(step)
         folder = self.path / _name(step)
         try:
-            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            about = read_json(folder / ABOUT)
             state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
             version = about["format_version"]
         except Exception as error:
@@ -133,7 +135,7 @@ class CheckpointFolder:
         """
         folder = self.path / _name(step)
         try:
-            sums: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            sums: dict[str, str] = read_json(folder / MANIFEST)
             missing = {STATE, ABOUT} - {*sums}
             if missing:
                 raise CheckpointError(f"{folder / MANIFEST}: does not name {min(missing)}")
@@ -146,7 +148,7 @@ class CheckpointFolder:
                     )
         except FileNotFoundError as error:
             raise CheckpointError(f"{error.filename}: is missing") from error
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ConfigError, ValueError, TypeError) as error:
             raise CheckpointError(f"{folder / MANIFEST}: cannot be read: {error}") from error
 
     def drop_after(self, step: int) -> None:
@@ -190,6 +192,16 @@ class CheckpointFolder:
                     shutil.rmtree(self.path / _name(step), ignore_errors=True)
             elif step not in kept:
                 shutil.rmtree(self.path / _name(step), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming_missing_parts(path: Path) -> Iterator[None]:
+    """What goes wrong where a state is taken over, as a CheckpointError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: a checkpoint lacks or does not fit: {reason}") from error
 
 
 def num_bytes(state: Any) -> int:

@@ -46,7 +46,11 @@ class TrainState:
         return asdict(self)
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Takes over what `state_dict` gave.
+
+        Raises:
+            KeyError: a value is missing.
+        """
         for name in asdict(self):
             setattr(self, name, values[name])
         self.best = [(float(score), int(step)) for score, step in values["best"]]

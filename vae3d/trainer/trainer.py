@@ -19,7 +19,7 @@ from vae3d.runtime.distributed import Distributed, naming_lost_ranks
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.signals import StopSignal
-from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.trainer.checkpoint import CheckpointFolder, naming_missing_parts
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.finite import FiniteWatch
@@ -275,19 +275,13 @@ class Trainer:
             CheckpointError: a part is missing, or a step or an epoch has another number of
                 patches.
         """
-        try:
+        with naming_missing_parts(self.checkpoints.path):
             self._check_sampler(state["sampler"])
             self.state.load_state_dict(state["train"])
             self.model.load_state_dict(state["model"])
             self._load_optimizer(state["optimizer"])
             self.precision.scaler.load_state_dict(state["scaler"])
             self.ema.load_state_dict(state["ema"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{self.checkpoints.path}: the checkpoint of step {state.get('train')} lacks or "
-                f"does not fit: {reason}"
-            ) from error
 
     def _check_sampler(self, sampler: dict[str, int]) -> None:
         plan = self.loader.plan
