@@ -9,9 +9,10 @@ import importlib
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from vae3d import __version__
 from vae3d.errors import ConfigError, UserError
@@ -118,9 +119,14 @@ def run_under_hydra(name: str, overrides: list[str]) -> None:
     sweep = importlib.import_module("vae3d.commands.sweep")
     hydra = importlib.import_module("hydra")
     config.register_schemas()
+    keys = config.known_keys(name)
+    refused = importlib.import_module("omegaconf.errors").OmegaConfBaseException
     folders: list[Any] = []
+    started = False
 
     def job(composed: Any) -> Any:
+        nonlocal started
+        started = True
         try:
             settings = config.to_object(composed, getattr(config, command.config))
             refuse_saved_dataset(settings)
@@ -133,6 +139,8 @@ def run_under_hydra(name: str, overrides: list[str]) -> None:
         except UserError as error:
             # Of any other exception Hydra would print lines of its own.
             raise SystemExit(fail(str(error), error.exit_code)) from error
+        except refused as error:
+            raise SystemExit(fail(explain(error, keys), ConfigError.exit_code)) from error
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
@@ -141,13 +149,15 @@ def run_under_hydra(name: str, overrides: list[str]) -> None:
 
     # Hydra shall raise its errors, not print them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [f"vae3d {name}", *overrides]
+    sys.argv = [f"vae3d {name}", *in_order(overrides)]
     try:
         hydra.main(version_base="1.3", config_path="pkg://vae3d.conf", config_name=name)(job)()
-    except hydra.errors.HydraException as error:
-        raise ConfigError(explain(error, config.known_keys(name))) from error
-    except importlib.import_module("omegaconf.errors").OmegaConfBaseException as error:
-        raise ConfigError(explain(error, config.known_keys(name))) from error
+    except Exception as error:
+        # Before a job has started it is the settings that are wrong, later it is the program:
+        # Hydra also raises its asserts and ValueErrors for settings that it did not foresee.
+        if started and not isinstance(error, (hydra.errors.HydraException, refused)):
+            raise
+        raise ConfigError(explain(error, keys)) from error
     if len(folders) > 1:
         sweep.summarise(folders)
 
@@ -162,10 +172,29 @@ def refuse_saved_dataset(settings: Any) -> None:
         )
 
 
+def in_order(arguments: list[str]) -> list[str]:
+    """`key=value` first, then Hydra's own words: it understands no other order.
+
+    Raises:
+        ConfigError: a word that Hydra does not know, which it would answer with its whole usage.
+    """
+    parser = importlib.import_module("hydra._internal.utils").get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; vae3d COMMAND --hydra-help lists what there is")
+
+    parser.error = refuse
+    known = parser.parse_intermixed_args(arguments)
+    if known.experimental_rerun is not None:
+        raise ConfigError("--experimental-rerun would run a pickled file; give its settings anew")
+    words = Counter(arguments) - Counter(known.overrides)
+    return [*known.overrides, *(word for word in arguments if word in words)]
+
+
 def quoted(override: str) -> str:
     """An override whose value is a path, so that Hydra takes it literally."""
     key, equals, value = override.partition("=")
-    if key.lstrip("+") not in PATH_KEYS or not value or value[0] in "'\"[":
+    if key.lstrip("+") not in PATH_KEYS or value in ("", "null") or value[0] in "'\"":
         return override
     escaped = re.sub(r"\\(?=\\*$)", r"\\\\", value).replace("'", "\\'")
     return f"{key}{equals}'{escaped}'"
@@ -187,6 +216,8 @@ def explain(error: BaseException, keys: list[str]) -> str:
         return (
             f"{match[1]}: {re.split(r' (?:full_key|reference_type|object_type)[:=]', reason)[0]}"
         )
+    if isinstance(cause, AssertionError):
+        return "the command line cannot be understood; look for a stray + ~ @ or ="
     return text.partition(" See https")[0]
 
 

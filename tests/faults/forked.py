@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # which the first step of every child would import anew
 
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
 from vae3d.commands.train import train

@@ -15,154 +15,38 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from tests.conftest import vae3d
 from tests.faults.conftest import Hurry
+from vae3d import config
 from vae3d.cli import COMMANDS, main
-from vae3d.config import known_keys
 
-CANARY = "canary"
-RUN = f"touch {CANARY}"
-PATHS = [
-    *(
-        "a b",
-        "a=b",
-        "a,b",
-        "[x]",
-        "(x)",
-        "{x}",
-        "$x",
-        "a#b",
-        "it's",
-        'say "x"',
-        "a&b",
-        "a;b",
-        "!x",
-    ),
-    *(
-        "100%",
-        "a~b",
-        "*",
-        "?",
-        "-x",
-        "a:b",
-        "a@b",
-        "日本語/é",
-        "1e5",
-        "null",
-        "true",
-        "a\\b",
-        "a\\",
-    ),
-    *(
-        "${x}",
-        "${oc.env:HOME}",
-        "a\nb",
-        " x",
-        "x ",
-        "'x",
-        '"x"',
-        "'x'",
-        "[x",
-        "x" * 255,
-        "y/" * 300,
-    ),
-]
-VALUES = [
-    *(
-        "",
-        "abc",
-        "-1",
-        "0",
-        "1",
-        "1e400",
-        "-1e400",
-        "9" * 400,
-        "nan",
-        "inf",
-        "1.5",
-        "true",
-        "null",
-    ),
-    *(
-        "[]",
-        "[1",
-        "]",
-        "[1,2,3,4,5]",
-        "[[1],[2]]",
-        "{}",
-        "{a:1}",
-        "{a",
-        "}",
-        "1,2",
-        "a,b",
-        "1,",
-        ",",
-    ),
-    *(
-        "'",
-        '"',
-        "''",
-        "'a",
-        "\\",
-        "\\'",
-        "=",
-        "==",
-        "a=b",
-        "$",
-        "${",
-        "${}",
-        "${x}",
-        "${name}",
-        "${.}",
-    ),
-    *(
-        "${oc.env:NOTHING}",
-        "${oc.env:HOME}",
-        "${hydra:x}",
-        "${eval:1}",
-        "${${a}}",
-        "???",
-        "é",
-        "日本",
-    ),
-    *(
-        "\x00",
-        "\n",
-        "\t",
-        " ",
-        "a b",
-        "#",
-        "a#b",
-        "&",
-        "|",
-        ";",
-        "`x`",
-        f"$({RUN})",
-        f"`{RUN}`",
-        "~",
-    ),
-    *("*", "?", "!", "%s", "%", "{0}", "x" * 500, "[" * 4, "range(1,3)", "choice(a,b)", "glob(*)"),
-    *(
-        "sort(1,2)",
-        "interval(0,1)",
-        "int(x)",
-        "extend_list(1)",
-        "tag(a,1)",
-        "shuffle(1,2)",
-        "f(x)",
-    ),
-    *(f"{{_target_:os.system,command:'{RUN}'}}", "../../etc/passwd", "/dev/null", "1_000", "0x10"),
-]
-WORDS = [
-    *("-m", "--multirun", "--cfg", "--cfg=job", "--cfg=jobs", "--cfg=", "-c", "--info", "--info=all"),
-    *("--info=nothing", "--package", "--package=x", "--resolve", "--help", "--hydra-help", "-h", "-x"),
-    *("--hydra-hlep", "--version", "--config-dir", "--config-dir=nowhere", "--config-name", "-cn=x"),
-    *("--config-path=nowhere", "--config-name=nothing", "--shell-completion", "-sc", "-sc=install"),
-    *("--experimental-rerun", "--experimental-rerun=x.pickle", "--", "-", "--=", "=", "==", "=1", "~"),
-    *("~data", "~model", "~nothing", "~", "+", "++", "+=", "@", "a@b=c", "data@x=ct", "hydra/x=y", ""),
-    *("hydra.verbose=x", "hydra.job.name=", "hydra/launcher=none", "hydra/sweeper=none", "+experiment=x"),
-    *(f"+_target_=os.system +command='{RUN}'", "_target_=os.system", "+_target_=os.system", "a b", "é"),
-    *("+data._target_=os.system", "++model._target_=os.system", f"$({RUN})", f"; {RUN}", "data=ct,mri"),
-]  # fmt: skip
+
+def words(text: str) -> list[str]:
+    """What stands between bars and line ends."""
+    return text.strip("\n").replace("\n", "|").split("|")
+
+
+PATHS = words(r"""
+a b|a=b|a,b|[x]|(x)|{x}|$x|a#b|it's|say "x"|a&b|a;b|!x|100%|a~b|~x|*|?|-x|a:b|a@b|日本語/é|1e5|true
+a\b|a\|[x|(|}|a=b=c|\\|+x|++|a'b"c|/|.|..|x=[1,2]|x={y}|sub/it's, "both" = $here & [there]
+""")
+VALUES = words(r"""
+|abc|-1|0|1|1e400|-1e400|nan|inf|1.5|true|null|[]|[1|]|[1,2,3,4,5]|[[1],[2]]|{}|{a:1}|{a|}|1,2|a,b
+1,|,|'|"|''|'a|\|\'|=|==|a=b|$|${|${}|${x}|${name}|${.}|${oc.env:NOTHING}|${oc.env:HOME}|${eval:1}
+${hydra:x}|${${a}}|???|é|日本| |a b|#|a#b|&|;|`x`|$(touch canary)|`touch canary`|~|*|?|!|%s|%|{0}
+[[[[|range(1,3)|choice(a,b)|glob(*)|sort(1,2)|interval(0,1)|int(x)|extend_list(1)|tag(a,1)|f(x)
+shuffle(1,2)|{_target_:os.system,command:'touch canary'}|../../etc/passwd|/dev/null|1_000|0x10
+""")
+VALUES += ["\x00", "\n", "\t", "|", "9" * 400, "x" * 500]
+WORDS = words(r"""
+-m|--multirun|--cfg|--cfg=job|--cfg=jobs|--cfg=|-c|--info|--info=nothing|--package|--package=x|-sc
+--resolve|--hydra-help|-h|-x|--hydra-hlep|--version|--config-dir|--config-dir=nowhere|--config-name
+-cn=x|--config-path=nowhere|--config-name=nothing|--shell-completion|-sc=install|--experimental-rerun
+--experimental-rerun=x.pickle|--|-|--=|=|==|=1|~|~data|~model|~nothing|+|++|+=|@|a@b=c|data@x=ct
+hydra/x=y||hydra.verbose=x|hydra.job.name=|hydra/launcher=none|hydra/sweeper=none|+experiment=x
+_target_=os.system|+_target_=os.system|+data._target_=os.system|++model._target_=os.system|a b|é
++command='touch canary'|$(touch canary)|; touch canary|data=ct,mri
+""")
 GROUPS = ("data", "patching", "model", "loss", "trainer", "evaluation", "logger", "experiment")
 
 
@@ -206,6 +90,9 @@ class Lines:
 def lines(monkeypatch: pytest.MonkeyPatch, hurry: Hurry) -> Lines:
     """A Lines that leaves no trace in this process."""
     lines = Lines(hurry)
+    # Once is enough, and takes a third of the time of a command line that is refused.
+    config.register_schemas()
+    monkeypatch.setattr(config, "register_schemas", lambda: None)
     for command in COMMANDS.values():
         monkeypatch.setattr(importlib.import_module(command.module), command.function, lines.note)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
@@ -228,7 +115,7 @@ def mistyped(word: str, rng: np.random.Generator) -> str:
 
 def fuzzed(name: str, rng: np.random.Generator) -> list[str]:
     """A command with one to three arguments that it may not understand."""
-    keys = [*known_keys(name), *GROUPS]
+    keys = [*config.known_keys(name), *GROUPS]
 
     def argument() -> str:
         kind = rng.integers(4)
@@ -251,4 +138,64 @@ def test_no_command_line_ends_in_a_traceback(lines: Lines, tmp_path: Path, count
     for number in range(count):
         lines(*fuzzed([*COMMANDS][number % len(COMMANDS)], rng))
     assert lines.seen["refused"] > count / 2
+    # Of a sweep that begins, Hydra notes the settings.
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert written <= {"multirun.yaml"}, "nothing may be written or run"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_arrive_as_they_were_typed(lines: Lines, path: str) -> None:
+    assert lines("inspect", "data=mri", f"data.root={path}", f"output={path}") == ""
+    (settings,) = lines.settings
+    assert (settings.data.root, settings.output) == (path, path)
+
+
+@pytest.mark.parametrize("key", ["store", "root", "list"])
+def test_null_is_no_path(lines: Lines, key: str) -> None:
+    lines("inspect", "data=mri", f"data.{key}=null")
+    assert getattr(lines.settings[0].data, key) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cfg", "jobs"], "invalid choice: 'jobs'"),
+        (["--nothing"], "unrecognized arguments: --nothing"),
+        (["--experimental-rerun", "x.pickle"], "would run a pickled file"),
+        (["data.count=${nothing}"], "data.count: Interpolation key 'nothing' not found"),
+        (["+="], "look for a stray"),
+        (["--config-dir", "nowhere"], "nowhere"),
+        (["data.count=4\x1b[2J"], "data.count"),
+    ],
+)
+def test_what_hydra_would_answer_at_length(lines: Lines, arguments: list[str], said: str) -> None:
+    line = lines("inspect", *arguments)
+    assert said in line
+    assert line[:-1].isprintable()
+
+
+def test_words_of_hydra_may_stand_anywhere(lines: Lines) -> None:
+    for place in range(3):
+        arguments = ["count=2,3", "data.count=4"]
+        arguments.insert(place, "-m")
+        lines.settings.clear()
+        assert lines("inspect", *arguments) == ""
+        assert [settings.count for settings in lines.settings] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "count", [6, pytest.param(100, marks=pytest.mark.faults)], ids=["fast", "nightly"]
+)
+def test_processes_end_alike(tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    while count:
+        # `info` of what happens to be right takes no time, and writes nothing.
+        arguments = [word for word in fuzzed("info", rng) if "\x00" not in word]
+        done = vae3d(*arguments, cwd=tmp_path)
+        assert done.returncode in (0, 2), (arguments, done.stderr)
+        assert "Traceback" not in done.stderr, (arguments, done.stderr)
+        if done.returncode:
+            assert done.stderr.startswith("vae3d: "), (arguments, done.stderr)
+            assert done.stderr.count("\n") == 1, (arguments, done.stderr)
+        count -= 1
     assert not [*tmp_path.iterdir()], "nothing may be written or run"

@@ -364,7 +364,7 @@ class Training:
         mode = "full" if isinstance(self.config.patching, WholeVolume) else "patch"
         config = replace(
             self.config.evaluation,
-            media=["png", "mp4"],
+            media=[kind for kind in self.config.evaluation.media if kind != "gif"],
             media_cases=1,
             save_reconstructions=False,
             metrics=sorted({*self.config.evaluation.metrics, self.config.trainer.best_by}),

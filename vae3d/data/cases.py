@@ -98,7 +98,10 @@ class Cases:
             report(f"skipped {error}")
         usable = np.array([index for index in members.tolist() if index not in errors], np.int64)
         if members.size and not usable.size:
-            raise DataError(f"none of the {members.size} cases of {split} can be used")
+            first = next(iter(errors.values()))
+            raise DataError(
+                f"none of the {members.size} cases of {split} can be used, the first: {first}"
+            )
         if errors:
             report(f"{len(errors)} cases of {split} were skipped")
         return usable

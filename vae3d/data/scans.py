@@ -161,10 +161,11 @@ def search(root: str | None, suffixes: tuple[str, ...]) -> list[Entry]:
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise DataError(f"data.root: no such folder: {folder}")
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in sorted(_walk(folder)):
         if path.name.lower().endswith(suffixes) and is_scan(path):
-            found.setdefault(path.resolve(), path)
+            # Path.resolve raises where a link leads to itself.
+            found.setdefault(os.path.realpath(path), path)
     if not found:
         raise DataError(f"data.root: no scans ({', '.join(suffixes)}) found in {folder}")
     for path in found.values():

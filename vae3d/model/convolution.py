@@ -10,7 +10,9 @@ from torch.autograd.function import once_differentiable
 SLOW_IMAGE = 20480
 """torch 2.13 takes oneDNN for a single float32 image only above so many numbers a column."""
 FEW_CHANNELS = 16
-"""Up to so many channels oneDNN's weight gradient of planes is faster than that of volumes."""
+"""Up to so many channels oneDNN's weight gradient of planes is faster than that of volumes,
+in images of MANY_VOXELS."""
+MANY_VOXELS = 2**14
 
 Triple = tuple[int, int, int]
 ONES: Triple = (1, 1, 1)
@@ -42,8 +44,7 @@ class SafeConv3d(nn.Conv3d):
         slow = is_slow(x)
         if max(self.kernel_size) == 1:
             return self._of_voxels(x) if slow else super().forward(x)
-        few = self.out_channels <= FEW_CHANNELS and computes_in_float32(x)
-        if self._is_plain() and (slow or few):
+        if self._is_plain() and (slow or self._is_faster_by_planes(x)):
             result: Tensor = PlanarConv3d.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return result
         return super().forward(doubled(x))[:1] if slow else super().forward(x)
@@ -51,6 +52,10 @@ class SafeConv3d(nn.Conv3d):
     def _of_voxels(self, x: Tensor) -> Tensor:
         weight = self.weight.flatten(1)
         return F.linear(x.movedim(1, -1), weight, self.bias).movedim(-1, 1)
+
+    def _is_faster_by_planes(self, x: Tensor) -> bool:
+        large = x[:, 0].numel() >= MANY_VOXELS
+        return large and self.out_channels <= FEW_CHANNELS and computes_in_float32(x)
 
     def _is_plain(self) -> bool:
         return (self.kernel_size, self.padding, self.stride) == ((3, 3, 3), ONES, ONES)
