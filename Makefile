@@ -26,7 +26,7 @@ demo: $(STAMP) ## train a small VAE on phantoms for two minutes, score it, show 
 	@echo "pictures: runs/demo/report/full/cases and runs/demo/report/patch/cases"
 
 .PHONY: check
-check: lint types test ## the whole gate: lint, types, tests
+check: lint types test faults ## the whole gate: lint, types, tests, faults
 
 .PHONY: lint
 lint: $(STAMP) ## ruff
@@ -39,14 +39,18 @@ types: $(STAMP) ## mypy --strict
 
 .PHONY: test
 test: $(STAMP) ## the tests, under ten minutes on two cores
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not faults"
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" --ignore=tests/faults --ignore=tests/security
+
+.PHONY: faults
+faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, damaged files; ten minutes
+	$(BIN)/python -m pytest -q -m "not faults" tests/faults tests/security
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
 
 .PHONY: test-faults
-test-faults: $(STAMP) ## thousands of damaged files and mistyped commands, an hour
+test-faults: $(STAMP) ## the same by the thousand, over night
 	$(BIN)/python -m pytest -q -m faults
 
 .PHONY: test-gpu

@@ -40,7 +40,7 @@ shuffle(1,2)|{_target_:os.system,command:'touch canary'}|../../etc/passwd|/dev/n
 VALUES += ["\x00", "\n", "\t", "|", "9" * 400, "x" * 500]
 WORDS = words(r"""
 -m|--multirun|--cfg|--cfg=job|--cfg=jobs|--cfg=|-c|--info|--info=nothing|--package|--package=x|-sc
---resolve|--hydra-help|-h|-x|--hydra-hlep|--version|--config-dir|--config-dir=nowhere|--config-name
+--resolve|--hydra-help|-x|--hydra-hlep|--version|--config-dir|--config-dir=nowhere|--config-name
 -cn=x|--config-path=nowhere|--config-name=nothing|--shell-completion|-sc=install|--experimental-rerun
 --experimental-rerun=x.pickle|--|-|--=|=|==|=1|~|~data|~model|~nothing|+|++|+=|@|a@b=c|data@x=ct
 hydra/x=y||hydra.verbose=x|hydra.job.name=|hydra/launcher=none|hydra/sweeper=none|+experiment=x

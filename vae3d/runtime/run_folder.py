@@ -96,26 +96,36 @@ def _claim(folder: RunFolder) -> Iterator[None]:
     path = folder.path
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is no folder; choose another name=")
+    if not folder.lock.exists():
+        _check_own(folder)
     with contextlib.ExitStack() as stack:
         try:
+            made = [place for place in (path, *path.parents) if not place.exists()]
+            stack.callback(_remove_if_empty, folder, made)
             path.mkdir(parents=True, exist_ok=True)
-            stack.callback(_remove_if_empty, folder)
             stack.enter_context(locked(folder.lock))
         except OSError as error:
             raise RunError(
                 f"{path}: cannot be written ({error.strerror}); choose another runs_dir="
             ) from error
-        foreign = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-        if foreign and not folder.config.exists():
-            raise RunError(f"{path}: holds files that are no run; choose another name=")
+        # Only now is it certain that nobody is about to write the settings.
+        _check_own(folder)
         for place in (path, folder.checkpoints, path / "weights"):
             sweep(place)
         yield
 
 
-def _remove_if_empty(folder: RunFolder) -> None:
+def _check_own(folder: RunFolder) -> None:
+    path = folder.path
+    foreign = path.exists() and any(not e.name.startswith(".") for e in path.iterdir())
+    if foreign and not folder.config.exists():
+        raise RunError(f"{path}: holds files that are no run; choose another name=")
+
+
+def _remove_if_empty(folder: RunFolder, made: list[Path]) -> None:
     """A folder of which nothing came is as if it had never been asked for."""
     with contextlib.suppress(OSError):
-        if {entry.name for entry in folder.path.iterdir()} <= {folder.lock.name}:
-            folder.lock.unlink(missing_ok=True)
-            folder.path.rmdir()
+        if [entry.name for entry in folder.path.iterdir()] == [folder.lock.name]:
+            folder.lock.unlink()
+        for place in made:
+            place.rmdir()
