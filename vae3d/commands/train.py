@@ -105,7 +105,10 @@ class Training:
         model = CustomVAE(self.config.model)
         self._check_settings()
         plan = self._plan()
-        if self._is_finished(plan):
+        finished = self._finished(plan)
+        if finished:
+            # A kill may have come between the last checkpoint and what is written after it.
+            self._end(finished, model)
             return self.folder.path
         self._begin(plan)
         logger = self._logger(plan)
@@ -119,8 +122,7 @@ class Training:
             failed = False
         finally:
             logger.close(failed)
-        if self.distributed.is_main:
-            self._summarise(state, model)
+        self._end(state, model)
         self._say(f"trained {state.step} steps: {self.folder.path}")
         return self.folder.path
 
@@ -177,18 +179,20 @@ class Training:
             seed=self.config.seed,
         )
 
-    def _is_finished(self, plan: Plan) -> bool:
-        """Whether the run has nothing left to do; says so, and how to extend it."""
+    def _finished(self, plan: Plan) -> TrainState | None:
+        """Where the run ended, if it has nothing left to do; says how to extend it."""
         if plan.checkpoint is None or self.config.trainer.resume is not None:
-            return False
+            return None
         state = TrainState()
         with naming_missing_parts(self.folder.checkpoints):
             state.load_state_dict(plan.checkpoint.state["train"])
         total = total_steps(self.config.trainer, plan.loader)
-        finished = state.is_finished(total, self.config.trainer.patience)
-        if finished:
-            self._say(self._ended(state, total))
-        return finished
+        if not state.is_finished(total, self.config.trainer.patience):
+            return None
+        reason = self._ended(state, total)
+        self._say(reason)
+        self._status("finished", state.step, total, reason, 0)
+        return state
 
     def _begin(self, plan: Plan) -> None:
         """What is written before anything else: from here on the folder is a run."""
@@ -207,11 +211,15 @@ class Training:
     @contextlib.contextmanager
     def _watched(self, trainer: Trainer) -> Iterator[None]:
         """Keeps `status.json` true, whatever ends the training."""
-        self._status("running", trainer)
+
+        def note(name: str, reason: str | None = None, code: int | None = None) -> None:
+            self._status(name, trainer.state.step, trainer.total_steps, reason, code)
+
+        note("running")
         try:
             yield
         except Interrupted as error:
-            self._status("interrupted", trainer, str(error), error.exit_code)
+            note("interrupted", str(error), error.exit_code)
             raise
         except torch.OutOfMemoryError as error:
             advice = (
@@ -219,24 +227,24 @@ class Training:
                 "trainer.batch_size (and raise trainer.accumulation) or patching.size, or say "
                 "model.checkpointing=true"
             )
-            self._status("failed", trainer, advice, ResourceError.exit_code)
+            note("failed", advice, ResourceError.exit_code)
             raise ResourceError(advice) from error
         except BaseException as error:
             code = error.exit_code if isinstance(error, UserError) else 1
-            self._status("failed", trainer, str(error) or type(error).__name__, code)
+            note("failed", str(error) or type(error).__name__, code)
             raise
-        self._status("finished", trainer, self._ended(trainer.state, trainer.total_steps), 0)
+        note("finished", self._ended(trainer.state, trainer.total_steps), 0)
 
     def _status(
-        self, state: str, trainer: Trainer, reason: str | None = None, code: int | None = None
+        self, name: str, step: int, total: int, reason: str | None, code: int | None
     ) -> None:
         if not self.distributed.is_main:
             return
         steps = self.checkpoints.steps()
         status = {
-            "state": state,
-            "step": trainer.state.step,
-            "of": trainer.total_steps,
+            "state": name,
+            "step": step,
+            "of": total,
             "last_checkpoint": steps[-1] if steps else None,
             "reason": reason,
             "exit_code": code,
@@ -255,7 +263,10 @@ class Training:
             )
         return f"{where}; extend it with a larger trainer.{'epochs' if config.epochs else 'steps'}"
 
-    def _summarise(self, state: TrainState, model: CustomVAE) -> None:
+    def _end(self, state: TrainState, model: CustomVAE) -> None:
+        """Writes what the run reached."""
+        if not self.distributed.is_main:
+            return
         score, step = state.best[0] if state.best else (None, 0)
         write_json(
             self.folder.summary,
