@@ -67,10 +67,11 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fold", type=int, default=3, choices=range(4), help="held out")
     arguments = parser.parse_args()
     volumes = [scaled(path, arguments.mri) for path in sorted(arguments.scans.glob("*.nii*"))]
-    held_out = volumes[3::4]
-    train = [volume for index, volume in enumerate(volumes) if index % 4 != 3]
+    held_out = volumes[arguments.fold :: 4]
+    train = [volume for index, volume in enumerate(volumes) if index % 4 != arguments.fold]
     announce(f"{len(train)} to train, {len(held_out)} held out")
     sys.stdout.write("| | parameters | steps | Mvoxel/s | PSNR, dB |\n|---|---|---|---|---|\n")
     makers: list[Callable[[], Contender]] = [

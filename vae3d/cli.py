@@ -216,7 +216,7 @@ def explain(error: BaseException, keys: list[str]) -> str:
         return (
             f"{match[1]}: {re.split(r' (?:full_key|reference_type|object_type)[:=]', reason)[0]}"
         )
-    if isinstance(cause, AssertionError) or not text:
+    if isinstance(cause, AssertionError | TypeError) or not text:
         return "the command line cannot be understood; look for a stray + ~ @ = or $"
     return text.partition(" See https")[0]
 

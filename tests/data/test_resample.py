@@ -84,3 +84,11 @@ def test_a_landmark_survives_the_way_there_and_back() -> None:
 def test_an_impossible_spacing_is_refused(spacing: tuple[float, ...]) -> None:
     with pytest.raises(VolumeError, match="3 spacings above 0 mm"):
         resample_to_spacing(_volume((4, 4, 4), (1.0, 1.0, 1.0)), spacing)
+
+
+def test_a_grid_that_no_memory_holds_is_refused() -> None:
+    """A header in the wrong unit asks for a thousand times the voxels along each axis."""
+    with pytest.raises(VolumeError, match=r"case: .*10000 x 20000 x 10000.*at most 8 GiB"):
+        resample_to_spacing(_volume((10, 10, 10), (1e3, 1e3, 1e3)), (1.0, 0.5, 1.0))
+    fits = resample_to_spacing(_volume((10, 10, 10), (1e3, 1e3, 1e3)), (100.0, 100.0, 50.0))
+    assert fits.shape == (100, 100, 200)

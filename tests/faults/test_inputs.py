@@ -1,6 +1,7 @@
 """Bad files that people have, through every command that reads scans: named, or used."""
 
 import gzip
+import json
 import os
 import socket
 from collections import Counter
@@ -27,6 +28,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import RandomPatches
 
 Make = Callable[[Path], object]
+SILENT = ProgressBar("prepare", False)
 VOXELS = np.random.default_rng(0).integers(-900, 900, (9, 10, 11)).astype(np.int16)
 GRAY = np.random.default_rng(0).integers(0, 255, (12, 13)).astype(np.uint8)
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -231,7 +233,7 @@ def _cut(path: Path, make: Make) -> None:
 
 def opened(data: ScansConfig) -> None:
     """What train and eval do with their data before the first step."""
-    cases = open_cases(data, ProgressBar("prepare", False))
+    cases = open_cases(data, SILENT)
     indices = cases.survey("train", lambda text: None)
     patching = RandomPatches(size=(4,)).fitted(cases.spatial_dims)
     dataset = PatchDataset(cases, indices, patching, seed=0)
@@ -302,3 +304,27 @@ def test_the_list_is_long_and_each_name_is_once() -> None:
     names = Counter(bad.name for bad in (*SCANS, *IMAGES))
     assert len(names) >= 90
     assert names.most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("store", [None, "auto"])
+def test_inspect_goes_on_behind_a_split_that_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str | None
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(4):
+        scan(VOXELS)(folder / f"{number}.nii")
+    kept = open_cases(MRIConfig(root=str(folder), store=None, val_fraction=0.5), SILENT)
+    broken = [kept.case_id(index) for index in kept.splits["val"].tolist()]
+    assert 0 < len(broken) < 4
+    for name in broken:
+        (folder / f"{name}.nii").write_bytes(b"no scan")
+    monkeypatch.setattr(inspect_command, "SECONDS", 0.0)
+    data = MRIConfig(root=str(folder), store=store, val_fraction=0.5)
+    output = inspect_command.inspect(
+        InspectConfig(data=data, patching=RandomPatches(size=(4,)), count=2, split="train")
+    )
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["cases"]["val"] == 0
+    assert summary["unusable"] == len(broken)
+    assert summary["patches"]["val"] == 0 < summary["patches"]["train"]

@@ -1,16 +1,19 @@
 """What may change when a run goes on, and who may write where."""
 
+import contextlib
 import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import vae3d
+from tests.conftest import ROOT, vae3d
 from tests.faults.forked import (
     at_step,
     completed,
@@ -205,3 +208,39 @@ def test_the_best_few_are_kept(tmp_path: Path) -> None:
     best = checkpoints.newest().state["train"]["best"]  # type: ignore[union-attr]
     assert [step for _, step in best] == ranked[:3]
     assert (folder / "checkpoints/best").read_text() == f"step_{ranked[0]:08d}"
+
+
+@pytest.mark.parametrize("moment", ["middle", "end"])
+def test_a_wandb_service_that_dies_stops_nothing(tmp_path: Path, moment: str) -> None:
+    settings = [
+        "trainer.steps=300", "trainer.log_every=1", "trainer.val_every=300", "model=tiny",
+        "data.shape=[16,16,16]", "data.count=6", "patching.size=[8]", "trainer.precision=fp32",
+        "evaluation.media=[]", "logger=wandb",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "vae3d", "train", *settings]
+    names = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, **names}, stderr=subprocess.PIPE, text=True
+    )
+    metrics, reached = tmp_path / "runs/vae3d/metrics.csv", 20 if moment == "middle" else 290
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < reached:
+        assert process.poll() is None
+        time.sleep(0.01)
+    (service,) = children(process.pid, "wandb-core")
+    os.kill(service, signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("wandb: stopped logging") == 1, said
+    assert "Traceback" not in said
+    assert metrics.read_text().splitlines()[-1].startswith("300,")
+
+
+def children(parent: int, name: str) -> list[int]:
+    """The processes of this name that a process started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
+            if fields["Name"] == name and int(fields["PPid"]) == parent:
+                found.append(int(status.parent.name))
+    return found

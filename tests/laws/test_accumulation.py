@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import run_distributed, tiny_trainer, tiny_training
+from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
 from vae3d.commands.train import train
 from vae3d.config import TrainConfig
 from vae3d.data.phantoms import PhantomSource, SyntheticConfig
@@ -26,7 +26,14 @@ def config(folder: Path, batch_size: int, accumulation: int, **changes: object) 
         steps=6, batch_size=batch_size, accumulation=accumulation, optimizer="sgd", lr=1e-2
     )
     return tiny_training(
-        folder, **{"loss": LOSS, "patching": PATCHING, "trainer": trainer, **changes}
+        folder,
+        **{
+            "model": tiny_model(dropout=0.1),
+            "loss": LOSS,
+            "patching": PATCHING,
+            "trainer": trainer,
+            **changes,
+        },
     )
 
 

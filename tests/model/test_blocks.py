@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
+from tests.conftest import tiny_model
 from vae3d.model.blocks import BlockStyle, ResidualBlock, downsample, upsample
 from vae3d.model.config import VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
@@ -84,6 +85,24 @@ def test_dropout_drops_its_share_while_training(rate: float) -> None:
     dropped, kept = ((x == 0).float().mean().item() for x in seen)
     assert abs(dropped - rate) < 0.02
     assert kept == 0
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_dropout_of_a_case_does_not_depend_on_its_batch(checkpointing: bool) -> None:
+    torch.manual_seed(0)
+    model = CustomVAE(tiny_model(dropout=0.3, checkpointing=checkpointing)).train()
+    images = torch.rand(3, 1, 8, 8, 8) * 2 - 1
+    together = [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
+    alone = [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
+    batch = model(images, together).reconstruction
+    # All forwards before any backward: what is recomputed must drop what it dropped at first.
+    singles = [model(images[n : n + 1], [alone[n]]).reconstruction for n in range(3)]
+    assert torch.allclose(batch, torch.cat(singles), atol=1e-6)
+    assert not torch.allclose(batch[0], model(images[:1], together[1:2]).reconstruction[0])
+    expected = torch.autograd.grad(batch.square().sum(), [*model.parameters()])
+    found = torch.autograd.grad(torch.cat(singles).square().sum(), [*model.parameters()])
+    for one, other in zip(expected, found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", FACTORS, ids=str)

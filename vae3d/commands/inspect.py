@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae3d.config import InspectConfig
 from vae3d.data.build import open_cases
 from vae3d.data.cases import GIB, Cases
@@ -88,12 +90,12 @@ def totals(reports: list[CaseReport]) -> dict[str, Any]:
 
 def patch_totals(cases: Cases, patching: PatchSampler, config: InspectConfig) -> dict[str, int]:
     """Patches of an epoch, for each split."""
-    counts = {}
+    counts = dict.fromkeys(SPLITS, 0)
     for split in SPLITS:
-        indices = cases.survey(split, lambda text: None) if cases.splits[split].size else None
-        counts[split] = (
-            0 if indices is None else len(PatchDataset(cases, indices, patching, config.seed))
-        )
+        members = cases.splits[split]
+        usable = np.setdiff1d(members, [*cases.errors(split, stop=False)])
+        if usable.size:
+            counts[split] = len(PatchDataset(cases, usable, patching, config.seed))
     return counts
 
 

@@ -1,23 +1,19 @@
 """`vae3d train`: builds everything a training needs from its settings, and fits."""
 
-import contextlib
-import csv
 import hashlib
-import io
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vae3d import __version__
-from vae3d.config import TrainConfig, describe, differences, load_config, save_config
+from vae3d.commands.changes import check_changes, frozen
+from vae3d.config import TrainConfig, describe, save_config
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
@@ -26,10 +22,6 @@ from vae3d.errors import (
     CheckpointError,
     ConfigError,
     DataError,
-    Interrupted,
-    ResourceError,
-    RunError,
-    UserError,
 )
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.inference import Reconstructor
@@ -42,24 +34,13 @@ from vae3d.model.vae import CustomVAE
 from vae3d.model.weights import save_weights
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.distributed import Distributed, start_distributed
-from vae3d.runtime.files import atomic_folder, atomic_write, write_json
 from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
 from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, naming_missing_parts
-from vae3d.trainer.config import ALTERS, MAY_BE_ALLOWED
+from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
-
-MAY_CHANGE = {
-    "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec", "max_skipped"},
-    "model": {"checkpointing"},
-    "patching": set[str](),
-    "loss": set[str](),
-}
-"""Groups whose settings a run keeps, and the keys of each that do not matter to its result."""
-MAX_LISTED = 100_000
-"""Cases up to which a run notes their names."""
 
 
 def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
@@ -98,17 +79,24 @@ class Training:
         self.cases = open_cases(config.data, ProgressBar("prepare", distributed.is_main), source)
         self.config = fitted(config, self.cases.spatial_dims, distributed)
         self.checkpoints = CheckpointFolder(self.folder.checkpoints, self._say)
+        self.journal = Journal(
+            self.folder, self.checkpoints, self.config.trainer, self.distributed
+        )
 
     def run(self) -> Path:
         """Trains to the end."""
         seed_global(self.config.seed, "model")
         model = CustomVAE(self.config.model)
-        self._check_settings()
+        parameters = sum(p.numel() for p in model.parameters())
+        if self.folder.config.exists():
+            check_changes(
+                self.folder.config, self.config, bool(self.checkpoints.steps()), self._say
+            )
         plan = self._plan()
         finished = self._finished(plan)
         if finished:
             # A kill may have come between the last checkpoint and what is written after it.
-            self._end(finished, model)
+            self.journal.summary(finished, parameters)
             return self.folder.path
         self._begin(plan)
         logger = self._logger(plan)
@@ -117,12 +105,12 @@ class Training:
             trainer = self._trainer(model, plan, logger)
             if plan.checkpoint:
                 trainer.resume(plan.checkpoint.state)
-            with self._watched(trainer):
+            with self.journal.watching(trainer):
                 state = trainer.fit()
             failed = False
         finally:
             logger.close(failed)
-        self._end(state, model)
+        self.journal.summary(state, parameters)
         self._say(f"trained {state.step} steps: {self.folder.path}")
         return self.folder.path
 
@@ -140,7 +128,7 @@ class Training:
             self.cases.config.workers,
             self.cases.config.timeout,
         )
-        loader.on_unread = self._note_unread
+        loader.on_unread = self.journal.unread
         settings = json.dumps(frozen(describe(self.config)), sort_keys=True)
         about = {
             "vae3d": __version__,
@@ -173,7 +161,7 @@ class Training:
             callbacks=Callbacks(
                 validate=self._validation(model, plan.val, logger),
                 save_weights=self._save_weights,
-                report_bad_step=partial(self._note_bad_step, plan.loader),
+                report_bad_step=partial(self.journal.bad_step, plan.loader),
                 about=plan.about,
             ),
             seed=self.config.seed,
@@ -189,9 +177,9 @@ class Training:
         total = total_steps(self.config.trainer, plan.loader)
         if not state.is_finished(total, self.config.trainer.patience):
             return None
-        reason = self._ended(state, total)
+        reason = self.journal.ending(state, total)
         self._say(reason)
-        self._status("finished", state.step, total, reason, 0)
+        self.journal.status("finished", state.step, total, reason, 0)
         return state
 
     def _begin(self, plan: Plan) -> None:
@@ -206,106 +194,10 @@ class Training:
         if back:
             self.checkpoints.drop_after(step)
         save_config(self.config, self.folder.config)
-        self._list_cases(plan)
-
-    @contextlib.contextmanager
-    def _watched(self, trainer: Trainer) -> Iterator[None]:
-        """Keeps `status.json` true, whatever ends the training."""
-
-        def note(name: str, reason: str | None = None, code: int | None = None) -> None:
-            self._status(name, trainer.state.step, trainer.total_steps, reason, code)
-
-        note("running")
-        try:
-            yield
-        except Interrupted as error:
-            note("interrupted", str(error), error.exit_code)
-            raise
-        except torch.OutOfMemoryError as error:
-            advice = (
-                f"step {trainer.state.step}: {' '.join(str(error).split())[:200]}; lower "
-                "trainer.batch_size (and raise trainer.accumulation) or patching.size, or say "
-                "model.checkpointing=true"
-            )
-            note("failed", advice, ResourceError.exit_code)
-            raise ResourceError(advice) from error
-        except BaseException as error:
-            code = error.exit_code if isinstance(error, UserError) else 1
-            note("failed", str(error) or type(error).__name__, code)
-            raise
-        note("finished", self._ended(trainer.state, trainer.total_steps), 0)
-
-    def _status(
-        self, name: str, step: int, total: int, reason: str | None, code: int | None
-    ) -> None:
-        if not self.distributed.is_main:
-            return
-        steps = self.checkpoints.steps()
-        status = {
-            "state": name,
-            "step": step,
-            "of": total,
-            "last_checkpoint": steps[-1] if steps else None,
-            "reason": reason,
-            "exit_code": code,
-            "pid": os.getpid(),
-        }
-        # Where the disk is full the training's own error is what the user must hear of.
-        with contextlib.suppress(OSError):
-            write_json(self.folder.status, status)
-
-    def _ended(self, state: TrainState, total: int) -> str:
-        where, config = f"{self.folder.path} is finished at step {state.step}", self.config.trainer
-        if state.step < total:
-            return (
-                f"{where}: {state.stale} validations brought nothing better; extend it with a "
-                "larger trainer.patience"
-            )
-        return f"{where}; extend it with a larger trainer.{'epochs' if config.epochs else 'steps'}"
-
-    def _end(self, state: TrainState, model: CustomVAE) -> None:
-        """Writes what the run reached."""
-        if not self.distributed.is_main:
-            return
-        score, step = state.best[0] if state.best else (None, 0)
-        write_json(
-            self.folder.summary,
-            {
-                "steps": state.step,
-                "best_step": step,
-                "best_by": self.config.trainer.best_by,
-                "best_score": None if score is None else abs(score),
-                "parameters": sum(p.numel() for p in model.parameters()),
-            },
-        )
-
-    def _check_settings(self) -> None:
-        """Refuses what may not change in a run, and says what does."""
-        if not self.folder.config.exists():
-            return
-        old, new = describe(load_config(self.folder.config)), describe(self.config)
-        changed = differences(frozen(old), frozen(new))
-        if changed:
-            raise RunError(
-                f"{self.folder.path}: belongs to other settings ({'; '.join(changed)}); "
-                "choose another name= or take the settings back"
-            )
-        altered = {
-            name: (old["trainer"].get(name), new["trainer"][name])
-            for name in ALTERS
-            if old["trainer"].get(name) != new["trainer"][name]
-        }
-        said = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in altered.items()]
-        refused = {*altered} - {*self.config.trainer.allow_change}
-        if refused and self.checkpoints.steps():
-            names = ",".join(sorted(refused & {*MAY_BE_ALLOWED}))
-            way = f"say trainer.allow_change=[{names}], " if names else ""
-            raise RunError(
-                f"{self.folder.path}: was trained otherwise so far ({'; '.join(said)}); "
-                f"{way}take it back, or choose another name="
-            )
-        for line in said:
-            self._say(f"from here on {line}")
+        train = plan.loader.dataset.indices.tolist()
+        members = [(i, "train") for i in train] + [(i, "val") for i in plan.val]
+        names = ((self.cases.case_id(index), split) for index, split in members)
+        self.journal.cases(names, len(train))
 
     def _check_channels(self, first: int) -> None:
         channels = self.cases[first].channels
@@ -314,42 +206,6 @@ class Training:
                 f"model.in_channels must be the cases' number of channels ({channels}), "
                 f"got {self.config.model.in_channels}"
             )
-
-    def _list_cases(self, plan: Plan) -> None:
-        train = plan.loader.dataset.indices.tolist()
-        if len(train) > MAX_LISTED:
-            return
-        with atomic_write(self.folder.cases) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["case_id", "split"])
-            for split, members in (("train", train), ("val", plan.val)):
-                writer.writerows([self.cases.case_id(index), split] for index in members)
-
-    def _note_unread(self, case_id: str, reason: str) -> None:
-        """Lists a case once, whichever rank or start of the run met it."""
-        announce(f"cannot read {case_id} any more, others stand for it: {reason}")
-        path = self.folder.skipped
-        known = path.read_text(encoding="utf-8") if path.exists() else ""
-        row = io.StringIO()
-        csv.writer(row, lineterminator="\n").writerow([case_id, reason])
-        if row.getvalue() not in known:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(row.getvalue())
-
-    def _note_bad_step(self, loader: PatchLoader, step: int, wrong: list[str]) -> None:
-        """Writes the patches of a step that was not finite: their voxels, and where they lie."""
-        name = f"step_{step:08d}_rank{self.distributed.rank}"
-        patches = loader.patches(step)
-        with atomic_folder(self.folder.nonfinite / name) as temporary:
-            images = {f"patch_{n}": patch.image for n, (_, patch) in enumerate(patches)}
-            save_file(images, temporary / "patches.safetensors")
-            cases = [{"case_id": case_id, "inside": p.inside} for case_id, p in patches]
-            told = {"step": step, "not_finite": wrong, "patches": cases}
-            (temporary / "patches.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
-        self._say(
-            f"step {step}: {', '.join(wrong)} not finite, the weights stay as they were; "
-            f"the patches are in {self.folder.nonfinite / name}"
-        )
 
     def _logger(self, plan: Plan) -> Logger:
         if not self.distributed.is_main:
@@ -429,11 +285,3 @@ def fitted(config: TrainConfig, spatial_dims: int, distributed: Distributed) -> 
         ),
         evaluation=replace(config.evaluation, inference=inference),
     )
-
-
-def frozen(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of described settings that a run keeps from start to end."""
-    kept: dict[str, Any] = {"seed": settings["seed"]}
-    for group, free in MAY_CHANGE.items():
-        kept[group] = {k: v for k, v in settings[group].items() if k not in free}
-    return kept

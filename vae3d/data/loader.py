@@ -2,9 +2,11 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,18 @@ def collate_watched(items: list[Any]) -> MicroBatch | UserError:
     return next((item for item in items if isinstance(item, UserError)), None) or collate(items)
 
 
+def quiet_when_orphaned(worker_id: int) -> None:
+    """A worker whose parent was killed ends; half a handshake with it is no error to show."""
+    show = sys.excepthook
+
+    def shown(kind: type[Any], error: BaseException, trace: TracebackType | None) -> None:
+        # Only the thread that hands tensors over comes here; what reading raises goes home.
+        if not isinstance(error, ConnectionError | EOFError):
+            show(kind, error, trace)
+
+    sys.excepthook = shown
+
+
 class PatchLoader:
     """Reads the patches of a plan, with worker processes if asked for."""
 
@@ -181,6 +195,7 @@ class PatchLoader:
             num_workers=self.workers,
             pin_memory=self.pin_memory,
             timeout=self.timeout,
+            worker_init_fn=quiet_when_orphaned,
             # The loader draws a seed for its workers; it must not come from the global stream.
             generator=torch.Generator().manual_seed(0),
         )

@@ -1,5 +1,6 @@
 """Volumes on another grid over the same field of view."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,9 @@ from torch import Tensor
 from vae3d.data.volume import Volume
 from vae3d.errors import VolumeError
 
+MAX_GIB = 8
+"""What a resampled scan may take in memory; a header that lies about its voxels asks for more."""
+
 
 def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     """The volume on the grid whose voxels come closest to `spacing` (mm, per axis of `data`).
@@ -17,6 +21,9 @@ def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     The corners of the field of view stay where they are, so that a voxel is as large as a whole
     number of them allows. The result is linear and float32, without anti-aliasing: structures
     finer than the new voxels may alias. A volume that is on that grid already is returned as is.
+
+    Raises:
+        VolumeError: a spacing that is none, or one that would take more than MAX_GIB.
     """
     _check_spacing(volume, spacing)
     if np.allclose(volume.spacing, spacing, rtol=1e-4, atol=0):
@@ -25,6 +32,14 @@ def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     shape = tuple(max(1, round(n * old / new)) for n, old, new in pairs)
     if shape == volume.shape:
         return volume
+    gib = 4 * len(volume.data) * math.prod(shape) / 2**30
+    if gib > MAX_GIB:
+        raise VolumeError(
+            _name(volume),
+            f"voxels of {_mm(volume.spacing)} resampled to {_mm(spacing)} would be "
+            f"{' x '.join(map(str, shape))} of them, {gib:.3g} GiB (at most {MAX_GIB} GiB); "
+            "mend its header or choose a larger data.spacing",
+        )
     affine = resized_affine(volume.affine, volume.shape, shape)
     return replace(volume, data=resample_to_shape(volume.data, shape), affine=affine)
 
@@ -51,5 +66,12 @@ def resized_affine(
 def _check_spacing(volume: Volume, spacing: tuple[float, ...]) -> None:
     axes = len(volume.shape)
     if len(spacing) != axes or not all(0 < s < float("inf") for s in spacing):
-        path = volume.source.path if volume.source else volume.case_id
-        raise VolumeError(path, f"needs {axes} spacings above 0 mm, got {tuple(spacing)}")
+        raise VolumeError(_name(volume), f"needs {axes} spacings above 0 mm, got {tuple(spacing)}")
+
+
+def _name(volume: Volume) -> str:
+    return str(volume.source.path) if volume.source else volume.case_id
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{s:.3g}" for s in spacing) + " mm"

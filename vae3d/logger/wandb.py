@@ -1,5 +1,6 @@
 """Weights & Biases, which may be absent, offline or dying: training never stops for it."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -122,3 +123,10 @@ class WandbLogger(Logger):
         except Exception as error:
             announce(f"wandb: stopped logging ({type(error).__name__}: {error}); training goes on")
             self.silenced = True
+            if isinstance(error, ConnectionError):
+                self._forget_service()
+
+    def _forget_service(self) -> None:
+        # Its process died; W&B's own farewell at exit would end in a traceback.
+        with contextlib.suppress(Exception, SystemExit):
+            self.wandb.teardown()

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vae3d.model.attention import Attention, AttentionSpec
 from vae3d.model.convolution import TRANSPOSED, convolution
-from vae3d.model.layers import ACTIVATIONS, NORMS
+from vae3d.model.layers import ACTIVATIONS, NORMS, SampleDropout
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = style.norm_layer(outputs)
         self.conv2 = style.convolution(outputs, outputs)
         self.activation = style.activation_layer()
-        self.dropout = nn.Dropout(style.dropout)
+        self.dropout = SampleDropout(style.dropout)
         self.skip = (
             nn.Identity() if inputs == outputs else style.convolution(inputs, outputs, kernel=1)
         )
@@ -89,14 +89,16 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial)."""
+        # The seeds of this pass: what is recomputed may be so after another batch came through.
+        seeds = self.dropout.seeds
         if self.checkpointing and self.training:
-            result: Tensor = checkpoint(self._forward, x, use_reentrant=False)
+            result: Tensor = checkpoint(self._forward, x, seeds, use_reentrant=False)
             return result
-        return self._forward(x)
+        return self._forward(x, seeds)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, seeds: list[int] | None) -> Tensor:
         hidden = self.conv1(self.activation(self.norm1(x)))
-        hidden = self.conv2(self.dropout(self.activation(self.norm2(hidden))))
+        hidden = self.conv2(self.dropout(self.activation(self.norm2(hidden)), seeds))
         result: Tensor = self.skip(x) + hidden
         # A product with one would still be a pass over memory, and another one backwards.
         return result if self.scale == 1 else result * self.scale

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae3d.runtime.seeding import derive_seed
+
 
 class LayerNorm(nn.Module):
     """Each voxel's channel vector to mean 0 and variance 1: pointwise in space, like RMSNorm.
@@ -47,6 +49,33 @@ class RMSNorm(nn.Module):
         weight = self.weight.to(x.dtype).reshape(-1, *(1,) * (x.dim() - 2))
         result: Tensor = x * scale.to(x.dtype) * weight
         return result
+
+
+class SampleDropout(nn.Module):
+    """Dropout whose mask belongs to the sample: its batch, rank and worker do not matter.
+
+    `seeds` holds one number a sample of the coming batch; without them the masks come from torch's
+    global generator. Layers of one network differ by `number`. Masks are drawn where `x` lies.
+    """
+
+    def __init__(self, rate: float, number: int = 0) -> None:
+        super().__init__()
+        self.rate = rate
+        self.number = number
+        self.seeds: list[int] | None = None
+
+    def forward(self, x: Tensor, seeds: list[int] | None) -> Tensor:
+        """(B, C, *spatial) with the part `rate` of its values at 0, the others enlarged."""
+        if not self.training or not self.rate:
+            return x
+        if seeds is None:
+            return F.dropout(x, self.rate)
+        kept = torch.empty_like(x)
+        for mask, seed in zip(kept, seeds, strict=True):
+            number = derive_seed(seed, "dropout", self.number)
+            generator = torch.Generator(x.device).manual_seed(number)
+            mask.bernoulli_(1 - self.rate, generator=generator)
+        return x * kept.div_(1 - self.rate)
 
 
 BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {

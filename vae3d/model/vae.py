@@ -16,6 +16,7 @@ from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.layers import SampleDropout
 from vae3d.model.weights import read_weights, save_weights
 
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -68,6 +69,9 @@ class CustomVAE(nn.Module):
         )
         if self.config.smooth_init:
             shuffle_smoothly(self.decoder.head, math.prod(self.config.patches))
+        self._dropouts = [m for m in self.modules() if isinstance(m, SampleDropout)]
+        for number, dropout in enumerate(self._dropouts):
+            dropout.number = number
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "CustomVAE":
@@ -98,8 +102,11 @@ class CustomVAE(nn.Module):
     ) -> VAEOutput:
         """Reconstructs images (B, C, *spatial) in [-1, 1] from a sample of their posterior.
 
-        Without a generator the posterior's mode is decoded.
+        Without a generator the posterior's mode is decoded. With one a case, dropout too is
+        drawn for each case, from the generator's seed.
         """
+        for dropout in self._dropouts:
+            dropout.seeds = seeds_of(generator)
         posterior = self.encode(image)
         latent = posterior.mode() if generator is None else posterior.sample(generator)
         reconstruction = self.decode(latent, tuple(image.shape[2:]))
@@ -165,6 +172,13 @@ class CustomVAE(nn.Module):
             widening=self.config.widening,
             attention=self.config.attention,
         )
+
+
+def seeds_of(generator: Generator | Sequence[Generator] | None) -> list[int] | None:
+    """What each case of a batch may draw from, if each has a generator of its own."""
+    if generator is None or isinstance(generator, Generator):
+        return None
+    return [g.initial_seed() for g in generator]
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -1,0 +1,152 @@
+"""`Journal`: what a run notes about itself for people, beside what it is."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+
+import torch
+from safetensors.torch import save_file
+
+from vae3d.data.loader import PatchLoader
+from vae3d.errors import Interrupted, ResourceError, UserError
+from vae3d.logger.console import announce
+from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.files import atomic_folder, atomic_write, write_json
+from vae3d.runtime.run_folder import RunFolder
+from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.trainer.config import TrainerConfig
+from vae3d.trainer.state import TrainState
+from vae3d.trainer.trainer import Trainer
+
+MAX_LISTED = 100_000
+"""Cases up to which a run notes their names."""
+
+
+class Journal:
+    """Writes `status.json`, `summary.json`, `cases.csv`, `skipped.csv` and `nonfinite/`.
+
+    Of what all ranks know alike only the main one writes.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        checkpoints: CheckpointFolder,
+        config: TrainerConfig,
+        distributed: Distributed,
+    ) -> None:
+        self.folder = folder
+        self.checkpoints = checkpoints
+        self.config = config
+        self.distributed = distributed
+
+    @contextlib.contextmanager
+    def watching(self, trainer: Trainer) -> Iterator[None]:
+        """Keeps `status.json` true, whatever ends the training."""
+
+        def note(name: str, reason: str | None = None, code: int | None = None) -> None:
+            self.status(name, trainer.state.step, trainer.total_steps, reason, code)
+
+        note("running")
+        try:
+            yield
+        except Interrupted as error:
+            note("interrupted", str(error), error.exit_code)
+            raise
+        except torch.OutOfMemoryError as error:
+            advice = (
+                f"step {trainer.state.step}: {' '.join(str(error).split())[:200]}; lower "
+                "trainer.batch_size (and raise trainer.accumulation) or patching.size, or say "
+                "model.checkpointing=true"
+            )
+            note("failed", advice, ResourceError.exit_code)
+            raise ResourceError(advice) from error
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, UserError) else 1
+            note("failed", str(error) or type(error).__name__, code)
+            raise
+        note("finished", self.ending(trainer.state, trainer.total_steps), 0)
+
+    def status(
+        self, name: str, step: int, total: int, reason: str | None, code: int | None
+    ) -> None:
+        """Where the run stands; `code` is the exit code it ended with, null while it runs."""
+        if not self.distributed.is_main:
+            return
+        steps = self.checkpoints.steps()
+        status = {
+            "state": name,
+            "step": step,
+            "of": total,
+            "last_checkpoint": steps[-1] if steps else None,
+            "reason": reason,
+            "exit_code": code,
+            "pid": os.getpid(),
+        }
+        # Where the disk is full the training's own error is what the user must hear of.
+        with contextlib.suppress(OSError):
+            write_json(self.folder.status, status)
+
+    def ending(self, state: TrainState, total: int) -> str:
+        """Why a finished run ended, and how to extend it."""
+        where = f"{self.folder.path} is finished at step {state.step}"
+        if state.step < total:
+            return (
+                f"{where}: {state.stale} validations brought nothing better; extend it with a "
+                "larger trainer.patience"
+            )
+        key = "epochs" if self.config.epochs else "steps"
+        return f"{where}; extend it with a larger trainer.{key}"
+
+    def summary(self, state: TrainState, parameters: int) -> None:
+        """What the finished run reached."""
+        if not self.distributed.is_main:
+            return
+        score, step = state.best[0] if state.best else (None, 0)
+        reached = {
+            "steps": state.step,
+            "best_step": step,
+            "best_by": self.config.best_by,
+            "best_score": None if score is None else abs(score),
+            "parameters": parameters,
+        }
+        write_json(self.folder.summary, reached)
+
+    def cases(self, names: Iterable[tuple[str, str]], count: int) -> None:
+        """The cases that it trains on and is validated with: (case, split), `count` of them."""
+        if not self.distributed.is_main or count > MAX_LISTED:
+            return
+        with atomic_write(self.folder.cases) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["case_id", "split"])
+            writer.writerows(names)
+
+    def unread(self, case_id: str, reason: str) -> None:
+        """Lists a case once, whichever rank or start of the run met it."""
+        announce(f"cannot read {case_id} any more, others stand for it: {reason}")
+        path = self.folder.skipped
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        row = io.StringIO()
+        csv.writer(row, lineterminator="\n").writerow([case_id, reason])
+        if row.getvalue() not in known:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(row.getvalue())
+
+    def bad_step(self, loader: PatchLoader, step: int, wrong: list[str]) -> None:
+        """Writes this rank's patches of a step that was not finite, and where they lie."""
+        place = self.folder.nonfinite / f"step_{step:08d}_rank{self.distributed.rank}"
+        patches = loader.patches(step)
+        with atomic_folder(place) as temporary:
+            images = {f"patch_{n}": patch.image for n, (_, patch) in enumerate(patches)}
+            save_file(images, temporary / "patches.safetensors")
+            cases = [{"case_id": case_id, "inside": p.inside} for case_id, p in patches]
+            told = {"step": step, "not_finite": wrong, "patches": cases}
+            (temporary / "patches.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+        if self.distributed.is_main:
+            announce(
+                f"step {step}: {', '.join(wrong)} not finite, the weights stay as they were; "
+                f"the patches are in {place}"
+            )
