@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 
 from vae3d.config import TrainConfig
 from vae3d.data.phantoms import SyntheticConfig
-from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.model.config import VAEConfig
 from vae3d.model.levels import LevelSpec
 from vae3d.patching.samplers import RandomPatches

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from tests.conftest import ROOT, tiny_model, tiny_trainer
 from vae3d import CustomVAE, VAEConfig, eval_3d, train_3d
 from vae3d.errors import ConfigError, DataError
-from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.evaluation.config import EvaluationConfig
 
 
 class Blobs(Dataset[Any]):

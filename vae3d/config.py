@@ -16,7 +16,7 @@ from vae3d.data.phantoms import SyntheticConfig
 from vae3d.data.source import DataConfig, RunData
 from vae3d.data.splits import SPLITS
 from vae3d.errors import ConfigError, RunError
-from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference import MODES
 from vae3d.logger import LoggersConfig
 from vae3d.loss.objective import LossConfig

@@ -1,6 +1,7 @@
 """One volume through the model: whole, or patch by patch."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -8,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from vae3d.errors import ConfigError
-from vae3d.model.gaussian import draw_noise
+from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.model.vae import CustomVAE, cropped, pad_to_multiple
 from vae3d.patching.blending import BLENDS, PatchAggregator
 from vae3d.patching.region import Region
@@ -51,6 +52,8 @@ class InferenceConfig:
 class Reconstructor:
     """Encodes and decodes volumes of any size, `full` (at once) or by `patch`.
 
+    `on_posterior` hears of every posterior on its way to the decoder.
+
     Raises:
         ConfigError: an unknown mode, or a size of patches that does not fit the model's axes.
     """
@@ -69,6 +72,30 @@ class Reconstructor:
         )
         # A patch that starts off the latent grid would be shifted against its neighbours.
         self.size = round_up(size, model.factor)
+        self.on_posterior: Callable[[DiagonalGaussian], None] = lambda posterior: None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.model.parameters()).device
+
+    def numbers(self, shape: tuple[int, ...]) -> int:
+        """How many numbers the latent of an image of this spatial shape has."""
+        return self.model.config.latent_channels * math.prod(self.model.latent_size(shape))
+
+    def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
+        """Along each axis the planes inside of an image at which a patch begins or ends."""
+        if self.mode == "full":
+            return [[] for _ in shape]
+        ends = [set[int]() for _ in shape]
+        for region in self._regions(round_up(shape, self.model.factor)):
+            for at, corner, size in zip(ends, region.corner, region.size, strict=True):
+                at |= {corner, corner + size}
+        return [sorted(i for i in at if 0 < i < n) for at, n in zip(ends, shape, strict=True)]
+
+    def _regions(self, shape: tuple[int, ...]) -> list[Region]:
+        size = tuple(min(s, n) for s, n in zip(self.size, shape, strict=True))
+        return GridPatches(size, self.config.overlap).regions(shape, self.model.factor)
 
     @torch.inference_mode()
     def reconstruct(self, image: Tensor, generator: Generator | None = None) -> Tensor:
@@ -99,10 +126,8 @@ class Reconstructor:
 
     def _patchwise(self, image: Tensor, noise: Tensor | None) -> Tensor:
         shape = tuple(image.shape[1:])
-        size = tuple(min(s, n) for s, n in zip(self.size, shape, strict=True))
-        grid = GridPatches(size, self.config.overlap)
         aggregator = PatchAggregator(image.shape[0], shape, self.config.blend)
-        for regions in chunks(grid.regions(shape, self.model.factor), self.config.batch_size):
+        for regions in chunks(self._regions(shape), self.config.batch_size):
             images = torch.stack([region.cut(image) for region in regions])
             latents = [region.divided(self.model.factor) for region in regions]
             cut = None if noise is None else torch.stack([at.cut(noise) for at in latents])
@@ -112,9 +137,10 @@ class Reconstructor:
 
     def _forward(self, images: Tensor, noise: Tensor | None) -> Tensor:
         """(B, C, *spatial) on the CPU to the same."""
-        device = next(self.model.parameters()).device
+        device = self.device
         with self.precision.autocast(device):
             posterior = self.model.encode(images.to(device))
+            self.on_posterior(posterior)
             latent = posterior.mode() if noise is None else posterior.at(noise.to(device))
             return self.model.decode(latent).cpu()
 

@@ -11,7 +11,7 @@ from vae3d.commands.train import train
 from vae3d.config import PATCHING, EvalConfig, TrainConfig
 from vae3d.data.custom import CustomConfig, DatasetSource
 from vae3d.errors import ConfigError
-from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.loss.objective import LossConfig
 from vae3d.model.config import VAEConfig

@@ -16,7 +16,7 @@ from vae3d.config import EvalConfig
 from vae3d.data.phantoms import SyntheticConfig
 from vae3d.data.scans import CTConfig
 from vae3d.data.synthetic import phantom
-from vae3d.evaluation.evaluator import EvaluationConfig
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference import InferenceConfig, Reconstructor
 from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import WholeVolume

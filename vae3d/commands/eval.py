@@ -2,12 +2,16 @@
 
 import dataclasses
 import math
+import platform
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from vae3d import __version__
 from vae3d.config import EvalConfig, TrainConfig, describe, load_config
 from vae3d.data.build import StoreConfig, build_source, open_cases
 from vae3d.data.cases import Cases
@@ -16,8 +20,12 @@ from vae3d.data.intensity import IntensityContract
 from vae3d.data.scans import ScansConfig
 from vae3d.data.source import CaseData, CaseSource, DataConfig
 from vae3d.errors import ConfigError, DataError, RunError
-from vae3d.evaluation.evaluator import EvaluationConfig, Evaluator
-from vae3d.evaluation.metrics import unit_of
+from vae3d.evaluation.config import EvaluationConfig
+from vae3d.evaluation.evaluator import Evaluator
+from vae3d.evaluation.figures import Picture
+from vae3d.evaluation.gallery import chosen_places
+from vae3d.evaluation.page import write_page
+from vae3d.evaluation.probes import probes
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.inference import Reconstructor
 from vae3d.logger import build_loggers
@@ -63,19 +71,41 @@ class Evaluation:
         failed = True
         try:
             result = evaluator.evaluate(indices, output, logger)
+            if self.distributed.is_main:
+                result.write(output)
+                log_scores(logger, result)
+            if evaluator.config.report:
+                page = Page(evaluator, result, indices, output, self._about(trained, model))
+                page.write(self.folder, logger, self.distributed)
             failed = False
         finally:
             logger.close(failed)
         if self.distributed.is_main:
-            result.write(output)
-            show(result, output, cases.contract.unit)
+            show(result, output)
         return result
 
+    def _about(self, trained: TrainConfig, model: CustomVAE) -> dict[str, Any]:
+        return {
+            "name": trained.name,
+            "weights": str(self.folder.weights(self._which())),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "command": " ".join(["vae3d eval", *sys.argv[1:]]),
+            "versions": {
+                "vae3d": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "device": str(self.distributed.device),
+            },
+            "config": describe(trained),
+        }
+
+    def _which(self) -> str:
+        if self.config.weights != "auto":
+            return self.config.weights
+        return "best" if self.folder.weights("best").exists() else "latest"
+
     def _model(self) -> CustomVAE:
-        which = self.config.weights
-        if which == "auto":
-            which = "best" if self.folder.weights("best").exists() else "latest"
-        return CustomVAE.from_pretrained(self.folder.weights(which))
+        return CustomVAE.from_pretrained(self.folder.weights(self._which()))
 
     def _cases(self, trained: TrainConfig, model: CustomVAE) -> tuple[Cases, list[int]]:
         data = chosen_data(self.config.data, trained.data, spacing_of(model, self.folder))
@@ -224,18 +254,66 @@ def with_training_patches(settings: EvaluationConfig, trained: TrainConfig) -> E
     return replace(settings, inference=replace(settings.inference, size=size))
 
 
-def show(result: EvaluationResult, output: Path, unit: str) -> None:
+@dataclass(frozen=True)
+class Page:
+    """The report of an evaluation, a file that opens in a browser."""
+
+    evaluator: Evaluator
+    result: EvaluationResult
+    indices: list[int]
+    output: Path
+    about: dict[str, Any]
+
+    def write(self, folder: RunFolder, logger: Logger, distributed: Distributed) -> None:
+        """Writes `index.html`; every rank must ask, the main one writes."""
+        views = self.evaluator.views(self.result, self.indices)
+        if not distributed.is_main:
+            return
+        path = self.output / "index.html"
+        curves = folder.metrics if folder.metrics.exists() else None
+        write_page(path, self.result, views, self._probes(), self.about, curves)
+        logger.log_file("report", path)
+
+    def _probes(self) -> list[tuple[str, Picture]]:
+        """What the best and the worst case's latents show when one moves them."""
+        if not self.result.latents:
+            return []
+        chosen = chosen_places(self.result)
+        numbers = [self.indices[place] for place in dict.fromkeys(chosen.values())]
+        first, *others = (self.evaluator.cases[number] for number in (numbers[0], numbers[-1]))
+        images = [case.range.to_model(case.volume().data) for case in (first, *others)]
+        second = images[1] if len(numbers) > 1 else None
+        return probes(
+            self.evaluator.reconstructor,
+            images[0],
+            second,
+            self.result.latents,
+            first.range,
+            first.spacing,
+            self.evaluator.config.seed,
+        )
+
+
+def log_scores(logger: Logger, result: EvaluationResult) -> None:
+    """The scores of every case, and their means."""
+    rows = [[c.case_id, *(c.scores.get(n) for n in result.names)] for c in result.cases]
+    logger.log_table("cases", ["case", *result.names], rows)
+    logger.log(0, result.means, "eval")
+
+
+def show(result: EvaluationResult, output: Path) -> None:
     """The means on the terminal, and where the pictures lie."""
+    references = [name for name in result.names if name.startswith("psnr@")]
     rows = [
-        [name, _number(result.mean(name)), _number(result.spread(name)), unit_of(name, unit)]
-        for name in result.metrics
+        [name, _number(result.mean(name)), _number(result.spread(name)), result.unit(name)]
+        for name in (*result.means, *references)
     ]
     title = f"{len(result.cases)} cases, mode={result.protocol['mode']}"
     table(title, ["metric", "mean", "std", "unit"], rows)
     announce(f"scores: {output / 'scores.csv'}")
-    pictures = output / "cases"
-    if pictures.exists():
-        announce(f"pictures: {pictures}")
+    for what, path in (("pictures", output / "cases"), ("report", output / "index.html")):
+        if path.exists():
+            announce(f"{what}: {path}")
 
 
 def _number(value: float) -> str:

@@ -38,6 +38,7 @@ from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
 from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, naming_missing_parts
+from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -217,7 +218,7 @@ class Training:
             "kl_weight",
             "lr",
             "grad_norm",
-            *self.config.evaluation.metrics,
+            *self._validated(),
         ]
         table = CsvLogger(self.folder.metrics, columns)
         table.truncate_after(plan.checkpoint.step if plan.checkpoint else 0)
@@ -234,7 +235,13 @@ class Training:
             media=[kind for kind in self.config.evaluation.media if kind != "gif"],
             media_cases=1,
             save_reconstructions=False,
-            metrics=sorted({*self.config.evaluation.metrics, self.config.trainer.best_by}),
+            metrics=self._validated(),
+            # What a training looks at every few minutes is the score alone.
+            regions=[],
+            floor=False,
+            baselines=[],
+            latents=False,
+            report=False,
         )
         precision = Precision(config.precision, self.distributed.device)
         reconstructor = Reconstructor(model, mode, config.inference, precision)
@@ -247,6 +254,11 @@ class Training:
             return evaluator.evaluate(val, folder, logger, step, interrupted).means
 
         return validate
+
+    def _validated(self) -> list[str]:
+        """The metrics of a validation."""
+        chosen = {*self.config.evaluation.metrics, self.config.trainer.best_by}
+        return [name for name in BEST_BY if name in chosen]
 
     def _save_weights(self, which: str, state: dict[str, Tensor]) -> None:
         contract = {

@@ -1,69 +1,64 @@
 """`Evaluator`: every case through the model once, scored on the whole volume, and shown."""
 
-import hashlib
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from vae3d.data.cases import Case, Cases
 from vae3d.data.writers import write_volume
-from vae3d.errors import ConfigError, Interrupted
+from vae3d.errors import Interrupted
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.figures import case_figure, scroll_frames
+from vae3d.evaluation.gallery import Gallery, chosen_places
+from vae3d.evaluation.latents import LatentHealth
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
-from vae3d.evaluation.metrics import METRICS, unit_of
 from vae3d.evaluation.report import CaseScore, EvaluationResult
-from vae3d.inference import InferenceConfig, Reconstructor
+from vae3d.evaluation.scorer import CaseScorer
+from vae3d.evaluation.views import CaseView, file_stem
+from vae3d.inference import Reconstructor
 from vae3d.logger.base import Logger
+from vae3d.logger.console import announce
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.seeding import torch_generator
 
-MEDIA = ("png", "gif", "mp4")
-MAX_STEM_BYTES = 160
-"""File systems end at 255, with suffix and what stands before a name while it is written."""
-_PLAIN = re.compile(
-    r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))\w([\w. +=,@()-]*[\w+=,@()-])?", re.IGNORECASE
-)
-"""Letters of any script, digits, some signs; no device of Windows, no dot or dash in front."""
+T = TypeVar("T")
 
 
-@dataclass
-class EvaluationConfig:
-    """What is measured and shown.
+@dataclass(frozen=True)
+class Done:
+    """A case that went through the model: its values in the scan's units, the rest in [-1, 1]."""
 
-    `media` are the pictures made of each case, for at most `media_cases` of them (null: all).
-    `save_reconstructions` writes them as scans in the scan's own geometry and units. `sample`
-    decodes a sample of the posterior instead of its mode, drawn from (seed, case).
-    """
+    case: Case
+    values: Tensor
+    reconstruction: Tensor
 
-    metrics: list[str] = field(default_factory=lambda: list(METRICS))
-    media: list[str] = field(default_factory=lambda: list(MEDIA))
-    media_cases: int | None = None
-    save_reconstructions: bool = False
-    sample: bool = False
-    seed: int = 0
-    precision: str = "auto"
-    inference: InferenceConfig = field(default_factory=InferenceConfig)
-
-    def __post_init__(self) -> None:
-        for key, chosen, choices in (
-            ("metrics", self.metrics, [*METRICS]),
-            ("media", self.media, [*MEDIA]),
-        ):
-            for name in chosen:
-                if name not in choices:
-                    raise ConfigError(
-                        f"evaluation.{key} may hold {', '.join(choices)}, got {name!r}"
-                    )
-        if not self.metrics:
-            raise ConfigError(f"evaluation.metrics must name one of {', '.join(METRICS)}")
+    @property
+    def view(self) -> CaseView:
+        """What can be shown of it."""
+        case, stem = self.case, file_stem(self.case.case_id)
+        range_ = case.range
+        return CaseView(
+            title=case.case_id if case.case_id.isprintable() else stem,
+            stem=stem,
+            original=range_.from_model(range_.to_model(self.values[:1]))[0].numpy(),
+            reconstruction=range_.from_model(self.reconstruction[:1])[0].numpy(),
+            low=range_.low,
+            high=range_.high,
+            unit=range_.unit,
+            spacing=tuple(case.spacing),
+        )
 
 
 class Evaluator:
-    """Scores cases with a model; each case on exactly one rank."""
+    """Scores cases with a model; each case on exactly one rank.
+
+    While one case goes through the model the next one is read, and the one before is scored, drawn
+    and written: what is not inference hides behind it.
+    """
 
     def __init__(
         self,
@@ -76,6 +71,8 @@ class Evaluator:
         self.cases = cases
         self.config = config
         self.distributed = distributed
+        self.scorer = CaseScorer(config, cases.contract, reconstructor, announce)
+        self.gallery = Gallery()
 
     def evaluate(
         self,
@@ -90,112 +87,125 @@ class Evaluator:
         Raises:
             Interrupted: on all ranks, because `interrupted` became true on one between two cases.
         """
-        mine = {}
-        ranks = self.distributed.world
-        for place in range(self.distributed.rank, len(indices), ranks):
-            if interrupted():
-                break
-            mine[place] = self._evaluate_case(indices[place], place, folder, logger, step)
+        places = range(self.distributed.rank, len(indices), self.distributed.world)
+        self.gallery = Gallery()
+
+        def finish(place: int, done: Done) -> CaseScore:
+            return self._finished(done, place, folder, logger, step)
+
+        mine: dict[int, CaseScore] = {}
+        # One a case, so that their sum does not depend on the ranks to the last bit.
+        health: dict[int, LatentHealth] = {}
+        behind: tuple[int, Future[CaseScore]] | None = None
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
+            for place, case, values in ahead(reader, places, lambda p: self._read(indices[p])):
+                if interrupted():
+                    break
+                health[place] = LatentHealth()
+                if self.config.latents:
+                    self.reconstructor.on_posterior = health[place].add
+                done = self._through(case, values)
+                self.reconstructor.on_posterior = lambda posterior: None
+                # One case behind, no more: what waits is whole volumes.
+                if behind:
+                    mine[behind[0]] = behind[1].result()
+                behind = place, finisher.submit(finish, place, done)
+        if behind:
+            mine[behind[0]] = behind[1].result()
         if self.distributed.any(interrupted()):
             raise Interrupted("a signal", "the evaluation was interrupted")
-        everywhere = {k: v for part in self.distributed.gather(mine) for k, v in part.items()}
-        scores = [everywhere[place] for place in range(len(indices))]
-        return EvaluationResult(scores, self.protocol())
+        scores = self._from_all_ranks(mine)
+        latents = LatentHealth.merged(self._from_all_ranks(health)).summary()
+        return EvaluationResult(scores, self.protocol(), latents if self.config.latents else {})
+
+    def _from_all_ranks(self, mine: dict[int, T]) -> list[T]:
+        """What the ranks have of their places, in the order of the places."""
+        found = {k: v for part in self.distributed.gather(mine) for k, v in part.items()}
+        return [found[place] for place in sorted(found)]
+
+    def views(self, result: EvaluationResult, indices: list[int]) -> list[tuple[str, CaseView]]:
+        """The best, the median and the worst case, to be shown; every rank must ask."""
+        chosen = chosen_places(result)
+        mine = {}
+        for place in {*chosen.values()}:
+            if place % self.distributed.world == self.distributed.rank:
+                # Of many large cases the gallery held few: those go through the model again.
+                again = self.gallery.get(place) or self._through(*self._read(indices[place])).view
+                mine[place] = again
+        found = dict(zip(sorted({*chosen.values()}), self._from_all_ranks(mine), strict=True))
+        return [(label, found[place]) for label, place in chosen.items()]
 
     def protocol(self) -> dict[str, Any]:
         """What must be known to compare these scores with others."""
-        contract = self.cases.contract
-        unit = contract.unit
         patch = self.reconstructor.mode == "patch"
         inference = self.reconstructor.config
         return {
-            "metrics": {name: unit_of(name, unit) for name in self.config.metrics},
-            "intensity": contract.describe(),
-            "data_range": "width of the intensity range, high - low",
-            "compared": "scan clipped to its intensity range with the reconstruction clipped too",
-            "region": "whole volume, no crop, no mask, padding left out",
-            "grid": "the grid the model sees (resampled where data.spacing is set)",
+            **self.scorer.protocol(),
             "mode": self.reconstructor.mode,
             "patch_size": list(self.reconstructor.size) if patch else None,
             "overlap": inference.overlap if patch else None,
             "blend": inference.blend if patch else None,
             "latent": "sample" if self.config.sample else "mode of the posterior",
             "precision": self.reconstructor.precision.name,
-            "ssim": "Gaussian window 11, sigma 1.5, valid windows only",
         }
 
-    def _evaluate_case(
-        self, index: int, place: int, folder: Path, logger: Logger, step: int
-    ) -> CaseScore:
+    def _read(self, index: int) -> tuple[Case, Tensor]:
         case = self.cases[index]
-        image = case.range.to_model(case.volume().data)
-        generator = (
-            torch_generator(self.config.seed, f"posterior:{case.case_id}")
-            if self.config.sample
-            else None
-        )
-        reconstruction = self.reconstructor.reconstruct(image, generator)
-        if self.config.media_cases is None or place < self.config.media_cases:
-            self._show(case, image, reconstruction, folder, logger, step)
+        return case, case.volume().data
+
+    def _through(self, case: Case, values: Tensor) -> Done:
+        name = f"posterior:{case.case_id}"
+        generator = torch_generator(self.config.seed, name) if self.config.sample else None
+        image = case.range.to_model(values)
+        return Done(case, values, self.reconstructor.reconstruct(image, generator))
+
+    def _finished(
+        self, done: Done, place: int, folder: Path, logger: Logger, step: int
+    ) -> CaseScore:
+        """Scores a case, draws it and writes it."""
+        case = done.case
+        scores = self.scorer.score(case, done.values, done.reconstruction)
+        shown = self.config.media_cases is None or place < self.config.media_cases
+        if (self.config.media and shown) or self.config.report:
+            view = done.view
+            if self.config.report:
+                self.gallery.take(place, view)
+            if shown:
+                show(view, self.config.media, folder, logger, step)
         if self.config.save_reconstructions:
-            self._save(case, reconstruction, folder)
-        scores = {
-            name: METRICS[name](image, reconstruction, case.range.span)
-            for name in self.config.metrics
-        }
+            volume = replace(case.volume(), data=case.range.from_model(done.reconstruction))
+            suffix = ".nii.gz" if len(volume.shape) == 3 else ".tiff"
+            write_volume(volume, folder / "reconstructions" / f"{file_stem(case.case_id)}{suffix}")
         return CaseScore(case.case_id, case.range.low, case.range.high, scores)
 
-    def _show(
-        self,
-        case: Case,
-        image: Tensor,
-        reconstruction: Tensor,
-        folder: Path,
-        logger: Logger,
-        step: int,
-    ) -> None:
-        name = case.case_id
-        stem = file_stem(name)
-        path = folder / "cases" / stem
-        title = name if name.isprintable() else stem
-        original = case.range.from_model(image)[0].numpy()
-        decoded = case.range.from_model(reconstruction)[0].numpy()
-        window: dict[str, Any] = {
-            "low": case.range.low,
-            "high": case.range.high,
-            "spacing": case.spacing,
-        }
-        if "png" in self.config.media:
-            figure = case_figure(original, decoded, unit=case.range.unit, title=title, **window)
-            write_png(path.with_name(f"{path.name}.png"), figure)
-            logger.log_image(step, stem, figure)
-        moving = [suffix for suffix in ("gif", "mp4") if suffix in self.config.media]
-        if not moving or original.ndim == 2:
-            return
-        frames = list(scroll_frames(original, decoded, **window))
-        for suffix in moving:
-            write = {"gif": write_gif, "mp4": write_mp4}[suffix]
-            write(path.with_name(f"{path.name}.{suffix}"), frames)
-        logger.log_video(step, stem, path.with_name(f"{path.name}.{moving[-1]}"))
 
-    def _save(self, case: Case, reconstruction: Tensor, folder: Path) -> None:
-        volume = replace(case.volume(), data=case.range.from_model(reconstruction))
-        suffix = ".nii.gz" if len(volume.shape) == 3 else ".tiff"
-        name = file_stem(volume.case_id) + suffix
-        write_volume(volume, folder / "reconstructions" / name)
+def ahead(
+    reader: ThreadPoolExecutor, places: Sequence[int], read: Callable[[int], tuple[Case, Tensor]]
+) -> Iterator[tuple[int, Case, Tensor]]:
+    """Each place with its case and voxels, while the next one is being read."""
+    coming: Future[tuple[Case, Tensor]] | None = None
+    for number, place in enumerate(places):
+        now = coming or reader.submit(read, place)
+        following = places[number + 1 : number + 2]
+        case, values = now.result()
+        coming = reader.submit(read, following[0]) if following else None
+        yield place, case, values
 
 
-def file_stem(case_id: str) -> str:
-    """A case's name as one file name, which no other case has.
-
-    Two underscores part its folders. A name that this would make ambiguous, or that some file
-    system would not take or would mistake, ends with `~` and a hash, which no other name does.
-    """
-    flat = case_id.replace("/", "__")
-    plain = _PLAIN.fullmatch(flat) and flat.replace("__", "/") == case_id
-    if plain and len(flat.encode()) <= MAX_STEM_BYTES:
-        return flat
-    digest = hashlib.sha256(case_id.encode(errors="surrogatepass")).hexdigest()[:16]
-    readable = re.sub(r"[^\w. -]", "_", flat).strip(". -") or "case"
-    cut = readable.encode()[: MAX_STEM_BYTES - 20].decode(errors="ignore")
-    return f"{cut}~{digest}"
+def show(view: CaseView, media: Sequence[str], folder: Path, logger: Logger, step: int) -> None:
+    """Draws a case as `media` say, into `folder` and for the logger."""
+    path = folder / "cases" / view.stem
+    window: dict[str, Any] = {"low": view.low, "high": view.high, "spacing": view.spacing}
+    pair = view.original, view.reconstruction
+    if "png" in media:
+        figure = case_figure(*pair, unit=view.unit, title=view.title, **window)
+        write_png(path.with_name(f"{path.name}.png"), figure)
+        logger.log_image(step, view.stem, figure)
+    moving = [suffix for suffix in ("gif", "mp4") if suffix in media]
+    if not moving or view.original.ndim == 2:
+        return
+    frames = list(scroll_frames(*pair, **window))
+    for suffix in moving:
+        write = {"gif": write_gif, "mp4": write_mp4}[suffix]
+        write(path.with_name(f"{path.name}.{suffix}"), frames)
+    logger.log_video(step, view.stem, path.with_name(f"{path.name}.{moving[-1]}"))

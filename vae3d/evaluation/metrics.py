@@ -1,50 +1,91 @@
 """Scores of one reconstruction by name."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from torch import Tensor
-
-from vae3d.loss.structural import ssim
-
-MODEL_RANGE = 2.0
-"""Images and reconstructions lie in [-1, 1]."""
+from vae3d.evaluation.measure import MODEL_RANGE, Errors
 
 
-def mse(image: Tensor, reconstruction: Tensor, span: float) -> float:
-    """Mean squared error in the scan's units squared; `span` is the width of its range there."""
-    return _model_mse(image, reconstruction) * (span / MODEL_RANGE) ** 2
+@dataclass(frozen=True)
+class Scale:
+    """What the width 2 of [-1, 1] is in the scan's units, and in the model's range as reported."""
+
+    span: float
+    model_span: float = MODEL_RANGE
+
+    @property
+    def scan(self) -> float:
+        """Units of the scan for one of [-1, 1]."""
+        return self.span / MODEL_RANGE
+
+    @property
+    def model(self) -> float:
+        """Units of the reported model's range for one of [-1, 1]."""
+        return self.model_span / MODEL_RANGE
 
 
-def mae(image: Tensor, reconstruction: Tensor, span: float) -> float:
-    """Mean absolute error in the scan's units."""
-    return (image - reconstruction).abs().double().mean().item() * span / MODEL_RANGE
+@dataclass(frozen=True)
+class Metric:
+    """`of` gives it from the errors; `unit` is written with {unit} for the scan's.
+
+    `regional`: it can be told for a part of a scan. `structural`: it takes similarities. `better`
+    is 1 where more is better, else -1.
+    """
+
+    of: Callable[[Errors, Scale], float]
+    unit: str
+    better: int = -1
+    regional: bool = True
+    structural: bool = False
 
 
-def psnr(image: Tensor, reconstruction: Tensor, span: float) -> float:
-    """Peak signal-to-noise ratio in dB; the peak is the width of the range."""
-    error = _model_mse(image, reconstruction)
-    return 10 * math.log10(MODEL_RANGE**2 / error) if error > 0 else math.inf
+def psnr(errors: Errors, scale: Scale) -> float:
+    """Peak signal-to-noise ratio in dB; the peak is the width of the range, in any region."""
+    if errors.squared == 0:
+        return math.inf
+    return 10 * math.log10(MODEL_RANGE**2 / errors.squared)
 
 
-def structural_similarity(image: Tensor, reconstruction: Tensor, span: float) -> float:
-    """SSIM with the width of the range as data range."""
-    return ssim(image[None], reconstruction[None], MODEL_RANGE).item()
+def nmse(errors: Errors, scale: Scale) -> float:
+    """Squared error over the squared image, both summed on [0, 1] (Zbontar et al. 2018, eq. 8)."""
+    if errors.squared == 0:
+        return 0.0
+    error = errors.squared / MODEL_RANGE**2
+    return error / errors.signal if errors.signal else math.inf
 
 
-def _model_mse(image: Tensor, reconstruction: Tensor) -> float:
-    return (image - reconstruction).square().double().mean().item()
-
-
-METRICS: dict[str, Callable[[Tensor, Tensor, float], float]] = {
-    "mse": mse,
-    "mae": mae,
-    "psnr": psnr,
-    "ssim": structural_similarity,
+METRICS: dict[str, Metric] = {
+    "mse": Metric(lambda e, s: e.squared * s.scan**2, "{unit}^2"),
+    "mae": Metric(lambda e, s: e.absolute * s.scan, "{unit}"),
+    "rmse": Metric(lambda e, s: math.sqrt(e.squared) * s.scan, "{unit}"),
+    "psnr": Metric(psnr, "dB", better=1),
+    "ssim": Metric(lambda e, s: e.ssim, "", better=1, structural=True),
+    "ms_ssim": Metric(lambda e, s: e.ms_ssim, "", better=1, regional=False, structural=True),
+    "nmse": Metric(nmse, "", regional=False),
+    "gradient": Metric(lambda e, s: e.gradient * s.scan, "{unit}/voxel", regional=False),
+    "mse_model": Metric(lambda e, s: e.squared * s.model**2, "", regional=False),
+    "mae_model": Metric(lambda e, s: e.absolute * s.model, "", regional=False),
+    "rmse_model": Metric(lambda e, s: math.sqrt(e.squared) * s.model, "", regional=False),
 }
-"""Metrics by name: image and reconstruction (C, *spatial) in [-1, 1], width of the range."""
+"""Metrics by name. Errors are in the scan's units, `_model` in the model's range."""
 
 
-def unit_of(metric: str, unit: str) -> str:
-    """The unit of a metric for scans in `unit`."""
-    return {"mse": f"{unit}^2", "mae": unit, "psnr": "dB", "ssim": ""}[metric]
+def scored(metrics: Sequence[str], errors: Errors, scale: Scale) -> dict[str, float]:
+    """The metrics by name; what cannot be told, for want of voxels, is left out."""
+    if not errors.voxels:
+        return {}
+    values = {name: METRICS[name].of(errors, scale) for name in metrics}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def unit_of(name: str, unit: str) -> str:
+    """The unit of a score (`psnr`, `mae/bone`, `psnr@floor`, `seam`) for scans in `unit`."""
+    metric = METRICS.get(name.split("/")[0].split("@")[0])
+    return metric.unit.format(unit=unit) if metric else ""
+
+
+def better_of(name: str) -> int:
+    """1 where more of a score is better, -1 where less is."""
+    metric = METRICS.get(name.split("/")[0].split("@")[0])
+    return metric.better if metric else -1

@@ -3,16 +3,26 @@
 import csv
 import math
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scipy.special import stdtrit
+
 from vae3d.runtime.files import atomic_write, write_json
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """The metrics of one case by name, and the range of the scan they refer to."""
+    """The scores of one case by name, and the range of the scan they refer to.
+
+    A name is that of a metric, of the whole volume (`psnr`), of a region (`psnr/bone`), or of
+    what the scan is compared with instead of the model's reconstruction (`psnr@floor`). A score
+    that the case has not, for want of such voxels, is left out.
+    """
 
     case_id: str
     low: float
@@ -22,34 +32,44 @@ class CaseScore:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Scores of all cases and `protocol`: what must be known to compare them with others."""
+    """Scores of all cases and `protocol`: what must be known to compare them with others.
+
+    `latents` is what `LatentHealth.summary` found, empty where it was not asked for.
+    """
 
     cases: list[CaseScore]
     protocol: dict[str, Any]
+    latents: dict[str, Any] = field(default_factory=dict)
 
-    def values(self, metric: str) -> list[float]:
-        """One metric over the cases."""
-        return [case.scores[metric] for case in self.cases]
+    def values(self, name: str) -> list[float]:
+        """One score over the cases that have it."""
+        return [case.scores[name] for case in self.cases if name in case.scores]
 
-    def mean(self, metric: str) -> float:
+    def mean(self, name: str) -> float:
         """The mean over the cases; NaN where there are none."""
-        return statistics.fmean(self.values(metric)) if self.cases else math.nan
+        return statistics.fmean(values) if (values := self.values(name)) else math.nan
 
-    def spread(self, metric: str) -> float:
+    def spread(self, name: str) -> float:
         """The standard deviation over the cases (n - 1); 0 for a single one."""
-        values = self.values(metric)
-        finite = all(map(math.isfinite, values))
-        return statistics.stdev(values) if len(values) > 1 and finite else 0.0
+        return spread(self.values(name))
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """The 95 % confidence interval of the mean over the cases; NaN where there is none."""
+        return interval(self.values(name))
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean of every metric."""
-        return {name: self.mean(name) for name in self.metrics}
+        """The mean of every score of the whole volume."""
+        return {name: self.mean(name) for name in self.names if is_plain(name)}
 
     @property
-    def metrics(self) -> list[str]:
-        """The names of the metrics."""
-        return [*self.protocol["metrics"]]
+    def names(self) -> list[str]:
+        """The names of the scores."""
+        return [*self.protocol["scores"]]
+
+    def unit(self, name: str) -> str:
+        """The unit of a score."""
+        return str(self.protocol["scores"][name])
 
     def write(self, folder: Path) -> None:
         """Writes `scores.csv`, a row a case, and `summary.json`, both with the protocol."""
@@ -57,27 +77,55 @@ class EvaluationResult:
         write_json(folder / "summary.json", self.summary())
 
     def summary(self) -> dict[str, Any]:
-        """Mean, spread, least and greatest of each metric, and the protocol, as JSON values."""
+        """Mean, spread, interval and extremes of each score, and the protocol, as JSON values."""
         scores = {
             name: {
+                "cases": len(self.values(name)),
                 "mean": finite_or_none(self.mean(name)),
                 "std": finite_or_none(self.spread(name)),
+                "ci95": [finite_or_none(end) for end in self.interval(name)],
                 "min": finite_or_none(min(self.values(name), default=math.nan)),
                 "max": finite_or_none(max(self.values(name), default=math.nan)),
             }
-            for name in self.metrics
+            for name in self.names
         }
-        return {"cases": len(self.cases), "scores": scores, "protocol": self.protocol}
+        return {
+            "cases": len(self.cases),
+            "scores": scores,
+            "latents": self.latents,
+            "protocol": self.protocol,
+        }
 
     def _write_csv(self, path: Path) -> None:
         with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
             for key, value in self.protocol.items():
                 file.write(f"# {key}: {value}\n")
             writer = csv.writer(file)
-            writer.writerow(["case_id", "low", "high", *self.metrics])
+            writer.writerow(["case_id", "low", "high", *self.names])
             for case in self.cases:
-                row = [case.scores[name] for name in self.metrics]
+                row = [case.scores.get(name, "") for name in self.names]
                 writer.writerow([case.case_id, case.low, case.high, *row])
+
+
+def is_plain(name: str) -> bool:
+    """Whether a score is of the whole volume and of the model's own reconstruction."""
+    return "/" not in name and "@" not in name
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation (n - 1); 0 for a single value."""
+    finite = all(map(math.isfinite, values))
+    return statistics.stdev(values) if len(values) > 1 and finite else 0.0
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean after Student; NaN for less than two values."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return math.nan, math.nan
+    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean - half, mean + half
 
 
 def finite_or_none(value: float) -> float | None:

@@ -46,12 +46,12 @@ def charbonnier(reconstruction: Tensor, image: Tensor) -> Tensor:
 
 def one_minus_ssim(reconstruction: Tensor, image: Tensor) -> Tensor:
     """1 - SSIM of each case, (B,)."""
-    return 1 - ssim(reconstruction, image, MODEL_RANGE)
+    return 1 - ssim(reconstruction, image, MODEL_RANGE, low=-1)
 
 
 def one_minus_ms_ssim(reconstruction: Tensor, image: Tensor) -> Tensor:
     """1 - MS-SSIM of each case, (B,)."""
-    return 1 - ms_ssim(reconstruction, image, MODEL_RANGE)
+    return 1 - ms_ssim(reconstruction, image, MODEL_RANGE, low=-1)
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,0 +1,58 @@
+// The page from its data: what is drawn, in which order.
+
+function themeButton() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  const set = (theme) => { root.style.colorScheme = theme; };
+  if (["#dark", "#light"].includes(location.hash)) set(location.hash.slice(1));
+  const now = () => root.style.colorScheme || (dark.matches ? "dark" : "light");
+  return element("button", { type: "button", class: "theme", onclick: () => set(now() === "dark" ? "light" : "dark") }, "Light / dark");
+}
+
+function pageHeader(page) {
+  const { run, protocol, cases } = page;
+  const facts = [
+    ["Weights", run.weights],
+    ["Step", typeof run.step === "number" ? shown(run.step) : run.step],
+    ["Cases", String(cases.every)],
+    ["Mode", protocol.mode],
+    ["Latent", protocol.latent],
+    ["Precision", protocol.precision],
+  ];
+  const known = facts.filter(([, value]) => value !== null && value !== undefined);
+  return [
+    element("p", { class: "eyebrow" }, "Reconstruction report"),
+    element("h1", {}, String(run.name)),
+    element("dl", { class: "facts" }, known.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, asText(value))))),
+    element("div", { class: "tiles" }, headline(page.parsed)),
+  ];
+}
+
+async function start() {
+  const page = JSON.parse(document.getElementById("data").textContent);
+  page.parsed = page.scores.map(parsed).sort((a, b) => a.rank - b.rank);
+  const every = page.cases.every;
+  const sections = [
+    summarySection(page.parsed, every),
+    viewerSection(page),
+    distributionSection(page.parsed, page.cases, page.views),
+    regionSection(page.parsed, every),
+    latentSection(page.latents),
+    probeSection(page.pictures),
+    curveSection(page.curves),
+    casesSection(page.parsed, page.cases),
+    protocolSection(page.protocol),
+    runSection(page),
+  ].filter(Boolean);
+  document.title = `${page.run.name}: report`;
+  document.getElementById("header").append(...pageHeader(page));
+  document.getElementById("main").replaceChildren(...sections);
+  document.getElementById("footer").append(`vae3d ${asText(page.versions.vae3d)}`);
+  const links = sections.map((part) => element("a", { href: `#${part.id}` }, part.querySelector("h2").textContent));
+  document.getElementById("links").append(...links);
+  document.querySelector("nav").append(themeButton());
+  await page.ready;
+  document.body.dataset.ready = "true";
+}
+
+start();

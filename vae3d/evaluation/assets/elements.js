@@ -1,0 +1,141 @@
+"use strict";
+// Elements, names and numbers. All text goes through text nodes: what comes from files stays text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** An element: element("p", {class: "note"}, "text", another). `onclick` and the like are listeners. */
+const element = (tag, attributes = {}, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+
+const drawing = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
+
+/** A number from JSON, where null is NaN and "Infinity" infinite. */
+const number = (value) => (value === null || value === undefined ? NaN : Number(value));
+
+const minus = (text) => text.replace(/-/g, "\u2212");
+
+/** Thin spaces between the thousands. */
+const grouped = (text) => text.replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, "\u202f");
+
+/** A number as people read it, with `places` decimals or four digits; – where there is none. */
+function shown(value, places = null) {
+  if (Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  if (places !== null) return minus(grouped(value.toFixed(places)));
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size >= 1e6 || size < 1e-4) {
+    const [digits, power] = value.toExponential(2).split("e");
+    return minus(`${digits}e${Number(power)}`);
+  }
+  if (size >= 1000) return minus(grouped(value.toFixed(0)));
+  return minus(value.toPrecision(4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
+}
+
+/** The metrics in the order in which they are shown; others follow. */
+const METRICS = {
+  psnr: { label: "PSNR", places: 2, better: "higher is better" },
+  ssim: { label: "SSIM", places: 4, better: "higher is better" },
+  mae: { label: "MAE", better: "lower is better" },
+  ms_ssim: { label: "MS-SSIM", places: 4, better: "higher is better" },
+  seam: { label: "Seam", places: 3, better: "1 is no seam" },
+  rmse: { label: "RMSE", better: "lower is better" },
+  mse: { label: "MSE", better: "lower is better" },
+  nmse: { label: "NMSE", better: "lower is better" },
+  gradient: { label: "Gradient error", better: "lower is better" },
+};
+
+const REFERENCES = {
+  "": { label: "Model" },
+  floor: { label: "Floor", about: "no VAE at all, the scan is only clipped and resampled" },
+  downsample: { label: "Downsampled", about: "made smaller and larger again" },
+  jpeg: { label: "JPEG", about: "compressed as pictures are" },
+};
+
+const words = (name) => name.replace(/_/g, " ");
+const sentence = (name) => words(name).replace(/^./, (letter) => letter.toUpperCase());
+const regionLabel = (region) => (region ? sentence(region) : "Whole volume");
+const referenceLabel = (name) => (REFERENCES[name] ? REFERENCES[name].label : sentence(name));
+
+/** What a score's name says: "psnr/bone@floor" is a metric, a region and a reference. */
+function parsed(score) {
+  const reference = (score.name.match(/@([^/]*)/) || ["", ""])[1];
+  const [metric, region = ""] = score.name.replace(/@[^/]*/, "").split("/");
+  const model = metric.endsWith("_model");
+  const base = model ? metric.slice(0, -6) : metric;
+  const known = METRICS[base] || { label: sentence(metric) };
+  const rank = Object.keys(METRICS).indexOf(base);
+  return {
+    ...score,
+    ...known,
+    rank: (rank < 0 ? 99 : rank) + (model ? 0.5 : 0),
+    label: known.label + (model ? " (model range)" : ""),
+    unit: score.unit.replace("^2", "²"),
+    places: known.places ?? fourDigits(number(score.mean)),
+    metric,
+    region,
+    reference,
+    mean: number(score.mean),
+    std: number(score.std),
+    low: number(score.low),
+    high: number(score.high),
+  };
+}
+
+/** Decimals that give a number four digits; null where it has an exponent. */
+function fourDigits(value) {
+  const size = Math.abs(value);
+  return size >= 1e-4 && size < 1e6 ? Math.max(0, 3 - Math.floor(Math.log10(size))) : null;
+}
+
+const interval = (score) =>
+  Number.isNaN(score.low) ? null : `${shown(score.low, score.places)} – ${shown(score.high, score.places)}`;
+
+/** A value of a protocol or configuration as one line, or as lines where it has names. */
+function asText(value) {
+  if (value === null || value === undefined) return "–";
+  if (Array.isArray(value)) return value.length ? value.map(asText).join(", ") : "none";
+  if (typeof value === "object")
+    return Object.entries(value).map(([key, item]) => `${key}: ${asText(item)}`).join("\n");
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return String(value);
+}
+
+/** Text in a block that scrolls, with a button that copies it. */
+function copyable(text, label) {
+  const block = element("pre", { tabindex: 0, "aria-label": label }, text);
+  const button = element("button", { type: "button", class: "copy", onclick: copy }, "Copy");
+  async function copy() {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(block);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  }
+  return element("div", { class: "copyable" }, button, block);
+}
+
+/** A section of the page; the navigation lists those that have a heading. */
+function section(id, heading, about, ...children) {
+  const head = element("h2", {}, heading);
+  const note = about ? element("p", { class: "about" }, about) : null;
+  return element("section", { id, "aria-label": heading }, head, note, children);
+}
+
+/** A table that scrolls sideways in its own frame where it is too wide. */
+const framed = (label, table) =>
+  element("div", { class: "frame", tabindex: 0, role: "region", "aria-label": label }, table);

@@ -1,0 +1,276 @@
+// The sections that are tables.
+
+/** The scores that matter most, large. */
+function headline(scores) {
+  const plain = scores.filter((score) => !score.region && !score.reference);
+  return plain.slice(0, 5).map((score) => {
+    const floor = scores.find((s) => s.metric === score.metric && !s.region && s.reference === "floor");
+    return element(
+      "div",
+      { class: "tile" },
+      element("div", { class: "tile-label" }, score.label),
+      element(
+        "div",
+        { class: "tile-value" },
+        shown(score.mean, score.places),
+        score.unit ? element("span", { class: "unit" }, ` ${score.unit}`) : null,
+      ),
+      element("div", { class: "tile-note" }, interval(score) ? `95 % CI ${interval(score)}` : "no interval of one value"),
+      floor ? element("div", { class: "tile-note" }, `floor ${shown(floor.mean, floor.places)}`) : null,
+    );
+  });
+}
+
+/** A mean with its interval beneath; the number of cases too, where not all have the score. */
+function meanCell(score, every) {
+  if (!score) return element("td", { class: "none" }, "–");
+  const notes = [interval(score), score.cases < every ? `${score.cases} of ${every}` : null];
+  return element(
+    "td",
+    { title: `standard deviation ${shown(score.std, score.places)}, ${score.cases} cases` },
+    shown(score.mean, score.places),
+    notes.filter(Boolean).map((note) => element("small", {}, note)),
+  );
+}
+
+const metricHead = (score) =>
+  element(
+    "th",
+    { scope: "row" },
+    score.label,
+    element("small", {}, [score.unit, score.better].filter(Boolean).join(", ")),
+  );
+
+const columnHead = (label, title) => element("th", { scope: "col", title }, label);
+
+const unique = (values) => [...new Set(values)];
+
+function summarySection(scores, every) {
+  const whole = scores.filter((score) => !score.region);
+  const references = unique(["", ...whole.map((score) => score.reference)]);
+  const rows = unique(whole.map((score) => score.metric)).map((metric) => {
+    const of = whole.filter((score) => score.metric === metric);
+    const model = of.find((score) => !score.reference);
+    return element(
+      "tr",
+      {},
+      metricHead(of[0]),
+      references.map((reference) => meanCell(of.find((score) => score.reference === reference), every)),
+      element("td", {}, model ? shown(model.std, model.places) : "–"),
+    );
+  });
+  const heads = references.map((name) => columnHead(referenceLabel(name), (REFERENCES[name] || {}).about));
+  const told = references.filter((name) => name && REFERENCES[name]);
+  const about =
+    "Means over the cases with the 95 % confidence interval of the mean. " +
+    told.map((name) => `${referenceLabel(name)}: ${REFERENCES[name].about}.`).join(" ");
+  const table = element(
+    "table",
+    {},
+    element("thead", {}, element("tr", {}, columnHead("Metric"), heads, columnHead("SD", "of the model, over the cases"))),
+    element("tbody", {}, rows),
+  );
+  return section("summary", "Summary", about, framed("Summary", table));
+}
+
+function regionSection(scores, every) {
+  const own = scores.filter((score) => !score.reference);
+  const regions = unique(own.map((score) => score.region));
+  if (regions.length < 2) return null;
+  const inRegions = unique(own.filter((score) => score.region).map((score) => score.metric));
+  const find = (metric, region) => own.find((s) => s.metric === metric && s.region === region);
+  const rows = regions.map((region) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, regionLabel(region)),
+      inRegions.map((metric) => meanCell(find(metric, region), every)),
+    ),
+  );
+  const heads = inRegions.map((metric) => {
+    const score = own.find((s) => s.metric === metric && s.region);
+    const unit = [score.unit, score.better].filter(Boolean).join(", ");
+    return element("th", { scope: "col" }, score.label, element("small", {}, unit));
+  });
+  const table = element(
+    "table",
+    {},
+    element("thead", {}, element("tr", {}, columnHead("Region"), heads)),
+    element("tbody", {}, rows),
+  );
+  const about = "The model’s scores where the scan lies in a tissue’s window, or in the foreground.";
+  return section("regions", "Regions", about, framed("Regions", table));
+}
+
+/** All cases; a click on a head sorts by it, the cases without such a score last. */
+function casesSection(scores, cases) {
+  const present = scores.filter((score) => cases.scores[score.name]);
+  const main = present.filter((score) => !score.region && !score.reference);
+  const state = { by: null, down: false, filter: "", all: false };
+  const head = element("thead");
+  const body = element("tbody");
+  const count = element("output", { class: "count" });
+
+  const valueOf = (by) => (row) =>
+    by === "case" ? cases.names[row] : by === "low" ? number(cases.ranges[row][0])
+      : by === "high" ? number(cases.ranges[row][1]) : number(cases.scores[by][row]);
+
+  function order() {
+    const wanted = state.filter.toLowerCase();
+    const rows = cases.names.map((_, row) => row).filter((row) => cases.names[row].toLowerCase().includes(wanted));
+    if (state.by === null) return rows;
+    const value = valueOf(state.by);
+    const sign = state.down ? -1 : 1;
+    return rows.sort((a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (state.by === "case") return sign * x.localeCompare(y, undefined, { numeric: true });
+      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
+      return x === y ? 0 : sign * (x < y ? -1 : 1);
+    });
+  }
+
+  function sortHead(by, label, small) {
+    const sorted = state.by === by ? (state.down ? "descending" : "ascending") : "none";
+    const button = element(
+      "button",
+      { type: "button", class: "sort", onclick: () => { state.down = state.by === by && !state.down; state.by = by; draw(); } },
+      label,
+      small ? element("small", {}, small) : null,
+    );
+    return element("th", { scope: "col", "aria-sort": sorted }, button);
+  }
+
+  function draw() {
+    const columns = state.all ? present : main;
+    const detail = (s) => [s.region && words(s.region), s.reference && referenceLabel(s.reference), s.unit];
+    head.replaceChildren(
+      element(
+        "tr",
+        {},
+        sortHead("case", "Case"),
+        sortHead("low", "Range from"),
+        sortHead("high", "to"),
+        columns.map((score) => sortHead(score.name, score.label, detail(score).filter(Boolean).join(", "))),
+      ),
+    );
+    const rows = order();
+    body.replaceChildren(
+      ...rows.map((row) =>
+        element(
+          "tr",
+          {},
+          element("th", { scope: "row" }, cases.names[row]),
+          cases.ranges[row].map((end) => element("td", {}, shown(number(end)))),
+          columns.map((score) => element("td", {}, shown(number(cases.scores[score.name][row]), score.places))),
+        ),
+      ),
+    );
+    count.textContent = `${rows.length} of ${cases.every} cases`;
+  }
+
+  draw();
+  const capped = cases.names.length < cases.every;
+  const about = capped
+    ? `An even choice of ${cases.names.length} of the ${cases.every} cases; all are in scores.csv.`
+    : "A click on a column’s head sorts by it.";
+  const tools = element(
+    "div",
+    { class: "tools" },
+    element("input", {
+      type: "search", placeholder: "Find a case", "aria-label": "Find a case",
+      oninput: (event) => { state.filter = event.target.value; draw(); },
+    }),
+    present.length > main.length
+      ? element("label", {}, element("input", {
+          type: "checkbox",
+          onchange: (event) => { state.all = event.target.checked; draw(); },
+        }), " regions and references")
+      : null,
+    count,
+  );
+  const frame = framed("All cases", element("table", { class: "cases" }, head, body));
+  frame.classList.add("tall");
+  return section("cases", "All cases", about, tools, frame);
+}
+
+/** A number with a bar of its share of the largest one. */
+function barCell(value, largest) {
+  const bar = element("span", { class: "meter", "aria-hidden": "true" }, element("span"));
+  bar.firstChild.style.width = `${100 * Math.min(1, Math.max(0, value / largest || 0))}%`;
+  return element("td", { class: "with-bar" }, bar, shown(value));
+}
+
+function latentSection(latents) {
+  const channels = latents.channels || [];
+  if (!Object.keys(latents).length) return null;
+  const largest = Math.max(...channels.map((channel) => number(channel.kl)).filter(Number.isFinite), 1e-12);
+  const rows = channels.map((channel, index) =>
+    element(
+      "tr",
+      { class: channel.active ? "" : "idle" },
+      element("th", { scope: "row" }, String(index)),
+      element("td", { class: "state" }, channel.active ? "active" : "idle"),
+      element("td", {}, shown(number(channel.mean))),
+      element("td", {}, shown(number(channel.std))),
+      barCell(number(channel.noise_share), 1),
+      barCell(number(channel.kl), largest),
+    ),
+  );
+  const heads = ["Channel", "State", "Mean", "SD", "Noise share", "KL"].map((name) => columnHead(name));
+  const table = element(
+    "table",
+    { class: "latents" },
+    element("thead", {}, element("tr", {}, heads)),
+    element("tbody", {}, rows),
+  );
+  const factors = Object.entries(latents).filter(([name]) => name !== "channels" && name !== "active_channels");
+  const text = factors.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join("\n");
+  const active = latents.active_channels ?? channels.filter((channel) => channel.active).length;
+  const about = channels.length
+    ? `${active} of ${channels.length} channels are active. Noise share: how much of a channel’s variance is the posterior’s own; an idle channel says nothing of the scan.`
+    : null;
+  return section(
+    "latents",
+    "Latents",
+    about,
+    channels.length ? framed("Latent channels", table) : null,
+    text ? element("div", { class: "card factors" }, element("h3", {}, "Factors for a model on these latents"), copyable(text, "Factors")) : null,
+  );
+}
+
+/** Names and values; what is long is folded. */
+function listing(values) {
+  const rows = Object.entries(values).map(([key, value]) => {
+    const text = asText(value);
+    const long = text.split("\n").length > 8 || text.length > 400;
+    const cell = long
+      ? element("details", {}, element("summary", {}, `${text.split("\n").length} lines`), element("pre", {}, text))
+      : text;
+    return element("tr", {}, element("th", { scope: "row" }, words(key)), element("td", {}, cell));
+  });
+  return element("table", { class: "listing" }, element("tbody", {}, rows));
+}
+
+function protocolSection(protocol) {
+  const about = "Two reports can be compared where these agree.";
+  return section("protocol", "Protocol", about, framed("Protocol", listing(protocol)));
+}
+
+function runSection(page) {
+  const { command, ...facts } = page.run;
+  return section(
+    "run",
+    "Run",
+    null,
+    element(
+      "div",
+      { class: "pair" },
+      framed("Run", listing(facts)),
+      framed("Versions", listing(page.versions)),
+    ),
+    command ? element("div", { class: "card" }, element("h3", {}, "Command"), copyable(String(command), "Command")) : null,
+    page.config
+      ? element("details", { class: "card config" }, element("summary", {}, "Configuration"), copyable(page.config, "Configuration"))
+      : null,
+  );
+}

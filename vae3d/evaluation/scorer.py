@@ -1,0 +1,171 @@
+"""`CaseScorer`: everything that is scored of one case."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vae3d.data.cases import Case
+from vae3d.data.intensity import IntensityContract, IntensityRange
+from vae3d.errors import ConfigError, VolumeError
+from vae3d.evaluation.config import EvaluationConfig
+from vae3d.evaluation.measure import Errors, measure
+from vae3d.evaluation.metrics import METRICS, Scale, scored, unit_of
+from vae3d.evaluation.references import BASELINES, on_grid_of, untouched
+from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
+from vae3d.evaluation.seams import seam_score
+from vae3d.inference import Reconstructor
+from vae3d.patching.samplers import patch_size
+
+SEAM = "seam"
+REFERENCES = ("scan", "floor")
+"""Against the scan as it is on disk: the reconstruction, and what it is without any VAE."""
+COMPARED = ("mae", "rmse", "psnr", "ssim")
+"""Metrics that are told for regions and references too."""
+
+
+class CaseScorer:
+    """Scores reconstructions of cases under one protocol.
+
+    Raises:
+        ConfigError: the protocol does not fit the scans.
+    """
+
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        contract: IntensityContract,
+        reconstructor: Reconstructor,
+        report: Callable[[str], None],
+    ) -> None:
+        if config.window and contract.kind != "window":
+            raise ConfigError(
+                f"evaluation.window={[*config.window]} needs scans in a unit of their own such as "
+                "HU, these have a range each; say evaluation.window=null"
+            )
+        self.config = config
+        self.contract = contract
+        self.reconstructor = reconstructor
+        self.report = report
+        self.compared = [name for name in COMPARED if name in config.metrics]
+        low, high = config.model_range
+        self.model_span = high - low
+        dims = reconstructor.model.spatial_dims
+        self.crop = patch_size(config.crop, dims, key="evaluation.crop") if config.crop else None
+
+    def units(self) -> dict[str, str]:
+        """The unit of every score that a case may have."""
+        regions = names_of(self.config.regions, self.contract.unit)
+        references = [*self.config.baselines, *(REFERENCES if self.config.floor else ())]
+        names = [
+            *self.config.metrics,
+            *([SEAM] if self.reconstructor.mode == "patch" else []),
+            *(f"{metric}/{region}" for region in regions for metric in self.compared),
+            *(f"{metric}@{reference}" for reference in references for metric in self.compared),
+        ]
+        return {name: unit_of(name, self.contract.unit) for name in names}
+
+    def protocol(self) -> dict[str, Any]:
+        """What must be known of the scores to compare them with others."""
+        window, crop = self.config.window, self.crop
+        unit = self.contract.unit
+        tissues = {t.name: f"[{t.low:g}, {t.high:g}) HU" for t in TISSUES}
+        regions = {"foreground": "above a tenth of the range", **tissues}
+        return {
+            "scores": self.units(),
+            "intensity": self.contract.describe(),
+            "data_range": f"{[*window]} {unit}" if window else "the intensity range, high - low",
+            "compared": "scan and reconstruction, both clipped to the data range",
+            "crop": f"{[*crop]} around the centre, filled with the low end" if crop else "none",
+            "mask": "none; padding to the model's factor is cut off",
+            "regions": {n: regions[n] for n in names_of(self.config.regions, unit)},
+            "model_range": [*self.config.model_range],
+            "grid": "the grid the model sees (resampled where data.spacing is set)",
+            "ssim": "Gaussian window 11, sigma 1.5, valid windows only, K 0.01 and 0.03",
+            "@scan": "against the scan on disk: its own grid, not clipped",
+            "@floor": "the same without a VAE: clipped, resampled and back",
+            "@downsample": "averaged to as many numbers as the latent has, and linearly back",
+            "@jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
+        }
+
+    def score(self, case: Case, values: Tensor, reconstruction: Tensor) -> dict[str, float]:
+        """All scores by name; `values` (C, *spatial) in the scan's units, the other in [-1, 1]."""
+        range_ = self._range(case)
+        image, other = range_.to_model(values), self._seen(case, range_, reconstruction)
+        regions = value_regions(self.config.regions, range_.unit, range_.low, range_.high)
+        framed = self._framed(image, -1)
+        shown = self._framed(values.float(), range_.low)
+        found = self._measure(
+            framed, self._framed(other, -1), shown, Buckets(regions), self.config.metrics
+        )
+        scores = self._named(found.pop(WHOLE), self.config.metrics, range_, "")
+        if self.reconstructor.mode == "patch":
+            borders = self.reconstructor.borders(tuple(image.shape[1:]))
+            scores[SEAM] = seam_score(image, other, borders)
+        for region, errors in found.items():
+            scores |= self._named(errors, self.compared, range_, f"/{region}")
+        numbers = self.reconstructor.numbers(tuple(image.shape[1:]))
+        for name in self.config.baselines:
+            kept = self._framed(BASELINES[name](image, numbers), -1)
+            errors = self._measure(framed, kept, shown, Buckets([]), self.compared)[WHOLE]
+            scores |= self._named(errors, self.compared, range_, f"@{name}")
+        if self.config.floor and self.compared:
+            scores |= self._against_scan(case, image, other, range_)
+        return scores
+
+    def _range(self, case: Case) -> IntensityRange:
+        window = self.config.window
+        return IntensityRange(*window, case.range.unit) if window else case.range
+
+    def _seen(self, case: Case, range_: IntensityRange, reconstruction: Tensor) -> Tensor:
+        if range_ == case.range:
+            return reconstruction
+        return range_.to_model(case.range.from_model(reconstruction))
+
+    def _against_scan(
+        self, case: Case, image: Tensor, other: Tensor, range_: IntensityRange
+    ) -> dict[str, float]:
+        try:
+            scan = untouched(case)
+        except VolumeError as error:
+            self.report(f"no floor for {case.case_id}: {error}")
+            return {}
+        values = scan.data.float()
+        target = (values - range_.low) * (2 / range_.span) - 1
+        scores: dict[str, float] = {}
+        for name, kept in zip(REFERENCES, (other, image), strict=True):
+            moved = on_grid_of(kept, scan)
+            found = self._measure(target, moved, values, Buckets([]), self.compared)
+            scores |= self._named(found[WHOLE], self.compared, range_, f"@{name}")
+        return scores
+
+    def _measure(
+        self, image: Tensor, other: Tensor, values: Tensor, buckets: Buckets, names: Sequence[str]
+    ) -> dict[str, Errors]:
+        device = self.reconstructor.device
+        structural = any(METRICS[name].structural for name in names)
+        with torch.inference_mode():
+            return measure(
+                image.to(device), other.to(device), values.to(device), buckets, structural
+            )
+
+    def _named(
+        self, errors: Errors, names: Sequence[str], range_: IntensityRange, suffix: str
+    ) -> dict[str, float]:
+        scale = Scale(range_.span, self.model_span)
+        return {f"{n}{suffix}": v for n, v in scored(names, errors, scale).items()}
+
+    def _framed(self, values: Tensor, fill: float) -> Tensor:
+        """The crop around the centre, filled up where the scan is smaller."""
+        if self.crop is None:
+            return values
+        for axis, size in enumerate(self.crop, start=1):
+            values = values.narrow(
+                axis, max(0, (values.shape[axis] - size) // 2), min(size, values.shape[axis])
+            )
+        missing = [size - n for size, n in zip(self.crop, values.shape[1:], strict=True)]
+        # F.pad counts axes from the last one.
+        sides = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
+        return F.pad(values, sides, value=fill)
