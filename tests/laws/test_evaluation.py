@@ -44,6 +44,12 @@ def test_two_ranks_score_each_case_once_and_the_same(tmp_path: Path) -> None:
     run_distributed(_evaluate, tmp_path)
     assert len(numbers(tmp_path / "one")) == 1 + 5
     assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
+    one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in ("one", "two"))
+    assert one["latents"]["elements"] > 0
+    assert one == two
+    # The page names the command and where its output lies; what it shows is the same.
+    pages = [(tmp_path / name / "index.html").read_text() for name in ("one", "two")]
+    assert len(pages[0]) == len(pages[1])
 
 
 def _evaluate(rank: int, folder: Path) -> None:

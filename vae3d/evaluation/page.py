@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vae3d import __version__
-from vae3d.evaluation.figures import DIVERGING, Array, Picture, case_figure, round_limit
+from vae3d.evaluation.figures import DIVERGING, Picture, case_figure, round_limit
 from vae3d.evaluation.metrics import METRICS
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.evaluation.views import CaseView
@@ -55,7 +55,7 @@ def write_page(
     known = {key: value for key, value in run.items() if key not in ("config", "versions")}
     page = {
         "run": plain({"name": "run", **known}),
-        "config": as_yaml(run.get("config", {})),
+        "config": yaml.safe_dump(plain(run.get("config")), sort_keys=False, allow_unicode=True),
         "versions": plain({"vae3d": __version__, **run.get("versions", {})}),
         "scores": [_summary(result, name) for name in result.names],
         "cases": _cases(result, {view.title for _, view in views}),
@@ -99,10 +99,7 @@ def pack_view(view: CaseView, budget: int) -> dict[str, Any]:
                 break
         strides = _coarser(strides, shown, view.spacing)
     return {
-        "title": view.title,
-        "unit": view.unit,
-        "low": view.low,
-        "high": view.high,
+        **{name: getattr(view, name) for name in ("title", "unit", "low", "high")},
         "limit": limit,
         "shape": shown,
         "fullShape": shape,
@@ -140,11 +137,6 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def as_yaml(config: Any) -> str:
-    """A nested dict as people write it."""
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True) if config else ""
-
-
 def _coarser(strides: list[int], shown: Sequence[int], spacing: Sequence[float]) -> list[int]:
     """The strides with that of the finest axes, which are equal up to one per cent, raised."""
     sizes = [s * stride for s, stride in zip(spacing, strides, strict=True)]
@@ -157,9 +149,11 @@ def _coarser(strides: list[int], shown: Sequence[int], spacing: Sequence[float])
 
 def _finite(view: CaseView) -> CaseView:
     """The view with `low` where a network that came to grief has no number."""
-    volumes = {"original": view.original, "reconstruction": view.reconstruction}
-    filled = {name: np.where(np.isfinite(v), v, view.low) for name, v in volumes.items()}
-    return replace(view, **{name: v.astype(np.float32) for name, v in filled.items()})
+    volumes, low = (view.original, view.reconstruction), np.float32(view.low)
+    if all(np.isfinite(volume).all() for volume in volumes):
+        return view
+    original, reconstruction = (np.where(np.isfinite(v), v, low) for v in volumes)
+    return replace(view, original=original, reconstruction=reconstruction)
 
 
 def _summary(result: EvaluationResult, name: str) -> dict[str, Any]:
@@ -225,16 +219,8 @@ def _thinned(points: list[list[float]]) -> list[list[float]]:
 
 
 def _figure(view: CaseView) -> str:
-    figure = case_figure(
-        view.original,
-        view.reconstruction,
-        low=view.low,
-        high=view.high,
-        unit=view.unit,
-        spacing=view.spacing,
-        title=view.title,
-    )
-    return data_uri(figure, PICTURE_WIDTHS[0])
+    told = {name: value for name, value in vars(view).items() if name != "stem"}
+    return data_uri(case_figure(**told), PICTURE_WIDTHS[0])
 
 
 def _probes(pictures: list[tuple[str, Picture]]) -> list[dict[str, str]]:
@@ -260,9 +246,8 @@ def _html(page: dict[str, Any]) -> str:
     script = "\n".join(map(_asset, SCRIPTS))
     # What stands in a script element ends where `</script` does, whoever wrote that.
     data = dumps(page, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    parts = {"style": style, "script": script, "data": data}
-    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
-    return string.Template(_asset("index.html")).substitute(parts, **hashes)
+    parts = {"style": style, "script": script, "style_hash": _hash(style), "data": data}
+    return string.Template(_asset("index.html")).substitute(parts, script_hash=_hash(script))
 
 
 def _asset(name: str) -> str:

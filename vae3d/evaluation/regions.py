@@ -68,7 +68,7 @@ class Buckets:
         if self.count == 1:
             return torch.zeros(values.numel(), dtype=torch.int64, device=values.device)
         edges = self.edges.to(values.device)
-        return torch.bucketize(values.float().flatten(), edges, right=True)
+        return torch.bucketize(values.float().flatten().contiguous(), edges, right=True)
 
     def sums(self, pieces: Tensor, weights: Tensor | None = None) -> Tensor:
         """The sum of `weights` (1 each by default) over each piece, float64 on the CPU."""

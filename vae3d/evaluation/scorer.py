@@ -22,6 +22,12 @@ from vae3d.patching.samplers import patch_size
 SEAM = "seam"
 REFERENCES = ("scan", "floor")
 """Against the scan as it is on disk: the reconstruction, and what it is without any VAE."""
+TOLD = {
+    "scan": "against the scan on disk: its own grid, not clipped",
+    "floor": "the same without a VAE: clipped, resampled and back",
+    "downsample": "averaged to as many numbers as the latent has, and linearly back",
+    "jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
+}
 COMPARED = ("mae", "rmse", "psnr", "ssim")
 """Metrics that are told for regions and references too."""
 
@@ -55,15 +61,23 @@ class CaseScorer:
         dims = reconstructor.model.spatial_dims
         self.crop = patch_size(config.crop, dims, key="evaluation.crop") if config.crop else None
 
+    @property
+    def references(self) -> list[str]:
+        """What else is compared, by name."""
+        return [*self.config.baselines, *(REFERENCES if self.config.floor else ())]
+
     def units(self) -> dict[str, str]:
         """The unit of every score that a case may have."""
         regions = names_of(self.config.regions, self.contract.unit)
-        references = [*self.config.baselines, *(REFERENCES if self.config.floor else ())]
         names = [
             *self.config.metrics,
             *([SEAM] if self.reconstructor.mode == "patch" else []),
             *(f"{metric}/{region}" for region in regions for metric in self.compared),
-            *(f"{metric}@{reference}" for reference in references for metric in self.compared),
+            *(
+                f"{metric}@{reference}"
+                for reference in self.references
+                for metric in self.compared
+            ),
         ]
         return {name: unit_of(name, self.contract.unit) for name in names}
 
@@ -84,10 +98,7 @@ class CaseScorer:
             "model_range": [*self.config.model_range],
             "grid": "the grid the model sees (resampled where data.spacing is set)",
             "ssim": "Gaussian window 11, sigma 1.5, valid windows only, K 0.01 and 0.03",
-            "@scan": "against the scan on disk: its own grid, not clipped",
-            "@floor": "the same without a VAE: clipped, resampled and back",
-            "@downsample": "averaged to as many numbers as the latent has, and linearly back",
-            "@jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
+            **{f"@{name}": TOLD[name] for name in self.references},
         }
 
     def score(self, case: Case, values: Tensor, reconstruction: Tensor) -> dict[str, float]:

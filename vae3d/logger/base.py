@@ -27,6 +27,9 @@ class Logger:
     ) -> None:
         """A table of results."""
 
+    def log_file(self, name: str, path: Path) -> None:
+        """A file of results on disk."""
+
     def close(self, failed: bool = False) -> None:
         """Nothing more will be said."""
 
@@ -54,6 +57,10 @@ class LoggerGroup(Logger):
     ) -> None:
         for logger in self.loggers:
             logger.log_table(name, columns, rows)
+
+    def log_file(self, name: str, path: Path) -> None:
+        for logger in self.loggers:
+            logger.log_file(name, path)
 
     def close(self, failed: bool = False) -> None:
         for logger in self.loggers:

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from typing import Any
 
 from vae3d.logger.base import Image, Logger, Scores
 from vae3d.logger.console import announce
-from vae3d.runtime.files import write_text
+from vae3d.runtime.files import file_digest, write_text
 
 
 @dataclass
@@ -25,7 +27,7 @@ class WandbConfig:
 
 
 class WandbLogger(Logger):
-    """Losses, scores, pictures and videos; the first failure silences it with one warning."""
+    """Scores, pictures, videos, tables, files; the first failure silences it with one warning."""
 
     def __init__(
         self, config: WandbConfig, folder: Path, name: str, run_config: dict[str, Any]
@@ -64,9 +66,32 @@ class WandbLogger(Logger):
 
         self._guard(lambda: self.run.log(make()))
 
+    def log_file(self, name: str, path: Path) -> None:
+        """An artifact of type `report`; a page is shown with the run too."""
+        if not path.is_file():
+            announce(f"wandb: no file at {path.name}, logging goes on")
+            return
+
+        def act() -> None:
+            kept = self._kept(path)
+            if path.suffix == ".html":
+                self.run.log({name: self.wandb.Html(str(kept), inject=False)})
+            stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+            artifact = self.wandb.Artifact(f"{stem[:64]}-{self.run.id}", type="report")
+            artifact.add_file(str(kept), policy="immutable", skip_cache=True)
+            self.run.log_artifact(artifact)
+
+        self._guard(act)
+
     def close(self, failed: bool = False) -> None:
         self._guard(lambda: self.run.finish(exit_code=int(failed)))
         self.silenced = True
+
+    def _kept(self, path: Path) -> Path:
+        # W&B's own copy would lie in the home folder, and a later report takes this one's place.
+        folder = self.folder / "wandb" / "reports" / file_digest(path)[:12]
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copyfile(path, folder / path.name))
 
     def _log(self, step: int, make: Callable[[], dict[str, Any]]) -> None:
         self._guard(lambda: self.run.log({"trainer/step": step, **make()}))

@@ -14,7 +14,7 @@ function pageHeader(page) {
   const facts = [
     ["Weights", run.weights],
     ["Step", typeof run.step === "number" ? shown(run.step) : run.step],
-    ["Cases", String(cases.every)],
+    ["Cases", shown(cases.every)],
     ["Mode", protocol.mode],
     ["Latent", protocol.latent],
     ["Precision", protocol.precision],

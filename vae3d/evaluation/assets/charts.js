@@ -49,8 +49,7 @@ function distribution(score, cases, labels) {
   const radius = values.length > 400 ? 2 : values.length > 80 ? 2.8 : 3.6;
   const heights = swarm(values.map(at), radius, 60);
   const output = element("output", {});
-  const rest = infinite ? `${infinite} at ∞` : `${values.length} cases`;
-  output.textContent = rest;
+  output.textContent = infinite ? `${infinite} at ∞` : `${values.length} cases`;
   const dots = rows.map((row, n) => {
     const name = cases.names[row];
     const told = `${name}: ${shown(every[row], score.places)} ${score.unit}`;
@@ -92,7 +91,7 @@ function distribution(score, cases, labels) {
   const chart = drawing(
     "svg",
     { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title },
-    band, mean, line(left, base, right, base, "axis"), values.length > 1 ? axis : axis.slice(0, 0), dots, names,
+    band, mean, line(left, base, right, base, "axis"), values.length > 1 ? axis : null, dots, names,
     values.length === 1 ? textAt(at(values[0]), base + 16, "middle", shown(values[0], score.places)) : null,
   );
   return element(
@@ -108,16 +107,18 @@ function distributionSection(scores, cases, views) {
   for (const view of views) labels.set(view.title, [...(labels.get(view.title) || []), view.label]);
   const own = scores.filter((score) => !score.region && !score.reference && cases.scores[score.name]);
   const charts = own.map((score) => distribution(score, cases, labels)).filter(Boolean);
-  if (!charts.length) return null;
+  if (cases.names.length < 2 || !charts.length) return null;
   const chosen = cases.names.length < cases.every ? `, of an even choice of ${cases.names.length} of the ${cases.every}` : "";
   const about = `Each dot is a case${chosen}; the line is the mean, the band its 95 % confidence interval.`;
   return section("distribution", "Distribution", about, element("div", { class: "charts" }, charts));
 }
 
+const CURVES = { kl: "KL divergence", kl_weight: "KL weight", lr: "Learning rate", grad_norm: "Gradient norm" };
+
 /** A column of metrics.csv over the steps, its splits as lines; logarithmic where it spans much. */
 function curve({ name, alone, series }) {
   const height = 178;
-  const [left, right, top, base] = [46, WIDTH - 8, 10, 150];
+  const [left, right, top, base] = [48, WIDTH - 8, 10, 150];
   const splits = Object.keys(series);
   const points = splits.flatMap((split) => series[split]);
   const ys = points.map(([, y]) => y);
@@ -129,7 +130,7 @@ function curve({ name, alone, series }) {
   const margin = (y1 - y0) * 0.05 || Math.abs(y0) * 0.05 || 1;
   const yAt = (y) => base - ((scale(y) - y0 + margin) / (y1 - y0 + 2 * margin)) * (base - top);
   const xAt = (x) => (x1 === x0 ? (left + right) / 2 : left + ((x - x0) / (x1 - x0)) * (right - left));
-  let marks = y0 === y1 ? [y0] : ticks(y0, y1);
+  let marks = y0 === y1 ? [y0] : ticks(y0 - margin, y1 + margin, 5);
   if (logarithmic) {
     const powers = ticks(Math.ceil(y0), Math.floor(y1)).filter(Number.isInteger);
     marks = powers.length > 1 ? powers : [y0, y1];
@@ -168,7 +169,7 @@ function curve({ name, alone, series }) {
     cursor.classList.remove("on");
     output.textContent = last();
   }
-  const label = METRICS[name] ? METRICS[name].label : sentence(name);
+  const label = METRICS[name] ? METRICS[name].label : CURVES[name] || sentence(name);
   const title = alone ? `${label}, ${splits[0] === "val" ? "validation" : "term of the loss"}` : label;
   return element("figure", { class: "card" }, element("figcaption", {}, element("strong", {}, title), output), chart);
 }

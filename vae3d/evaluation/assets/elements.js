@@ -37,7 +37,7 @@ function shown(value, places = null) {
   if (size === 0) return "0";
   if (size >= 1e6 || size < 1e-4) {
     const [digits, power] = value.toExponential(2).split("e");
-    return minus(`${digits}e${Number(power)}`);
+    return minus(`${Number(digits)}e${Number(power)}`);
   }
   if (size >= 1000) return minus(grouped(value.toFixed(0)));
   return minus(value.toPrecision(4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
@@ -58,9 +58,10 @@ const METRICS = {
 
 const REFERENCES = {
   "": { label: "Model" },
-  floor: { label: "Floor", about: "no VAE at all, the scan is only clipped and resampled" },
-  downsample: { label: "Downsampled", about: "made smaller and larger again" },
-  jpeg: { label: "JPEG", about: "compressed as pictures are" },
+  scan: { label: "Model, on disk", about: "the reconstruction against the scan on disk, on its own grid" },
+  floor: { label: "Floor", about: "the scan on disk against what clipping and resampling leave of it, without any VAE" },
+  downsample: { label: "Downsampled", about: "as many numbers as the latent has, by averaging and interpolation" },
+  jpeg: { label: "JPEG", about: "as many bytes as the latent takes in float16" },
 };
 
 const words = (name) => name.replace(/_/g, " ");

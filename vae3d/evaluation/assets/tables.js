@@ -15,11 +15,14 @@ function headline(scores) {
         shown(score.mean, score.places),
         score.unit ? element("span", { class: "unit" }, ` ${score.unit}`) : null,
       ),
-      element("div", { class: "tile-note" }, interval(score) ? `95 % CI ${interval(score)}` : "no interval of one value"),
+      element("div", { class: "tile-note" }, interval(score) ? `95 % CI ${interval(score)}` : score.cases === 1 ? "one case" : "no interval"),
       floor ? element("div", { class: "tile-note" }, `floor ${shown(floor.mean, floor.places)}`) : null,
     );
   });
 }
+
+/** The spread over the cases; a single one or an infinite one has none. */
+const deviation = (score) => (Number.isNaN(score.low) ? "–" : shown(score.std, score.places));
 
 /** A mean with its interval beneath; the number of cases too, where not all have the score. */
 function meanCell(score, every) {
@@ -27,7 +30,7 @@ function meanCell(score, every) {
   const notes = [interval(score), score.cases < every ? `${score.cases} of ${every}` : null];
   return element(
     "td",
-    { title: `standard deviation ${shown(score.std, score.places)}, ${score.cases} cases` },
+    { title: `standard deviation ${deviation(score)}, ${score.cases} cases` },
     shown(score.mean, score.places),
     notes.filter(Boolean).map((note) => element("small", {}, note)),
   );
@@ -56,7 +59,7 @@ function summarySection(scores, every) {
       {},
       metricHead(of[0]),
       references.map((reference) => meanCell(of.find((score) => score.reference === reference), every)),
-      element("td", {}, model ? shown(model.std, model.places) : "–"),
+      element("td", {}, model ? deviation(model) : "–"),
     );
   });
   const heads = references.map((name) => columnHead(referenceLabel(name), (REFERENCES[name] || {}).about));
@@ -98,7 +101,7 @@ function regionSection(scores, every) {
     element("thead", {}, element("tr", {}, columnHead("Region"), heads)),
     element("tbody", {}, rows),
   );
-  const about = "The model’s scores where the scan lies in a tissue’s window, or in the foreground.";
+  const about = "The model’s scores by the values that the scan itself has there: windows, no segmentation. The peak of a PSNR is that of the whole range.";
   return section("regions", "Regions", about, framed("Regions", table));
 }
 
@@ -223,7 +226,7 @@ function latentSection(latents) {
     element("thead", {}, element("tr", {}, heads)),
     element("tbody", {}, rows),
   );
-  const factors = Object.entries(latents).filter(([name]) => name !== "channels" && name !== "active_channels");
+  const factors = Object.entries(latents).filter(([name]) => !["channels", "active_channels", "elements"].includes(name));
   const text = factors.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join("\n");
   const active = latents.active_channels ?? channels.filter((channel) => channel.active).length;
   const about = channels.length
@@ -234,7 +237,7 @@ function latentSection(latents) {
     "Latents",
     about,
     channels.length ? framed("Latent channels", table) : null,
-    text ? element("div", { class: "card factors" }, element("h3", {}, "Factors for a model on these latents"), copyable(text, "Factors")) : null,
+    text ? element("div", { class: "card factors" }, element("h3", {}, "Factors of the latents"), copyable(text, "Factors")) : null,
   );
 }
 
@@ -269,8 +272,8 @@ function runSection(page) {
       framed("Versions", listing(page.versions)),
     ),
     command ? element("div", { class: "card" }, element("h3", {}, "Command"), copyable(String(command), "Command")) : null,
-    page.config
-      ? element("details", { class: "card config" }, element("summary", {}, "Configuration"), copyable(page.config, "Configuration"))
-      : null,
+    page.config.startsWith("null")
+      ? null
+      : element("details", { class: "card config" }, element("summary", {}, "Configuration"), copyable(page.config, "Configuration")),
   );
 }

@@ -118,7 +118,7 @@ class Viewer {
     const strided = this.view.stride.some((stride) => stride > 1);
     if (strided)
       this.root.append(
-        element("p", { class: "hint" }, `To keep this page small, every ${this.view.stride.join(" × ")}th voxel of ${this.view.fullShape.join(" × ")} is shown; the scores are of all.`),
+        element("p", { class: "hint" }, `To keep this page small, ${this.view.shape.join(" × ")} of ${this.view.fullShape.join(" × ")} voxels are in it; the scores are of all.`),
         element("details", { class: "hint" }, element("summary", {}, "Middle slices in full"), element("img", { src: this.view.figure, alt: `Middle slices of ${this.view.title} in ${unit}`, loading: "lazy" })),
       );
     this.root.append(
@@ -128,7 +128,7 @@ class Viewer {
 
   slider(label, settings, changed) {
     const value = element("output", {});
-    const input = element("input", { type: "range", "aria-label": label, ...settings, oninput: () => changed(Number(input.value)) });
+    const input = element("input", { type: "range", ...settings, oninput: () => changed(Number(input.value)) });
     return { row: element("label", { class: "slider" }, element("span", {}, label), input, value), input, value };
   }
 
@@ -146,7 +146,7 @@ class Viewer {
       this.draw();
     });
     const cross = element("button", {
-      type: "button", "aria-pressed": String(this.crosshair),
+      type: "button", class: "cross", "aria-pressed": String(this.crosshair),
       onclick: () => {
         this.crosshair = !this.crosshair;
         cross.setAttribute("aria-pressed", String(this.crosshair));
@@ -211,13 +211,13 @@ class Viewer {
     });
     const several = plane.slices > 1;
     const move = (n) => this.move(plane, n);
-    plane.slider = this.slider(`${sentence(plane.name)} slice`, { min: 0, max: plane.slices - 1, step: 1 }, (n) => move(n));
+    plane.slider = this.slider(sentence(plane.name), { min: 0, max: plane.slices - 1, step: 1 }, (n) => move(n));
     const step = (sign, name) =>
       element("button", { type: "button", class: "step", "aria-label": `${name} ${plane.name} slice`, onclick: () => move(this.place[plane.axis] + sign) }, sign < 0 ? "−" : "+");
     const tools = several
       ? element("div", { class: "plane-tools" }, step(-1, "Previous"), plane.slider.row, step(1, "Next"))
       : element("div", { class: "plane-tools" }, sentence(plane.name));
-    const pictures = element("div", { class: "pictures", tabindex: several ? 0 : null, role: "group", "aria-label": `${sentence(plane.name)} plane` }, plane.canvases);
+    const pictures = element("div", { class: "pictures", tabindex: several ? 0 : null, role: "group", "aria-label": `${sentence(plane.name)} plane` }, plane.canvases, (plane.facts = element("p", { class: "plane-facts" })));
     pictures.addEventListener("keydown", (event) => {
       const now = this.place[plane.axis];
       const targets = { ArrowUp: now + 1, ArrowRight: now + 1, ArrowDown: now - 1, ArrowLeft: now - 1, PageUp: now + 10, PageDown: now - 10, Home: 0, End: plane.slices - 1 };
@@ -321,7 +321,7 @@ class Viewer {
       data[pixel + 2] = table[colour + 2];
       data[pixel + 3] = 255;
     };
-    let sum = 0;
+    let [sum, apart, most] = [0, 0, 0];
     let pixel = 0;
     for (let r = 0; r < plane.rows; r += 1) {
       const row = index * plane.sliceStride + (plane.turned ? plane.rows - 1 - r : r) * plane.rowStride;
@@ -330,6 +330,8 @@ class Viewer {
         const before = origin + step * original[at];
         const after = origin + step * reconstruction[at];
         sum += before;
+        apart += Math.abs(after - before);
+        most = Math.max(most, Math.abs(after - before));
         paint(0, pixel, this.grays, (before - low) * gray);
         paint(1, pixel, this.grays, (after - low) * gray);
         paint(2, pixel, this.diverging, ((after - before) / this.limit + 1) * 127.5);
@@ -342,7 +344,9 @@ class Viewer {
       const column = n === 2 ? `difference up to ${shown(this.limit)} ${unit}` : COLUMNS[n];
       context.canvas.setAttribute("aria-label", `${plane.name} slice ${number} of ${of}, ${column}`);
     });
-    images[0].context.canvas.dataset.mean = sum / (plane.rows * plane.columns);
+    const pixels = plane.rows * plane.columns;
+    images[0].context.canvas.dataset.mean = sum / pixels;
+    plane.facts.textContent = `Here they differ by ${shown(apart / pixels)} ${unit} in the mean, by ${shown(most)} ${unit} at most.`;
     plane.slider.input.value = index;
     plane.slider.value.textContent = `${number} / ${of}`;
   }
@@ -390,7 +394,7 @@ function viewerSection(page) {
     } else await viewer.show(view);
   }
   page.ready = show(page.views[0]);
-  const about = "Seen as radiologists do: superior or anterior up, the patient’s right on the left.";
+  const about = "As radiologists see them: superior or anterior up, the patient’s right on the left.";
   const flat = page.views[0].shape.length === 2;
   return section(
     "views",

@@ -1,0 +1,375 @@
+"""`ProgressPicture`: the curves of a training as one picture in its run folder."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from vae3d.logger.base import Logger, Scores
+from vae3d.logger.console import announce
+from vae3d.runtime.files import atomic_write
+
+MAX_POINTS = 400
+LEAST, MOST = 1e-30, 1e300
+"""Smaller numbers are drawn as 0, larger ones left out: their quotients may be no numbers."""
+SHOWN_SCORES = ("psnr", "ssim", "mae")
+NO_TERMS = ("step", "epoch", "split", "lr", "kl_weight", "grad_norm")
+
+WIDTH, HEIGHT = 1320, 800
+SMOOTH = 2
+"""Drawn so many times larger, as PIL's lines have hard edges."""
+GAP, LEFT, BOTTOM = 20, 62, 34
+TEXT, SMALL = 15, 13
+BACKGROUND, PANEL, GRID = (16, 18, 22), (22, 25, 30), (41, 45, 52)
+FOREGROUND, MUTED = (225, 228, 232), (146, 152, 161)
+Colour = tuple[int, int, int]
+COLOURS: tuple[Colour, ...] = (
+    (103, 169, 255),
+    (255, 158, 122),
+    (102, 209, 164),
+    (240, 200, 96),
+    (199, 160, 245),
+    (255, 126, 160),
+    (126, 214, 223),
+    (176, 184, 150),
+)
+
+
+class ProgressPicture(Logger):
+    """Draws `picture` from `metrics`, a metrics.csv, at each validation and at the end.
+
+    The first failure silences it with one warning: a training never stops for it.
+    """
+
+    def __init__(self, metrics: Path, picture: Path) -> None:
+        self.picture = picture
+        self.history = History(metrics)
+        self.silenced = False
+
+    def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        if split == "val":
+            self._draw()
+
+    def close(self, failed: bool = False) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.silenced:
+            return
+        try:
+            self.history.read_on()
+            if self.history.curves:
+                page = drawn(self.history, self.picture.absolute().parent.name)
+                with atomic_write(self.picture) as temporary:
+                    page.save(temporary, "png")
+        except Exception as error:
+            announce(f"{self.picture}: not drawn any more ({error}); training goes on")
+            self.silenced = True
+
+
+Sum = tuple[float, float, int]
+
+
+@dataclass
+class Curve:
+    """Points (x, y) by the thousand, kept as the means of `width` neighbours each."""
+
+    width: int = 1
+    sums: list[Sum] = field(default_factory=list)
+
+    def add(self, x: float, y: float) -> None:
+        """One more point, right of the others; the same points always give the same curve."""
+        if self.sums and self.sums[-1][2] < self.width:
+            self.sums[-1] = _together(self.sums[-1], (x, y, 1))
+            return
+        if len(self.sums) == MAX_POINTS:
+            self.width *= 2
+            pairs = zip(self.sums[::2], self.sums[1::2], strict=True)
+            self.sums = [_together(a, b) for a, b in pairs]
+        self.sums.append((x, y, 1))
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """At most MAX_POINTS points."""
+        return [(x / count, y / count) for x, y, count in self.sums]
+
+
+def _together(
+    a: tuple[float, float, int], b: tuple[float, float, int]
+) -> tuple[float, float, int]:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+class History:
+    """The columns of a growing metrics.csv by (split, name); damaged rows are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins anew."""
+        self.curves: dict[tuple[str, str], Curve] = {}
+        self.last: dict[tuple[str, str], float] = {}
+        self.step = 0
+        self._columns: list[str] = []
+        self._place = 0
+
+    def read_on(self) -> None:
+        """Takes in the lines that have been written since; all of them where some were removed."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            if self.path.stat().st_size < self._place:
+                self.forget()
+            file.seek(self._place)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._place += len(line)
+                self._take(line.decode(errors="replace"))
+
+    def of(self, split: str) -> list[str]:
+        """The names that this split has values of."""
+        return [name for part, name in self.curves if part == split]
+
+    def _take(self, line: str) -> None:
+        # Names and numbers: no cell is ever quoted.
+        cells = line.rstrip("\r\n").split(",")
+        if not self._columns:
+            self._columns = cells
+        if len(cells) != len(self._columns):
+            return
+        row = dict(zip(self._columns, cells, strict=True))
+        step, split = _number(row.get("step", "")), row.get("split")
+        if step is None or split not in ("train", "val"):
+            return
+        self.step = int(step)
+        for name, cell in row.items():
+            value = _number(cell)
+            if value is not None and name not in ("step", "epoch"):
+                self.curves.setdefault((split, name), Curve()).add(step, value)
+                self.last[split, name] = value
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if abs(value) < MOST else None
+
+
+def drawn(history: History, title: str) -> Image.Image:
+    """The loss and its terms, the learning rate, and the scores of the validations."""
+    page = Image.new("RGB", (WIDTH * SMOOTH, HEIGHT * SMOOTH), BACKGROUND)
+    canvas = Canvas(ImageDraw.Draw(page))
+    name = "".join(c for c in title if c.isprintable())
+    canvas.text(GAP, GAP, name, FOREGROUND, TEXT + 3, most=WIDTH - 300)
+    canvas.text(WIDTH - GAP, GAP, f"step {history.step:,}", MUTED, TEXT, anchor="ra")
+    scores = chosen_scores(history.of("val"))
+    terms = [name for name in history.of("train") if name not in NO_TERMS]
+    rate = [name for name in history.of("train") if name == "lr"]
+    top, third = 2 * GAP + TEXT + 6, (WIDTH - 4 * GAP) // 3
+    height = (HEIGHT - top - 2 * GAP) // 2 if scores else HEIGHT - top - GAP
+    lefts = [GAP + n * (third + GAP) for n in range(3)]
+
+    def panel(left: int, top: int, width: int) -> Panel:
+        return Panel(canvas, (left, top, width, height), history.step)
+
+    panel(lefts[0], top, 2 * third + GAP).draw(
+        "training", [Line(history, "train", name, n) for n, name in enumerate(terms)], log=True
+    )
+    panel(lefts[2], top, third).draw(
+        "learning rate", [Line(history, "train", name, 0) for name in rate]
+    )
+    for n, name in enumerate(scores):
+        line = Line(history, "val", name, n)
+        panel(lefts[n], top + height + GAP, third).draw("validation", [line], dots=True)
+    return page.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
+
+
+def chosen_scores(names: Sequence[str]) -> list[str]:
+    """At most three scores of a validation."""
+    known = [name for name in SHOWN_SCORES if name in names]
+    return [*known, *(name for name in names if name not in known)][:3]
+
+
+class Line:
+    """A curve as it is shown."""
+
+    def __init__(self, history: History, split: str, name: str, number: int) -> None:
+        self.colour = COLOURS[number % len(COLOURS)]
+        self.points = history.curves[split, name].points
+        self.label = f"{name} {history.last[split, name]:.4g}"
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Draws in the picture's own pixels, SMOOTH times larger."""
+
+    draw: ImageDraw.ImageDraw
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        colour: Colour,
+        size: int = SMALL,
+        anchor: str = "la",
+        most: float = math.inf,
+    ) -> float:
+        """Writes at a point, cut short after `most` pixels; gives the width."""
+        while self.length(text, size) > most:
+            text = text[:-1]
+        face = font(size * SMOOTH)
+        self.draw.text((x * SMOOTH, y * SMOOTH), text, colour, face, anchor=anchor)
+        return self.length(text, size)
+
+    def length(self, text: str, size: int) -> float:
+        """The width of a text."""
+        return font(size * SMOOTH).getlength(text) / SMOOTH
+
+    def line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
+        """Through all points."""
+        places = [(x * SMOOTH, y * SMOOTH) for x, y in points]
+        self.draw.line(places, colour, round(width * SMOOTH), joint="curve")
+
+    def dot(self, x: float, y: float, colour: Colour, radius: float) -> None:
+        """A disc."""
+        self.draw.circle((x * SMOOTH, y * SMOOTH), radius * SMOOTH, colour)
+
+    def box(self, x: float, y: float, width: float, height: float) -> None:
+        """Where curves will be."""
+        corners = [(x, y), (x + width, y + height)]
+        places = [(a * SMOOTH, b * SMOOTH) for a, b in corners]
+        self.draw.rounded_rectangle((*places[0], *places[1]), 8 * SMOOTH, PANEL)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the values from `low` to `high` lie, between two pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        shape = math.log if self.log else float
+        share = (shape(value) - shape(self.low)) / (shape(self.high) - shape(self.low))
+        return self.start + share * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One diagram in a `box` (left, top, width, height) from step 0 to `end`."""
+
+    canvas: Canvas
+    box: tuple[int, int, int, int]
+    end: int
+
+    def draw(
+        self, title: str, lines: Sequence[Line], log: bool = False, dots: bool = False
+    ) -> None:
+        """The curves with their axes; `log` where all values are above 0."""
+        left, top, width, height = self.box
+        self.canvas.box(*self.box)
+        below = self._legend(title, lines)
+        values = [y for line in lines for _, y in line.points]
+        if not values:
+            self.canvas.text(left + width / 2, top + height / 2, "nothing yet", MUTED, anchor="mm")
+            return
+        log = log and min(values) > LEAST
+        across = Axis(0, max(self.end, 1), left + LEFT, left + width - GAP)
+        up = Axis(*limits(values, log), top + height - BOTTOM, below + 14, log)
+        self._grid(across, up)
+        for number, line in enumerate(lines):
+            # A term that is the whole loss is seen upon it.
+            wide = 3 if number == 0 and len(lines) > 1 else 1.5
+            self._curve([(across(x), up(y)) for x, y in line.points], line.colour, wide, dots)
+
+    def _grid(self, across: Axis, up: Axis) -> None:
+        for tick in (log_ticks if up.log else ticks)(up.low, up.high):
+            y = up(tick)
+            self.canvas.line([(across.start, y), (across.end, y)], GRID, 1)
+            self.canvas.text(across.start - 8, y, f"{tick:g}", MUTED, anchor="rm")
+        for tick in ticks(across.low, across.high, most=6 if self.box[2] > WIDTH / 2 else 3):
+            x = across(tick)
+            self.canvas.line([(x, up.start), (x, up.start + 4)], MUTED, 1)
+            self.canvas.text(x, up.start + 8, step_text(tick), MUTED, anchor="ma")
+        self.canvas.line([(across.start, up.start), (across.end, up.start)], MUTED, 1)
+
+    def _curve(
+        self, places: list[tuple[float, float]], colour: Colour, width: float, dots: bool
+    ) -> None:
+        if len(places) > 1:
+            self.canvas.line(places, colour, width)
+        if dots and len(places) <= 40:
+            for x, y in places:
+                self.canvas.dot(x, y, colour, 2.4)
+        self.canvas.dot(*places[-1], colour, 3.4)
+
+    def _legend(self, title: str, lines: Sequence[Line]) -> float:
+        """Names and last values in the colours of their curves; gives where they end."""
+        left, top, width, _ = self.box
+        most = width - 2 * GAP
+        x, y = float(left + GAP), top + 12
+        x += self.canvas.text(x, y, title, MUTED, TEXT) + GAP
+        for line in lines:
+            if x + self.canvas.length(line.label, TEXT) > left + GAP + most:
+                x, y = left + GAP, y + TEXT + 6
+            x += self.canvas.text(x, y, line.label, line.colour, TEXT, most=most) + GAP
+        return y + TEXT
+
+
+def limits(values: Sequence[float], log: bool = False) -> tuple[float, float]:
+    """The ends of an axis with some air around the values."""
+    low, high = min(values), max(values)
+    if log:
+        air = max(high / low, 1.2) ** 0.05
+        return low / air, high * air
+    flat = high - low <= 1e-9 * max(abs(low), abs(high), LEAST)
+    air = max(0.05 * abs(high), LEAST) if flat else 0.07 * (high - low)
+    return low - air, high + air
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between two ends, at most `most` steps of 1, 2 or 5 times 10^n."""
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(n * power for n in (1.0, 2.0, 5.0, 10.0) if n * power >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{n * step:.12g}") for n in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, with 2 and 5 times them where there are few; plain ones in a narrow range."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = max(1, (last - first) // 7)
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        powers = range(first, last + 1, every)
+        numbers = [float(f"{n}e{power}") for power in powers for n in factors]
+        found = [number for number in numbers if low <= number <= high]
+        if len(found) >= 3:
+            return found
+    return [tick for tick in ticks(low, high) if tick > 0]
+
+
+def step_text(step: float) -> str:
+    """A number of steps in few letters."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if step >= size:
+            return f"{step / size:g}{unit}"
+    return f"{step:g}"
+
+
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The face of all captions."""
+    return ImageFont.load_default(size)
