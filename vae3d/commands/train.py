@@ -29,6 +29,7 @@ from vae3d.logger import build_loggers
 from vae3d.logger.base import Logger, LoggerGroup
 from vae3d.logger.console import ConsoleLogger, ProgressBar, announce
 from vae3d.logger.csv import CsvLogger
+from vae3d.logger.progress import ProgressPicture
 from vae3d.loss.objective import Objective
 from vae3d.model.vae import CustomVAE
 from vae3d.model.weights import save_weights
@@ -226,7 +227,8 @@ class Training:
             self.config.logger, self.folder.path, self.config.name, describe(self.config)
         )
         total = total_steps(self.config.trainer, plan.loader)
-        return LoggerGroup([table, ConsoleLogger(total), chosen])
+        picture = ProgressPicture(self.folder.metrics, self.folder.progress)
+        return LoggerGroup([table, ConsoleLogger(total), picture, chosen])
 
     def _validation(self, model: CustomVAE, val: list[int], logger: Logger) -> Any:
         mode = "full" if isinstance(self.config.patching, WholeVolume) else "patch"

@@ -23,9 +23,9 @@ SMOOTH = 2
 """Drawn so many times larger, as PIL's lines have hard edges."""
 GAP, LEFT, BOTTOM = 20, 62, 34
 TEXT, SMALL = 15, 13
+Colour = tuple[int, int, int]
 BACKGROUND, PANEL, GRID = (16, 18, 22), (22, 25, 30), (41, 45, 52)
 FOREGROUND, MUTED = (225, 228, 232), (146, 152, 161)
-Colour = tuple[int, int, int]
 COLOURS: tuple[Colour, ...] = (
     (103, 169, 255),
     (255, 158, 122),
@@ -71,6 +71,7 @@ class ProgressPicture(Logger):
 
 
 Sum = tuple[float, float, int]
+"""Of x, of y, and of how many."""
 
 
 @dataclass
@@ -97,9 +98,7 @@ class Curve:
         return [(x / count, y / count) for x, y, count in self.sums]
 
 
-def _together(
-    a: tuple[float, float, int], b: tuple[float, float, int]
-) -> tuple[float, float, int]:
+def _together(a: Sum, b: Sum) -> Sum:
     return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
@@ -120,7 +119,7 @@ class History:
 
     def read_on(self) -> None:
         """Takes in the lines that have been written since; all of them where some were removed."""
-        if not self.path.exists():
+        if not self.path.is_file():
             return
         with self.path.open("rb") as file:
             if self.path.stat().st_size < self._place:
@@ -157,7 +156,7 @@ class History:
 
 def _number(cell: str) -> float | None:
     try:
-        value = float(cell)
+        value = float(cell or "nan")
     except ValueError:
         return None
     return value if abs(value) < MOST else None

@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def progress(self) -> Path:
+        """The same as curves."""
+        return self.path / "progress.png"
+
+    @property
     def status(self) -> Path:
         """Whether it runs, where it stands, and how it ended."""
         return self.path / "status.json"

@@ -65,8 +65,8 @@ function summarySection(scores, every) {
   const heads = references.map((name) => columnHead(referenceLabel(name), (REFERENCES[name] || {}).about));
   const told = references.filter((name) => name && REFERENCES[name]);
   const about =
-    "Means over the cases with the 95 % confidence interval of the mean. " +
-    told.map((name) => `${referenceLabel(name)}: ${REFERENCES[name].about}.`).join(" ");
+    "Means over the cases with the 95 % confidence interval of the mean." +
+    told.map((name) => `\n${referenceLabel(name)}: ${REFERENCES[name].about}.`).join("");
   const table = element(
     "table",
     {},
@@ -151,9 +151,9 @@ function casesSection(scores, cases) {
         "tr",
         {},
         sortHead("case", "Case"),
+        columns.map((score) => sortHead(score.name, score.label, detail(score).filter(Boolean).join(", "))),
         sortHead("low", "Range from"),
         sortHead("high", "to"),
-        columns.map((score) => sortHead(score.name, score.label, detail(score).filter(Boolean).join(", "))),
       ),
     );
     const rows = order();
@@ -163,8 +163,8 @@ function casesSection(scores, cases) {
           "tr",
           {},
           element("th", { scope: "row" }, cases.names[row]),
-          cases.ranges[row].map((end) => element("td", {}, shown(number(end)))),
           columns.map((score) => element("td", {}, shown(number(cases.scores[score.name][row]), score.places))),
+          cases.ranges[row].map((end) => element("td", {}, shown(number(end)))),
         ),
       ),
     );
