@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is known: `vae3d --help` must not wai
 import difflib
 import errno
 import importlib
+import itertools
 import os
 import re
 import sys
@@ -59,10 +60,18 @@ COMMANDS = {
         "EvalConfig",
         "score a run's reconstructions, whole or patch by patch, and show them",
     ),
+    "compare": Command(
+        "vae3d.commands.compare",
+        "compare",
+        "CompareConfig",
+        "put the scores of two or more runs side by side, case by case",
+    ),
 }
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+QUOTED_OR_PLAIN = r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+)\s*(?=,|$)"""
+"""One of several paths between commas; one that holds a comma has quotes around it."""
 PATH_KEYS = ("data.root", "data.list", "data.store", "run", "output", "runs_dir")
 """Values that are paths, in which Hydra's grammar must not find commas or equal signs."""
 
@@ -75,6 +84,7 @@ Every command takes Hydra's own words: --help, --cfg job, -m for sweeps, +experi
   vae3d train                                        phantoms, made on the fly
   vae3d train data=ct data.root=/scans name=ct64     your own scans
   vae3d eval run=runs/ct64 mode=patch
+  vae3d compare runs/ct64 runs/ct96
 """
 
 
@@ -99,7 +109,7 @@ def dispatch(arguments: list[str]) -> int:
     name, *overrides = arguments
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name!r}{nearest(name, [*COMMANDS])}")
-    run_under_hydra(name, [quoted(override) for override in overrides])
+    run_under_hydra(name, as_typed(name, overrides))
     return 0
 
 
@@ -191,13 +201,49 @@ def in_order(arguments: list[str]) -> list[str]:
     return [*known.overrides, *(word for word in arguments if word in words)]
 
 
+def as_typed(name: str, arguments: list[str]) -> list[str]:
+    """The arguments of a command with their paths such that Hydra takes them literally.
+
+    `vae3d compare` also takes its run folders as words before everything else.
+    """
+    if name != "compare":
+        return [quoted(argument) for argument in arguments]
+    runs = [*itertools.takewhile(is_path, arguments)]
+    overrides = [listed(argument) for argument in arguments[len(runs) :]]
+    return [f"run=[{','.join(map(literal, runs))}]", *overrides] if runs else overrides
+
+
+def is_path(word: str) -> bool:
+    """Whether a word is the folder of a run rather than `key=value` or Hydra's own."""
+    key, equals, _ = word.partition("=")
+    named = not equals or ("/" in key and not key.startswith("hydra/"))
+    return named and not word.startswith(("-", "+")) and word != ""
+
+
+def listed(override: str) -> str:
+    """`run=[a,b]` or `run=a` as a list of literal paths; those with commas must be quoted."""
+    key, equals, value = override.partition("=")
+    if key.lstrip("+") != "run" or value in ("", "null"):
+        return quoted(override)
+    if not (value[0] == "[" and value[-1] == "]"):
+        return f"{key}{equals}[{literal(value)}]"
+    items = re.findall(QUOTED_OR_PLAIN, value[1:-1]) if value != "[]" else []
+    paths = [item if item[:1] in ("'", '"') else literal(item) for item in map(str.strip, items)]
+    return f"{key}{equals}[{','.join(paths)}]"
+
+
 def quoted(override: str) -> str:
     """An override whose value is a path, so that Hydra takes it literally."""
     key, equals, value = override.partition("=")
     if key.lstrip("+") not in PATH_KEYS or value in ("", "null") or value[0] in "'\"":
         return override
-    escaped = re.sub(r"\\(?=\\*$)", r"\\\\", value).replace("'", "\\'")
-    return f"{key}{equals}'{escaped}'"
+    return f"{key}{equals}{literal(value)}"
+
+
+def literal(text: str) -> str:
+    """A text between quotes, in which backslashes count before a quote alone."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def explain(error: BaseException, keys: list[str]) -> str:

@@ -90,6 +90,22 @@ class EvalConfig:
 
 
 @dataclass
+class CompareConfig:
+    """`vae3d compare`: the reports of two or more runs against that of the first.
+
+    A `run` is a run folder, or a folder with a scores.csv of its own.
+    """
+
+    run: list[str] = field(default_factory=list)
+    mode: str = "full"
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+
+
+@dataclass
 class PrepareConfig:
     """`vae3d prepare`: scans to a store; `shard` K/N takes one part of the cases alone."""
 
@@ -143,6 +159,7 @@ def register_schemas() -> None:
     open_choice: Any = MISSING
     store.store(name="train_schema", node=TrainConfig(data=open_choice, patching=open_choice))
     store.store(name="eval_schema", node=EvalConfig(data=open_choice))
+    store.store(name="compare_schema", node=CompareConfig)
     store.store(name="prepare_schema", node=PrepareConfig(data=open_choice))
     store.store(name="inspect_schema", node=InspectConfig(data=open_choice, patching=open_choice))
     store.store(name="info_schema", node=InfoConfig)
@@ -273,6 +290,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 CONFIGS: dict[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
+    "compare": CompareConfig,
     "prepare": PrepareConfig,
     "inspect": InspectConfig,
     "info": InfoConfig,

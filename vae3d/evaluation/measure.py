@@ -83,13 +83,19 @@ def _pointwise(image: Tensor, other: Tensor, values: Tensor, buckets: Buckets) -
     flat = [x.flatten() for x in (image, other, values)]
     for start in range(0, image.numel(), FLAT):
         x, y, v = (part[start : start + FLAT] for part in flat)
-        piece = buckets.of(v)
         # The squares in float64: of a perfect copy nothing is left, of a good one every digit.
         error = (y - x).double()
+        signal += float(x.add(1).square().sum()) / MODEL_RANGE**2
+        if buckets.count == 1:
+            # No need to sort what all goes into one.
+            count += len(error)
+            squared += float(torch.dot(error, error))
+            absolute += float(error.abs_().sum())
+            continue
+        piece = buckets.of(v)
         count += buckets.sums(piece)
-        absolute += buckets.sums(piece, error.abs())
         squared += buckets.sums(piece, error.square())
-        signal += float(((x + 1) / MODEL_RANGE).square().sum(dtype=torch.float64))
+        absolute += buckets.sums(piece, error.abs_())
     return _Sums(count, absolute, squared, signal)
 
 

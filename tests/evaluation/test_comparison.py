@@ -1,0 +1,458 @@
+"""Runs side by side: paired by name, against scipy; what cannot be compared is refused."""
+
+import base64
+import csv
+import dataclasses
+import hashlib
+import html.parser
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from tests.conftest import vae3d
+from tests.test_conf import composed
+from vae3d.cli import as_typed
+from vae3d.commands.compare import compare
+from vae3d.config import CompareConfig
+from vae3d.errors import UserError
+from vae3d.evaluation.comparison import (
+    MAX_SCORES_BYTES,
+    MAY_DIFFER,
+    Comparison,
+    compare_reports,
+    named_runs,
+    page,
+    read_report,
+    read_scores,
+    shown,
+)
+from vae3d.evaluation.report import CaseScore, EvaluationResult
+
+UNITS = {"psnr": "dB", "mae": "HU", "psnr/bone": "dB", "mae@floor": "HU"}
+PROTOCOL: dict[str, Any] = {
+    "scores": UNITS,
+    "intensity": {"kind": "window", "low": -1000.0, "high": 1000.0, "unit": "HU"},
+    "data_range": "the intensity range, high - low",
+    "crop": "none",
+    "regions": {"bone": "[150, inf) HU"},
+    "ssim": "Gaussian window 11",
+    "mode": "full",
+    "patch_size": None,
+    "overlap": None,
+    "blend": None,
+    "latent": "mode of the posterior",
+    "precision": "fp32",
+}
+CASES = [f"case{n}" for n in range(12)]
+
+
+def scored(seed: int, cases: list[str] = CASES, **protocol: Any) -> EvaluationResult:
+    """Scores that differ from seed to seed, but not their floor."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for case in cases:
+        psnr, mae, bone = rng.normal(30, 2), rng.uniform(10, 20), rng.normal(25, 2)
+        floor = float(sum(case.encode()))
+        scores = {"psnr": psnr, "mae": mae, "psnr/bone": bone, "mae@floor": floor}
+        found.append(CaseScore(case, -1000.0, 1000.0, scores))
+    return EvaluationResult(found, {**PROTOCOL, **protocol})
+
+
+def written(folder: Path, *results: EvaluationResult) -> list[str]:
+    """Runs a, b, c, ... with these reports."""
+    runs = []
+    for name, result in zip("abcdef", results, strict=False):
+        run = folder / name
+        run.mkdir(exist_ok=True)
+        (run / "config.yaml").write_text("")
+        result.write(run / "report" / str(result.protocol["mode"]))
+        runs.append(str(run))
+    return runs
+
+
+def compared(folder: Path, *results: EvaluationResult) -> Comparison:
+    runs = written(folder, *results)
+    modes = [result.protocol["mode"] for result in results]
+    names = named_runs(runs)
+    return compare_reports([read_report(*each) for each in zip(runs, modes, names, strict=True)])
+
+
+def refusal(folder: Path, *results: EvaluationResult) -> str:
+    with pytest.raises(UserError) as refused:
+        compared(folder, *results)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_intervals_are_those_of_the_paired_t_test(tmp_path: Path) -> None:
+    results = [scored(seed) for seed in range(3)]
+    found = compared(tmp_path, *results)
+    assert [score.name for score in found.scores] == [*UNITS]
+    for score in found.scores[:3]:
+        first, *others = (np.array(result.values(score.name)) for result in results)
+        assert score.means == pytest.approx([values.mean() for values in (first, *others)])
+        for values, difference in zip(others, score.differences, strict=True):
+            test = ttest_rel(values, first)
+            interval = test.confidence_interval(0.95)
+            assert difference.mean == pytest.approx((values - first).mean())
+            assert (difference.low, difference.high) == pytest.approx([*interval])
+            assert difference.is_clear == (test.pvalue < 0.05)
+            assert difference.better == ((values - first) * score.direction > 0).sum()
+            assert difference.worse == ((values - first) * score.direction < 0).sum()
+
+
+def test_cases_are_paired_by_name_whatever_their_order(tmp_path: Path) -> None:
+    results = [scored(0), scored(1)]
+    rng = np.random.default_rng(3)
+    mixed = [
+        dataclasses.replace(r, cases=[r.cases[n] for n in rng.permutation(len(r.cases))])
+        for r in results
+    ]
+    one, other = compared(tmp_path, *results), compared(tmp_path, *mixed)
+    assert sorted(one.common) == sorted(other.common) == sorted(CASES)
+    for a, b in zip(one.scores, other.scores, strict=True):
+        assert a.means == pytest.approx(b.means, rel=1e-12)
+        for x, y in zip(a.differences, b.differences, strict=True):
+            assert (x.low, x.high) == pytest.approx((y.low, y.high), rel=1e-9)
+            assert (x.better, x.worse) == (y.better, y.worse)
+
+
+def test_turned_round_every_difference_changes_its_sign(tmp_path: Path) -> None:
+    forth = compared(tmp_path, scored(0), scored(1))
+    back = compared(tmp_path, scored(1), scored(0))
+    for a, b in zip(forth.scores, back.scores, strict=True):
+        (x,), (y,) = a.differences, b.differences
+        assert (x.mean, x.low, x.high) == pytest.approx((-y.mean, -y.high, -y.low))
+        assert (x.better, x.worse) == (y.worse, y.better)
+
+
+def test_better_is_more_decibels_and_less_error(tmp_path: Path) -> None:
+    base = scored(0)
+    better = [
+        CaseScore(c.case_id, c.low, c.high, {n: v + (1 if "psnr" in n else -1) + 0.01 * k
+                                             for n, v in c.scores.items()})
+        for k, c in enumerate(base.cases)
+    ]  # fmt: skip
+    found = compared(tmp_path, base, dataclasses.replace(base, cases=better))
+    for score in found.scores:
+        (difference,) = score.differences
+        assert score.verdict(difference) == "better"
+        assert (difference.better, difference.worse) == (len(CASES), 0)
+
+
+def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
+    perfect = scored(0)
+    perfect.cases[0].scores["psnr"] = math.inf
+    found = compared(tmp_path, perfect, perfect)
+    for score in found.scores:
+        (difference,) = score.differences
+        assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
+        assert (difference.better, difference.worse) == (0, 0)
+        assert score.verdict(difference) == ""
+    assert found.notes == []
+
+
+def test_infinite_scores_are_counted_but_have_no_interval(tmp_path: Path) -> None:
+    perfect, other = scored(0), scored(0)
+    perfect.cases[0].scores["psnr"] = math.inf
+    found = compared(tmp_path, other, perfect)
+    (difference,) = found.scores[0].differences
+    assert (difference.better, difference.worse) == (1, 0)
+    assert math.isnan(difference.low)
+    assert not difference.is_clear
+    found.write(tmp_path / "out")
+    saved = json.loads((tmp_path / "out/compare.json").read_text())
+    assert saved["scores"]["psnr"]["means"]["b"] is None
+
+
+def test_only_what_all_have_is_compared(tmp_path: Path) -> None:
+    first, second = scored(0, CASES[:9]), scored(1, CASES[3:])
+    del second.cases[0].scores["psnr/bone"]
+    second.protocol["scores"] = {**UNITS, "seam": ""}
+    for case in second.cases:
+        case.scores["seam"] = 1.0
+    found = compared(tmp_path, first, second)
+    assert found.common == CASES[3:9]
+    assert found.partial == {
+        **{case: ["a"] for case in CASES[:3]}, **{case: ["b"] for case in CASES[9:]},
+    }  # fmt: skip
+    assert {score.name: score.cases for score in found.scores} == {
+        "psnr": 6, "mae": 6, "psnr/bone": 5, "mae@floor": 6,
+    }  # fmt: skip
+    assert "seam: only in b" in found.notes
+    bone = {c.case_id: c.scores.get("psnr/bone") for c in first.cases}
+    assert found.scores[2].means[0] == pytest.approx(np.mean([bone[c] for c in CASES[4:9]]))
+
+
+def test_no_common_case_is_refused(tmp_path: Path) -> None:
+    line = refusal(tmp_path, scored(0, CASES[:3]), scored(1, CASES[3:]))
+    assert "no case is in all of a, b" in line
+    assert "split=all" in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("crop", "[16] around the centre"),
+        ("data_range", "[0, 1] HU"),
+        ("intensity", {"kind": "window", "low": -1000.0, "high": 2000.0, "unit": "HU"}),
+        ("ssim", "window 7"),
+        ("regions", {"bone": "[300, inf) HU"}),
+        ("scores", {**UNITS, "mae": "intensity"}),
+        ("mask", "body"),
+    ],
+)
+def test_figures_of_other_protocols_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+    line = refusal(tmp_path, scored(0), scored(1, **{key: value}))
+    assert "a and b were not scored alike" in line
+    assert key in line
+    assert "vae3d eval" in line
+
+
+@pytest.mark.parametrize("key", MAY_DIFFER)
+def test_what_a_run_may_choose_is_told(tmp_path: Path, key: str) -> None:
+    found = compared(tmp_path, scored(0), scored(1, **{key: "patch"}))
+    assert found.notes == [f"{key}: {PROTOCOL[key]} in a, patch in b"]
+
+
+def test_other_regions_are_no_other_protocol(tmp_path: Path) -> None:
+    found = compared(tmp_path, scored(0), scored(1, regions={}))
+    assert found.notes == []
+
+
+def ranged(result: EvaluationResult, **changes: float) -> EvaluationResult:
+    cases = [dataclasses.replace(case, **changes) for case in result.cases]
+    return dataclasses.replace(result, cases=cases)
+
+
+def test_a_scan_on_another_range_is_refused(tmp_path: Path) -> None:
+    line = refusal(tmp_path, scored(0), ranged(scored(1), high=900.0))
+    assert "case0 was scored on [-1000, 1000] in a and on [-1000, 900] in b" in line
+
+
+def test_within_one_window_models_may_see_other_ranges(tmp_path: Path) -> None:
+    seen = {"kind": "window", "low": -1000.0, "high": 900.0, "unit": "HU"}
+    window = {"data_range": "[-160, 240] HU"}
+    found = compared(
+        tmp_path, scored(0, **window), ranged(scored(1, intensity=seen, **window), high=900.0)
+    )
+    assert found.notes[0].startswith("intensity: ")
+
+
+def test_another_grid_is_told(tmp_path: Path) -> None:
+    other = scored(1)
+    for case in other.cases:
+        case.scores["mae@floor"] *= 2
+    (note,) = compared(tmp_path, scored(0), other).notes
+    assert note.startswith("b sees the scans on another grid (mae@floor")
+
+
+def test_missing_reports_say_their_command(tmp_path: Path) -> None:
+    runs = written(tmp_path, scored(0), scored(1))
+    for run, mode, said in (
+        (runs[1], "patch", f"no report of mode=patch; make it with: vae3d eval run={runs[0]} "),
+        (str(tmp_path / "none"), "full", "no such folder"),
+        (str(tmp_path), "full", "neither a run nor a scores.csv"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            compare(CompareConfig(run=[runs[0], run], mode=mode, output=str(tmp_path / "out")))
+    for wrong, said in (
+        ([], "must name two run folders or more"),
+        (runs[:1], "must name two run folders or more"),
+        ([runs[0], f"{runs[0]}/../a"], "twice"),
+    ):
+        with pytest.raises(UserError, match=said):
+            compare(CompareConfig(run=wrong))
+    assert not (tmp_path / "out").exists()
+
+
+def edited(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("scores.csv", lambda t: t[:-10], "line 25: is cut off"),
+        ("scores.csv", lambda t: t.replace("case3", "case2"), "line 17: case2 is there twice"),
+        ("scores.csv", lambda t: t.replace("-1000.0,1000.0", "x,y", 1), "line 14: low must be a"),
+        ("scores.csv", lambda t: t.replace("case3,", "case3,nan,"), "line 17: has 8 cells"),
+        ("scores.csv", lambda t: t.replace("case_id", "case"), "line 13: must be case_id"),
+        ("scores.csv", lambda t: t.split("case_id")[0], "line 12: must be"),
+        ("scores.csv", lambda t: "", "line 0: must be case_id"),
+        ("scores.csv", lambda t: t + "x" * 200_000 + "\n", "field larger than field limit"),
+        ("scores.csv", lambda t: t + "z,1,2,3,4,5,6\n", "do not belong together"),
+        ("scores.csv", lambda t: t + '"z,1,2,3,4,5,6\n', "line 26: has 1 cells"),
+        ("summary.json", lambda t: t[:-20], "cannot be read"),
+        ("summary.json", lambda t: "[]", "must be a table"),
+        ("summary.json", lambda t: '{"cases": 12}', "protocol must be a table"),
+        ("summary.json", lambda t: t.replace('"scores"', '"metrics"'), "protocol.scores must be"),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_damaged_reports_are_named(
+    tmp_path: Path, file: str, change: Callable[[str], str], said: str
+) -> None:
+    (run,) = written(tmp_path, scored(0))
+    folder = tmp_path / "a/report/full"
+    edited(folder / file, change)
+    with pytest.raises(UserError) as refused:
+        read_report(run, "full", "a")
+    assert str(folder) in str(refused.value)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_scores_of_any_size_or_kind_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    with path.open("wb") as file:
+        file.truncate(MAX_SCORES_BYTES + 1)
+    with pytest.raises(UserError, match="has more than"):
+        read_scores(path)
+    path.write_bytes(b"case_id,low,high\n\xff,0,1\n")
+    with pytest.raises(UserError, match="is no text in UTF-8"):
+        read_scores(path)
+
+
+NASTY = [
+    "<script>alert(1)</script>", "&amp;", '" onload="x', "'", "a,b", "\u202egnp", "\x1b[2J", "",
+    "</title><b>", "# case: x", "a\nb", "患者",
+]  # fmt: skip
+
+
+def test_any_name_goes_there_and_back(tmp_path: Path) -> None:
+    (run,) = written(tmp_path, scored(0, NASTY))
+    assert [*read_report(run, "full", "a").cases] == NASTY
+
+
+class Tags(html.parser.HTMLParser):
+    """Every tag with its attributes, and the text between."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_no_name_is_markup_of_the_page(tmp_path: Path) -> None:
+    """The page of nasty names has the tags and attributes of one with plain names."""
+    texts = []
+    for names, run in ((NASTY, "<b>&\"' onload=x"), (CASES, "plain")):
+        (tmp_path / run).mkdir()
+        runs = written(tmp_path / run, scored(0, names[:-2]), scored(1, names))
+        reports = [read_report(r, "full", f"{run} {n}") for n, r in enumerate(runs)]
+        texts.append(page(compare_reports(reports)))
+    nasty, plain = map(Tags, texts)
+    assert [(tag, [*attributes]) for tag, attributes in nasty.tags] == [
+        (tag, [*attributes]) for tag, attributes in plain.tags
+    ]
+    assert "<b>&\"' onload=x 0" in nasty.text
+    assert "\x1b" not in texts[0]
+    assert "\u202e" not in texts[0]
+
+
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
+    text = page(compared(tmp_path, scored(0), scored(1), scored(2)))
+    tags = Tags(text)
+    assert not {"script", "link", "img", "iframe", "object", "a"} & {tag for tag, _ in tags.tags}
+    names = {name for _, attributes in tags.tags for name in attributes}
+    assert not {name for name in names if name in ("src", "href", "style") or name[:2] == "on"}
+    assert "://" not in text
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'" in text
+    assert sum(tag == "svg" for tag, _ in tags.tags) == 2 * len(UNITS)
+
+
+def test_dots_lie_where_better_is(tmp_path: Path) -> None:
+    found = compared(tmp_path, scored(0), scored(1))
+    dots = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(found))]
+    for score, dot in zip(found.scores, dots, strict=True):
+        (difference,) = score.differences
+        assert np.sign(dot - 120) == np.sign(difference.mean * score.direction)
+        assert 0 <= dot <= 240
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(20578.4, "20,578"), (23.068, "23.07"), (0.0, "0"), (-0.00207, "-0.002070"),
+     (math.nan, "-"), (math.inf, "inf"), (1e9, "1e+09"), (1e-7, "1e-07"), (999.96, "1,000.0")],
+)  # fmt: skip
+def test_numbers_have_four_digits(value: float, text: str) -> None:
+    assert shown(value) == text
+
+
+PATHS = [
+    "runs/a", "a b", "a,b", "runs/s/model.latent_channels=2,trainer.lr=0.1", "it's", 'say "x"',
+    "a\\", "a\\'b",
+    "[x]", "{x}", "(x)", "日本語/é", "x=[1,2]/y", "1e5", "true", "null", "a#b", "$x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_runs_arrive_as_they_were_typed(path: str) -> None:
+    def arrived(*arguments: str) -> list[str]:
+        config: Any = composed("compare", *as_typed("compare", [*arguments]))
+        assert config.mode == "patch"
+        return list(config.run)
+
+    assert arrived(f"./{path}", "b", "mode=patch") == [f"./{path}", "b"]
+    assert arrived(f"run={path}x", "mode=patch") == [f"{path}x"]
+    if not set(path) & set(",'\"\\"):
+        assert arrived(f"run=[{path},b]", "mode=patch") == [path, "b"]
+    if not set(path) & set("'\\"):
+        assert arrived(f"run=['{path}', b]", "mode=patch") == [path, "b"]
+
+
+def test_a_path_with_an_equal_sign_is_no_key() -> None:
+    assert as_typed("compare", ["runs/a=1", "mode=full"]) == ["run=['runs/a=1']", "mode=full"]
+    assert as_typed("compare", ["--cfg", "job"]) == ["--cfg", "job"]
+    assert as_typed("compare", ["hydra/launcher=x"]) == ["hydra/launcher=x"]
+    assert as_typed("eval", ["run=[a]"]) == ["run='[a]'"]
+
+
+def test_the_command_writes_beside_the_first_runs_scores(tmp_path: Path) -> None:
+    other = [*CASES[1:], "\x1b[2J"]
+    runs = written(tmp_path, scored(0), scored(1, other), scored(2, latent="sample"))
+    done = vae3d("compare", "a", "b", "c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    output = Path("a/report/full/compare_b_c")
+    assert done.stderr.splitlines() == [
+        "latent: mode of the posterior in a, sample in c",
+        "2 cases are not in all runs: case0 (a, c), ?[2J (b)",
+        f"table: {output / 'compare.html'}",
+    ]
+    found = compare(CompareConfig(run=runs, output=str(tmp_path / "out")))
+    for name in ("compare.csv", "compare.html"):
+        assert (tmp_path / output / name).read_text() == (tmp_path / "out" / name).read_text()
+    with (tmp_path / "out/compare.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert len(rows) == 3 * len(UNITS)
+    for row, score in zip(rows[1::3], found.scores, strict=True):
+        difference = score.differences[0]
+        assert row["run"] == "b"
+        assert float(row["low"]) == difference.low
+        assert row["verdict"] == score.verdict(difference)
+        assert shown(difference.mean, "+") in done.stdout or "@" in score.name
+    saved = json.loads((tmp_path / "out/compare.json").read_text())
+    assert saved["cases"] == CASES[1:]
+    assert saved["only_some"] == {"case0": ["a", "c"], "\x1b[2J": ["b"]}
+    refused = vae3d("compare", "a", "b", "mode=patch", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "vae3d: a: no report of mode=patch; make it with: vae3d eval run=a mode=patch\n"
+    )
