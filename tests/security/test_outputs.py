@@ -78,7 +78,7 @@ def evaluated(source: CaseSource, folder: Path, media: list[str]) -> Names:
     model = CustomVAE(tiny_model(source.spatial_dims)).eval()
     precision = Precision("fp32", torch.device("cpu"))
     reconstructor = Reconstructor(model, "full", InferenceConfig(), precision)
-    config = EvaluationConfig(media=media, save_reconstructions=True)
+    config = EvaluationConfig(media=media, media_cases=None, save_reconstructions=True)
     cases = LoadedCases(source, SourceData())
     logger = Names()
     indices = [*range(len(source.case_ids))]
