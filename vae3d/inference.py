@@ -113,7 +113,7 @@ class Reconstructor:
             result = run(padded, noise)
         finally:
             self.model.train(training)
-        return cropped(result[None], image.shape[1:])[0].clamp(-1, 1)
+        return cropped(result[None], image.shape[1:])[0].clamp_(-1, 1)
 
     def _noise(self, padded: Tensor, generator: Generator | None) -> Tensor | None:
         if generator is None:
@@ -126,8 +126,9 @@ class Reconstructor:
 
     def _patchwise(self, image: Tensor, noise: Tensor | None) -> Tensor:
         shape = tuple(image.shape[1:])
-        aggregator = PatchAggregator(image.shape[0], shape, self.config.blend)
-        for regions in chunks(self._regions(shape), self.config.batch_size):
+        grid = self._regions(shape)
+        aggregator = PatchAggregator(grid, image.shape[0], shape, self.config.blend)
+        for regions in chunks(grid, self.config.batch_size):
             images = torch.stack([region.cut(image) for region in regions])
             latents = [region.divided(self.model.factor) for region in regions]
             cut = None if noise is None else torch.stack([at.cut(noise) for at in latents])

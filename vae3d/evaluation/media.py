@@ -53,7 +53,8 @@ def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECON
     height, width = frames[0].shape[:2]
     with atomic_write(path) as temporary:
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
-        target = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+        target = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
+        target += ["-movflags", "+faststart"]
         try:
             done = subprocess.run(
                 [ffmpeg(), "-v", "error", *source, "-i", "-", *target, str(temporary)],
