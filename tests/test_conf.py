@@ -29,6 +29,7 @@ GROUPS = {
     "prepare": ["data"],
     "inspect": ["data", "patching"],
     "info": ["model"],
+    "compare": [],
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_conf import composed, options
-from vae3d.cli import COMMANDS, quoted
+from vae3d.cli import COMMANDS, as_typed
 from vae3d.evaluation.metrics import METRICS
 from vae3d.loss.objective import LOSSES
 
@@ -18,7 +18,9 @@ EXPERIMENTS = sorted((ROOT / "conf/experiment").glob("*.yaml"))
 
 def commands_in(text: str) -> list[str]:
     lines = re.findall(
-        r"(?:^|-m )(vae3d (?:train|eval|prepare|inspect|info) [^#\n`]*)", text, flags=re.MULTILINE
+        r"(?:^|-m )(vae3d (?:train|eval|compare|prepare|inspect|info) [^#\n`]*)",
+        text,
+        flags=re.MULTILINE,
     )
     return [line.strip() for line in lines]
 
@@ -35,8 +37,8 @@ def test_commands_compose(command: str) -> None:
     _, name, *arguments = shlex.split(command)
     # A sweep's values are tried one by one: the first of each.
     swept = "-m" in arguments
-    overrides = [re.sub(r",.*", "", a) if swept else quoted(a) for a in arguments if a[0] != "-"]
-    composed(name, *overrides)
+    given = [re.sub(r",.*", "", a) if swept else a for a in arguments if a[0] != "-"]
+    composed(name, *as_typed(name, given))
 
 
 def test_there_are_examples() -> None:

@@ -194,6 +194,8 @@ def in_order(arguments: list[str]) -> list[str]:
         raise ConfigError(f"{message}; vae3d COMMAND --hydra-help lists what there is")
 
     parser.error = refuse
+    if "--" in arguments:
+        refuse("unrecognized arguments: --")
     known = parser.parse_intermixed_args(arguments)
     if known.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun would run a pickled file; give its settings anew")

@@ -22,18 +22,16 @@ from vae3d.cli import as_typed
 from vae3d.commands.compare import compare
 from vae3d.config import CompareConfig
 from vae3d.errors import UserError
-from vae3d.evaluation.comparison import (
+from vae3d.evaluation.comparison import MAY_DIFFER, Comparison, compare_reports
+from vae3d.evaluation.comparison_page import page
+from vae3d.evaluation.report import CaseScore, EvaluationResult
+from vae3d.evaluation.report_reader import (
     MAX_SCORES_BYTES,
-    MAY_DIFFER,
-    Comparison,
-    compare_reports,
     named_runs,
-    page,
     read_report,
     read_scores,
     shown,
 )
-from vae3d.evaluation.report import CaseScore, EvaluationResult
 
 UNITS = {"psnr": "dB", "mae": "HU", "psnr/bone": "dB", "mae@floor": "HU"}
 PROTOCOL: dict[str, Any] = {

@@ -161,6 +161,7 @@ def test_null_is_no_path(lines: Lines, key: str) -> None:
     [
         (["--cfg", "jobs"], "invalid choice: 'jobs'"),
         (["--nothing"], "unrecognized arguments: --nothing"),
+        (["count=2", "--", "--info"], "unrecognized arguments: --"),
         (["--experimental-rerun", "x.pickle"], "would run a pickled file"),
         (["data.count=${nothing}"], "data.count: Interpolation key 'nothing' not found"),
         (["+="], "look for a stray"),

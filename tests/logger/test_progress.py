@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from vae3d.logger.csv import CsvLogger
-from vae3d.logger.progress import MAX_POINTS, Curve, ProgressPicture, log_ticks, ticks
+from vae3d.logger.history import MAX_POINTS, Curve
+from vae3d.logger.progress import ProgressPicture, log_ticks, ticks
 
 COLUMNS = ["loss", "l1", "kl", "kl_weight", "lr", "grad_norm", "psnr", "ssim"]
 

@@ -5,17 +5,13 @@ from pathlib import Path
 
 from vae3d.config import CompareConfig
 from vae3d.errors import ConfigError
-from vae3d.evaluation.comparison import (
-    Comparison,
-    compare_reports,
-    named_runs,
-    printable,
-    read_report,
-    shown,
-)
+from vae3d.evaluation.comparison import Comparison, compare_reports
+from vae3d.evaluation.comparison_page import page
 from vae3d.evaluation.report import is_plain
+from vae3d.evaluation.report_reader import named_runs, printable, read_report, shown
 from vae3d.evaluation.views import file_stem
 from vae3d.logger.console import announce, table
+from vae3d.runtime.files import write_text
 
 MOST_NAMED = 8
 
@@ -34,6 +30,7 @@ def compare(config: CompareConfig) -> Comparison:
     output = Path(config.output or reports[0].folder / folder_name(names)).expanduser()
     try:
         found.write(output)
+        write_text(output / "compare.html", page(found))
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ConfigError(
             f"{output}: cannot be written ({error.strerror}); choose another output="
