@@ -89,3 +89,13 @@ def test_saved_settings_read_back(tmp_path: Path, data: str, patching: str) -> N
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
     assert differences(describe(config), describe(load_config(tmp_path / "config.yaml"))) == []
+
+
+def test_published_protocols() -> None:
+    maisi: EvalConfig = composed("eval", "evaluation=maisi")
+    assert maisi.evaluation.window == (-1000, 1000)
+    assert maisi.evaluation.model_range == (0, 1)
+    medvae: EvalConfig = composed("eval", "evaluation=medvae")
+    assert medvae.evaluation.crop == (160,)
+    assert medvae.evaluation.model_range == (0, 1)
+    assert medvae.evaluation.window is None

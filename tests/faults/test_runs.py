@@ -222,7 +222,7 @@ def test_a_wandb_service_that_dies_stops_nothing(tmp_path: Path, moment: str) ->
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, **names}, stderr=subprocess.PIPE, text=True
     )
-    metrics, reached = tmp_path / "runs/vae3d/metrics.csv", 20 if moment == "middle" else 290
+    metrics, reached = tmp_path / "runs/vae3d/metrics.csv", 20 if moment == "middle" else 250
     while not metrics.exists() or len(metrics.read_text().splitlines()) < reached:
         assert process.poll() is None
         time.sleep(0.01)
