@@ -15,7 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import nibabel
+import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor
@@ -24,7 +27,8 @@ from vae3d.commands.eval import evaluate
 from vae3d.commands.train import train
 from vae3d.config import EvalConfig, TrainConfig, register_schemas, to_object
 from vae3d.data.build import open_cases
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.data.scans import CTConfig
+from vae3d.data.synthetic import phantom
 from vae3d.inference import InferenceConfig, Reconstructor, chunks
 from vae3d.logger.console import ProgressBar
 from vae3d.model.vae import CustomVAE
@@ -97,8 +101,13 @@ def command(arguments: argparse.Namespace) -> int:
     """The whole command against its inference alone."""
     side = ",".join(map(str, arguments.shape))
     with tempfile.TemporaryDirectory() as folder:
+        scans = Path(folder) / "scans"
+        scans.mkdir()
+        for number in range(arguments.cases):
+            voxels = phantom(tuple(arguments.shape), 0, number).round().astype(np.int16)
+            nibabel.save(nibabel.Nifti1Image(voxels.T, np.eye(4)), scans / f"{number}.nii.gz")
         given = [
-            f"data.shape=[{side}]", f"data.count={arguments.cases}", "trainer.steps=1",
+            "data=ct", f"data.root={scans}", f"data.store={folder}/store", "trainer.steps=1",
             f"patching.size=[{arguments.size}]", "patching.per_volume=1", f"runs_dir={folder}",
             "evaluation=scores", f"trainer.precision={arguments.precision}",
         ]  # fmt: skip
@@ -108,8 +117,8 @@ def command(arguments: argparse.Namespace) -> int:
         precision = Precision(arguments.precision, device)
         config = InferenceConfig((arguments.size,), batch_size=arguments.batch)
         reconstructor = Reconstructor(model.placed(device), "patch", config, precision)
-        phantoms = SyntheticConfig(shape=tuple(arguments.shape), count=arguments.cases)
-        cases = open_cases(phantoms, ProgressBar("prepare", False))
+        stored = CTConfig(root=str(scans), store=f"{folder}/store")
+        cases = open_cases(stored, ProgressBar("prepare", False))
         images = [cases[n].range.to_model(cases[n].volume().data) for n in range(arguments.cases)]
 
         def alone() -> None:

@@ -31,7 +31,7 @@ Summary = dict[str, Any]
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLES = 4
-LATENTS = {2: 64, 3: 24}
+LATENTS = {2: 64, 3: 16}
 """Latent voxels along a side of what is decoded, at most; by number of axes."""
 VOXELS = {2: 512, 3: 96}
 """The same of voxels: a cube of them is less than the default batch of inference."""
