@@ -29,7 +29,7 @@ def pair(*shape: int) -> tuple[Tensor, Tensor]:
 
 
 def whole(image: Tensor, other: Tensor) -> dict[str, float]:
-    errors = measure(image, other, image, Buckets([]))[WHOLE]
+    errors = measure([image, other], [(0, 1)], image, Buckets([]))[0][WHOLE]
     return scored([*METRICS], errors, SCALE)
 
 
@@ -96,7 +96,7 @@ def test_regions_are_masks() -> None:
     image, other = pair(1, 16, 20, 18)
     hu = image * 1000
     regions = value_regions(["foreground", "tissues"], "HU", -1000, 1000)
-    found = measure(image, other, hu, Buckets(regions))
+    (found,) = measure([image, other], [(0, 1)], hu, Buckets(regions))
     assert [*found] == [WHOLE, "foreground", *(tissue.name for tissue in TISSUES)]
     _, map_ = structural_similarity(
         *(x[0].double().numpy() + 1 for x in (image, other)),
@@ -114,10 +114,22 @@ def test_regions_are_masks() -> None:
     assert {r.name for r in value_regions(["tissues"], "", 0, 1)} == set()
 
 
+@pytest.mark.usefixtures("small_tiles")
+def test_pairs_together_are_pairs_apart() -> None:
+    images = [*pair(1, 16, 20, 18), pair(1, 16, 20, 18)[0].roll(1)]
+    pairs = [(0, 1), (2, 1), (2, 0)]
+    together = measure(images, pairs, images[0], Buckets([]))
+    for found, (first, second) in zip(together, pairs, strict=True):
+        chosen = [images[first], images[second]]
+        (alone,) = measure(chosen, [(0, 1)], images[0], Buckets([]))
+        for name in ("voxels", "absolute", "squared", "ssim"):
+            assert getattr(found[WHOLE], name) == getattr(alone[WHOLE], name)
+
+
 def test_a_region_without_voxels_has_no_score() -> None:
     image, other = pair(1, 12, 12)
     bone = [tissue for tissue in TISSUES if tissue.name == "bone"]
-    errors = measure(image, other, image, Buckets(bone))["bone"]
+    errors = measure([image, other], [(0, 1)], image, Buckets(bone))[0]["bone"]
     assert errors.voxels == 0
     assert scored([*METRICS], errors, SCALE) == {}
 

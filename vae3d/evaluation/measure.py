@@ -1,19 +1,26 @@
-"""`measure`: one pass over an image and what stands for it, from which every metric follows."""
+"""`measure`: what every metric follows from, of an image and what stands for it."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
 from torch import Tensor
 
 from vae3d.evaluation.regions import WHOLE, Buckets
-from vae3d.loss.structural import SCALE_WEIGHTS, gaussian_window, halved, num_scales, similarity
+from vae3d.loss.structural import (
+    SCALE_WEIGHTS,
+    Blurred,
+    gaussian_window,
+    halved,
+    num_scales,
+    similarity,
+)
 
 MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
-TILE = (16, 64, 512)
+TILE = (32, 32, 256)
 """Window centres along the last axes that are blurred at once: what a core's cache holds."""
 FLAT = 2**20
 """Voxels looked at at once where no neighbour counts."""
@@ -38,34 +45,40 @@ class Errors:
 
 
 def measure(
-    image: Tensor, other: Tensor, values: Tensor, buckets: Buckets, structural: bool = True
-) -> dict[str, Errors]:
-    """Errors of `other` against `image`, (C, *spatial) in [-1, 1], in each region.
+    images: Sequence[Tensor],
+    pairs: Sequence[tuple[int, int]],
+    values: Tensor,
+    buckets: Buckets,
+    structural: bool = True,
+) -> list[dict[str, Errors]]:
+    """Errors between pairs of images (C, *spatial) in [-1, 1].
 
-    `values` (C, *spatial) are the scan's own, by which `buckets` part the voxels. `structural`
-    asks for the similarities, which take most of the time.
+    `values` (C, *spatial) are the scan's own, by which `buckets` part the voxels in regions.
+    `structural` asks for the similarities, which take most of the time: an image of several pairs
+    is blurred once for all. Regions, gradient, signal and MS-SSIM are the first pair's alone.
     """
-    sums = _pointwise(image, other, values, buckets)
-    similar = _similarities(image, other, values, buckets) if structural else None
-    gradient = _gradient(image, other)
-    signal = sums.signal / max(image.numel(), 1)
-    found = {}
-    for name, members in buckets.members.items():
-        chosen = torch.tensor(members)
-        count = int(sums.count[chosen].sum())
-        absolute, squared = (
-            _ratio(float(total[chosen].sum()), count) for total in (sums.absolute, sums.squared)
-        )
-        whole = name == WHOLE
-        found[name] = Errors(
-            voxels=count,
-            absolute=absolute,
-            squared=squared,
-            signal=signal if whole else math.nan,
-            gradient=gradient if whole else math.nan,
-            ssim=similar.mean(chosen) if similar else math.nan,
-            ms_ssim=similar.multiscale if similar and whole else math.nan,
-        )
+    parted = [buckets, *[Buckets([])] * (len(pairs) - 1)]
+    similar = _similarities(images, pairs, values, parted) if structural else None
+    found = []
+    for number, ((first, second), parts) in enumerate(zip(pairs, parted, strict=True)):
+        sums = _pointwise(images[first], images[second], values, parts)
+        regions = {
+            name: Errors(
+                voxels=sums.count_of(members),
+                absolute=sums.mean_of(sums.absolute, members),
+                squared=sums.mean_of(sums.squared, members),
+                ssim=similar[number].mean(members) if similar else math.nan,
+            )
+            for name, members in parts.members.items()
+        }
+        if number == 0:
+            regions[WHOLE] = replace(
+                regions[WHOLE],
+                signal=sums.signal / max(values.numel(), 1),
+                gradient=_gradient(images[first], images[second]),
+                ms_ssim=similar[0].multiscale if similar else math.nan,
+            )
+        found.append(regions)
     return found
 
 
@@ -76,6 +89,12 @@ class _Sums:
     squared: Tensor
     signal: float
 
+    def count_of(self, members: list[bool]) -> int:
+        return int(self.count[torch.tensor(members)].sum())
+
+    def mean_of(self, total: Tensor, members: list[bool]) -> float:
+        return _ratio(float(total[torch.tensor(members)].sum()), self.count_of(members))
+
 
 def _pointwise(image: Tensor, other: Tensor, values: Tensor, buckets: Buckets) -> _Sums:
     count, absolute, squared = (_zeros(buckets) for _ in range(3))
@@ -83,17 +102,11 @@ def _pointwise(image: Tensor, other: Tensor, values: Tensor, buckets: Buckets) -
     flat = [x.flatten() for x in (image, other, values)]
     for start in range(0, image.numel(), FLAT):
         x, y, v = (part[start : start + FLAT] for part in flat)
-        # The squares in float64: of a perfect copy nothing is left, of a good one every digit.
+        # In float64: of a perfect copy nothing is left, of a good one every digit.
         error = (y - x).double()
         signal += float(x.add(1).square().sum()) / MODEL_RANGE**2
-        if buckets.count == 1:
-            # No need to sort what all goes into one.
-            count += len(error)
-            squared += float(torch.dot(error, error))
-            absolute += float(error.abs_().sum())
-            continue
         piece = buckets.of(v)
-        count += buckets.sums(piece)
+        count += buckets.counts(piece)
         squared += buckets.sums(piece, error.square())
         absolute += buckets.sums(piece, error.abs_())
     return _Sums(count, absolute, squared, signal)
@@ -115,41 +128,70 @@ def _gradient(image: Tensor, other: Tensor) -> float:
     return _ratio(total, count) if count else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Similarities:
+    """SSIM by piece of the line of values, where a window belongs to its centre, and MS-SSIM."""
+
     count: Tensor
     total: Tensor
-    multiscale: float
+    multiscale: float = math.nan
 
-    def mean(self, chosen: Tensor) -> float:
+    def mean(self, members: list[bool]) -> float:
+        chosen = torch.tensor(members)
         return _ratio(float(self.total[chosen].sum()), int(self.count[chosen].sum()))
 
 
-def _similarities(image: Tensor, other: Tensor, values: Tensor, buckets: Buckets) -> _Similarities:
-    """SSIM by region, where a window belongs to its centre, and MS-SSIM of the whole."""
-    scales = num_scales(image[None])
+def _similarities(
+    images: Sequence[Tensor],
+    pairs: Sequence[tuple[int, int]],
+    values: Tensor,
+    parted: Sequence[Buckets],
+) -> list[_Similarities]:
+    found = [_Similarities(_zeros(buckets), _zeros(buckets)) for buckets in parted]
+    structure = whole = 0.0
+    windows = 0
+    for tile, centre in tiles(tuple(values.shape[1:])):
+        place, middle = (slice(None), *tile), (slice(None), *centre)
+        blurred = [Blurred.of(image[place][None]) for image in images]
+        for similar, buckets, (first, second) in zip(found, parted, pairs, strict=True):
+            light, contrast = similarity(blurred[first], blurred[second], MODEL_RANGE, low=-1)
+            both = light * contrast
+            piece = buckets.of(values[middle])
+            similar.count += buckets.counts(piece)
+            similar.total += buckets.sums(piece, both)
+            if similar is found[0]:
+                structure += float(contrast.sum(dtype=torch.float64))
+                whole += float(both.sum(dtype=torch.float64))
+                windows += both.numel()
+    image, other = (images[number][None] for number in pairs[0])
+    found[0].multiscale = _multiscale(image, other, structure / windows, whole / windows)
+    return found
+
+
+def _multiscale(first: Tensor, second: Tensor, structure: float, whole: float) -> float:
+    """MS-SSIM of (1, C, *spatial), given the means of structure and SSIM at the first scale."""
+    scales = num_scales(first)
     exponents = torch.tensor(SCALE_WEIGHTS[:scales], dtype=torch.float64)
-    exponents /= exponents.sum()
-    counts, totals = _zeros(buckets), _zeros(buckets)
-    multiscale, first, second = 1.0, image[None], other[None]
-    for scale, exponent in enumerate(exponents.tolist()):
-        last = scale == scales - 1
-        total, count = 0.0, 0
-        for tile, centre in tiles(tuple(first.shape[2:])):
-            place = (slice(None), slice(None), *tile)
-            luminance, structure = similarity(first[place], second[place], MODEL_RANGE, low=-1)
-            both = luminance * structure
-            total += float((both if last else structure).sum(dtype=torch.float64))
-            count += both.numel()
-            if scale == 0:
-                middle = (slice(None), *centre)
-                piece = buckets.of(values[middle])
-                counts += buckets.sums(piece)
-                totals += buckets.sums(piece, both.flatten().double())
-        multiscale *= max(total / count, 0.0) ** exponent
-        if not last:
+    product = 1.0
+    for scale, exponent in enumerate((exponents / exponents.sum()).tolist()):
+        if scale:
             first, second = halved(first), halved(second)
-    return _Similarities(counts, totals, multiscale)
+            structure, whole = _mean_similarity(first, second)
+        product *= max(whole if scale == scales - 1 else structure, 0.0) ** exponent
+    return product
+
+
+def _mean_similarity(first: Tensor, second: Tensor) -> tuple[float, float]:
+    structure = whole = 0.0
+    windows = 0
+    for tile, _ in tiles(tuple(first.shape[2:])):
+        place = (slice(None), slice(None), *tile)
+        blurred = Blurred.of(first[place]), Blurred.of(second[place])
+        light, contrast = similarity(*blurred, MODEL_RANGE, low=-1)
+        structure += float(contrast.sum(dtype=torch.float64))
+        whole += float((light * contrast).sum(dtype=torch.float64))
+        windows += contrast.numel()
+    return structure / windows, whole / windows
 
 
 def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:

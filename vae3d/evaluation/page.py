@@ -237,7 +237,7 @@ def data_uri(picture: Picture, width: int) -> str:
     if image.width > width:
         image = image.resize((width, max(1, round(image.height * width / image.width))))
     file = io.BytesIO()
-    image.save(file, "png", optimize=True)
+    image.save(file, "png", compress_level=2)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from vae3d.data.cases import Case
 from vae3d.data.readers import read_volume
 from vae3d.data.resample import resample_to_shape
-from vae3d.data.volume import Volume
 from vae3d.errors import VolumeError
 
 BYTES_A_NUMBER = 2
@@ -60,23 +59,25 @@ BASELINES: dict[str, Callable[[Tensor, int], Tensor]] = {"downsample": downsampl
 """Baselines by name: an image (C, *spatial) in [-1, 1] kept as so many numbers, and back."""
 
 
-def untouched(case: Case) -> Volume:
-    """The scan as it is on disk: not resampled, not clipped, not filled.
+def untouched(case: Case, values: Tensor) -> Tensor:
+    """The scan (C, *spatial) as it is on disk: on its own grid, and not clipped.
+
+    That is what the case's `values` are, unless it was resampled.
 
     Raises:
         VolumeError: it was resampled, and its file is not there any more, or has changed.
     """
-    volume, source = case.volume(), case.geometry
-    if source is None or sorted(source.shape) == sorted(volume.shape):
-        return volume
-    found = read_volume(source.path)
-    if sorted(found.shape) != sorted(source.shape) or len(found.data) != len(volume.data):
-        raise VolumeError(source.path, "is not the scan any more that was prepared")
-    return found
-
-
-def on_grid_of(values: Tensor, scan: Volume) -> Tensor:
-    """Values (C, *spatial) over a scan's field of view, on the scan's own grid."""
-    if tuple(values.shape[1:]) == scan.shape:
+    source = case.geometry
+    if source is None or sorted(source.shape) == sorted(values.shape[1:]):
         return values
-    return resample_to_shape(values, scan.shape)
+    found = read_volume(source.path)
+    if sorted(found.shape) != sorted(source.shape) or len(found.data) != len(values):
+        raise VolumeError(source.path, "is not the scan any more that was prepared")
+    return found.data
+
+
+def on_grid_of(values: Tensor, scan: Tensor) -> Tensor:
+    """Values (C, *spatial) over the field of view of a scan (C, *its own), on the scan's grid."""
+    if values.shape[1:] == scan.shape[1:]:
+        return values
+    return resample_to_shape(values, tuple(scan.shape[1:]))

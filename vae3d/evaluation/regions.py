@@ -64,13 +64,22 @@ class Buckets:
             self.members[region.name] = [region.low <= s < region.high for s in starts]
 
     def of(self, values: Tensor) -> Tensor:
-        """The number of each voxel's piece, flat int64."""
+        """The number of each voxel's piece, flat int64; one stands for all where there is one."""
         if self.count == 1:
-            return torch.zeros(values.numel(), dtype=torch.int64, device=values.device)
+            return torch.zeros((), dtype=torch.int64).expand(values.numel())
         edges = self.edges.to(values.device)
         return torch.bucketize(values.float().flatten().contiguous(), edges, right=True)
 
-    def sums(self, pieces: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The sum of `weights` (1 each by default) over each piece, float64 on the CPU."""
-        found: Tensor = torch.bincount(pieces, weights, minlength=self.count)
-        return found.double().cpu()
+    def counts(self, pieces: Tensor) -> Tensor:
+        """How many voxels lie in each piece, float64 on the CPU."""
+        if self.count == 1:
+            return torch.tensor([float(pieces.numel())], dtype=torch.float64)
+        return torch.bincount(pieces, minlength=self.count).double().cpu()
+
+    def sums(self, pieces: Tensor, weights: Tensor) -> Tensor:
+        """The sum of `weights` over each piece, float64 on the CPU."""
+        if self.count == 1:
+            # Nothing to sort where all goes into one.
+            return weights.sum(dtype=torch.float64).reshape(1).cpu()
+        found: Tensor = torch.bincount(pieces, weights.flatten().double(), minlength=self.count)
+        return found.cpu()

@@ -1,6 +1,7 @@
 """`CaseScorer`: everything that is scored of one case."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from vae3d.data.cases import Case
 from vae3d.data.intensity import IntensityContract, IntensityRange
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.measure import Errors, measure
+from vae3d.evaluation.measure import measure
 from vae3d.evaluation.metrics import METRICS, Scale, scored, unit_of
 from vae3d.evaluation.references import BASELINES, on_grid_of, untouched
 from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
@@ -105,25 +106,48 @@ class CaseScorer:
         """All scores by name; `values` (C, *spatial) in the scan's units, the other in [-1, 1]."""
         range_ = self._range(case)
         image, other = range_.to_model(values), self._seen(case, range_, reconstruction)
-        regions = value_regions(self.config.regions, range_.unit, range_.low, range_.high)
-        framed = self._framed(image, -1)
-        shown = self._framed(values.float(), range_.low)
-        found = self._measure(
-            framed, self._framed(other, -1), shown, Buckets(regions), self.config.metrics
-        )
-        scores = self._named(found.pop(WHOLE), self.config.metrics, range_, "")
+        sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
+        numbers = self.reconstructor.numbers(tuple(image.shape[1:]))
+        for name in self.config.baselines:
+            sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1), 0)
+        scan = self._untouched(case, values) if self.config.floor and self.compared else None
+        apart = scan is not None and (self.crop is not None or scan.shape != image.shape)
+        if scan is not None and not apart:
+            # On one grid with the rest, so that what they share is computed once.
+            sheet.against_scan(in_range(scan, range_), 1, 0)
+        scores = self._told(sheet, self._framed(values.float(), range_.low), range_)
         if self.reconstructor.mode == "patch":
             borders = self.reconstructor.borders(tuple(image.shape[1:]))
             scores[SEAM] = seam_score(image, other, borders)
-        for region, errors in found.items():
-            scores |= self._named(errors, self.compared, range_, f"/{region}")
-        numbers = self.reconstructor.numbers(tuple(image.shape[1:]))
-        for name in self.config.baselines:
-            kept = self._framed(BASELINES[name](image, numbers), -1)
-            errors = self._measure(framed, kept, shown, Buckets([]), self.compared)[WHOLE]
-            scores |= self._named(errors, self.compared, range_, f"@{name}")
-        if self.config.floor and self.compared:
-            scores |= self._against_scan(case, image, other, range_)
+        if scan is not None and apart:
+            pair = [on_grid_of(kept, scan) for kept in (other, image)]
+            own = Sheet(pair, [], [])
+            own.against_scan(in_range(scan, range_), 0, 1)
+            scores |= self._told(own, scan, range_)
+        return scores
+
+    def _told(self, sheet: "Sheet", values: Tensor, range_: IntensityRange) -> dict[str, float]:
+        """The scores of what is on a sheet; regions are those of the reconstruction alone."""
+        main = sheet.names[0] == ""
+        metrics = self.config.metrics if main else self.compared
+        chosen = self.config.regions if main else []
+        regions = value_regions(chosen, range_.unit, range_.low, range_.high)
+        device = self.reconstructor.device
+        with torch.inference_mode():
+            found = measure(
+                [image.to(device) for image in sheet.images],
+                sheet.pairs,
+                values.to(device),
+                Buckets(regions),
+                any(METRICS[name].structural for name in metrics),
+            )
+        scale = Scale(range_.span, self.model_span)
+        scores: dict[str, float] = {}
+        for suffix, errors in zip(sheet.names, found, strict=True):
+            for region, part in errors.items():
+                names = metrics if region == WHOLE and not suffix else self.compared
+                place = suffix if region == WHOLE else f"/{region}"
+                scores |= {f"{n}{place}": v for n, v in scored(names, part, scale).items()}
         return scores
 
     def _range(self, case: Case) -> IntensityRange:
@@ -135,38 +159,12 @@ class CaseScorer:
             return reconstruction
         return range_.to_model(case.range.from_model(reconstruction))
 
-    def _against_scan(
-        self, case: Case, image: Tensor, other: Tensor, range_: IntensityRange
-    ) -> dict[str, float]:
+    def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
         try:
-            scan = untouched(case)
+            return untouched(case, values)
         except VolumeError as error:
             self.report(f"no floor for {case.case_id}: {error}")
-            return {}
-        values = scan.data.float()
-        target = (values - range_.low) * (2 / range_.span) - 1
-        scores: dict[str, float] = {}
-        for name, kept in zip(REFERENCES, (other, image), strict=True):
-            moved = on_grid_of(kept, scan)
-            found = self._measure(target, moved, values, Buckets([]), self.compared)
-            scores |= self._named(found[WHOLE], self.compared, range_, f"@{name}")
-        return scores
-
-    def _measure(
-        self, image: Tensor, other: Tensor, values: Tensor, buckets: Buckets, names: Sequence[str]
-    ) -> dict[str, Errors]:
-        device = self.reconstructor.device
-        structural = any(METRICS[name].structural for name in names)
-        with torch.inference_mode():
-            return measure(
-                image.to(device), other.to(device), values.to(device), buckets, structural
-            )
-
-    def _named(
-        self, errors: Errors, names: Sequence[str], range_: IntensityRange, suffix: str
-    ) -> dict[str, float]:
-        scale = Scale(range_.span, self.model_span)
-        return {f"{n}{suffix}": v for n, v in scored(names, errors, scale).items()}
+            return None
 
     def _framed(self, values: Tensor, fill: float) -> Tensor:
         """The crop around the centre, filled up where the scan is smaller."""
@@ -180,3 +178,30 @@ class CaseScorer:
         # F.pad counts axes from the last one.
         sides = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
         return F.pad(values, sides, value=fill)
+
+
+@dataclass
+class Sheet:
+    """Images on one grid, and which of them are compared under which suffix of a score."""
+
+    images: list[Tensor]
+    pairs: list[tuple[int, int]]
+    names: list[str]
+
+    def add(self, name: str, image: Tensor, against: int) -> None:
+        """One more image, compared with one that is there."""
+        self.images.append(image)
+        self.pairs.append((against, len(self.images) - 1))
+        self.names.append(name)
+
+    def against_scan(self, scan: Tensor, reconstruction: int, image: int) -> None:
+        """The untouched scan: the reconstruction, and what is left without any VAE."""
+        self.images.append(scan)
+        last = len(self.images) - 1
+        self.pairs += [(last, reconstruction), (last, image)]
+        self.names += [f"@{name}" for name in REFERENCES]
+
+
+def in_range(values: Tensor, range_: IntensityRange) -> Tensor:
+    """Values in the scan's units where [-1, 1] is the range, beyond it too."""
+    return (values.float() - range_.low).mul_(2 / range_.span).sub_(1)

@@ -1,5 +1,6 @@
 """SSIM and MS-SSIM in two and three dimensions, for the loss and for the scores."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ def ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) -> 
     thinner than the window the window is the largest odd one that fits. `low` is the least value
     that there may be: luminance compares means above it, as shares of each other.
     """
-    luminance, structure = similarity(first, second, data_range, low)
+    luminance, structure = similarity(Blurred.of(first), Blurred.of(second), data_range, low)
     return (luminance * structure).flatten(1).mean(dim=1)
 
 
@@ -36,7 +37,7 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
     exponents = (weights / weights.sum()).tolist()
     product = torch.ones(first.shape[0], dtype=first.dtype, device=first.device)
     for scale, exponent in enumerate(exponents):
-        luminance, structure = similarity(first, second, data_range, low)
+        luminance, structure = similarity(Blurred.of(first), Blurred.of(second), data_range, low)
         last = scale == len(exponents) - 1
         value = (luminance * structure if last else structure).flatten(1).mean(dim=1)
         # The root of zero has no gradient.
@@ -46,16 +47,29 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
     return product
 
 
+@dataclass(frozen=True)
+class Blurred:
+    """An image (B, C, *spatial), its mean and its mean square under every window inside of it."""
+
+    image: Tensor
+    mean: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor) -> "Blurred":
+        """The image, blurred twice: what it brings to the comparison with any other."""
+        return cls(image, smooth(image), smooth(image * image))
+
+
 def similarity(
-    first: Tensor, second: Tensor, data_range: float, low: float
+    first: Blurred, second: Blurred, data_range: float, low: float
 ) -> tuple[Tensor, Tensor]:
-    """Luminance and contrast-structure of every window inside of the images (B, C, *spatial)."""
+    """Luminance and contrast-structure of every window inside of two images."""
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    mean1, mean2 = smooth(first), smooth(second)
+    mean1, mean2 = first.mean, second.mean
     product, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
-    covariance = smooth(first * second) - product
-    # Of the two variances only their sum is needed: one blur less.
-    variances = smooth(first * first + second * second) - squares
+    covariance = smooth(first.image * second.image) - product
+    variances = first.square + second.square - squares
     if low:
         # Only here does it matter where zero lies; variances are exacter around it.
         mean1, mean2 = mean1 - low, mean2 - low
