@@ -1,5 +1,6 @@
 """`Evaluator`: every case through the model once, scored on the whole volume, and shown."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ from vae3d.data.writers import write_volume
 from vae3d.errors import Interrupted
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.figures import case_figure, scroll_frames
-from vae3d.evaluation.gallery import Gallery, chosen_places
+from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
 from vae3d.evaluation.latents import LatentHealth
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
+from vae3d.evaluation.metrics import better_of
 from vae3d.evaluation.report import CaseScore, EvaluationResult
 from vae3d.evaluation.scorer import CaseScorer
 from vae3d.evaluation.views import CaseView, file_stem
@@ -129,7 +131,7 @@ class Evaluator:
         mine = {}
         for place in {*chosen.values()}:
             if place % self.distributed.world == self.distributed.rank:
-                # Of many large cases the gallery held few: those go through the model again.
+                # Of many large cases the gallery may lack the median: it goes through again.
                 again = self.gallery.get(place) or self._through(*self._read(indices[place])).view
                 mine[place] = again
         found = dict(zip(sorted({*chosen.values()}), self._from_all_ranks(mine), strict=True))
@@ -169,7 +171,9 @@ class Evaluator:
         if (self.config.media and shown) or self.config.report:
             view = done.view
             if self.config.report:
-                self.gallery.take(place, view)
+                by = chosen_by(self.config.metrics)
+                score = better_of(by) * scores.get(by, -math.inf)
+                self.gallery.take(place, score, view)
             if shown:
                 show(view, self.config.media, folder, logger, step)
         if self.config.save_reconstructions:
