@@ -253,7 +253,8 @@ class Training:
             if not val:
                 return {}
             folder = self.folder.report("validation")
-            return evaluator.evaluate(val, folder, logger, step, interrupted).means
+            found = evaluator.evaluate(val, folder, logger, step, interrupted)
+            return {name: found.mean(name) for name in config.metrics}
 
         return validate
 
