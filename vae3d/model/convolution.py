@@ -79,7 +79,7 @@ def convolved(conv: Any, x: Tensor, padding: tuple[int, ...]) -> Tensor:
     if x.dim() == 5 and x.device.type == "cpu" and computes_in_float32(x):
         return _onednn(x, conv.weight, conv.bias, padding, conv.stride)
     function = F.conv3d if x.dim() == 5 else F.conv2d
-    return function(x, conv.weight, conv.bias, conv.stride, padding)  # type: ignore[arg-type]
+    return function(x, conv.weight, conv.bias, conv.stride, padding)
 
 
 def computes_in_float32(x: Tensor) -> bool:

@@ -4,12 +4,11 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import CustomVAE, cropped
 from vae3d.streaming.network import chain_of
-from vae3d.streaming.stream import Chain
 
 PLANES = 16
 
@@ -75,14 +74,14 @@ def latent_planes(model: CustomVAE, planes: int) -> int:
 
 
 def _streamed(
-    model: CustomVAE, network: torch.nn.Module, x: Tensor, step: int, folded: bool
+    model: CustomVAE, network: nn.Module, x: Tensor, step: int, folded: bool
 ) -> Iterator[Tensor]:
     """A network's output for x: in each pass but the last one more norm is measured."""
     device = next(network.parameters()).device
 
     def slabs() -> Iterator[Tensor]:
         # Slabs of a multiple of the factor are padded at the volume's end alone.
-        for slab in x.split(step, dim=2):
+        for slab in torch.split(x, step, dim=2):
             yield model.folded(slab.to(device)) if folded else slab.to(device)
 
     with _evaluating(model):

@@ -106,4 +106,4 @@ class Gathered(Stream):
         size = max(slab.shape[2] for slab in self.slabs)
         whole = torch.cat(self.slabs, dim=2)
         self.slabs = []
-        yield from self.layer(whole).split(size, dim=2)
+        yield from torch.split(self.layer(whole), size, dim=2)
