@@ -17,8 +17,11 @@ from vae3d.streaming.volume import decoded, encoded
 GIB = 2**30
 MOST_PLANES = 32
 """More planes of a slab make nothing faster."""
-MARGIN = 1.2
-"""What kernels and allocators take beside the tensors that are counted."""
+HEAP = 2.25
+"""Bytes that the process takes for each that tensors hold: glibc's heap keeps the gaps between
+them. 1.3 to 2.3 were measured on a CPU, the less the larger the slabs are."""
+KERNELS = 32 * 2**20
+"""What kernels take at most, beside two copies of the largest weight in their own layout."""
 STEADY = 3
 """After so many slabs have come out every layer holds what it will ever hold."""
 
@@ -47,7 +50,8 @@ def streaming_plan(
 
     Whole where that fits, else with the most planes that fit, MOST_PLANES at most. What it takes
     is found by sending tensors without values through the very streams, counting the bytes that
-    live at once, in float32 (bfloat16 takes less), and adding MARGIN.
+    live at once, in float32 (bfloat16 takes less); HEAP and KERNELS make of that what a process
+    takes. They were measured on a CPU; a GPU takes less.
 
     Raises:
         ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
@@ -86,7 +90,7 @@ def whole_bytes(config: VAEConfig, shape: tuple[int, ...]) -> int:
         model.encode(image)
     with metered() as other:
         model.decode(latent)
-    return int(MARGIN * max(meter.peak, other.peak))
+    return _taken(model, max(meter.peak, other.peak))
 
 
 def streamed_bytes(config: VAEConfig, shape: tuple[int, ...], planes: int) -> int:
@@ -101,7 +105,13 @@ def streamed_bytes(config: VAEConfig, shape: tuple[int, ...], planes: int) -> in
         with metered() as meter:
             _exhaust(run, slabs)
         peaks.append(meter.peak)
-    return int(MARGIN * max(peaks))
+    return _taken(model, max(peaks))
+
+
+def _taken(model: CustomVAE, held: int) -> int:
+    """What a process takes where tensors hold so many bytes at their peak."""
+    largest = max(parameter.nbytes for parameter in model.parameters())
+    return int(HEAP * held + 2 * largest + KERNELS)
 
 
 def _without_values(config: VAEConfig, shape: tuple[int, ...]) -> tuple[CustomVAE, Tensor, Tensor]:
