@@ -20,6 +20,9 @@ MOST_PLANES = 32
 HEAP = 2.25
 """Bytes that the process takes for each that tensors hold: glibc's heap keeps the gaps between
 them. 1.3 to 2.3 were measured on a CPU, the less the larger the slabs are."""
+LARGE = 512 * 2**20
+LARGE_HEAP = 1.3
+"""Volumes at once that take more than LARGE are of tensors that the heap maps on their own."""
 KERNELS = 32 * 2**20
 """What kernels take at most, beside two copies of the largest weight in their own layout."""
 STEADY = 3
@@ -90,7 +93,8 @@ def whole_bytes(config: VAEConfig, shape: tuple[int, ...]) -> int:
         model.encode(image)
     with metered() as other:
         model.decode(latent)
-    return _taken(model, max(meter.peak, other.peak))
+    held = max(meter.peak, other.peak)
+    return int(max(LARGE_HEAP * held, min(HEAP * held, LARGE))) + _kernels(model)
 
 
 def streamed_bytes(config: VAEConfig, shape: tuple[int, ...], planes: int) -> int:
@@ -105,13 +109,11 @@ def streamed_bytes(config: VAEConfig, shape: tuple[int, ...], planes: int) -> in
         with metered() as meter:
             _exhaust(run, slabs)
         peaks.append(meter.peak)
-    return _taken(model, max(peaks))
+    return int(HEAP * max(peaks)) + _kernels(model)
 
 
-def _taken(model: CustomVAE, held: int) -> int:
-    """What a process takes where tensors hold so many bytes at their peak."""
-    largest = max(parameter.nbytes for parameter in model.parameters())
-    return int(HEAP * held + 2 * largest + KERNELS)
+def _kernels(model: CustomVAE) -> int:
+    return 2 * max(parameter.nbytes for parameter in model.parameters()) + KERNELS
 
 
 def _without_values(config: VAEConfig, shape: tuple[int, ...]) -> tuple[CustomVAE, Tensor, Tensor]:
