@@ -16,7 +16,7 @@ FLOORS = [
     {"config"},
     {"evaluation", "trainer"},
     {"inference"},
-    {"data", "loss"},
+    {"data", "loss", "streaming"},
     {"model", "patching", "logger"},
     {"runtime"},
     {"errors"},

@@ -1,4 +1,4 @@
-"""One volume through the model: whole, or patch by patch."""
+"""One volume through the model: whole, slab by slab, or patch by patch."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,6 +15,8 @@ from vae3d.patching.blending import BLENDS, PatchAggregator
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
 from vae3d.runtime.precision import Precision
+from vae3d.streaming.plan import StreamingPlan, streaming_plan
+from vae3d.streaming.volume import stream_decode, stream_encode
 
 MODES = ("full", "patch")
 
@@ -26,12 +28,16 @@ class InferenceConfig:
     With `mode=patch`: patches of `size` (null is the size of training, or 64; one number stands
     for every axis; rounded up to the model's factor) that overlap by a share `overlap`,
     `batch_size` of them in one forward, put together under `blend`.
+
+    With `mode=full`: at once where that takes no more than `memory` GiB beside image,
+    reconstruction and weights, else slab by slab, with the same result; null is always at once.
     """
 
     size: tuple[int, ...] | None = None
     overlap: float = 0.25
     blend: str = "hann"
     batch_size: int = 4
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         if self.blend not in BLENDS:
@@ -47,10 +53,14 @@ class InferenceConfig:
             raise ConfigError(
                 f"evaluation.inference.batch_size must be at least 1, got {self.batch_size}"
             )
+        if self.memory is not None and not 0 < self.memory < math.inf:
+            raise ConfigError(
+                f"evaluation.inference.memory must be positive or null, got {self.memory}"
+            )
 
 
 class Reconstructor:
-    """Encodes and decodes volumes of any size, `full` (at once) or by `patch`.
+    """Encodes and decodes volumes of any size, `full` (as if at once) or by `patch`.
 
     `on_posterior` hears of every posterior on its way to the decoder.
 
@@ -73,6 +83,7 @@ class Reconstructor:
         # A patch that starts off the latent grid would be shifted against its neighbours.
         self.size = round_up(size, model.factor)
         self.on_posterior: Callable[[DiagonalGaussian], None] = lambda posterior: None
+        self._plans: dict[tuple[int, ...], StreamingPlan] = {}
 
     @property
     def device(self) -> torch.device:
@@ -103,28 +114,54 @@ class Reconstructor:
 
         Decodes the posterior's mode, or with a generator a sample of it. Its noise is drawn for
         the whole latent grid, so that the sample is the same however the volume is cut.
+
+        Raises:
+            ConfigError: it cannot be done in `memory`.
         """
         training = self.model.training
         self.model.eval()
         try:
-            padded = pad_to_multiple(image[None].float(), self.model.factor)[0]
-            noise = self._noise(padded, generator)
+            noise = self._noise(image, generator)
             run = self._whole if self.mode == "full" else self._patchwise
-            result = run(padded, noise)
+            result = run(image.float(), noise)
         finally:
             self.model.train(training)
         return cropped(result[None], image.shape[1:])[0].clamp_(-1, 1)
 
-    def _noise(self, padded: Tensor, generator: Generator | None) -> Tensor | None:
+    def plan(self, shape: tuple[int, ...]) -> StreamingPlan:
+        """How an image of this spatial shape goes through the model with `mode=full`.
+
+        Raises:
+            ConfigError: it cannot be done in `memory`.
+        """
+        if shape not in self._plans:
+            self._plans[shape] = streaming_plan(self.model, shape, self.config.memory)
+        return self._plans[shape]
+
+    def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
         if generator is None:
             return None
-        size = self.model.latent_size(padded.shape[1:])
+        size = self.model.latent_size(image.shape[1:])
         return draw_noise((1, self.model.config.latent_channels, *size), generator)[0]
 
     def _whole(self, image: Tensor, noise: Tensor | None) -> Tensor:
-        return self._forward(image[None], None if noise is None else noise[None])[0]
+        batched = None if noise is None else noise[None]
+        if self.config.memory is not None:
+            plan = self.plan(tuple(image.shape[1:]))
+            if plan.way != "whole":
+                return self._streamed(image[None], batched, plan.planes)[0]
+        return self._forward(pad_to_multiple(image[None], self.model.factor), batched)[0]
+
+    def _streamed(self, images: Tensor, noise: Tensor | None, planes: int) -> Tensor:
+        """(B, C, *spatial) on the CPU to the same, slab by slab; the posterior stays there too."""
+        with self.precision.autocast(self.device):
+            posterior = stream_encode(self.model, images, planes)
+            self.on_posterior(posterior)
+            latent = posterior.mode() if noise is None else posterior.at(noise)
+            return stream_decode(self.model, latent, tuple(images.shape[2:]), planes)
 
     def _patchwise(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        image = pad_to_multiple(image[None], self.model.factor)[0]
         shape = tuple(image.shape[1:])
         grid = self._regions(shape)
         aggregator = PatchAggregator(grid, image.shape[0], shape, self.config.blend)

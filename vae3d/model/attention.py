@@ -98,12 +98,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same shape."""
+        return x + self.mixed(self.norm(x))
+
+    def mixed(self, normed: Tensor) -> Tensor:
+        """(B, C, *spatial), normed, to what is added: out(attention(normed)), the same shape."""
         # Channels last: (B, *spatial, C).
-        tokens = self.norm(x).movedim(1, -1)
+        tokens = normed.movedim(1, -1)
         mixed = torch.empty_like(tokens) if self.window else self._attend(tokens)
-        for box in self._boxes(tuple(x.shape[2:])):
+        for box in self._boxes(tuple(normed.shape[2:])):
             mixed[box] = self._attend_windows(tokens[box])
-        result: Tensor = x + self.out(mixed).movedim(-1, 1)
+        result: Tensor = self.out(mixed).movedim(-1, 1)
         return result
 
     def _boxes(self, size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

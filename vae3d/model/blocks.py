@@ -167,11 +167,14 @@ class InterpolatedUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
+        result: Tensor = self.conv(self.interpolated(x))
+        return result
+
+    def interpolated(self, x: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, inputs, *(spatial * factor))."""
         scale = [float(f) for f in self.factor]
         align = None if self.mode == "nearest" else False
-        x = F.interpolate(x, scale_factor=scale, mode=self.mode, align_corners=align)
-        result: Tensor = self.conv(x)
-        return result
+        return F.interpolate(x, scale_factor=scale, mode=self.mode, align_corners=align)
 
 
 class PixelShuffleUpsample(nn.Module):

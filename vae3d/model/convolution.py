@@ -71,6 +71,17 @@ class SafeConvTranspose3d(nn.ConvTranspose3d):
         return super().forward(x, output_size)
 
 
+def convolved(conv: Any, x: Tensor, padding: tuple[int, ...]) -> Tensor:
+    """What the convolution makes of x (B, inputs, *spatial) under another padding with zeros.
+
+    For inference: no gradients come back through it.
+    """
+    if x.dim() == 5 and x.device.type == "cpu" and computes_in_float32(x):
+        return _onednn(x, conv.weight, conv.bias, padding, conv.stride)
+    function = F.conv3d if x.dim() == 5 else F.conv2d
+    return function(x, conv.weight, conv.bias, conv.stride, padding)
+
+
 def computes_in_float32(x: Tensor) -> bool:
     """Whether a CPU convolution of x runs in float32 and oneDNN may be used for it."""
     in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
@@ -115,12 +126,18 @@ class PlanarConv3d(torch.autograd.Function):
         )
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _onednn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: tuple[int, ...] = ONES,
+    stride: tuple[int, ...] = ONES,
+) -> Tensor:
     layout = torch.channels_last_3d
     if not x.is_contiguous(memory_format=layout):
         layout = torch.contiguous_format
     x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
-    return torch.mkldnn_convolution(x, weight, bias, ONES, ONES, ONES, 1)
+    return torch.mkldnn_convolution(x, weight, bias, padding, stride, ONES, 1)
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:

@@ -114,24 +114,32 @@ class CustomVAE(nn.Module):
 
     def encode(self, image: Tensor) -> DiagonalGaussian:
         """The posterior of images (B, C, *spatial) over latents of ceil(spatial / factor)."""
+        return self.posterior(self.encoder(self.folded(image)))
+
+    def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
+        """Images in float32 of latents (B, latent_channels, *spatial), cut to `size` if given."""
+        image = self.unfolded(self.decoder(latent))
+        return image if size is None else cropped(image, size)
+
+    def folded(self, image: Tensor) -> Tensor:
+        """The encoder's input of images (B, C, *spatial), continued to multiples of `factor`."""
         if self.config.unit_range:
             image = (image + 1) / 2
-        folded = pixel_unshuffle(pad_to_multiple(image, self.factor), self.config.patches)
-        parameters = at_least_float32(self.encoder(folded))
+        return pixel_unshuffle(pad_to_multiple(image, self.factor), self.config.patches)
+
+    def posterior(self, parameters: Tensor) -> DiagonalGaussian:
+        """The posterior that the encoder's output stands for, in float32."""
+        parameters = at_least_float32(parameters)
         if self.config.variance == "fixed":
             logvar = torch.full_like(parameters, 2 * math.log(self.config.fixed_std))
             return DiagonalGaussian(parameters, logvar)
         mean, logvar = parameters.chunk(2, dim=1)
         return DiagonalGaussian(mean, logvar.clamp(*LOGVAR_RANGE))
 
-    def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
-        """Images in float32 of latents (B, latent_channels, *spatial), cut to `size` if given."""
-        image = at_least_float32(pixel_shuffle(self.decoder(latent), self.config.patches))
-        if self.config.unit_range:
-            image = 2 * image - 1
-        if size is None:
-            return image
-        return cropped(image, size)
+    def unfolded(self, output: Tensor) -> Tensor:
+        """The images in float32 that the decoder's output stands for."""
+        image = at_least_float32(pixel_shuffle(output, self.config.patches))
+        return 2 * image - 1 if self.config.unit_range else image
 
     def placed(self, device: torch.device) -> "CustomVAE":
         """This model on the device, in the order of memory in which it is fastest there.
