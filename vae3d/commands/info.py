@@ -56,10 +56,13 @@ def info(config: InfoConfig) -> Summary:
             f"size must be 1 or {model.dims} numbers in [1, 4096], got {config.size}"
         )
     size = tuple(config.size) * (model.dims if len(config.size) == 1 else 1)
+    device = choose_device(config.device)
+    # Known to be right before anything is shown.
+    precision = Precision(config.precision, device)
     found = summarise(model, size)
     show(found, model, size)
     if config.measure:
-        measure(model, config, size)
+        measure(model, precision, device, size)
     return found
 
 
@@ -84,10 +87,10 @@ def show(found: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:
     announce(f"FLOPs            {found.flops:.3g}, {found.flops / voxels:,.0f} a voxel")
 
 
-def measure(model: VAEConfig, config: InfoConfig, size: tuple[int, ...]) -> None:
+def measure(
+    model: VAEConfig, precision: Precision, device: torch.device, size: tuple[int, ...]
+) -> None:
     """Memory and time of a training step and of a reconstruction, and what would fit."""
-    device = choose_device(config.device)
-    precision = Precision(config.precision, device)
     free = free_memory(device) * RESERVE
     announce(f"{device.type}, {precision.name}, {free / 2**30:.1f} GiB to plan with")
     voxels = math.prod(size)
