@@ -66,6 +66,12 @@ COMMANDS = {
         "CompareConfig",
         "put the scores of two or more runs side by side, case by case",
     ),
+    "encode": Command(
+        "vae3d.commands.encode",
+        "encode",
+        "EncodeConfig",
+        "write the latents of a data set, for a diffusion model to train on",
+    ),
 }
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -85,6 +91,7 @@ Every command takes Hydra's own words: --help, --cfg job, -m for sweeps, +experi
   vae3d train data=ct data.root=/scans name=ct64     your own scans
   vae3d eval run=runs/ct64 mode=patch
   vae3d compare runs/ct64 runs/ct96
+  vae3d encode run=runs/ct64 output=latents
 """
 
 

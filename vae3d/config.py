@@ -1,6 +1,7 @@
 """The settings of each command: typed, checked, saved with a run and read back as data."""
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -106,6 +107,41 @@ class CompareConfig:
 
 
 @dataclass
+class EncodeConfig:
+    """`vae3d encode`: every case of the run's data, or of others, to its posterior.
+
+    `memory` is the GiB that the network may take beside a scan and its latent: a volume that
+    takes more goes through slab by slab; auto is half of the device's, null any.
+    """
+
+    run: str | None = None
+    output: str = "latents"
+    weights: str = "auto"
+    dtype: str = "float32"
+    memory: str | None = "auto"
+    precision: str = "fp32"
+    device: str = "auto"
+    data: DataConfig = field(default_factory=RunData)
+
+    def __post_init__(self) -> None:
+        for key, value, choices in (
+            ("weights", self.weights, ("auto", "best", "latest")),
+            ("dtype", self.dtype, ("float32", "float16")),
+        ):
+            if value not in choices:
+                raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
+        if self.memory not in ("auto", None) and not 0 < _number(self.memory) < math.inf:
+            raise ConfigError(f"memory must be positive, auto or null, got {self.memory!r}")
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
+
+
+@dataclass
 class PrepareConfig:
     """`vae3d prepare`: scans to a store; `shard` K/N takes one part of the cases alone."""
 
@@ -142,14 +178,22 @@ class InspectConfig:
 
 @dataclass
 class InfoConfig:
-    """`vae3d info`: the model of a `run`, or the one of `model`, on images of `size`."""
+    """`vae3d info`: the model of a `run`, or the one of `model`, on images of `size`.
+
+    `memory` in GiB asks which way such an image goes through it.
+    """
 
     run: str | None = None
     model: VAEConfig = field(default_factory=VAEConfig)
     size: tuple[int, ...] = (64,)
+    memory: float | None = None
     measure: bool = True
     precision: str = "auto"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and not 0 < self.memory < math.inf:
+            raise ConfigError(f"memory must be positive or null, got {self.memory}")
 
 
 def register_schemas() -> None:
@@ -159,6 +203,7 @@ def register_schemas() -> None:
     open_choice: Any = MISSING
     store.store(name="train_schema", node=TrainConfig(data=open_choice, patching=open_choice))
     store.store(name="eval_schema", node=EvalConfig(data=open_choice))
+    store.store(name="encode_schema", node=EncodeConfig(data=open_choice))
     store.store(name="compare_schema", node=CompareConfig)
     store.store(name="prepare_schema", node=PrepareConfig(data=open_choice))
     store.store(name="inspect_schema", node=InspectConfig(data=open_choice, patching=open_choice))
@@ -291,6 +336,7 @@ CONFIGS: dict[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "compare": CompareConfig,
+    "encode": EncodeConfig,
     "prepare": PrepareConfig,
     "inspect": InspectConfig,
     "info": InfoConfig,

@@ -10,13 +10,14 @@ from torch import Generator, Tensor
 
 from vae3d.errors import ConfigError
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
-from vae3d.model.vae import CustomVAE, cropped, pad_to_multiple
+from vae3d.model.sizes import cropped, pad_to_multiple
+from vae3d.model.streaming.plan import StreamingPlan
+from vae3d.model.streaming.volume import stream_decode, stream_encode
+from vae3d.model.vae import CustomVAE
 from vae3d.patching.blending import BLENDS, PatchAggregator
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
 from vae3d.runtime.precision import Precision
-from vae3d.streaming.plan import StreamingPlan, streaming_plan
-from vae3d.streaming.volume import stream_decode, stream_encode
 
 MODES = ("full", "patch")
 
@@ -83,7 +84,6 @@ class Reconstructor:
         # A patch that starts off the latent grid would be shifted against its neighbours.
         self.size = round_up(size, model.factor)
         self.on_posterior: Callable[[DiagonalGaussian], None] = lambda posterior: None
-        self._plans: dict[tuple[int, ...], StreamingPlan] = {}
 
     @property
     def device(self) -> torch.device:
@@ -134,9 +134,11 @@ class Reconstructor:
         Raises:
             ConfigError: it cannot be done in `memory`.
         """
-        if shape not in self._plans:
-            self._plans[shape] = streaming_plan(self.model, shape, self.config.memory)
-        return self._plans[shape]
+        try:
+            return self.model.plan(shape, self.config.memory)
+        except ConfigError as error:
+            key = "evaluation.inference.memory"
+            raise ConfigError(str(error).replace("memory", key, 1)) from error
 
     def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
         if generator is None:

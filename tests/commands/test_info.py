@@ -24,6 +24,24 @@ def test_figures_and_measurements(tmp_path: Path) -> None:
         assert said in done.stderr
 
 
+def test_the_way_of_a_volume_is_told(tmp_path: Path) -> None:
+    def told(*arguments: str) -> str:
+        done = vae3d("info", "model=tiny", "measure=false", *arguments, cwd=tmp_path)
+        return done.stderr
+
+    large = told("size=[128,256,256]", "memory=0.2")
+    assert "at once " in large
+    assert "(4 planes) to" in large
+    assert "in 0.2 GiB       slab by slab" in large
+    assert "more passes" not in large
+    assert "in 8 GiB         at once" in told("size=[16]", "memory=8", "model.norm=group")
+    assert "norms need all of it first" in told("size=[16]", "model.norm=group")
+    for memory, rule in (("1e-4", "at least"), ("0", "positive")):
+        refused = told("size=[16]", f"memory={memory}")
+        assert refused.startswith("vae3d: memory must be")
+        assert rule in refused
+
+
 def test_a_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     done = vae3d("info", "size=[16,16]", "measure=false", cwd=tmp_path)
     assert done.returncode == 2

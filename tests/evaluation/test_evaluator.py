@@ -27,7 +27,8 @@ from vae3d.logger.console import ProgressBar
 from vae3d.model.blocks import pixel_shuffle, pixel_unshuffle
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.levels import LevelSpec
-from vae3d.model.vae import CustomVAE, cropped, pad_to_multiple
+from vae3d.model.sizes import cropped, pad_to_multiple
+from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.precision import Precision
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from tests.conftest import tiny_model
 from vae3d.data.intensity import IntensityRange
 from vae3d.evaluation.figures import BACKGROUND
-from vae3d.evaluation.latents import LatentHealth
 from vae3d.evaluation.probes import (
     LATENTS,
     SAMPLES,
@@ -25,6 +24,7 @@ from vae3d.evaluation.probes import (
     probes,
 )
 from vae3d.inference import InferenceConfig, Reconstructor
+from vae3d.latents.health import LatentHealth
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
 

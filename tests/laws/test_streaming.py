@@ -22,12 +22,12 @@ from vae3d.model.config import VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.layers import NORMS
 from vae3d.model.levels import LevelSpec
+from vae3d.model.streaming.meter import metered
+from vae3d.model.streaming.network import chain_of
+from vae3d.model.streaming.plan import GIB, StreamingPlan, slabs_of, streaming_plan
+from vae3d.model.streaming.volume import decoded, encoded, stream_decode, stream_encode
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
-from vae3d.streaming.meter import metered
-from vae3d.streaming.network import chain_of
-from vae3d.streaming.plan import GIB, StreamingPlan, slabs_of, streaming_plan
-from vae3d.streaming.volume import decoded, encoded, stream_decode, stream_encode
 
 FP32 = Precision("fp32", torch.device("cpu"))
 MEASURED = ("group", "instance")
@@ -193,8 +193,10 @@ def test_a_plan_says_how() -> None:
     grouped = CustomVAE(tiny_model(norm="group", norm_groups=2))
     plan = streaming_plan(grouped, shape, less.bytes / GIB)
     assert (plan.way, plan.passes) == ("passes", 2 + 8)
-    with pytest.raises(ConfigError, match=r"inference.memory must be at least .* GiB"):
+    with pytest.raises(ConfigError, match=r"^memory must be at least .* GiB"):
         streaming_plan(model, shape, 1e-6)
+    with pytest.raises(ConfigError, match=r"^evaluation.inference.memory must be at least"):
+        Reconstructor(model, "full", InferenceConfig(memory=1e-6), FP32).plan(shape)
 
 
 @pytest.mark.parametrize(("factor", "depth"), [(1, 1), (4, 3), (4, 100), (3, 1000), (48, 96)])
@@ -225,6 +227,26 @@ def test_the_reconstructor_streams_under_a_bound(norm: str, sample: bool) -> Non
     assert torch.equal(results[0], results[1])
     torch.testing.assert_close(results[2], results[0], atol=1e-5, rtol=0)
     assert_same(posteriors[2], posteriors[0])
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_the_model_streams_under_a_bound(norm: str) -> None:
+    model = network(tiny_model(norm=norm, norm_groups=2))
+    images = torch.cat([an_image(model, (61, 15, 17)), -an_image(model, (61, 15, 17))])
+    with torch.no_grad():
+        expected = model.encode(images)
+        image = model.decode(expected.mean, (61, 15, 17))
+    # A bound on both of them together, under which one alone does not go at once.
+    tight = 2 * 0.99 * model.plan((61, 15, 17), None).bytes / GIB
+    assert model.plan((61, 15, 17), tight / 2).way == ("passes" if norm == "group" else "streamed")
+    posterior = model.encode(images, memory=tight)
+    assert_same(posterior.mean, expected.mean)
+    assert_same(posterior.logvar, expected.logvar)
+    assert_same(model.decode(expected.mean, (61, 15, 17), memory=tight), image)
+    with torch.no_grad():
+        assert torch.equal(model.encode(images, memory=8.0).mean, expected.mean)
+    with pytest.raises(ConfigError, match="memory must be at least"):
+        model.decode(expected.mean, memory=1e-6)
 
 
 def test_what_cannot_stream_is_said_first() -> None:

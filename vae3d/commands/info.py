@@ -13,6 +13,7 @@ from vae3d.config import InfoConfig, load_config
 from vae3d.errors import ConfigError
 from vae3d.logger.console import announce, table
 from vae3d.model.config import VAEConfig
+from vae3d.model.streaming.plan import StreamingPlan, streamed_plans
 from vae3d.model.summary import Summary, summarise
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import choose_device
@@ -59,8 +60,11 @@ def info(config: InfoConfig) -> Summary:
     device = choose_device(config.device)
     # Known to be right before anything is shown.
     precision = Precision(config.precision, device)
+    lines = ways(model, size, config.memory)
     found = summarise(model, size)
     show(found, model, size)
+    for line in lines:
+        announce(line)
     if config.measure:
         measure(model, precision, device, size)
     return found
@@ -85,6 +89,35 @@ def show(found: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:
     announce(f"receptive field  {reach}")
     voxels = math.prod(size)
     announce(f"FLOPs            {found.flops:.3g}, {found.flops / voxels:,.0f} a voxel")
+
+
+def ways(config: VAEConfig, size: tuple[int, ...], memory: float | None) -> list[str]:
+    """What the image takes at once and slab by slab, and which way it goes in so many GiB.
+
+    Raises:
+        ConfigError: it goes neither way.
+    """
+    with torch.device("meta"):
+        model = CustomVAE(config)
+    plans = [*streamed_plans(model, size)]
+    thickest, thinnest = plans[0], plans[-1]
+    lines = [
+        f"at once          {_memory(model.plan(size, None))}",
+        f"slab by slab     {_memory(thinnest)} to {_memory(thickest)}, the same result",
+    ]
+    if thickest.way == "passes":
+        norms = thickest.passes - 2
+        lines.append(f"                 {norms} norms need all of it first: as many more passes")
+    if memory is not None:
+        plan = model.plan(size, memory)
+        way = "at once" if plan.way == "whole" else f"slab by slab, {plan.planes} planes"
+        lines.append(f"in {memory:g} GiB".ljust(17) + way)
+    return lines
+
+
+def _memory(plan: StreamingPlan) -> str:
+    planes = "" if plan.way == "whole" else f" ({plan.planes} planes)"
+    return f"{plan.bytes / 2**30:.2f} GiB{planes}"
 
 
 def measure(

@@ -10,9 +10,10 @@ from typing import Any
 
 from vae3d.errors import RunError
 from vae3d.evaluation.metrics import better_of
-from vae3d.evaluation.report import CONFIDENCE, finite_or_none, interval
+from vae3d.evaluation.report import CONFIDENCE, interval
 from vae3d.evaluation.report_reader import Report, printable
 from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.plain import finite_or_none
 
 MAY_DIFFER = ("mode", "patch_size", "overlap", "blend", "latent", "precision")
 """What of a protocol is the run's own choice: such figures can be compared, and it is told."""

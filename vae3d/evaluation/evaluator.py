@@ -15,13 +15,13 @@ from vae3d.errors import Interrupted
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.figures import case_figure, scroll_frames
 from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
-from vae3d.evaluation.latents import LatentHealth
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
 from vae3d.evaluation.metrics import better_of
 from vae3d.evaluation.report import CaseScore, EvaluationResult
 from vae3d.evaluation.scorer import CaseScorer
 from vae3d.evaluation.views import CaseView, file_stem
 from vae3d.inference import Reconstructor
+from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
 from vae3d.logger.console import announce
 from vae3d.runtime.distributed import Distributed

@@ -11,6 +11,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.plain import finite_or_none
 
 CONFIDENCE = 0.95
 
@@ -126,8 +127,3 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     half = quantile * statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
     return mean - half, mean + half
-
-
-def finite_or_none(value: float) -> float | None:
-    """JSON has no infinity: a perfect reconstruction's PSNR becomes null."""
-    return value if math.isfinite(value) else None

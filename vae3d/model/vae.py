@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from vae3d.errors import RunError, UserError
@@ -17,6 +16,9 @@ from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.layers import SampleDropout
+from vae3d.model.sizes import cropped, pad_to_multiple
+from vae3d.model.streaming.plan import StreamingPlan, streaming_plan
+from vae3d.model.streaming.volume import stream_decode, stream_encode
 from vae3d.model.weights import read_weights, save_weights
 
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -69,6 +71,7 @@ class CustomVAE(nn.Module):
         )
         if self.config.smooth_init:
             shuffle_smoothly(self.decoder.head, math.prod(self.config.patches))
+        self._plans: dict[tuple[tuple[int, ...], float | None], StreamingPlan] = {}
         self._dropouts = [m for m in self.modules() if isinstance(m, SampleDropout)]
         for number, dropout in enumerate(self._dropouts):
             dropout.number = number
@@ -112,14 +115,50 @@ class CustomVAE(nn.Module):
         reconstruction = self.decode(latent, tuple(image.shape[2:]))
         return VAEOutput(reconstruction, posterior, latent)
 
-    def encode(self, image: Tensor) -> DiagonalGaussian:
-        """The posterior of images (B, C, *spatial) over latents of ceil(spatial / factor)."""
+    def encode(self, image: Tensor, memory: float | None = None) -> DiagonalGaussian:
+        """The posterior of images (B, C, *spatial) over latents of ceil(spatial / factor).
+
+        With `memory` it is found in so many GiB beside images, latents and weights: slab by slab
+        where all at once would take more, equal to it but for rounding, in eval mode and without
+        gradients.
+
+        Raises:
+            ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
+        """
+        if memory is not None:
+            plan = self.plan(tuple(image.shape[2:]), memory / len(image))
+            if plan.way != "whole":
+                return stream_encode(self, image, plan.planes)
         return self.posterior(self.encoder(self.folded(image)))
 
-    def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
-        """Images in float32 of latents (B, latent_channels, *spatial), cut to `size` if given."""
+    def decode(
+        self,
+        latent: Tensor,
+        size: tuple[int, ...] | None = None,
+        memory: float | None = None,
+    ) -> Tensor:
+        """Images in float32 of latents (B, latent_channels, *spatial), cut to `size` if given.
+
+        `memory` and what it raises as in `encode`.
+        """
+        if memory is not None:
+            full = tuple(n * f for n, f in zip(latent.shape[2:], self.factor, strict=True))
+            plan = self.plan(full, memory / len(latent))
+            if plan.way != "whole":
+                return stream_decode(self, latent, size, plan.planes)
         image = self.unfolded(self.decoder(latent))
         return image if size is None else cropped(image, size)
+
+    def plan(self, shape: tuple[int, ...], memory: float | None) -> StreamingPlan:
+        """How an image of this spatial shape is encoded and decoded in so many GiB.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        key = shape, memory
+        if key not in self._plans:
+            self._plans[key] = streaming_plan(self, shape, memory)
+        return self._plans[key]
 
     def folded(self, image: Tensor) -> Tensor:
         """The encoder's input of images (B, C, *spatial), continued to multiples of `factor`."""
@@ -192,19 +231,3 @@ def seeds_of(generator: Generator | Sequence[Generator] | None) -> list[int] | N
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision ends where a distribution or an image comes out."""
     return x if x.dtype == torch.float64 else x.float()
-
-
-def cropped(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The first `size` voxels of (B, C, *spatial) along each spatial axis."""
-    for axis, length in enumerate(size, start=2):
-        image = image.narrow(axis, 0, length)
-    return image
-
-
-def pad_to_multiple(image: Tensor, factor: tuple[int, ...]) -> Tensor:
-    """(B, C, *spatial) continued by its last voxels to multiples of `factor`."""
-    missing = [-s % f for s, f in zip(image.shape[2:], factor, strict=True)]
-    if not any(missing):
-        return image
-    # F.pad counts axes from the last one.
-    return F.pad(image, [n for m in reversed(missing) for n in (0, m)], mode="replicate")

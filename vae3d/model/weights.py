@@ -1,10 +1,13 @@
 """A trained model on disk: a folder with `config.json` and `model.safetensors`, no code in it."""
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -82,6 +85,16 @@ def save_weights(
     with atomic_folder(folder) as temporary:
         write_json(temporary / CONFIG_FILE, description)
         save_file(tensors, temporary / TENSOR_FILE)
+
+
+def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
+    """The SHA-256 of an architecture and its tensors: other weights, other letters."""
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
+    for name in sorted(state):
+        values = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{values.dtype}:{tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_weights(folder: Path) -> Weights:

@@ -46,6 +46,21 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def planned_memory(asked: str | None, device: torch.device) -> float | None:
+    """GiB to plan with: a number, `auto` for half of what the device has, None for any.
+
+    Of the device's whole memory, not of what is free: the same volume goes the same way each time.
+    """
+    if asked is None:
+        return None
+    if asked != "auto":
+        return float(asked)
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory) / 2**31
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total / int(os.environ.get("LOCAL_WORLD_SIZE", "1")) / 2**31
+
+
 def _resident(key: str) -> int:
     found = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None

@@ -78,6 +78,11 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
     return _checked(origin, value, key)
 
 
+def finite_or_none(value: float) -> float | None:
+    """JSON has no infinity: a perfect reconstruction's PSNR becomes null."""
+    return value if math.isfinite(value) else None
+
+
 def _is_instance(value: Any, kind: type) -> bool:
     """Whether the value has been made a dataclass of this kind before."""
     return dataclasses.is_dataclass(value) and isinstance(value, kind)

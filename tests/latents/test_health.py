@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vae3d.evaluation.latents import ACTIVE_VARIANCE, LatentHealth
+from vae3d.latents.health import ACTIVE_VARIANCE, LatentHealth
 from vae3d.model.gaussian import DiagonalGaussian
 
 

@@ -20,9 +20,9 @@ from vae3d.model.convolution import convolved
 from vae3d.model.decoder import Decoder, UpLevel
 from vae3d.model.encoder import DownLevel, Encoder
 from vae3d.model.layers import ACTIVATIONS, LayerNorm, RMSNorm, SampleDropout
-from vae3d.streaming.norms import MeasuredNorm
-from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
-from vae3d.streaming.windows import Gathered, Rows, Sliding
+from vae3d.model.streaming.norms import MeasuredNorm
+from vae3d.model.streaming.stream import Chain, Pointwise, Residual, Stream
+from vae3d.model.streaming.windows import Gathered, Rows, Sliding
 
 POINTWISE: tuple[type, ...] = (
     LayerNorm,
@@ -61,7 +61,7 @@ def streams_of(module: nn.Module) -> list[Stream]:
             return build(module)
     raise ConfigError(
         f"a {type(module).__name__} cannot be streamed slab by slab; "
-        "say evaluation.inference.memory=null, or mode=patch"
+        "take memory=null (all at once), or patches"
     )
 
 

@@ -1,14 +1,20 @@
 """A whole volume to its latent and back, slab by slab."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.vae import CustomVAE, cropped
-from vae3d.streaming.network import chain_of
+from vae3d.model.sizes import cropped
+from vae3d.model.streaming.network import chain_of
+
+if TYPE_CHECKING:
+    from vae3d.model.vae import CustomVAE
 
 PLANES = 16
 

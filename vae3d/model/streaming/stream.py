@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor
 
-from vae3d.streaming.planes import Planes
+from vae3d.model.streaming.planes import Planes
 
 Layer = Callable[[Tensor], Tensor]
 

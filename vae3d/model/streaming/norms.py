@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from vae3d.streaming.stream import Stream
+from vae3d.model.streaming.stream import Stream
 
 
 class MeasuredNorm(Stream):

@@ -1,18 +1,23 @@
 """`streaming_plan`: which way a volume goes through a model, told beforehand."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vae3d.errors import ConfigError
 from vae3d.model.config import VAEConfig
-from vae3d.model.vae import CustomVAE
-from vae3d.streaming.meter import metered
-from vae3d.streaming.network import norms_of
-from vae3d.streaming.volume import decoded, encoded
+from vae3d.model.streaming.meter import metered
+from vae3d.model.streaming.network import norms_of
+from vae3d.model.streaming.volume import decoded, encoded
+
+if TYPE_CHECKING:
+    from vae3d.model.vae import CustomVAE
 
 GIB = 2**30
 MOST_PLANES = 32
@@ -59,21 +64,29 @@ def streaming_plan(
     Raises:
         ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
     """
-    whole = StreamingPlan("whole", shape[0], 2, whole_bytes(model.config, shape))
+    whole = StreamingPlan("whole", shape[0], 2, whole_bytes(model, shape))
     if memory is None or whole.bytes <= memory * GIB:
         return whole
-    networks = (model.encoder, model.decoder)
-    norms = sum(norms_of(network) for network in networks)
-    way = "passes" if norms else "streamed"
     plan = whole
-    for planes in slabs_of(model.factor[0], shape[0]):
-        plan = StreamingPlan(way, planes, 2 + norms, streamed_bytes(model.config, shape, planes))
+    for plan in streamed_plans(model, shape):
         if plan.bytes <= memory * GIB:
             return plan
     raise ConfigError(
-        f"evaluation.inference.memory must be at least {plan.bytes / GIB:.3g} GiB for an image of "
-        f"{' x '.join(map(str, shape))}, got {memory:g}; mode=patch takes less"
+        f"memory must be at least {plan.bytes / GIB:.3g} GiB for an image of "
+        f"{' x '.join(map(str, shape))}, got {memory:g}; patches take less"
     )
+
+
+def streamed_plans(model: CustomVAE, shape: tuple[int, ...]) -> Iterator[StreamingPlan]:
+    """The ways slab by slab, the thickest slabs first.
+
+    Raises:
+        ConfigError: a layer cannot be streamed.
+    """
+    norms = sum(norms_of(network) for network in (model.encoder, model.decoder))
+    way = "passes" if norms else "streamed"
+    for planes in slabs_of(model.factor[0], shape[0]):
+        yield StreamingPlan(way, planes, 2 + norms, streamed_bytes(model, shape, planes))
 
 
 def slabs_of(factor: int, depth: int) -> Iterator[int]:
@@ -86,9 +99,9 @@ def slabs_of(factor: int, depth: int) -> Iterator[int]:
         planes //= 2
 
 
-def whole_bytes(config: VAEConfig, shape: tuple[int, ...]) -> int:
+def whole_bytes(vae: CustomVAE, shape: tuple[int, ...]) -> int:
     """What encoding or decoding an image of this shape at once takes, whichever takes more."""
-    model, image, latent = _without_values(config, shape)
+    model, image, latent = _without_values(type(vae), vae.config, shape)
     with metered() as meter:
         model.encode(image)
     with metered() as other:
@@ -97,11 +110,12 @@ def whole_bytes(config: VAEConfig, shape: tuple[int, ...]) -> int:
     return int(max(LARGE_HEAP * held, min(HEAP * held, LARGE))) + _kernels(model)
 
 
-def streamed_bytes(config: VAEConfig, shape: tuple[int, ...], planes: int) -> int:
+def streamed_bytes(vae: CustomVAE, shape: tuple[int, ...], planes: int) -> int:
     """What encoding or decoding it by so many planes at once takes, whichever takes more."""
+    config = vae.config
     # A norm whose statistics are known holds what a pointwise one does.
     known = config if config.norm not in ("group", "instance") else replace(config, norm="layer")
-    model, image, latent = _without_values(known, shape)
+    model, image, latent = _without_values(type(vae), known, shape)
     kinds = {config.attention.bottleneck, *(level.attention for level in config.levels)}
     slabs = None if "global" in kinds else STEADY
     peaks = []
@@ -116,10 +130,12 @@ def _kernels(model: CustomVAE) -> int:
     return 2 * max(parameter.nbytes for parameter in model.parameters()) + KERNELS
 
 
-def _without_values(config: VAEConfig, shape: tuple[int, ...]) -> tuple[CustomVAE, Tensor, Tensor]:
+def _without_values(
+    kind: type[CustomVAE], config: VAEConfig, shape: tuple[int, ...]
+) -> tuple[CustomVAE, Tensor, Tensor]:
     """The model, an image and a latent that take no memory."""
     with torch.device("meta"):
-        model = CustomVAE(config).eval()
+        model = kind(config).eval()
         image = torch.empty(1, config.in_channels, *shape)
         latent = torch.empty(1, config.latent_channels, *model.latent_size(shape))
     return model, image, latent

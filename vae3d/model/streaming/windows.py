@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vae3d.streaming.planes import Planes
-from vae3d.streaming.stream import Layer, Stream
+from vae3d.model.streaming.planes import Planes
+from vae3d.model.streaming.stream import Layer, Stream
 
 
 class Sliding(Stream):

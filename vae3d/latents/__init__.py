@@ -1,0 +1,1 @@
+"""Latents of whole data sets: their figures, their files, and how to train on them."""

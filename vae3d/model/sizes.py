@@ -1,0 +1,22 @@
+"""Sizes that the network's factor does not divide: continued before it, cut back after it."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cropped(image: Tensor, size: Sequence[int]) -> Tensor:
+    """The first `size` voxels of (B, C, *spatial) along each spatial axis."""
+    for axis, length in enumerate(size, start=2):
+        image = image.narrow(axis, 0, length)
+    return image
+
+
+def pad_to_multiple(image: Tensor, factor: tuple[int, ...]) -> Tensor:
+    """(B, C, *spatial) continued by its last voxels to multiples of `factor`."""
+    missing = [-s % f for s, f in zip(image.shape[2:], factor, strict=True)]
+    if not any(missing):
+        return image
+    # F.pad counts axes from the last one.
+    return F.pad(image, [n for m in reversed(missing) for n in (0, m)], mode="replicate")
