@@ -145,6 +145,47 @@ def test_better_is_more_decibels_and_less_error(tmp_path: Path) -> None:
         assert (difference.better, difference.worse) == (len(CASES), 0)
 
 
+def with_seams(result: EvaluationResult, seams: list[float]) -> EvaluationResult:
+    cases = [
+        dataclasses.replace(case, scores={**case.scores, "seam": seam})
+        for case, seam in zip(result.cases, seams, strict=True)
+    ]
+    return dataclasses.replace(
+        result, cases=cases, protocol={**PROTOCOL, "scores": {**UNITS, "seam": ""}}
+    )
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_better_seam_is_nearer_to_1_from_either_side(tmp_path: Path, side: int) -> None:
+    far = [1 + side * (0.2 + 0.01 * n) for n in range(len(CASES))]
+    near = [1 - side * 0.1 for _ in CASES]
+    forth = compared(tmp_path, *(with_seams(scored(0), seams) for seams in (far, near)))
+    back = compared(tmp_path, *(with_seams(scored(0), seams) for seams in (near, far)))
+    for found, verdict, counts in (
+        (forth, "better", (len(CASES), 0)), (back, "worse", (0, len(CASES))),
+    ):  # fmt: skip
+        score = found.scores[-1]
+        (difference,) = score.differences
+        assert score.name == "seam"
+        assert difference.mean == pytest.approx(score.means[1] - score.means[0])
+        assert score.verdict(difference) == verdict
+        assert (difference.better, difference.worse) == counts
+        (*_, dot) = (float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(found)))
+        assert (dot > 120) == (verdict == "better")
+    assert forth.summary()["scores"]["seam"]["better"] == "nearer to 1"
+
+
+def test_seams_as_far_above_1_as_below_are_no_gain(tmp_path: Path) -> None:
+    below = [0.75 + 0.0625 * (n % 2) for n in range(len(CASES))]
+    found = compared(
+        tmp_path, with_seams(scored(0), below), with_seams(scored(0), [2 - s for s in below])
+    )
+    (difference,) = found.scores[-1].differences
+    assert difference.low > 0
+    assert (difference.better, difference.worse) == (0, 0)
+    assert found.scores[-1].verdict(difference) == ""
+
+
 def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
     perfect = scored(0)
     perfect.cases[0].scores["psnr"] = math.inf

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae3d.evaluation import measure as measuring
 from vae3d.evaluation.measure import measure
-from vae3d.evaluation.metrics import METRICS, Scale, better_of, scored, unit_of
+from vae3d.evaluation.metrics import METRICS, Scale, better_of, scored, unit_of, worth
 from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, value_regions
 from vae3d.evaluation.seams import seam_score
 from vae3d.loss.structural import SCALE_WEIGHTS, ms_ssim, ssim
@@ -149,6 +149,19 @@ def test_units() -> None:
     assert unit_of("mse@floor", "HU") == "HU^2"
     assert unit_of("psnr", "") == "dB"
     assert unit_of("seam", "HU") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "worst_first"),
+    [
+        ("psnr/bone", [20.0, 30.0, math.inf]),
+        ("mae@floor", [math.inf, 3.0, 0.0]),
+        ("seam", [3.0, 0.5, 1.25, 0.875, 1.0]),
+        ("seam", [0.0, 1.5, 1.0]),
+    ],
+)
+def test_scores_are_worth_more_the_better_they_are(name: str, worst_first: list[float]) -> None:
+    assert sorted(worst_first, key=lambda value: worth(name, value)) == worst_first
 
 
 def test_the_seam_score_counts_jumps_at_borders_alone() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae3d.errors import UserError
 from vae3d.evaluation.figures import (
     case_figure,
     diverging,
@@ -60,6 +61,24 @@ def test_videos_hold_every_slice(shape: tuple[int, ...], tmp_path: Path) -> None
     assert np.abs(movie[0].astype(int) - frames[0]).mean() < 8
     with Image.open(tmp_path / "scroll.gif") as animation:
         assert getattr(animation, "n_frames", 1) == len(frames)
+
+
+def test_gray_stays_gray_in_an_animation(tmp_path: Path) -> None:
+    shades = np.broadcast_to(np.arange(256, dtype=np.float32).repeat(2), (32, 512))
+    write_gif(tmp_path / "gray.gif", [gray(shades, 0, 255)])
+    with Image.open(tmp_path / "gray.gif") as animation:
+        found = np.asarray(animation.convert("RGB")).astype(int)
+    assert np.ptp(found, axis=-1).max() <= 6
+    # Shades 2.7 apart, of which colours four apart find theirs.
+    assert np.abs(found[..., 0] - np.arange(256)).max() <= 4
+
+
+def test_what_ffmpeg_refuses_is_told(tmp_path: Path) -> None:
+    # Frames beyond what a pipe holds: it is closed while they are still being written.
+    odd = [np.zeros((255, 255, 3), np.uint8)] * 40
+    with pytest.raises(UserError, match=r"ffmpeg failed.*not divisible by 2"):
+        write_mp4(tmp_path / "odd.mp4", odd)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_planes_are_seen_as_a_radiologist_does() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import RunError
-from vae3d.evaluation.metrics import better_of
+from vae3d.evaluation.metrics import better_of, worth
 from vae3d.evaluation.report import CONFIDENCE, interval
 from vae3d.evaluation.report_reader import Report, printable
 from vae3d.runtime.files import atomic_write, write_json
@@ -22,28 +22,41 @@ BY_NAME = ("scores", "regions")
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One score of a run minus that of the first run, over the cases that all runs have.
+class Mean:
+    """A mean over cases; `low` to `high` is its 95 % interval after Student, NaN for one case."""
 
-    `low` to `high` is the 95 % interval of the mean after Student; NaN where there is none.
-    """
-
-    run: str
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Mean":
+        """The mean of these values."""
+        return cls(_mean(values), *interval(values))
+
+
+@dataclass(frozen=True)
+class Difference(Mean):
+    """One score of a run minus that of the first run, over the cases that all runs have.
+
+    `gain` is how much better it became: the difference itself where more is better, its negative
+    where less is, and of a score whose best is 1 how much nearer it came to that.
+    """
+
+    run: str
+    gain: Mean
     better: int
     worse: int
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval of the gain excludes 0."""
+        return self.gain.low > 0 or self.gain.high < 0
 
 
 @dataclass(frozen=True)
 class ScoreComparison:
-    """One score of every run over the same `cases`; `direction` is 1 where more is better."""
+    """One score of every run over the same `cases`; `direction` as `better_of` has it."""
 
     name: str
     unit: str
@@ -56,7 +69,7 @@ class ScoreComparison:
         """`better`, `worse`, or nothing where the interval holds 0."""
         if not difference.is_clear:
             return ""
-        return "better" if difference.mean * self.direction > 0 else "worse"
+        return "better" if difference.gain.mean > 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class Comparison:
             "scores": {
                 score.name: {
                     "unit": score.unit,
-                    "better": "more" if score.direction > 0 else "less",
+                    "better": BETTER[score.direction],
                     "cases": score.cases,
                     "means": dict(zip(names, map(finite_or_none, score.means), strict=True)),
                     "differences": {
@@ -120,6 +133,7 @@ class Comparison:
         }
 
 
+BETTER = {1: "more", -1: "less", 0: "nearer to 1"}
 CSV_COLUMNS = ["score", "unit", "cases", "run", "mean", "difference", "low", "high"]
 CSV_COLUMNS += ["better", "worse", "verdict"]
 
@@ -156,16 +170,22 @@ def _compared(
 ) -> ScoreComparison:
     paired = [case for case in common if all(name in r.cases[case].scores for r in reports)]
     first, *others = ([r.cases[case].scores[name] for case in paired] for r in reports)
-    direction = better_of(name)
     differences = []
     for report, values in zip(reports[1:], others, strict=True):
-        # Two perfect reconstructions differ by nothing, however infinite their PSNR.
-        steps = [b - a if a != b else 0.0 for a, b in zip(first, values, strict=True)]
-        better = sum(step * direction > 0 for step in steps)
-        worse = sum(step * direction < 0 for step in steps)
-        differences.append(Difference(report.name, _mean(steps), *interval(steps), better, worse))
+        steps = _steps(first, values)
+        gains = _steps(*([worth(name, value) for value in each] for each in (first, values)))
+        better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+        d = Mean.of(steps)
+        differences.append(
+            Difference(d.mean, d.low, d.high, report.name, Mean.of(gains), better, worse)
+        )
     means = [_mean(values) for values in (first, *others)]
-    return ScoreComparison(name, unit, direction, len(paired), means, differences)
+    return ScoreComparison(name, unit, better_of(name), len(paired), means, differences)
+
+
+def _steps(first: Sequence[float], values: Sequence[float]) -> list[float]:
+    """From each value to that of another run; two perfect copies, of infinite PSNR, are alike."""
+    return [b - a if a != b else 0.0 for a, b in zip(first, values, strict=True)]
 
 
 def _mean(values: Sequence[float]) -> float:

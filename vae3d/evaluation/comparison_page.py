@@ -41,8 +41,9 @@ style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'">
 <h1>{title}</h1>
 <p class="about">Means over the {_count(len(comparison.common))} that all runs have. A difference
 is a run\u2019s score minus that of {first}, paired case by case, with the
-{CONFIDENCE:.0%} interval of its mean after Student. In the drawings right is better, whichever
-way the score counts, each on a scale of its own. Where an interval excludes 0 it says so; of
+{CONFIDENCE:.0%} interval of its mean after Student. In the drawings right is better, be that more,
+less or, of seams, nearer to 1, each on a scale of its own. Where an interval there excludes 0 it
+says so; of
 runs that do not differ, one interval in {round(1 / (1 - CONFIDENCE))} would by chance.</p>
 {_remarks(comparison)}
 </header>
@@ -105,7 +106,7 @@ def _body(title: str, scores: Sequence[ScoreComparison], comparison: Comparison)
 def _rows(score: ScoreComparison, comparison: Comparison) -> str:
     """A row for each run that is compared with the first."""
     names = [escape(printable(report.name)) for report in comparison.reports]
-    ends = [abs(x) for d in score.differences for x in (d.low, d.high, d.mean)]
+    ends = [abs(x) for d in score.differences for x in vars(d.gain).values()]
     limit = max([end for end in ends if math.isfinite(end)], default=0.0)
     fewer = _count(score.cases) if score.cases < len(comparison.common) else ""
     about = ", ".join(filter(None, [escape(score.unit), fewer]))
@@ -131,20 +132,20 @@ def _rows(score: ScoreComparison, comparison: Comparison) -> str:
 
 
 def _drawing(score: ScoreComparison, difference: Difference, limit: float) -> str:
-    """A dot for the mean and a line for its interval, right of the middle where it is better."""
+    """A dot for the mean gain and a line for its interval, right of the middle where it is one."""
 
     def place(value: float) -> str:
-        return f"{120 + 112 * score.direction * (value / limit if limit else 0):.1f}"
+        return f"{120 + 112 * (value / limit if limit else 0):.1f}"
 
     parts = ['<line class="zero" x1="120" x2="120" y1="0" y2="24"/>']
-    d = difference
+    d = difference.gain
     if math.isfinite(d.low) and math.isfinite(d.high):
         parts.append(
             f'<line class="range" x1="{place(d.low)}" x2="{place(d.high)}" y1="12" y2="12"/>'
         )
     if math.isfinite(d.mean):
         parts.append(f'<circle cx="{place(d.mean)}" cy="12" r="4.5"/>')
-    label = f"{escape(score.name)}: {shown(d.mean, '+')} {escape(score.unit)}"
+    label = f"{escape(score.name)}: {shown(difference.mean, '+')} {escape(score.unit)}"
     return f'<svg viewBox="0 0 240 24" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 

@@ -35,7 +35,7 @@ class EvaluationConfig:
     crop: tuple[int, ...] | None = None
     model_range: tuple[float, float] = (-1.0, 1.0)
     media: list[str] = field(default_factory=lambda: list(MEDIA))
-    media_cases: int | None = 8
+    media_cases: int | None = 4
     latents: bool = True
     report: bool = True
     save_reconstructions: bool = False

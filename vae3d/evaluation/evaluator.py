@@ -16,7 +16,7 @@ from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.figures import case_figure, scroll_frames
 from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
-from vae3d.evaluation.metrics import better_of
+from vae3d.evaluation.metrics import worth
 from vae3d.evaluation.report import CaseScore, EvaluationResult
 from vae3d.evaluation.scorer import CaseScorer
 from vae3d.evaluation.views import CaseView, file_stem
@@ -172,7 +172,7 @@ class Evaluator:
             view = done.view
             if self.config.report:
                 by = chosen_by(self.config.metrics)
-                score = better_of(by) * scores.get(by, -math.inf)
+                score = worth(by, scores[by]) if by in scores else -math.inf
                 self.gallery.take(place, score, view)
             if shown:
                 show(view, self.config.media, folder, logger, step)

@@ -1,6 +1,6 @@
 """`Gallery`: the cases that a report shows, kept as they come by."""
 
-from vae3d.evaluation.metrics import better_of
+from vae3d.evaluation.metrics import worth
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.evaluation.views import CaseView
 
@@ -45,7 +45,7 @@ def chosen_places(result: EvaluationResult) -> dict[str, int]:
     by = chosen_by(result.names)
     order = sorted(
         (place for place, case in enumerate(result.cases) if by in case.scores),
-        key=lambda place: -better_of(by) * result.cases[place].scores[by],
+        key=lambda place: -worth(by, result.cases[place].scores[by]),
     )
     if not order:
         return {}

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from vae3d.evaluation.measure import MODEL_RANGE, Errors
 
+SEAM = "seam"
+"""Below 1 the error is smoother across borders than beside them: no merit, but a border seen."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -86,6 +89,13 @@ def unit_of(name: str, unit: str) -> str:
 
 
 def better_of(name: str) -> int:
-    """1 where more of a score is better, -1 where less is."""
-    metric = METRICS.get(name.split("/")[0].split("@")[0])
-    return metric.better if metric else -1
+    """1 where more of a score is better, -1 where less is, 0 where what is nearer to 1 is."""
+    plain = name.split("/")[0].split("@")[0]
+    if plain == SEAM:
+        return 0
+    return METRICS[plain].better if plain in METRICS else -1
+
+
+def worth(name: str, value: float) -> float:
+    """A score as a number of which more is better."""
+    return better_of(name) * value if better_of(name) else -abs(value - 1)

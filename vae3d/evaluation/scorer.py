@@ -13,14 +13,13 @@ from vae3d.data.intensity import IntensityContract, IntensityRange
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.measure import measure
-from vae3d.evaluation.metrics import METRICS, Scale, scored, unit_of
+from vae3d.evaluation.metrics import METRICS, SEAM, Scale, scored, unit_of
 from vae3d.evaluation.references import BASELINES, on_grid_of, untouched
 from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
 from vae3d.evaluation.seams import seam_score
 from vae3d.inference import Reconstructor
 from vae3d.patching.samplers import patch_size
 
-SEAM = "seam"
 REFERENCES = ("scan", "floor")
 """Against the scan as it is on disk: the reconstruction, and what it is without any VAE."""
 TOLD = {
