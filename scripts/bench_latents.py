@@ -51,8 +51,6 @@ from vae3d.data.synthetic import phantom
 from vae3d.logger.console import announce
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.memory import free_memory, peak_memory
-from vae3d.streaming.plan import streaming_plan
-from vae3d.streaming.volume import stream_decode, stream_encode
 
 DIRECTIONS = ("encode", "decode")
 CPU = torch.device("cpu")
@@ -123,23 +121,12 @@ def main() -> int:
 
 def encode(model: CustomVAE, image: Tensor, memory: float | None) -> Tensor:
     """The latent of an image, at once or in so many GiB."""
-    if memory is None:
-        return model.encode(image).mean
-    plan = streaming_plan(model, tuple(image.shape[2:]), memory)
-    if plan.way == "whole":
-        return model.encode(image).mean
-    return stream_encode(model, image, plan.planes).mean
+    return model.encode(image, memory).mean
 
 
 def decode(model: CustomVAE, latent: Tensor, memory: float | None) -> Tensor:
     """The image of a latent, at once or in so many GiB."""
-    size = tuple(n * f for n, f in zip(latent.shape[2:], model.factor, strict=True))
-    if memory is None:
-        return model.decode(latent, size)
-    plan = streaming_plan(model, size, memory)
-    if plan.way == "whole":
-        return model.decode(latent, size)
-    return stream_decode(model, latent, size, plan.planes)
+    return model.decode(latent, memory=memory)
 
 
 def contenders(arguments: argparse.Namespace) -> list[Contender]:
