@@ -275,7 +275,7 @@ def measure(row: Contender, direction: str, folder: Path, limit: float | None) -
     given = folder / ("image.npy" if direction == "encode" else f"{row.family}-encode.npy")
     if not given.exists():
         return None
-    x = torch.from_numpy(np.load(given))
+    x = torch.from_numpy(np.load(given, allow_pickle=False))
     encoding, decoding, model = row.make()
     call, part = (encoding, PART) if direction == "encode" else (decoding, PART // 4)
     call(x[:, :, :part, :, :part].contiguous())
@@ -294,7 +294,7 @@ def measure(row: Contender, direction: str, folder: Path, limit: float | None) -
     reference = folder / f"{row.family}-{direction}.npy"
     if not reference.exists():
         np.save(reference, found)
-    largest, typical = differences(found, np.load(reference, mmap_mode="r"))
+    largest, typical = differences(found, np.load(reference, mmap_mode="r", allow_pickle=False))
     return {
         "seconds": seconds,
         "bytes": memory or 0,
