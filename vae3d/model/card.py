@@ -18,9 +18,37 @@ CLIPPED = {
     "percentiles": "each scan's percentiles {low} to {high}, clipped and scaled to [-1, 1]",
 }
 RANGES = {
-    "window": "low, high = {low}, {high}",
-    "percentiles": "low, high = np.percentile(scan, [{low}, {high}]).tolist()",
+    "window": "{low}, {high}",
+    "percentiles": "np.percentile(scan, [{low}, {high}]).tolist()",
 }
+
+IMPORTS = {"window": "", "percentiles": "import numpy as np\n"}
+LOAD = """\
+import torch
+from vae3d import CustomVAE
+
+model = CustomVAE.from_pretrained("{place}")
+"""
+IMAGE = """\
+image = torch.rand({shape}) * 2 - 1  # yours, in [-1, 1]
+"""
+SCAN = """\
+scan = torch.randn({shape})  # {yours}
+low, high = {range}
+image = (scan.clamp(low, high) - low) / (high - low) * 2 - 1
+"""
+CODE = """\
+with torch.no_grad():
+    latent = model.encode(image).mode()
+    reconstruction = model.decode(latent, image.shape[2:]).clamp(-1, 1)
+"""
+UNITS = """\
+reconstruction = (reconstruction + 1) / 2 * (high - low) + low
+"""
+NORMAL = """
+normal = model.statistics.normalised(latent, axis=1)  # of mean 0 and deviation 1
+latent = model.statistics.restored(normal, axis=1)  # what decode takes
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +92,7 @@ def model_card(
     return (
         f"---\nlibrary_name: vae3d\ntags:\n{tags}\n---\n\n"
         f"# A variational autoencoder for {what}\n\n{facts}\n\n"
-        f"```python\n{_code(config, _intensity(contract), statistics)}\n```\n\n"
+        f"```python\n{_code(config, _intensity(contract), statistics)}```\n\n"
         f'"{PLACE}" is this folder, or "owner/name" on the Hugging Face hub '
         "(`pip install 'vae3d[hub]'`).\n"
     )
@@ -122,38 +150,16 @@ def _code(
     config: VAEConfig, intensity: Intensity | None, statistics: LatentStatistics | None
 ) -> str:
     shape = ", ".join(map(str, (1, config.in_channels, *([64] * config.dims))))
-    values = intensity.values if intensity else {}
-    percentiles = intensity is not None and intensity.kind == "percentiles"
-    lines = ["import numpy as np"] if percentiles else []
-    lines += [
-        "import torch",
-        "from vae3d import CustomVAE",
-        "",
-        f'model = CustomVAE.from_pretrained("{PLACE}")',
-    ]
-    if intensity:
-        lines += [
-            f"scan = torch.randn({shape})  # yours{', in' if values['unit'] else ''}"
-            f"{values['unit']}",
-            RANGES[intensity.kind].format(**values),
-            "image = (scan.clamp(low, high) - low) / (high - low) * 2 - 1",
-        ]
-    else:
-        lines += [f"image = torch.rand({shape}) * 2 - 1  # yours, in [-1, 1]"]
-    lines += [
-        "with torch.no_grad():",
-        "    latent = model.encode(image).mode()",
-        "    reconstruction = model.decode(latent, image.shape[2:]).clamp(-1, 1)",
-    ]
-    if intensity:
-        lines += ["reconstruction = (reconstruction + 1) / 2 * (high - low) + low"]
-    if statistics:
-        lines += [
-            "",
-            "normal = model.statistics.normalised(latent, axis=1)  # mean 0, deviation 1",
-            "latent = model.statistics.restored(normal, axis=1)  # what decode takes",
-        ]
-    return "\n".join(lines)
+    if intensity is None:
+        return (LOAD + IMAGE + CODE + NORMAL * bool(statistics)).format(place=PLACE, shape=shape)
+    code = IMPORTS[intensity.kind] + LOAD + SCAN + CODE + UNITS + NORMAL * bool(statistics)
+    values = intensity.values
+    return code.format(
+        place=PLACE,
+        shape=shape,
+        yours=f"yours, in{values['unit']}" if values["unit"] else "yours",
+        range=RANGES[intensity.kind].format(**values),
+    )
 
 
 def _sides(values: Any) -> str:
