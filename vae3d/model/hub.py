@@ -44,6 +44,6 @@ def _downloaded(name: str, revision: str | None) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
             f"{name}: there is no such folder, and the Hugging Face hub does not give it "
-            f"({reason:.300}); check the name, the revision, the network and hf auth login, "
+            f"({reason:.200}); check the name, the revision, the network and hf auth login, "
             "or name a local folder"
         ) from error
