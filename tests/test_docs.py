@@ -18,7 +18,7 @@ EXPERIMENTS = sorted((ROOT / "conf/experiment").glob("*.yaml"))
 
 def commands_in(text: str) -> list[str]:
     lines = re.findall(
-        r"(?:^|-m )(vae3d (?:train|eval|compare|prepare|inspect|info) [^#\n`]*)",
+        r"(?:^|-m )(vae3d (?:train|eval|compare|prepare|inspect|info|encode|decode|reconstruct) [^#\n`]*)",
         text,
         flags=re.MULTILINE,
     )

@@ -1,7 +1,6 @@
 """The settings of each command: typed, checked, saved with a run and read back as data."""
 
 import dataclasses
-import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from vae3d.loss.objective import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.files import write_text
+from vae3d.runtime.memory import Memory, check_memory
 from vae3d.runtime.plain import from_plain, read_yaml
 from vae3d.trainer.config import TrainerConfig
 
@@ -111,14 +111,16 @@ class EncodeConfig:
     """`vae3d encode`: every case of the run's data, or of others, to its posterior.
 
     `memory` is the GiB that the network may take beside a scan and its latent: a volume that
-    takes more goes through slab by slab; auto is half of the device's, null any.
+    takes more goes through slab by slab; auto is half of the device's, null any. `nifti` also
+    writes the means as NIfTI, for a viewer.
     """
 
     run: str | None = None
     output: str = "latents"
     weights: str = "auto"
     dtype: str = "float32"
-    memory: str | None = "auto"
+    nifti: bool = False
+    memory: Memory = "auto"
     precision: str = "fp32"
     device: str = "auto"
     data: DataConfig = field(default_factory=RunData)
@@ -130,15 +132,7 @@ class EncodeConfig:
         ):
             if value not in choices:
                 raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
-        if self.memory not in ("auto", None) and not 0 < _number(self.memory) < math.inf:
-            raise ConfigError(f"memory must be positive, auto or null, got {self.memory!r}")
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan
+        check_memory("memory", self.memory)
 
 
 @dataclass
@@ -186,14 +180,13 @@ class InfoConfig:
     run: str | None = None
     model: VAEConfig = field(default_factory=VAEConfig)
     size: tuple[int, ...] = (64,)
-    memory: float | None = None
+    memory: Memory = None
     measure: bool = True
     precision: str = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.memory is not None and not 0 < self.memory < math.inf:
-            raise ConfigError(f"memory must be positive or null, got {self.memory}")
+        check_memory("memory", self.memory)
 
 
 def register_schemas() -> None:

@@ -28,7 +28,8 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
     A volume that covers the field of view of its `source` goes back to the source's own grid:
     NIfTI in its axis order, shape and affine, the other formats in its shape. Integer types are
     rounded and clipped. `dtype` is float32 unless given; for .png uint8, or uint16 if the source
-    was. Raises VolumeError for a format or a dtype that cannot hold the volume.
+    was; `source` is that of the source's file, if this format has it. Raises VolumeError for a
+    format or a dtype that cannot hold the volume.
     """
     suffix = scan_suffix(path)
     if suffix not in _WRITERS:
@@ -38,7 +39,7 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
         raise VolumeError(
             path, f"cannot hold shape {volume.shape}; use .nii.gz for 3D, .png for 2D"
         )
-    kind = dtype or _default_dtype(volume, dtypes)
+    kind = _default_dtype(volume, dtypes, dtype) if dtype in (None, "source") else dtype
     if kind not in dtypes:
         raise VolumeError(path, f"dtype must be one of {', '.join(dtypes)}, got {kind}")
     restored = _on_source_grid(volume)
@@ -47,8 +48,8 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
         write(temporary, voxels, restored)
 
 
-def _default_dtype(volume: Volume, dtypes: tuple[str, ...]) -> str:
-    if "float32" in dtypes:
+def _default_dtype(volume: Volume, dtypes: tuple[str, ...], asked: str | None) -> str:
+    if "float32" in dtypes and asked != "source":
         return "float32"
     return volume.source.dtype if volume.source and volume.source.dtype in dtypes else dtypes[0]
 
