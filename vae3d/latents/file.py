@@ -140,8 +140,8 @@ def is_latent(path: Path) -> bool:
     Raises:
         DataError: it is no such file.
     """
-    check_header(path)
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             return "vae3d" in (file.metadata() or {})
     except (OSError, SafetensorError) as error:
@@ -150,11 +150,8 @@ def is_latent(path: Path) -> bool:
 
 def check_header(path: Path) -> None:
     """Raises a DataError for a safetensors file whose header is no header of a latent."""
-    try:
-        with path.open("rb") as raw:
-            size = int.from_bytes(raw.read(8), "little")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    with path.open("rb") as raw:
+        size = int.from_bytes(raw.read(8), "little")
     if size > MAX_HEADER_BYTES:
         raise DataError(f"{path}: its header has {size} bytes, at most {MAX_HEADER_BYTES}")
 
