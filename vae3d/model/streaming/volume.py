@@ -30,8 +30,22 @@ def stream_encode(model: CustomVAE, image: Tensor, planes: int = PLANES) -> Diag
     Raises:
         ConfigError: a layer of the model cannot be streamed.
     """
-    slabs = [slab.to(image.device) for slab in encoded(model, image, planes)]
-    return model.posterior(torch.cat(slabs, dim=2))
+    shape = len(image), model.config.latent_channels, *model.latent_size(image.shape[2:])
+    whole: DiagonalGaussian | None = None
+    at = 0
+    for slab in encoded(model, image, planes):
+        part = model.posterior(slab)
+        if whole is None:
+            # Slabs that waited to be put together would be a second latent in memory.
+            mean = torch.empty(shape, dtype=part.mean.dtype, device=image.device)
+            whole = DiagonalGaussian(mean, torch.empty_like(mean))
+        count = part.mean.shape[2]
+        whole.mean[:, :, at : at + count] = part.mean
+        whole.logvar[:, :, at : at + count] = part.logvar
+        at += count
+    assert whole is not None
+    assert at == shape[2]
+    return whole
 
 
 @torch.no_grad()
