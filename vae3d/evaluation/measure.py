@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from vae3d.evaluation.regions import WHOLE, Buckets
+from vae3d.loss.blur import gaussian_window
 from vae3d.loss.structural import (
     SCALE_WEIGHTS,
     Blurred,
-    gaussian_window,
     halved,
     num_scales,
     similarity,

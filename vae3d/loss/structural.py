@@ -1,14 +1,13 @@
 """SSIM and MS-SSIM in two and three dimensions, for the loss and for the scores."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW = 11
-SIGMA = 1.5
+from vae3d.loss.blur import WINDOW, smooth
+
 K1, K2 = 0.01, 0.03
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -91,43 +90,3 @@ def halved(image: Tensor) -> Tensor:
     """(B, C, *spatial) half as fine along every axis that has more than one voxel."""
     sides = [min(2, n) for n in image.shape[2:]]
     return {2: F.avg_pool2d, 3: F.avg_pool3d}[len(sides)](image, sides)
-
-
-def smooth(image: Tensor) -> Tensor:
-    """(B, C, *spatial) averaged under the window, axis by axis, without its border."""
-    for axis in range(2, image.dim()):
-        window = gaussian_window(image.shape[axis]).tolist()
-        if len(window) > 1:
-            image = _Smoothed.apply(image, axis, window)  # type: ignore[no-untyped-call]
-    return image
-
-
-class _Smoothed(torch.autograd.Function):
-    """A weighted sum of shifted views along one axis: six times faster than a 1D convolution."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, axis: int, window: list[float]) -> Tensor:
-        ctx.axis, ctx.window = axis, window
-        return _shifted_sum(image, axis, window)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        # The window is symmetric: what went out of a voxel comes back the same way.
-        border = [0] * (2 * (gradient.dim() - ctx.axis - 1)) + [len(ctx.window) - 1] * 2
-        return _shifted_sum(F.pad(gradient, border), ctx.axis, ctx.window), None, None
-
-
-def _shifted_sum(image: Tensor, axis: int, window: list[float]) -> Tensor:
-    length = image.shape[axis] - len(window) + 1
-    total = image.narrow(axis, 0, length) * window[0]
-    for start, weight in enumerate(window[1:], start=1):
-        total.add_(image.narrow(axis, start, length), alpha=weight)
-    return total
-
-
-def gaussian_window(length: int) -> Tensor:
-    """The normalised window for an axis of this length, in float64."""
-    size = min(WINDOW, length - 1 + length % 2)
-    offset = torch.arange(size, dtype=torch.float64) - size // 2
-    weight = torch.exp(-0.5 * (offset / SIGMA) ** 2)
-    return weight / weight.sum()
