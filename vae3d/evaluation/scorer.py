@@ -114,7 +114,7 @@ class CaseScorer:
         if scan is not None and not apart:
             # On one grid with the rest, so that what they share is computed once.
             sheet.against_scan(in_range(scan, range_), 1, 0)
-        scores = self._told(sheet, self._framed(values.float(), range_.low), range_)
+        scores = self._told(sheet, self._framed(values, range_.low), range_)
         if self.reconstructor.mode == "patch":
             borders = self.reconstructor.borders(tuple(image.shape[1:]))
             scores[SEAM] = seam_score(image, other, borders)
@@ -176,7 +176,7 @@ class CaseScorer:
         missing = [size - n for size, n in zip(self.crop, values.shape[1:], strict=True)]
         # F.pad counts axes from the last one.
         sides = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
-        return F.pad(values, sides, value=fill)
+        return F.pad(values.float(), sides, value=fill)
 
 
 @dataclass

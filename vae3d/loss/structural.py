@@ -20,7 +20,7 @@ def ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) -> 
     thinner than the window the window is the largest odd one that fits. `low` is the least value
     that there may be: luminance compares means above it, as shares of each other.
     """
-    luminance, structure = similarity(Blurred.of(first), Blurred.of(second), data_range, low)
+    luminance, structure = _compared(first, second, data_range, low)
     return (luminance * structure).flatten(1).mean(dim=1)
 
 
@@ -36,7 +36,7 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
     exponents = (weights / weights.sum()).tolist()
     product = torch.ones(first.shape[0], dtype=first.dtype, device=first.device)
     for scale, exponent in enumerate(exponents):
-        luminance, structure = similarity(Blurred.of(first), Blurred.of(second), data_range, low)
+        luminance, structure = _compared(first, second, data_range, low)
         last = scale == len(exponents) - 1
         value = (luminance * structure if last else structure).flatten(1).mean(dim=1)
         # The root of zero has no gradient.
@@ -46,35 +46,45 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
     return product
 
 
+def _compared(
+    first: Tensor, second: Tensor, data_range: float, low: float
+) -> tuple[Tensor, Tensor]:
+    return similarity(Blurred.of(first, low), Blurred.of(second, low), data_range)
+
+
 @dataclass(frozen=True)
 class Blurred:
-    """An image (B, C, *spatial), its mean and its mean square under every window inside of it."""
+    """What an image (B, C, *spatial) brings to the comparison with any other.
+
+    Under every window inside of it its mean and variance, and `light`, the mean above the least
+    value that there may be, with its square.
+    """
 
     image: Tensor
     mean: Tensor
-    square: Tensor
+    variance: Tensor
+    light: Tensor
+    light_square: Tensor
 
     @classmethod
-    def of(cls, image: Tensor) -> "Blurred":
-        """The image, blurred twice: what it brings to the comparison with any other."""
-        return cls(image, smooth(image), smooth(image * image))
+    def of(cls, image: Tensor, low: float) -> "Blurred":
+        """The image, blurred twice; `low` is its least value."""
+        mean = smooth(image)
+        # Variances are exacter around zero: only for the luminance does it matter where it lies.
+        square = mean * mean
+        light = mean - low if low else mean
+        return cls(
+            image, mean, smooth(image * image) - square, light, light * light if low else square
+        )
 
 
-def similarity(
-    first: Blurred, second: Blurred, data_range: float, low: float
-) -> tuple[Tensor, Tensor]:
+def similarity(first: Blurred, second: Blurred, data_range: float) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure of every window inside of two images."""
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    mean1, mean2 = first.mean, second.mean
-    product, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
-    covariance = smooth(first.image * second.image) - product
-    variances = first.square + second.square - squares
-    if low:
-        # Only here does it matter where zero lies; variances are exacter around it.
-        mean1, mean2 = mean1 - low, mean2 - low
-        product, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
-    luminance = (2 * product + c1) / (squares + c1)
-    return luminance, (2 * covariance + c2) / (variances + c2)
+    lights = first.light * second.light
+    covariance = smooth(first.image * second.image) - first.mean * second.mean
+    luminance = (2 * lights + c1) / (first.light_square + second.light_square + c1)
+    return luminance, (2 * covariance + c2) / (first.variance + second.variance + c2)
 
 
 def num_scales(image: Tensor) -> int:
