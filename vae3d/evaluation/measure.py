@@ -194,14 +194,14 @@ class _Part:
         """Contrast-structure and SSIM of every window."""
         pair = self.same[first], self.same[second]
         if pair not in self._found:
-            light, contrast = similarity(*map(self.blurred, pair), MODEL_RANGE)
+            light, contrast = similarity(*map(self.blurred, pair))
             self._found[pair] = contrast, light.mul_(contrast)
         return self._found[pair]
 
     def blurred(self, number: int) -> Blurred:
         """What an image brings to each of its pairs."""
         if number not in self._blurred:
-            self._blurred[number] = Blurred.of(self.images[number], low=-1)
+            self._blurred[number] = Blurred.of(self.images[number], MODEL_RANGE, low=-1)
         return self._blurred[number]
 
 

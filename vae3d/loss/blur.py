@@ -77,14 +77,18 @@ def shifted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
 
 def _across_rows(image: Tensor, axis: int, window: Weights) -> Tensor:
     """A depthwise convolution whose channels are the voxels of a row, which lie side by side."""
-    width = image.shape[-1]
-    before, after = image.shape[:axis], image.shape[axis + 1 : -1]
-    columns = image.reshape(before.numel(), image.shape[axis], after.numel(), width)
-    kernel = image.new_tensor(window).view(1, 1, -1, 1).expand(width, 1, -1, 1)
+    height, width = image.shape[-2:]
+    planes = image.reshape(-1, image.shape[2] if image.dim() == 5 else 1, height, width)
+    kernel = image.new_tensor(window).expand(width, 1, -1)
+    down = axis == image.dim() - 2
     summed = torch.mkldnn_convolution(
-        columns.permute(0, 3, 1, 2), kernel, None, (0, 0), (1, 1), (1, 1), width
-    )
-    return summed.permute(0, 2, 3, 1).reshape(*before, -1, *after, width)
+        planes.permute(0, 3, 1, 2),
+        kernel.unsqueeze(2 if down else 3),
+        None, (0, 0), (1, 1), (1, 1), width,
+    )  # fmt: skip
+    shape = list(image.shape)
+    shape[axis] -= len(window) - 1
+    return summed.permute(0, 2, 3, 1).reshape(shape)
 
 
 def _along_rows(image: Tensor, axis: int, window: Weights) -> Tensor:

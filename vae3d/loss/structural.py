@@ -49,42 +49,51 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
 def _compared(
     first: Tensor, second: Tensor, data_range: float, low: float
 ) -> tuple[Tensor, Tensor]:
-    return similarity(Blurred.of(first, low), Blurred.of(second, low), data_range)
+    return similarity(*(Blurred.of(image, data_range, low) for image in (first, second)))
 
 
 @dataclass(frozen=True)
 class Blurred:
     """What an image (B, C, *spatial) brings to the comparison with any other.
 
-    Under every window inside of it its mean and variance, and `light`, the mean above the least
-    value that there may be, with its square.
+    Under every window inside of it the `mean`, and `light`, the mean above the least value that
+    there may be. `light_share` and `variance_share` are its parts of the denominators of equation
+    13, by half: (light^2 + C1 / 2) / 2 and (variance + C2 / 2) / 2. What belongs to one image is
+    computed once for all that it is compared with.
     """
 
     image: Tensor
     mean: Tensor
-    variance: Tensor
     light: Tensor
-    light_square: Tensor
+    light_share: Tensor
+    variance_share: Tensor
+    constants: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, image: Tensor, low: float) -> "Blurred":
+    def of(cls, image: Tensor, data_range: float, low: float) -> "Blurred":
         """The image, blurred twice; `low` is its least value."""
+        c1, c2 = (image.new_full((), (k * data_range) ** 2 / 2) for k in (K1, K2))
         mean = smooth(image)
         # Variances are exacter around zero: only for the luminance does it matter where it lies.
-        square = mean * mean
         light = mean - low if low else mean
+        light_share = torch.addcmul(c1 / 2, light, light, value=0.5)
+        # Windows sum to one: what is added before them is there after them.
+        squares = smooth(torch.addcmul(c2 / 2, image, image, value=0.5))
         return cls(
-            image, mean, smooth(image * image) - square, light, light * light if low else square
+            image, mean, light, light_share, squares.addcmul(mean, mean, value=-0.5), (c1, c2)
         )
 
 
-def similarity(first: Blurred, second: Blurred, data_range: float) -> tuple[Tensor, Tensor]:
+def similarity(first: Blurred, second: Blurred) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure of every window inside of two images."""
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    lights = first.light * second.light
-    covariance = smooth(first.image * second.image) - first.mean * second.mean
-    luminance = (2 * lights + c1) / (first.light_square + second.light_square + c1)
-    return luminance, (2 * covariance + c2) / (first.variance + second.variance + c2)
+    c1, c2 = first.constants
+    luminance = torch.addcmul(c1, first.light, second.light)
+    products = smooth(torch.addcmul(c2, first.image, second.image))
+    structure = products.addcmul(first.mean, second.mean, value=-1)
+    return (
+        luminance / (first.light_share + second.light_share),
+        structure / (first.variance_share + second.variance_share),
+    )
 
 
 def num_scales(image: Tensor) -> int:
