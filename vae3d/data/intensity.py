@@ -55,7 +55,7 @@ class IntensityRange:
 
 def _portions(values: Tensor) -> Sequence[Tensor]:
     """Views of all voxels, each of which stays in a core's cache while it is worked on."""
-    return values.view(-1).split(PORTION) if values.is_contiguous() else (values,)
+    return torch.split(values.view(-1), PORTION) if values.is_contiguous() else (values,)
 
 
 @dataclass(frozen=True)

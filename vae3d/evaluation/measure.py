@@ -121,7 +121,7 @@ def _signal(image: Tensor) -> float:
 
 
 def _portions(values: Tensor) -> Sequence[Tensor]:
-    return values.flatten().split(FLAT)
+    return torch.split(values.flatten(), FLAT)
 
 
 def _gradient(image: Tensor, other: Tensor) -> float:
@@ -160,10 +160,11 @@ def _similarities(
     structure = whole = 0.0
     windows = 0
     for tile, centre in tiles(tuple(images[0].shape[1:])):
-        part = _Part([image[(slice(None), *tile)][None] for image in images])
+        cut, middle = (slice(None), *tile), (slice(None), *centre)
+        part = _Part([image[cut][None] for image in images])
         for similar, (buckets, places), pair in zip(found, parted, pairs, strict=True):
             contrast, both = part.similarity(*pair)
-            place = places[(slice(None), *centre)]
+            place = places[middle]
             similar.count += buckets.counts(place)
             similar.total += buckets.sums(place, both)
             if similar is found[0]:

@@ -82,9 +82,8 @@ class Buckets:
         lanes = (torch.arange(width, device=values.device) % LANES * self.count).byte()
         places = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
         rows = max(1, MANY // width)
-        for part, found in zip(
-            values.reshape(-1, width).split(rows), places.view(-1, width).split(rows), strict=True
-        ):
+        portions = (torch.split(x.reshape(-1, width), rows) for x in (values, places))
+        for part, found in zip(*portions, strict=True):
             torch.add(self._pieces(part.float()), lanes, out=found)
         return places
 

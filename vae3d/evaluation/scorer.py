@@ -104,9 +104,9 @@ class CaseScorer:
     def score(
         self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
     ) -> dict[str, float]:
-        """All scores by name of (C, *spatial): `values` in the scan's units, the others in [-1, 1].
+        """All scores by name, of (C, *spatial).
 
-        `image` is what the model saw of the values.
+        `values` are in the scan's units, `image` is what the model saw of them, in [-1, 1].
         """
         range_ = self._range(case)
         if range_ != case.range:
