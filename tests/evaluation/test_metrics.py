@@ -4,8 +4,9 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from vae3d.loss.blur import smooth
 from vae3d.loss.objective import LOSSES
-from vae3d.loss.structural import smooth, ssim
+from vae3d.loss.structural import ssim
 
 
 def pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,6 @@
 """The scan's units to the model's range [-1, 1] and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, VolumeError
 
 KINDS = ("window", "percentiles")
+PORTION = 2**17
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,34 @@ class IntensityRange:
         """The width of the range, the data range of its scores."""
         return self.high - self.low
 
-    def to_model(self, values: Tensor) -> Tensor:
-        """The scan's values, any type, as float32 in [-1, 1]; what lies outside is clipped."""
+    def to_model(self, values: Tensor, clip: bool = True) -> Tensor:
+        """The scan's values, any type, as float32, where the range is [-1, 1].
+
+        What lies outside is clipped, or with `clip=False` lies beyond.
+        """
         # One copy, then in place: a loader makes hundreds of patches a second this way.
-        scaled = values.to(torch.float32, copy=True).clamp_(self.low, self.high)
-        return scaled.sub_(self.low).mul_(2 / self.span).sub_(1)
+        scaled = values.to(torch.float32, copy=True)
+        for part in _portions(scaled):
+            if clip:
+                part.clamp_(self.low, self.high)
+            part.sub_(self.low).mul_(2 / self.span).sub_(1)
+        return scaled
 
     def from_model(self, values: Tensor) -> Tensor:
         """Values in [-1, 1] in the scan's units, float32."""
-        return (values.float() + 1).mul_(self.span / 2).add_(self.low)
+        scaled = values.to(torch.float32, copy=True)
+        for part in _portions(scaled):
+            part.add_(1).mul_(self.span / 2).add_(self.low)
+        return scaled
+
+    def clipped(self, values: Tensor) -> Tensor:
+        """What of the scan's values the model can see, in the scan's units, float32."""
+        return values.to(torch.float32, copy=True).clamp_(self.low, self.high)
+
+
+def _portions(values: Tensor) -> Sequence[Tensor]:
+    """Views of all voxels, each of which stays in a core's cache while it is worked on."""
+    return torch.split(values.view(-1), PORTION) if values.is_contiguous() else (values,)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from vae3d.evaluation.regions import WHOLE, Buckets
+from vae3d.loss.blur import gaussian_window
 from vae3d.loss.structural import (
     SCALE_WEIGHTS,
     Blurred,
-    gaussian_window,
     halved,
     num_scales,
     similarity,
@@ -22,7 +22,7 @@ MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
 TILE = (32, 32, 256)
 """Window centres along the last axes that are blurred at once: what a core's cache holds."""
-FLAT = 2**20
+FLAT = 2**16
 """Voxels looked at at once where no neighbour counts."""
 
 
@@ -57,11 +57,11 @@ def measure(
     `structural` asks for the similarities, which take most of the time: an image of several pairs
     is blurred once for all. Regions, gradient, signal and MS-SSIM are the first pair's alone.
     """
-    parted = [buckets, *[Buckets([])] * (len(pairs) - 1)]
-    similar = _similarities(images, pairs, values, parted) if structural else None
+    parted = [(buckets, buckets.of(values)), *[_unparted(values)] * (len(pairs) - 1)]
+    similar = _similarities(images, pairs, parted) if structural else None
     found = []
-    for number, ((first, second), parts) in enumerate(zip(pairs, parted, strict=True)):
-        sums = _pointwise(images[first], images[second], values, parts)
+    for number, ((first, second), (parts, places)) in enumerate(zip(pairs, parted, strict=True)):
+        sums = _pointwise(images[first], images[second], parts, places)
         regions = {
             name: Errors(
                 voxels=sums.count_of(members),
@@ -74,7 +74,7 @@ def measure(
         if number == 0:
             regions[WHOLE] = replace(
                 regions[WHOLE],
-                signal=sums.signal / max(values.numel(), 1),
+                signal=_signal(images[first]),
                 gradient=_gradient(images[first], images[second]),
                 ms_ssim=similar[0].multiscale if similar else math.nan,
             )
@@ -82,12 +82,20 @@ def measure(
     return found
 
 
+Parted = tuple[Buckets, Tensor]
+"""Buckets, and the place in them of each voxel of a scan (C, *spatial)."""
+
+
+def _unparted(values: Tensor) -> Parted:
+    buckets = Buckets([])
+    return buckets, buckets.of(values)
+
+
 @dataclass(frozen=True)
 class _Sums:
     count: Tensor
     absolute: Tensor
     squared: Tensor
-    signal: float
 
     def count_of(self, members: list[bool]) -> int:
         return int(self.count[torch.tensor(members)].sum())
@@ -96,34 +104,38 @@ class _Sums:
         return _ratio(float(total[torch.tensor(members)].sum()), self.count_of(members))
 
 
-def _pointwise(image: Tensor, other: Tensor, values: Tensor, buckets: Buckets) -> _Sums:
-    count, absolute, squared = (_zeros(buckets) for _ in range(3))
-    signal = 0.0
-    flat = [x.flatten() for x in (image, other, values)]
-    for start in range(0, image.numel(), FLAT):
-        x, y, v = (part[start : start + FLAT] for part in flat)
+def _pointwise(image: Tensor, other: Tensor, buckets: Buckets, places: Tensor) -> _Sums:
+    absolute, squared = _zeros(buckets), _zeros(buckets)
+    for x, y, place in zip(*(_portions(part) for part in (image, other, places)), strict=True):
         # In float64: of a perfect copy nothing is left, of a good one every digit.
         error = (y - x).double()
-        signal += float(x.add(1).square().sum()) / MODEL_RANGE**2
-        piece = buckets.of(v)
-        count += buckets.counts(piece)
-        squared += buckets.sums(piece, error.square())
-        absolute += buckets.sums(piece, error.abs_())
-    return _Sums(count, absolute, squared, signal)
+        squared += buckets.sums(place, error.square())
+        absolute += buckets.sums(place, error.abs_())
+    return _Sums(buckets.counts(places), absolute, squared)
+
+
+def _signal(image: Tensor) -> float:
+    """The mean square of the image on [0, 1]."""
+    total = sum(float(part.add(1).square().sum()) for part in _portions(image))
+    return total / MODEL_RANGE**2 / max(image.numel(), 1)
+
+
+def _portions(values: Tensor) -> Sequence[Tensor]:
+    return torch.split(values.flatten(), FLAT)
 
 
 def _gradient(image: Tensor, other: Tensor) -> float:
     """The mean absolute difference of the forward differences, over all axes and voxels."""
     total, count = 0.0, 0
-    planes = image.shape[1]
-    for start in range(0, planes, TILE[0]):
-        end = start + TILE[0]
+    step = max(1, FLAT // max(1, image[:, :1].numel()))
+    for start in range(0, image.shape[1], step):
+        end = start + step
         error = other[:, start : end + 1] - image[:, start : end + 1]
         for axis in range(1, error.dim()):
             # The plane after the last one is the first of the next part.
-            inner = error if axis == 1 else error[:, : TILE[0]]
-            difference = inner.diff(dim=axis).abs()
-            total += float(difference.sum(dtype=torch.float64))
+            inner = error if axis == 1 else error[:, :step]
+            difference = inner.diff(dim=axis).abs_()
+            total += _sum(difference)
             count += difference.numel()
     return _ratio(total, count) if count else 0.0
 
@@ -142,30 +154,56 @@ class _Similarities:
 
 
 def _similarities(
-    images: Sequence[Tensor],
-    pairs: Sequence[tuple[int, int]],
-    values: Tensor,
-    parted: Sequence[Buckets],
+    images: Sequence[Tensor], pairs: Sequence[tuple[int, int]], parted: Sequence[Parted]
 ) -> list[_Similarities]:
-    found = [_Similarities(_zeros(buckets), _zeros(buckets)) for buckets in parted]
+    found = [_Similarities(_zeros(buckets), _zeros(buckets)) for buckets, _ in parted]
     structure = whole = 0.0
     windows = 0
-    for tile, centre in tiles(tuple(values.shape[1:])):
-        place, middle = (slice(None), *tile), (slice(None), *centre)
-        blurred = [Blurred.of(image[place][None]) for image in images]
-        for similar, buckets, (first, second) in zip(found, parted, pairs, strict=True):
-            light, contrast = similarity(blurred[first], blurred[second], MODEL_RANGE, low=-1)
-            both = light * contrast
-            piece = buckets.of(values[middle])
-            similar.count += buckets.counts(piece)
-            similar.total += buckets.sums(piece, both)
+    for tile, centre in tiles(tuple(images[0].shape[1:])):
+        cut, middle = (slice(None), *tile), (slice(None), *centre)
+        part = _Part([image[cut][None] for image in images])
+        for similar, (buckets, places), pair in zip(found, parted, pairs, strict=True):
+            contrast, both = part.similarity(*pair)
+            place = places[middle]
+            similar.count += buckets.counts(place)
+            similar.total += buckets.sums(place, both)
             if similar is found[0]:
-                structure += float(contrast.sum(dtype=torch.float64))
-                whole += float(both.sum(dtype=torch.float64))
+                structure += _sum(contrast)
+                whole += _sum(both)
                 windows += both.numel()
     image, other = (images[number][None] for number in pairs[0])
     found[0].multiscale = _multiscale(image, other, structure / windows, whole / windows)
     return found
+
+
+class _Part:
+    """The same part of several images (1, C, *spatial), compared in pairs.
+
+    Equal images count as one: where nothing was clipped, a scan is what the model saw of it.
+    """
+
+    def __init__(self, images: Sequence[Tensor]) -> None:
+        self.images = [image.contiguous() for image in images]
+        self.same = [
+            next((n for n in range(number) if torch.equal(self.images[n], image)), number)
+            for number, image in enumerate(self.images)
+        ]
+        self._blurred: dict[int, Blurred] = {}
+        self._found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def similarity(self, first: int, second: int) -> tuple[Tensor, Tensor]:
+        """Contrast-structure and SSIM of every window."""
+        pair = self.same[first], self.same[second]
+        if pair not in self._found:
+            light, contrast = similarity(*map(self.blurred, pair))
+            self._found[pair] = contrast, light.mul_(contrast)
+        return self._found[pair]
+
+    def blurred(self, number: int) -> Blurred:
+        """What an image brings to each of its pairs."""
+        if number not in self._blurred:
+            self._blurred[number] = Blurred.of(self.images[number], MODEL_RANGE, low=-1)
+        return self._blurred[number]
 
 
 def _multiscale(first: Tensor, second: Tensor, structure: float, whole: float) -> float:
@@ -186,11 +224,10 @@ def _mean_similarity(first: Tensor, second: Tensor) -> tuple[float, float]:
     windows = 0
     for tile, _ in tiles(tuple(first.shape[2:])):
         place = (slice(None), slice(None), *tile)
-        blurred = Blurred.of(first[place]), Blurred.of(second[place])
-        light, contrast = similarity(*blurred, MODEL_RANGE, low=-1)
-        structure += float(contrast.sum(dtype=torch.float64))
-        whole += float((light * contrast).sum(dtype=torch.float64))
-        windows += contrast.numel()
+        contrast, both = _Part([first[place], second[place]]).similarity(0, 1)
+        structure += _sum(contrast)
+        whole += _sum(both)
+        windows += both.numel()
     return structure / windows, whole / windows
 
 
@@ -218,6 +255,11 @@ def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[sli
 
 def _zeros(buckets: Buckets) -> Tensor:
     return torch.zeros(buckets.count, dtype=torch.float64)
+
+
+def _sum(values: Tensor) -> float:
+    """In float64, of rows in float32: a row is too short to lose what a score shows."""
+    return float(values.sum(dim=-1).sum(dtype=torch.float64))
 
 
 def _ratio(total: float, count: int) -> float:

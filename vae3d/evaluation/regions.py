@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,10 @@ TISSUES = (
 the one that it looks like: these are windows, no segmentation."""
 
 REGIONS = ("foreground", "tissues")
+LANES = 8
+"""Sums of a piece that are added up side by side."""
+MANY = 2**18
+"""Voxels looked at at once."""
 
 
 def names_of(regions: Sequence[str], unit: str) -> list[str]:
@@ -58,28 +63,56 @@ class Buckets:
         ends = {end for region in regions for end in (region.low, region.high)}
         self.edges = torch.tensor(sorted(e for e in ends if math.isfinite(e)), dtype=torch.float32)
         self.count = len(self.edges) + 1
+        assert self.count * LANES <= 256
         starts = [-math.inf, *self.edges.tolist()]
         self.members = {WHOLE: [True] * self.count}
         for region in regions:
             self.members[region.name] = [region.low <= s < region.high for s in starts]
 
     def of(self, values: Tensor) -> Tensor:
-        """The number of each voxel's piece, flat int64; one stands for all where there is one."""
-        if self.count == 1:
-            return torch.zeros((), dtype=torch.int64).expand(values.numel())
-        edges = self.edges.to(values.device)
-        return torch.bucketize(values.float().flatten().contiguous(), edges, right=True)
+        """Where in the sums each voxel belongs, in a byte: its piece, in one of LANES.
 
-    def counts(self, pieces: Tensor) -> Tensor:
+        An addition waits for the one before it to the same place, and neighbours are mostly of
+        one piece: those in a row lie in different lanes.
+        """
+        if self.count == 1:
+            # One stands for all: there is nothing to tell apart.
+            return torch.zeros((), dtype=torch.uint8).expand(values.shape)
+        width = values.shape[-1]
+        lanes = (torch.arange(width, device=values.device) % LANES * self.count).byte()
+        places = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
+        rows = max(1, MANY // width)
+        portions = (torch.split(x.reshape(-1, width), rows) for x in (values, places))
+        for part, found in zip(*portions, strict=True):
+            torch.add(self._pieces(part.float()), lanes, out=found)
+        return places
+
+    def _pieces(self, values: Tensor) -> Tensor:
+        if not values.is_cpu:
+            edges = self.edges.to(values.device)
+            return torch.bucketize(values.contiguous(), edges, right=True).byte()
+        # numpy compares sixteen voxels at once; a search among so few edges mostly guesses wrong.
+        voxels = values.numpy()
+        pieces = np.zeros(voxels.shape, np.uint8)
+        for edge in self.edges.numpy():
+            pieces += (voxels >= edge).view(np.uint8)
+        return torch.from_numpy(pieces)
+
+    def counts(self, places: Tensor) -> Tensor:
         """How many voxels lie in each piece, float64 on the CPU."""
         if self.count == 1:
-            return torch.tensor([float(pieces.numel())], dtype=torch.float64)
-        return torch.bincount(pieces, minlength=self.count).double().cpu()
+            return torch.tensor([float(places.numel())], dtype=torch.float64)
+        return self._gathered(torch.bincount(places.flatten(), minlength=LANES * self.count))
 
-    def sums(self, pieces: Tensor, weights: Tensor) -> Tensor:
+    def sums(self, places: Tensor, weights: Tensor) -> Tensor:
         """The sum of `weights` over each piece, float64 on the CPU."""
         if self.count == 1:
             # Nothing to sort where all goes into one.
             return weights.sum(dtype=torch.float64).reshape(1).cpu()
-        found: Tensor = torch.bincount(pieces, weights.flatten().double(), minlength=self.count)
-        return found.cpu()
+        found = torch.bincount(
+            places.flatten(), weights.flatten().double(), minlength=LANES * self.count
+        )
+        return self._gathered(found)
+
+    def _gathered(self, found: Tensor) -> Tensor:
+        return found.view(LANES, self.count).sum(dim=0).double().cpu()

@@ -101,10 +101,22 @@ class CaseScorer:
             **{f"@{name}": TOLD[name] for name in self.references},
         }
 
-    def score(self, case: Case, values: Tensor, reconstruction: Tensor) -> dict[str, float]:
-        """All scores by name; `values` (C, *spatial) in the scan's units, the other in [-1, 1]."""
+    def score(
+        self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
+    ) -> dict[str, float]:
+        """All scores by name, of (C, *spatial).
+
+        `values` are in the scan's units, `image` is what the model saw of them, in [-1, 1].
+        """
         range_ = self._range(case)
-        image, other = range_.to_model(values), self._seen(case, range_, reconstruction)
+        if range_ != case.range:
+            image = range_.to_model(values)
+            reconstruction = range_.to_model(case.range.from_model(reconstruction))
+        return self._scored(case, range_, values, image, reconstruction)
+
+    def _scored(
+        self, case: Case, range_: IntensityRange, values: Tensor, image: Tensor, other: Tensor
+    ) -> dict[str, float]:
         sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
         numbers = self.reconstructor.numbers(tuple(image.shape[1:]))
         for name in self.config.baselines:
@@ -113,15 +125,15 @@ class CaseScorer:
         apart = scan is not None and (self.crop is not None or scan.shape != image.shape)
         if scan is not None and not apart:
             # On one grid with the rest, so that what they share is computed once.
-            sheet.against_scan(in_range(scan, range_), 1, 0)
-        scores = self._told(sheet, self._framed(values.float(), range_.low), range_)
+            sheet.against_scan(range_.to_model(scan, clip=False), 1, 0)
+        scores = self._told(sheet, self._framed(values, range_.low), range_)
         if self.reconstructor.mode == "patch":
             borders = self.reconstructor.borders(tuple(image.shape[1:]))
             scores[SEAM] = seam_score(image, other, borders)
         if scan is not None and apart:
             pair = [on_grid_of(kept, scan) for kept in (other, image)]
             own = Sheet(pair, [], [])
-            own.against_scan(in_range(scan, range_), 0, 1)
+            own.against_scan(range_.to_model(scan, clip=False), 0, 1)
             scores |= self._told(own, scan, range_)
         return scores
 
@@ -153,11 +165,6 @@ class CaseScorer:
         window = self.config.window
         return IntensityRange(*window, case.range.unit) if window else case.range
 
-    def _seen(self, case: Case, range_: IntensityRange, reconstruction: Tensor) -> Tensor:
-        if range_ == case.range:
-            return reconstruction
-        return range_.to_model(case.range.from_model(reconstruction))
-
     def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
         try:
             return untouched(case, values)
@@ -176,7 +183,7 @@ class CaseScorer:
         missing = [size - n for size, n in zip(self.crop, values.shape[1:], strict=True)]
         # F.pad counts axes from the last one.
         sides = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
-        return F.pad(values, sides, value=fill)
+        return F.pad(values.float(), sides, value=fill)
 
 
 @dataclass
@@ -199,8 +206,3 @@ class Sheet:
         last = len(self.images) - 1
         self.pairs += [(last, reconstruction), (last, image)]
         self.names += [f"@{name}" for name in REFERENCES]
-
-
-def in_range(values: Tensor, range_: IntensityRange) -> Tensor:
-    """Values in the scan's units where [-1, 1] is the range, beyond it too."""
-    return (values.float() - range_.low).mul_(2 / range_.span).sub_(1)

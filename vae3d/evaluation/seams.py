@@ -26,11 +26,17 @@ def seam_score(image: Tensor, other: Tensor, borders: Sequence[Sequence[int]]) -
             near = [i for i in near if i not in at]
             if not near:
                 continue
-            across += _jump(image, other, axis, plane)
-            beside += sum(_jump(image, other, axis, i) for i in near) / len(near)
+            start = min(near[0], plane)
+            jumps = _jumps(image, other, axis, start, max(near[-1], plane))
+            across += jumps[plane - start]
+            beside += sum(jumps[i - start] for i in near) / len(near)
     return (across + FLOOR) / (beside + FLOOR)
 
 
-def _jump(image: Tensor, other: Tensor, axis: int, plane: int) -> float:
-    error = other.narrow(axis, plane - 1, 2) - image.narrow(axis, plane - 1, 2)
-    return float(error.diff(dim=axis).abs().mean(dtype=torch.float64))
+def _jumps(image: Tensor, other: Tensor, axis: int, first: int, last: int) -> list[float]:
+    """The jumps at the planes from `first` to `last`, which lie in memory side by side."""
+    place = axis, first - 1, last - first + 2
+    jumps = (other.narrow(*place) - image.narrow(*place)).diff(dim=axis).abs_()
+    rest = [n for n in range(jumps.dim()) if n != axis]
+    means: list[float] = jumps.mean(dim=rest, dtype=torch.float64).tolist()
+    return means

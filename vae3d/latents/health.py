@@ -54,15 +54,13 @@ class LatentHealth:
     def add(self, posterior: DiagonalGaussian) -> None:
         """Takes in posteriors (B, C, *spatial), of any floating type, on any device."""
         # In float16 the variance of a log-variance above 11 has already no number.
-        exact = DiagonalGaussian(posterior.mean.double(), posterior.logvar.double())
-        axes = [0, *range(2, exact.mean.dim())]
-        mean = exact.mean.mean(axes, keepdim=True)
-        sums = [
-            ((exact.mean - mean) ** 2).sum(axes),
-            exact.logvar.exp().sum(axes),
-            exact.kl().sum(axes),
-        ]
-        count = exact.mean.numel() // exact.mean.shape[1]
+        mu, logvar = posterior.mean.double(), posterior.logvar.double()
+        axes = [0, *range(2, mu.dim())]
+        mean = mu.mean(axes, keepdim=True)
+        variance = logvar.exp()
+        kl = mu.square().add_(variance).sub_(logvar).sub_(1).mul_(0.5)
+        sums = [(mu - mean).square_().sum(axes), variance.sum(axes), kl.sum(axes)]
+        count = mu.numel() // mu.shape[1]
         self.merge(LatentHealth(count, *(t.flatten().cpu().numpy() for t in (mean, *sums))))
 
     def merge(self, other: "LatentHealth") -> None:

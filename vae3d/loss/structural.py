@@ -1,14 +1,13 @@
 """SSIM and MS-SSIM in two and three dimensions, for the loss and for the scores."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW = 11
-SIGMA = 1.5
+from vae3d.loss.blur import WINDOW, smooth
+
 K1, K2 = 0.01, 0.03
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -21,7 +20,7 @@ def ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) -> 
     thinner than the window the window is the largest odd one that fits. `low` is the least value
     that there may be: luminance compares means above it, as shares of each other.
     """
-    luminance, structure = similarity(Blurred.of(first), Blurred.of(second), data_range, low)
+    luminance, structure = _compared(first, second, data_range, low)
     return (luminance * structure).flatten(1).mean(dim=1)
 
 
@@ -37,7 +36,7 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
     exponents = (weights / weights.sum()).tolist()
     product = torch.ones(first.shape[0], dtype=first.dtype, device=first.device)
     for scale, exponent in enumerate(exponents):
-        luminance, structure = similarity(Blurred.of(first), Blurred.of(second), data_range, low)
+        luminance, structure = _compared(first, second, data_range, low)
         last = scale == len(exponents) - 1
         value = (luminance * structure if last else structure).flatten(1).mean(dim=1)
         # The root of zero has no gradient.
@@ -47,35 +46,54 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
     return product
 
 
+def _compared(
+    first: Tensor, second: Tensor, data_range: float, low: float
+) -> tuple[Tensor, Tensor]:
+    return similarity(*(Blurred.of(image, data_range, low) for image in (first, second)))
+
+
 @dataclass(frozen=True)
 class Blurred:
-    """An image (B, C, *spatial), its mean and its mean square under every window inside of it."""
+    """What an image (B, C, *spatial) brings to the comparison with any other.
+
+    Under every window inside of it the `mean`, and `light`, the mean above the least value that
+    there may be. `light_share` and `variance_share` are its parts of the denominators of equation
+    13, by half: (light^2 + C1 / 2) / 2 and (variance + C2 / 2) / 2. What belongs to one image is
+    computed once for all that it is compared with.
+    """
 
     image: Tensor
     mean: Tensor
-    square: Tensor
+    light: Tensor
+    light_share: Tensor
+    variance_share: Tensor
+    constants: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, image: Tensor) -> "Blurred":
-        """The image, blurred twice: what it brings to the comparison with any other."""
-        return cls(image, smooth(image), smooth(image * image))
+    def of(cls, image: Tensor, data_range: float, low: float) -> "Blurred":
+        """The image, blurred twice; `low` is its least value."""
+        c1, c2 = (image.new_full((), (k * data_range) ** 2 / 2) for k in (K1, K2))
+        mean = smooth(image)
+        # Variances are exacter around zero: only for the luminance does it matter where it lies.
+        light = mean - low if low else mean
+        light_share = torch.addcmul(c1 / 2, light, light, value=0.5)
+        # Windows sum to one: what is added before them is there after them.
+        squares = smooth(torch.addcmul(c2 / 2, image, image, value=0.5))
+        return cls(
+            image, mean, light, light_share, squares.addcmul(mean, mean, value=-0.5), (c1, c2)
+        )
 
 
-def similarity(
-    first: Blurred, second: Blurred, data_range: float, low: float
-) -> tuple[Tensor, Tensor]:
+def similarity(first: Blurred, second: Blurred) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure of every window inside of two images."""
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    mean1, mean2 = first.mean, second.mean
-    product, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
-    covariance = smooth(first.image * second.image) - product
-    variances = first.square + second.square - squares
-    if low:
-        # Only here does it matter where zero lies; variances are exacter around it.
-        mean1, mean2 = mean1 - low, mean2 - low
-        product, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
-    luminance = (2 * product + c1) / (squares + c1)
-    return luminance, (2 * covariance + c2) / (variances + c2)
+    c1, c2 = first.constants
+    luminance = torch.addcmul(c1, first.light, second.light)
+    products = smooth(torch.addcmul(c2, first.image, second.image))
+    structure = products.addcmul(first.mean, second.mean, value=-1)
+    return (
+        luminance / (first.light_share + second.light_share),
+        structure / (first.variance_share + second.variance_share),
+    )
 
 
 def num_scales(image: Tensor) -> int:
@@ -91,43 +109,3 @@ def halved(image: Tensor) -> Tensor:
     """(B, C, *spatial) half as fine along every axis that has more than one voxel."""
     sides = [min(2, n) for n in image.shape[2:]]
     return {2: F.avg_pool2d, 3: F.avg_pool3d}[len(sides)](image, sides)
-
-
-def smooth(image: Tensor) -> Tensor:
-    """(B, C, *spatial) averaged under the window, axis by axis, without its border."""
-    for axis in range(2, image.dim()):
-        window = gaussian_window(image.shape[axis]).tolist()
-        if len(window) > 1:
-            image = _Smoothed.apply(image, axis, window)  # type: ignore[no-untyped-call]
-    return image
-
-
-class _Smoothed(torch.autograd.Function):
-    """A weighted sum of shifted views along one axis: six times faster than a 1D convolution."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, axis: int, window: list[float]) -> Tensor:
-        ctx.axis, ctx.window = axis, window
-        return _shifted_sum(image, axis, window)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        # The window is symmetric: what went out of a voxel comes back the same way.
-        border = [0] * (2 * (gradient.dim() - ctx.axis - 1)) + [len(ctx.window) - 1] * 2
-        return _shifted_sum(F.pad(gradient, border), ctx.axis, ctx.window), None, None
-
-
-def _shifted_sum(image: Tensor, axis: int, window: list[float]) -> Tensor:
-    length = image.shape[axis] - len(window) + 1
-    total = image.narrow(axis, 0, length) * window[0]
-    for start, weight in enumerate(window[1:], start=1):
-        total.add_(image.narrow(axis, start, length), alpha=weight)
-    return total
-
-
-def gaussian_window(length: int) -> Tensor:
-    """The normalised window for an axis of this length, in float64."""
-    size = min(WINDOW, length - 1 + length % 2)
-    offset = torch.arange(size, dtype=torch.float64) - size // 2
-    weight = torch.exp(-0.5 * (offset / SIGMA) ** 2)
-    return weight / weight.sum()
