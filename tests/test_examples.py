@@ -48,6 +48,11 @@ def diffused(latents: Path, name: str, *arguments: str) -> bytes:
     return Path(name, "diffusion.safetensors").read_bytes()
 
 
+def drawn(*arguments: str) -> Tensor:
+    script("sample").main(["diffusion", "--steps", "4", *arguments])
+    return load_file("samples.safetensors")["latents"]
+
+
 def test_the_same_seed_trains_the_same_weights(latents: Path) -> None:
     first = diffused(latents, "first")
     assert diffused(latents, "again") == first
@@ -58,10 +63,7 @@ def test_the_same_seed_trains_the_same_weights(latents: Path) -> None:
 
 def test_a_sample_depends_on_its_number_alone(latents: Path) -> None:
     diffused(latents, "diffusion")
-    sample = script("sample")
-    sample.main("diffusion --output two.safetensors --count 2 --steps 4".split())
-    sample.main("diffusion --output last.safetensors --count 1 --steps 4 --seed 1".split())
-    two, second = (load_file(f"{name}.safetensors")["latents"] for name in ("two", "last"))
+    two, second = drawn("--count", "2"), drawn("--count", "1", "--seed", "1")
     assert two.shape == (2, 4, 8, 4, 4)
     assert two.isfinite().all()
     assert two[1:].equal(second)
