@@ -43,7 +43,7 @@ def refused(folder: Path, *arguments: str, but: str = "-") -> str:
         (["train", "model.levels.0.stride=[9]"], "model.levels.0.stride must lie in [1, 8]"),
         (["train", "loss=l1_kl", "+loss.terms.foo=1"], "loss.terms.foo is not a loss"),
         (["train", "data=ct"], "data.root must name a folder"),
-        (["train", "data=ct", "data.root=/no,where=é"], "no such folder: /no,where=é"),
+        (["train", "data=ct", "data.root=/no,where=é"], "no such folder or scan: /no,where=é"),
         (["train", "data=ct", "data.root=."], "no scans (.nii, .nii.gz, .npy) found in ."),
         (["train", "data=run"], "data=run is for vae3d eval"),
         (["train", "data=custom"], "data.dataset must be package.module:name"),

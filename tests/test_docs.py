@@ -17,11 +17,8 @@ EXPERIMENTS = sorted((ROOT / "conf/experiment").glob("*.yaml"))
 
 
 def commands_in(text: str) -> list[str]:
-    lines = re.findall(
-        r"(?:^|-m )(vae3d (?:train|eval|compare|prepare|inspect|info) [^#\n`]*)",
-        text,
-        flags=re.MULTILINE,
-    )
+    pattern = rf"(?:^|-m )(vae3d (?:{'|'.join(COMMANDS)}) [^#\n`]*)"
+    lines = re.findall(pattern, text, flags=re.MULTILINE)
     return [line.strip() for line in lines]
 
 

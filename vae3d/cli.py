@@ -72,13 +72,28 @@ COMMANDS = {
         "EncodeConfig",
         "write the latents of a data set, for a diffusion model to train on",
     ),
+    "decode": Command(
+        "vae3d.commands.decode",
+        "decode",
+        "DecodeConfig",
+        "make scans of latents, encoded ones or those of a diffusion model",
+    ),
+    "reconstruct": Command(
+        "vae3d.commands.reconstruct",
+        "reconstruct",
+        "ReconstructConfig",
+        "send scans through a model and back onto their own grids",
+    ),
 }
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 QUOTED_OR_PLAIN = r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+)\s*(?=,|$)"""
 """One of several paths between commas; one that holds a comma has quotes around it."""
-PATH_KEYS = ("data.root", "data.list", "data.store", "run", "output", "runs_dir")
+PATH_KEYS = (
+    *("data.root", "data.list", "data.store", "run", "runs_dir"),
+    *("input", "output", "like", "statistics"),
+)
 """Values that are paths, in which Hydra's grammar must not find commas or equal signs."""
 
 USAGE = """\
@@ -92,6 +107,7 @@ Every command takes Hydra's own words: --help, --cfg job, -m for sweeps, +experi
   vae3d eval run=runs/ct64 mode=patch
   vae3d compare runs/ct64 runs/ct96
   vae3d encode run=runs/ct64 output=latents
+  vae3d decode run=runs/ct64 input=latents output=decoded
 """
 
 
@@ -122,7 +138,7 @@ def dispatch(arguments: list[str]) -> int:
 
 def usage() -> str:
     """The help text with the table of commands."""
-    lines = [f"  {name:8s} {command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:11s} {command.summary}" for name, command in COMMANDS.items()]
     return USAGE.format(commands="\n".join(lines))
 
 

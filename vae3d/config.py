@@ -14,8 +14,10 @@ from omegaconf import MISSING, OmegaConf
 
 from vae3d.data.build import DATA
 from vae3d.data.phantoms import SyntheticConfig
-from vae3d.data.source import DataConfig, RunData
+from vae3d.data.scans import pair
+from vae3d.data.source import NONFINITE, ON_ERROR, DataConfig, RunData
 from vae3d.data.splits import SPLITS
+from vae3d.data.writers import DTYPES
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference import MODES
@@ -24,6 +26,7 @@ from vae3d.loss.objective import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.files import write_text
+from vae3d.runtime.memory import Memory, check_memory
 from vae3d.runtime.plain import from_plain, read_yaml
 from vae3d.trainer.config import TrainerConfig
 
@@ -35,6 +38,8 @@ PATCHING: dict[str, type[PatchSampler]] = {
     "random_parts": RandomPatches,
 }
 SPLIT_CHOICES = ("auto", "train", "val", "test", "all")
+WEIGHTS = ("auto", "best", "latest")
+EXISTING = ("fail", "skip", "replace")
 
 
 @dataclass
@@ -81,13 +86,11 @@ class EvalConfig:
     logger: LoggersConfig = field(default_factory=LoggersConfig)
 
     def __post_init__(self) -> None:
-        for key, value, choices in (
+        _check_choices(
             ("mode", self.mode, MODES),
             ("split", self.split, SPLIT_CHOICES),
-            ("weights", self.weights, ("auto", "best", "latest")),
-        ):
-            if value not in choices:
-                raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
+            ("weights", self.weights, WEIGHTS),
+        )
 
 
 @dataclass
@@ -102,8 +105,7 @@ class CompareConfig:
     output: str | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+        _check_choices(("mode", self.mode, MODES))
 
 
 @dataclass
@@ -111,34 +113,114 @@ class EncodeConfig:
     """`vae3d encode`: every case of the run's data, or of others, to its posterior.
 
     `memory` is the GiB that the network may take beside a scan and its latent: a volume that
-    takes more goes through slab by slab; auto is half of the device's, null any.
+    takes more goes through slab by slab; auto is half of the device's, null any. `nifti` also
+    writes the means as NIfTI, for a viewer.
     """
 
     run: str | None = None
     output: str = "latents"
     weights: str = "auto"
     dtype: str = "float32"
-    memory: str | None = "auto"
+    nifti: bool = False
+    memory: Memory = "auto"
     precision: str = "fp32"
     device: str = "auto"
     data: DataConfig = field(default_factory=RunData)
 
     def __post_init__(self) -> None:
-        for key, value, choices in (
-            ("weights", self.weights, ("auto", "best", "latest")),
+        _check_choices(
+            ("weights", self.weights, WEIGHTS),
             ("dtype", self.dtype, ("float32", "float16")),
-        ):
-            if value not in choices:
-                raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
-        if self.memory not in ("auto", None) and not 0 < _number(self.memory) < math.inf:
-            raise ConfigError(f"memory must be positive, auto or null, got {self.memory!r}")
+        )
+        check_memory("memory", self.memory)
 
 
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan
+@dataclass
+class DecodeConfig:
+    """`vae3d decode`: latents to scans, in `output`, a folder or for one latent a file.
+
+    `input` is what `vae3d encode` wrote, a folder or a file, or plain latents of a diffusion
+    model: .npy, .safetensors or NIfTI. Those have their `scaling` undone: `channels` and `factor`
+    as `LatentDataset` normalises, by `statistics`, a folder that encode wrote. They lie over the
+    scan or the latent `like`, or have voxels of `spacing` mm; `range` is what [-1, 1] becomes.
+
+    `sample` decodes a sample of each posterior, drawn from (`seed`, case), instead of its mean.
+    `any_weights` takes latents that other weights made. `existing` says what becomes of files
+    that are there: fail, skip or replace. `memory` as in `vae3d encode`.
+    """
+
+    run: str | None = None
+    input: str | None = None
+    output: str = "decoded"
+    weights: str = "auto"
+    scaling: str = "none"
+    statistics: str | None = None
+    like: str | None = None
+    spacing: tuple[float, ...] | None = None
+    range: tuple[float, ...] | None = None
+    sample: bool = False
+    seed: int = 0
+    any_weights: bool = False
+    existing: str = "fail"
+    dtype: str = "auto"
+    memory: Memory = "auto"
+    precision: str = "fp32"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_choices(
+            ("weights", self.weights, WEIGHTS),
+            ("scaling", self.scaling, ("none", "factor", "channels")),
+            ("existing", self.existing, EXISTING),
+            ("dtype", self.dtype, ("auto", *DTYPES)),
+        )
+        check_memory("memory", self.memory)
+        low, high = (-1.0, 1.0) if self.range is None else pair(self.range, "range")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ConfigError(f"range must be [low, high] with low < high, got [{low}, {high}]")
+        if self.spacing is not None and not all(0.001 <= s <= 1000 for s in self.spacing):
+            raise ConfigError(f"spacing must lie in [0.001, 1000] mm, got {[*self.spacing]}")
+
+
+@dataclass
+class ReconstructConfig:
+    """`vae3d reconstruct`: a scan or a folder `input` of them through the model and back.
+
+    `output` is a folder, or for one scan a file. `channel`, `on_error` and `nonfinite` as in
+    data, the others as in `vae3d decode`.
+    """
+
+    run: str | None = None
+    input: str | None = None
+    output: str = "reconstructed"
+    weights: str = "auto"
+    channel: int | None = None
+    on_error: str = "fail"
+    nonfinite: str = "fail"
+    sample: bool = False
+    seed: int = 0
+    existing: str = "fail"
+    dtype: str = "auto"
+    memory: Memory = "auto"
+    precision: str = "fp32"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_choices(
+            ("weights", self.weights, WEIGHTS),
+            ("on_error", self.on_error, ON_ERROR),
+            ("nonfinite", self.nonfinite, NONFINITE),
+            ("existing", self.existing, EXISTING),
+            ("dtype", self.dtype, ("auto", *DTYPES)),
+        )
+        check_memory("memory", self.memory)
+
+
+def _check_choices(*settings: tuple[str, str, tuple[str, ...]]) -> None:
+    """Raises a ConfigError for the first (key, value, choices) whose value is none of them."""
+    for key, value, choices in settings:
+        if value not in choices:
+            raise ConfigError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @dataclass
@@ -172,8 +254,7 @@ class InspectConfig:
             raise ConfigError(f"count must lie in [1, 400], got {self.count}")
         if self.rows < 0:
             raise ConfigError(f"rows must be 0 or more, got {self.rows}")
-        if self.split not in SPLITS:
-            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        _check_choices(("split", self.split, SPLITS))
 
 
 @dataclass
@@ -186,14 +267,13 @@ class InfoConfig:
     run: str | None = None
     model: VAEConfig = field(default_factory=VAEConfig)
     size: tuple[int, ...] = (64,)
-    memory: float | None = None
+    memory: Memory = None
     measure: bool = True
     precision: str = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.memory is not None and not 0 < self.memory < math.inf:
-            raise ConfigError(f"memory must be positive or null, got {self.memory}")
+        check_memory("memory", self.memory)
 
 
 def register_schemas() -> None:
@@ -204,6 +284,8 @@ def register_schemas() -> None:
     store.store(name="train_schema", node=TrainConfig(data=open_choice, patching=open_choice))
     store.store(name="eval_schema", node=EvalConfig(data=open_choice))
     store.store(name="encode_schema", node=EncodeConfig(data=open_choice))
+    store.store(name="decode_schema", node=DecodeConfig)
+    store.store(name="reconstruct_schema", node=ReconstructConfig)
     store.store(name="compare_schema", node=CompareConfig)
     store.store(name="prepare_schema", node=PrepareConfig(data=open_choice))
     store.store(name="inspect_schema", node=InspectConfig(data=open_choice, patching=open_choice))
@@ -337,6 +419,8 @@ CONFIGS: dict[str, type] = {
     "eval": EvalConfig,
     "compare": CompareConfig,
     "encode": EncodeConfig,
+    "decode": DecodeConfig,
+    "reconstruct": ReconstructConfig,
     "prepare": PrepareConfig,
     "inspect": InspectConfig,
     "info": InfoConfig,

@@ -17,6 +17,7 @@ from vae3d.model.vae import CustomVAE
 from vae3d.patching.blending import BLENDS, PatchAggregator
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
+from vae3d.runtime.memory import Memory, check_memory, planned_memory
 from vae3d.runtime.precision import Precision
 
 MODES = ("full", "patch")
@@ -31,14 +32,15 @@ class InferenceConfig:
     `batch_size` of them in one forward, put together under `blend`.
 
     With `mode=full`: at once where that takes no more than `memory` GiB beside image,
-    reconstruction and weights, else slab by slab, with the same result; null is always at once.
+    reconstruction and weights, else slab by slab, with the same result; auto is half of what the
+    device has, null is always at once.
     """
 
     size: tuple[int, ...] | None = None
     overlap: float = 0.25
     blend: str = "hann"
     batch_size: int = 4
-    memory: float | None = None
+    memory: Memory = "auto"
 
     def __post_init__(self) -> None:
         if self.blend not in BLENDS:
@@ -54,10 +56,7 @@ class InferenceConfig:
             raise ConfigError(
                 f"evaluation.inference.batch_size must be at least 1, got {self.batch_size}"
             )
-        if self.memory is not None and not 0 < self.memory < math.inf:
-            raise ConfigError(
-                f"evaluation.inference.memory must be positive or null, got {self.memory}"
-            )
+        check_memory("evaluation.inference.memory", self.memory)
 
 
 class Reconstructor:
@@ -135,10 +134,10 @@ class Reconstructor:
             ConfigError: it cannot be done in `memory`.
         """
         try:
-            return self.model.plan(shape, self.config.memory)
+            return self.model.plan(shape, planned_memory(self.config.memory, self.device))
         except ConfigError as error:
-            key = "evaluation.inference.memory"
-            raise ConfigError(str(error).replace("memory", key, 1)) from error
+            told = str(error).replace("memory", "evaluation.inference.memory", 1)
+            raise ConfigError(f"{told}; mode=patch takes less") from error
 
     def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
         if generator is None:

@@ -79,7 +79,7 @@ def test_scans_keep_their_place_and_memory_changes_nothing(
     folder = encoded(run)
     model = CustomVAE.from_pretrained(run / "weights" / "best")
     tight = model.plan((17, 14, 11), None).bytes / 2**30 * 0.999
-    slabs = encoded(run, "slabs", memory=f"{tight}")
+    slabs = encoded(run, "slabs", memory=tight)
     for number, array in enumerate(arrays):
         latent = read_latent(folder / latent_file(f"{number}"))
         record = latent.record
@@ -146,7 +146,7 @@ def test_a_folder_of_other_latents_is_refused(run: Path, tmp_path: Path) -> None
         encoded(run, "run")
     with locked(folder / ".lock"):
         encode_elsewhere(run, tmp_path)
-    with pytest.raises(ConfigError, match="memory must be positive, auto or null"):
+    with pytest.raises(ConfigError, match="memory must be a positive number of GiB, auto or null"):
         encoded(run, memory="much")
 
 

@@ -39,7 +39,7 @@ def test_a_second_run_in_one_folder_is_refused_at_once(tmp_path: Path) -> None:
     begun = time.monotonic()
     assert ended(started(config)) == LockedError.exit_code
     assert time.monotonic() - begun < 2
-    assert f"another process trains here (process {first} since " in log_of(config).read_text()
+    assert f"another process writes here (process {first} since " in log_of(config).read_text()
     os.kill(first, signal.SIGKILL)
     ended(first)
     completed(config)

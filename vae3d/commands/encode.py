@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from vae3d.commands.eval import chosen_data, contract_of, spacing_of
-from vae3d.config import EncodeConfig, load_config
+from vae3d.commands.trained import TrainedRun
+from vae3d.config import EncodeConfig
 from vae3d.data.build import StoreConfig, build_source, open_cases
-from vae3d.data.cases import Case, Cases
+from vae3d.data.cases import Cases
 from vae3d.data.source import CaseSource, PreparableData, SourceData
 from vae3d.data.volume import Volume
+from vae3d.data.writers import write_volume
 from vae3d.errors import ConfigError, DataError, UserError, VolumeError
-from vae3d.latents.file import Latent, LatentRecord, read_latent, write_latent
+from vae3d.evaluation.views import file_stem
+from vae3d.latents.codec import Codec
+from vae3d.latents.file import Latent, read_latent, write_latent
 from vae3d.latents.folder import (
+    NIFTI_FOLDER,
     SETTINGS,
     Entry,
     latent_file,
@@ -28,15 +31,11 @@ from vae3d.latents.folder import (
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar, announce
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.vae import CustomVAE
-from vae3d.model.weights import fingerprint
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
-from vae3d.runtime.memory import planned_memory
 from vae3d.runtime.plain import read_json
 from vae3d.runtime.precision import Precision
-from vae3d.runtime.run_folder import RunFolder
 
 
 def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
@@ -45,11 +44,9 @@ def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
     Raises:
         UserError: no such run, data that do not fit its weights, a folder of other latents.
     """
-    if config.run is None:
-        raise ConfigError("run must name a run folder, for example run=runs/vae3d")
-    folder = RunFolder(Path(config.run).expanduser())
+    trained = TrainedRun.named(config.run, config.weights)
     with start_distributed(config.device) as distributed:
-        return Encoding(config, folder, source, distributed).run()
+        return Encoding(config, trained, source, distributed).run()
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,15 @@ class Encoding:
     """One data set through the encoder of one run; each case on exactly one rank."""
 
     config: EncodeConfig
-    folder: RunFolder
+    trained: TrainedRun
     source: CaseSource | None
     distributed: Distributed
 
     def run(self) -> Path:
         """Encodes, then writes manifest and statistics of all ranks' cases."""
         cases = self.cases
+        if self.config.nifti and cases.spatial_dims != 3:
+            raise ConfigError("nifti=true is for 3D scans; these are 2D")
         with contextlib.ExitStack() as stack:
             self._claim(stack)
             self._encode(cases)
@@ -99,20 +98,16 @@ class Encoding:
         return Path(self.config.output).expanduser()
 
     @cached_property
-    def model(self) -> CustomVAE:
+    def codec(self) -> Codec:
         """The model of the run, where it computes."""
-        which = self.config.weights
-        if which == "auto":
-            which = "best" if self.folder.weights("best").exists() else "latest"
-        model = CustomVAE.from_pretrained(self.folder.weights(which))
-        return model.placed(self.distributed.device)
+        device = self.distributed.device
+        precision = Precision(self.config.precision, device)
+        return Codec(self.trained.model.placed(device), precision, self.config.memory)
 
     @cached_property
     def cases(self) -> Cases:
         """The cases, read one after the other and none kept."""
-        trained = load_config(self.folder.config).data
-        spacing = spacing_of(self.model, self.folder)
-        data = chosen_data(self.config.data, trained, spacing)
+        data = self.trained.data(self.config.data)
         if isinstance(data, PreparableData):
             # Each case is read once: a copy of all of them would serve nobody.
             data = replace(data, store=None)
@@ -122,37 +117,24 @@ class Encoding:
         if source is None and not isinstance(data, StoreConfig):
             source = build_source(data)
         cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
-        if cases.spatial_dims != self.model.spatial_dims:
-            raise ConfigError(
-                f"the weights of {self.folder.path} are for {self.model.spatial_dims}D data, "
-                f"these are {cases.spatial_dims}D"
-            )
-        if cases.spacing != spacing:
-            raise ConfigError(
-                f"the weights of {self.folder.path} expect a spacing of {spacing} mm, "
-                f"these data have {cases.spacing}"
-            )
-        cases.contract = contract_of(self.model, cases.contract, self.folder)
+        cases.contract = self.trained.fitting(cases.contract, cases.spatial_dims)
+        self.trained.check_spacing(cases.spacing)
         return cases
-
-    @cached_property
-    def precision(self) -> Precision:
-        """In what the encoder computes."""
-        return Precision(self.config.precision, self.distributed.device)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What all latents of one folder share."""
+        model = self.trained.model
         return {
-            "weights": fingerprint(self.model.config, self.model.state_dict()),
+            "weights": self.codec.weights,
             "architecture": {
-                "factor": list(self.model.factor),
-                "latent_channels": self.model.config.latent_channels,
-                "spatial_dims": self.model.spatial_dims,
+                "factor": list(model.factor),
+                "latent_channels": model.config.latent_channels,
+                "spatial_dims": model.spatial_dims,
             },
             "contract": self.cases.contract.describe(),
             "spacing": self.cases.spacing,
-            "precision": self.precision.name,
+            "precision": self.codec.precision.name,
             "dtype": self.config.dtype,
         }
 
@@ -199,12 +181,14 @@ class Encoding:
                 f"{self.output}: holds latents of other {' and '.join(changed)}; "
                 "name another output="
             )
-        for place in (self.output, *(self.output / "cases").glob("??")):
+        folders = (self.output / "cases").glob("??")
+        for place in (self.output, self.output / NIFTI_FOLDER, *folders):
             sweep(place)
 
     def _latent(self, index: int, split: str) -> Latent:
         """The latent of a case: the one that is there, if it is whole and of the same scan."""
         path = self.output / latent_file(self.cases.case_id(index))
+        picture = self._nifti(self.cases.case_id(index))
         scan = self._scan(index)
         if path.exists() and scan:
             try:
@@ -213,12 +197,24 @@ class Encoding:
                 announce(f"encoded anew: {error}")
             else:
                 if (found.record.scan, found.record.split) == (scan, split):
+                    if not picture.exists():
+                        self._show(found, picture)
                     return found
-        case = self.cases[index]
-        latent = self._encoded(case, split, scan)
+        latent = self.codec.encode(self.cases[index], split, scan)
         write_latent(path, latent, self.config.dtype)
         # What statistics are made of is what a reader will find.
-        return read_latent(path)
+        found = read_latent(path)
+        self._show(found, picture)
+        return found
+
+    def _nifti(self, case_id: str) -> Path:
+        return self.output / NIFTI_FOLDER / f"{file_stem(case_id)}.nii.gz"
+
+    def _show(self, latent: Latent, path: Path) -> None:
+        """Writes the mean for a viewer, over the scan, if that was asked for."""
+        if self.config.nifti:
+            record = latent.record
+            write_volume(Volume(latent.mean, record.latent_affine, record.case_id), path)
 
     def _scan(self, index: int) -> str:
         """What changes when the scan does; empty where that cannot be known beforehand."""
@@ -228,23 +224,6 @@ class Encoding:
                 return source.stamp(index).mark
             return ""
         return self.cases.fingerprint(np.array([index], np.int64))
-
-    @torch.no_grad()
-    def _encoded(self, case: Case, split: str, scan: str) -> Latent:
-        volume = case.volume()
-        image = case.range.to_model(volume.data)[None]
-        device = self.distributed.device
-        memory = planned_memory(self.config.memory, device)
-        plan = self.model.plan(tuple(image.shape[2:]), memory)
-        with self.precision.autocast(device):
-            # Slabs go to the device on their own.
-            image = image.to(device) if plan.way == "whole" else image
-            posterior = self.model.encode(image, memory)
-        record = recorded(case, volume, self.model, split)
-        record = replace(
-            record, weights=self.settings["weights"], scan=scan, precision=self.precision.name
-        )
-        return Latent(record, posterior.mean[0].cpu(), posterior.logvar[0].cpu())
 
     def _entry(self, latent: Latent) -> tuple[Entry, LatentHealth]:
         record = latent.record
@@ -268,24 +247,3 @@ class Encoding:
         write_statistics(self.output, whole.summary(), len(entries))
         write_manifest(self.output, [entry for entry, _ in entries])
         announce(f"{len(entries)} latents: {self.output}")
-
-
-def recorded(case: Case, volume: Volume, model: CustomVAE, split: str) -> LatentRecord:
-    """What leads from the latent of a case back to its scan."""
-    geometry = case.geometry
-    return LatentRecord(
-        case_id=case.case_id,
-        split=split,
-        shape=[*volume.shape],
-        affine=volume.affine.tolist(),
-        factor=list(model.factor),
-        low=case.range.low,
-        high=case.range.high,
-        unit=case.range.unit,
-        weights="",
-        scan="",
-        precision="",
-        source_shape=None if geometry is None else [*geometry.shape],
-        source_affine=None if geometry is None else geometry.affine.tolist(),
-        source_dtype=None if geometry is None else geometry.dtype,
-    )

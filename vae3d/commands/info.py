@@ -17,7 +17,7 @@ from vae3d.model.streaming.plan import StreamingPlan, streamed_plans
 from vae3d.model.summary import Summary, summarise
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import choose_device
-from vae3d.runtime.memory import free_memory, peak_memory
+from vae3d.runtime.memory import free_memory, peak_memory, planned_memory
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.optimizer import build_optimizer
@@ -60,7 +60,7 @@ def info(config: InfoConfig) -> Summary:
     device = choose_device(config.device)
     # Known to be right before anything is shown.
     precision = Precision(config.precision, device)
-    lines = ways(model, size, config.memory)
+    lines = ways(model, size, planned_memory(config.memory, device))
     found = summarise(model, size)
     show(found, model, size)
     for line in lines:

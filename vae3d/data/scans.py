@@ -24,7 +24,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 
 @dataclass
 class ScansConfig(PreparableData):
-    """A folder `root`, searched for scans, or a CSV or JSON `list` of path, split and case_id.
+    """A folder `root`, searched for scans, or one of them, or a CSV or JSON `list` of path, split
+    and case_id.
 
     Paths in a list are relative to `root`, or to the list's own folder. `channel` chooses a
     component of scans that have several. `spacing` in millimetres (D, H, W) resamples them.
@@ -151,7 +152,7 @@ class Entry:
 
 
 def search(root: str | None, suffixes: tuple[str, ...]) -> list[Entry]:
-    """All scans below a folder, each file once even if links lead to it twice.
+    """All scans below a folder, each file once even if links lead to it twice, or the one named.
 
     Raises:
         DataError: no folder, or no scan in it.
@@ -159,8 +160,10 @@ def search(root: str | None, suffixes: tuple[str, ...]) -> list[Entry]:
     if root is None:
         raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
     folder = Path(root).expanduser()
+    if folder.is_file() and folder.name.lower().endswith(suffixes):
+        return [Entry(folder, case_name(Path(folder.name)))]
     if not folder.is_dir():
-        raise DataError(f"data.root: no such folder: {folder}")
+        raise DataError(f"data.root: no such folder or scan: {folder}")
     found: dict[str, Path] = {}
     for path in sorted(_walk(folder)):
         if path.name.lower().endswith(suffixes) and is_scan(path):

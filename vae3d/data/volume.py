@@ -14,7 +14,8 @@ class SourceGeometry:
     """The grid of the file that a volume was read from, needed to write results onto it.
 
     `shape` and `affine` are the file's own, in the file's own axis order; `affine` maps voxel
-    indices to RAS millimetres. `dtype` is the numpy name of the voxels on disk.
+    indices to RAS millimetres. `dtype` is the numpy name of the voxels on disk, or where a header
+    scales them to other units, of a type that holds these.
     """
 
     path: Path

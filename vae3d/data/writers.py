@@ -28,7 +28,8 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
     A volume that covers the field of view of its `source` goes back to the source's own grid:
     NIfTI in its axis order, shape and affine, the other formats in its shape. Integer types are
     rounded and clipped. `dtype` is float32 unless given; for .png uint8, or uint16 if the source
-    was. Raises VolumeError for a format or a dtype that cannot hold the volume.
+    was; `source` is that of the source's file, if this format has it. Raises VolumeError for a
+    format or a dtype that cannot hold the volume.
     """
     suffix = scan_suffix(path)
     if suffix not in _WRITERS:
@@ -38,7 +39,7 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
         raise VolumeError(
             path, f"cannot hold shape {volume.shape}; use .nii.gz for 3D, .png for 2D"
         )
-    kind = dtype or _default_dtype(volume, dtypes)
+    kind = _default_dtype(volume, dtypes, dtype) if dtype in (None, "source") else dtype
     if kind not in dtypes:
         raise VolumeError(path, f"dtype must be one of {', '.join(dtypes)}, got {kind}")
     restored = _on_source_grid(volume)
@@ -47,8 +48,8 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
         write(temporary, voxels, restored)
 
 
-def _default_dtype(volume: Volume, dtypes: tuple[str, ...]) -> str:
-    if "float32" in dtypes:
+def _default_dtype(volume: Volume, dtypes: tuple[str, ...], asked: str | None) -> str:
+    if "float32" in dtypes and asked != "source":
         return "float32"
     return volume.source.dtype if volume.source and volume.source.dtype in dtypes else dtypes[0]
 
@@ -134,14 +135,14 @@ def _only_channel(path: Path, voxels: NDArray[Any]) -> NDArray[Any]:
 
 _Writer = Callable[[Path, NDArray[Any], Volume], None]
 _IMAGE_DTYPES = ("float32", "uint8", "uint16")
-_DTYPES = (*_IMAGE_DTYPES, "int8", "int16", "int32", "float64")
+DTYPES = (*_IMAGE_DTYPES, "int8", "int16", "int32", "float64")
 
 # suffix -> spatial dims, dtypes, function
 _WRITERS: dict[str, tuple[tuple[int, ...], tuple[str, ...], _Writer]] = {
-    ".nii.gz": ((3,), _DTYPES, _write_nifti),
-    ".nii": ((3,), _DTYPES, _write_nifti),
+    ".nii.gz": ((3,), DTYPES, _write_nifti),
+    ".nii": ((3,), DTYPES, _write_nifti),
     ".png": ((2,), ("uint8", "uint16"), _write_png),
     ".tif": ((2,), _IMAGE_DTYPES, _write_tiff),
     ".tiff": ((2,), _IMAGE_DTYPES, _write_tiff),
-    ".npy": ((2, 3), _DTYPES, _write_npy),
+    ".npy": ((2, 3), DTYPES, _write_npy),
 }

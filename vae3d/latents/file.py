@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vae3d.data.readers.nifti import FAR
 from vae3d.data.resample import resized_affine
 from vae3d.errors import ConfigError, DataError
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
@@ -25,6 +27,8 @@ FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MAX_HEADER_BYTES = 2**20
+MAX_VOXELS = 2**31
+"""Of a grid; a file that tells more would have memory taken for nothing."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,31 @@ def read_record(path: Path) -> LatentRecord:
     return _described(path)[0]
 
 
+def is_latent(path: Path) -> bool:
+    """Whether a safetensors file says of itself that `write_latent` made it.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    try:
+        check_header(path)
+        with safe_open(path, framework="pt") as file:
+            return "vae3d" in (file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+
+
+def check_header(path: Path) -> None:
+    """Raises a DataError for a safetensors file whose header is no header of a latent."""
+    with path.open("rb") as raw:
+        size = int.from_bytes(raw.read(8), "little")
+    if size > MAX_HEADER_BYTES:
+        raise DataError(f"{path}: its header has {size} bytes, at most {MAX_HEADER_BYTES}")
+
+
 def _described(path: Path) -> tuple[LatentRecord, str]:
     try:
-        with path.open("rb") as raw:
-            size = int.from_bytes(raw.read(8), "little")
-        if size > MAX_HEADER_BYTES:
-            raise DataError(f"{path}: its header has {size} bytes, at most {MAX_HEADER_BYTES}")
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             told = (file.metadata() or {}).get("vae3d")
             names = set(file.keys())
@@ -145,18 +168,38 @@ def _described(path: Path) -> tuple[LatentRecord, str]:
     except (OSError, SafetensorError, ValueError, RecursionError, ConfigError, TypeError) as error:
         raise _unreadable(path, error) from error
     axes = len(record.shape)
-    grid = np.array(record.affine, dtype=object)
-    sizes = [*record.shape, *record.factor]
     if (
         record.format_version != FORMAT_VERSION
         or names != {"mean", "logvar"}
         or axes not in (2, 3)
         or len(record.factor) != axes
-        or grid.shape != (axes + 1, axes + 1)
-        or min(sizes) < 1
+        or min(record.factor) < 1
+        or not _is_grid(record.shape, record.affine, axes)
+        or not record.low < record.high
+        or not _has_source(record, axes)
     ):
         raise DataError(f"{path}: is no latent of this version of vae3d; encode the scan again")
     return record, checksum
+
+
+def _has_source(record: LatentRecord, axes: int) -> bool:
+    told = (record.source_shape, record.source_affine, record.source_dtype)
+    if None in told:
+        return told == (None, None, None)
+    return _is_grid(record.source_shape or [], record.source_affine or [], axes)
+
+
+def _is_grid(shape: list[int], affine: list[list[float]], axes: int) -> bool:
+    """Whether a grid has a size that a scan can have, and a place for each of its voxels."""
+    if len(shape) != axes or min(shape) < 1 or math.prod(shape) > MAX_VOXELS:
+        return False
+    if [len(row) for row in affine] != [axes + 1] * (axes + 1):
+        return False
+    matrix = np.array(affine, np.float64)
+    if not (np.abs(matrix) < FAR).all() or matrix[-1].tolist() != [0.0] * axes + [1.0]:
+        return False
+    widths = np.linalg.norm(matrix[:-1, :-1], axis=0).prod()
+    return bool(abs(np.linalg.det(matrix[:-1, :-1])) > 1e-6 * widths)
 
 
 def _digest(record: dict[str, Any], tensors: dict[str, Tensor]) -> str:

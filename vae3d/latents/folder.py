@@ -20,6 +20,7 @@ from vae3d.runtime.plain import from_plain, read_json
 SETTINGS = "latents.json"
 MANIFEST = "manifest.csv"
 STATISTICS = "statistics.json"
+NIFTI_FOLDER = "nifti"
 COLUMNS = ("case_id", "split", "file", "shape", "size")
 
 

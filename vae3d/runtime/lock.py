@@ -42,8 +42,8 @@ def _acquire(file: IO[str], path: Path) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise LockedError(
-            f"{path.parent}: another process trains here ({_owner(file)}); wait for it, end it, "
-            "or choose another name="
+            f"{path.parent}: another process writes here ({_owner(file)}); wait for it, end it, "
+            "or choose another folder"
         ) from None
 
 

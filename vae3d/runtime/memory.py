@@ -1,12 +1,18 @@
 """What a computation takes at its peak, and what the device has."""
 
 import ctypes
+import math
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from vae3d.errors import ConfigError
+
+Memory = float | int | str | None
+"""What may be asked for: a number of GiB, `auto`, or None for as much as it takes."""
 
 
 def peak_memory(function: Callable[[], None], device: torch.device) -> int | None:
@@ -46,15 +52,20 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def planned_memory(asked: str | None, device: torch.device) -> float | None:
+def check_memory(key: str, asked: Memory) -> None:
+    """Raises a ConfigError for what `planned_memory` does not take."""
+    number = isinstance(asked, int | float) and not isinstance(asked, bool)
+    if asked not in ("auto", None) and not (number and 0 < float(asked or 0) < math.inf):
+        raise ConfigError(f"{key} must be a positive number of GiB, auto or null, got {asked!r}")
+
+
+def planned_memory(asked: Memory, device: torch.device) -> float | None:
     """GiB to plan with: a number, `auto` for half of what the device has, None for any.
 
     Of the device's whole memory, not of what is free: the same volume goes the same way each time.
     """
-    if asked is None:
-        return None
-    if asked != "auto":
-        return float(asked)
+    if asked is None or asked != "auto":
+        return None if asked is None else float(asked)
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory) / 2**31
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,5 +1,6 @@
 """Settings from a file that anybody may have written: read as data, bounded, typed."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -62,9 +63,7 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
     if origin is Any or (isinstance(origin, type) and _is_instance(value, origin)):
         return value
     if origin in (types.UnionType, typing.Union):
-        # The only unions are `X | None`.
-        inner = next(part for part in arguments if part is not types.NoneType)
-        return None if value is None else from_plain(inner, value, key)
+        return _one_of(arguments, value, key)
     if dataclasses.is_dataclass(origin):
         return _fields(origin, _checked(dict, value, key), key)
     if origin is dict:
@@ -81,6 +80,17 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
 def finite_or_none(value: float) -> float | None:
     """JSON has no infinity: a perfect reconstruction's PSNR becomes null."""
     return value if math.isfinite(value) else None
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
+    """The value as the first of some types that takes it; the last one says what is wrong."""
+    if value is None and types.NoneType in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not types.NoneType)
+    for kind in others:
+        with contextlib.suppress(ConfigError):
+            return from_plain(kind, value, key)
+    return from_plain(last, value, key)
 
 
 def _is_instance(value: Any, kind: type) -> bool:

@@ -19,7 +19,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains here."""
+        """Held by the process that writes here."""
         return self.path / ".lock"
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+import torch
 from nibabel import Nifti1Header, Nifti2Header
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import OrientationError, io_orientation
@@ -78,15 +79,33 @@ def read_nifti(path: Path, *, channel: int | None, case_id: str) -> Volume:
     # numpy would warn of the NaN and the overflows that are looked for below.
     with _named_errors(path), np.errstate(all="ignore"):
         header, images = _load(path)
-        affine = _affine(path, header)
         image = select_channel(path, images, channel, _kind(header))
-        orientation = Orientation.of(affine)
-        slope, intercept = header.get_slope_inter()
-        voxels = orientation.apply(image)
-        data = voxels_to_tensor(path, voxels, slope or 1.0, intercept or 0.0)
-        source = SourceGeometry(path, image.shape, affine, header.get_data_dtype().name)
-        canonical = affine @ orientation.index_map(image.shape)
-        return Volume(data[None], canonical, case_id, source)
+        return _canonical(path, header, image[..., None], case_id)
+
+
+def read_channels(path: Path, *, case_id: str) -> Volume:
+    """Reads all channels (C, D, H, W) that the fourth axis of a file counts."""
+    with _named_errors(path), np.errstate(all="ignore"):
+        return _canonical(path, *_load(path), case_id)
+
+
+def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: str) -> Volume:
+    """The file's voxels (X, Y, Z, C) in canonical orientation and in the scan's own units."""
+    affine = _affine(path, header)
+    orientation = Orientation.of(affine)
+    slope, intercept = header.get_slope_inter()
+    slope, intercept = slope or 1.0, intercept or 0.0
+    channels = [
+        voxels_to_tensor(path, orientation.apply(image), slope, intercept)
+        for image in np.moveaxis(images, -1, 0)
+    ]
+    data = channels[0][None] if len(channels) == 1 else torch.stack([c.float() for c in channels])
+    # Numbers that a slope made of the file's integers are none that this type could hold again.
+    scaled = (slope, intercept) != (1.0, 0.0)
+    kind = str(data.numpy().dtype) if scaled else images.dtype.name
+    shape = images.shape[:3]
+    source = SourceGeometry(path, shape, affine, kind)
+    return Volume(data, affine @ orientation.index_map(shape), case_id, source)
 
 
 @contextlib.contextmanager

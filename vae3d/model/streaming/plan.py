@@ -73,7 +73,7 @@ def streaming_plan(
             return plan
     raise ConfigError(
         f"memory must be at least {plan.bytes / GIB:.3g} GiB for an image of "
-        f"{' x '.join(map(str, shape))}, got {memory:g}; patches take less"
+        f"{' x '.join(map(str, shape))}, got {memory:g}"
     )
 
 

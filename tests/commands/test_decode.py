@@ -1,0 +1,362 @@
+"""`vae3d decode` and `reconstruct`: what comes back lies where the scan lay, in its units."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import run_distributed, tiny_training
+from vae3d import LatentDataset
+from vae3d.commands.decode import decode
+from vae3d.commands.encode import encode
+from vae3d.commands.reconstruct import reconstruct
+from vae3d.commands.train import train
+from vae3d.config import DecodeConfig, EncodeConfig, ReconstructConfig
+from vae3d.data.readers import read_volume
+from vae3d.data.scans import CTConfig, Images2DConfig, MRIConfig
+from vae3d.errors import ConfigError, DataError, RunError, VolumeError
+from vae3d.latents.file import read_latent
+from vae3d.latents.folder import latent_file, read_statistics
+from vae3d.model.vae import CustomVAE
+
+# Oblique, two axes swapped, two of them running backwards: as scanners write them.
+AFFINES = [
+    np.diag([-0.7, -0.8, 2.5, 1.0]),
+    np.array([[0, 0.9, 0.1, -40], [-0.8, 0, 0, 31], [0.05, 0, 2.0, 7], [0, 0, 0, 1.0]]),
+    np.array([[0.9, 0, 0, 5], [0, 0, -1.1, 80], [0, 1.3, 0, -9], [0, 0, 0, 1.0]]),
+]
+SHAPES = [(11, 14, 17), (9, 16, 12), (10, 10, 13)]
+
+
+def scans_of(folder: Path) -> Path:
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for number, (shape, affine) in enumerate(zip(SHAPES, AFFINES, strict=True)):
+        array = draw.integers(-900, 900, shape).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{number}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def scan_folder(tmp_path: Path) -> Path:
+    return scans_of(tmp_path / "scans")
+
+
+@pytest.fixture
+def run(tmp_path: Path, scan_folder: Path) -> Path:
+    data = CTConfig(root=str(scan_folder), store=None, val_fraction=0.4, test_fraction=0.0)
+    return train(tiny_training(tmp_path, data=data))
+
+
+def encoded(run: Path, name: str = "latents", **changes: Any) -> Path:
+    place = str(run.parent / name)
+    return encode(EncodeConfig(run=str(run), output=place, device="cpu", **changes))
+
+
+def decoded(run: Path, given: Path, name: str = "decoded", **changes: Any) -> Path:
+    place = str(run.parent / name)
+    return decode(
+        DecodeConfig(run=str(run), input=str(given), output=place, device="cpu", **changes)
+    )
+
+
+def reconstructed(run: Path, given: Path, name: str = "again", **changes: Any) -> Path:
+    place = str(run.parent / name)
+    return reconstruct(
+        ReconstructConfig(run=str(run), input=str(given), output=place, device="cpu", **changes)
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def expected_of(run: Path, scan: Path) -> np.ndarray:
+    """What the whole network makes of a scan, in the file's own axes, in HU."""
+    model = CustomVAE.from_pretrained(run / "weights" / "best")
+    volume = read_volume(scan)
+    image = (volume.data.float() / 1000).clamp(-1, 1)[None]
+    with torch.no_grad():
+        result = model.decode(model.encode(image).mean, volume.shape).clamp(-1, 1)[0, 0] * 1000
+    # By the affines alone: each voxel of the file finds its place in the volume.
+    file = nibabel.load(scan)
+    to_volume = np.linalg.inv(volume.affine) @ file.affine
+    index = np.stack(np.meshgrid(*map(np.arange, file.shape), indexing="ij"), axis=-1)
+    d, h, w = np.rint(index @ to_volume[:3, :3].T + to_volume[:3, 3]).astype(int).T
+    return result.numpy()[d, h, w].T
+
+
+def test_a_scan_comes_back_onto_its_own_voxels(run: Path, scan_folder: Path) -> None:
+    latents = encoded(run)
+    folder = decoded(run, latents)
+    assert {path.name for path in folder.iterdir()} == {f"{n}.nii.gz" for n in range(3)}
+    for number, affine in enumerate(AFFINES):
+        scan, found = scan_folder / f"{number}.nii.gz", nibabel.load(folder / f"{number}.nii.gz")
+        assert found.get_data_dtype() == np.int16
+        assert found.shape == SHAPES[number]
+        np.testing.assert_allclose(found.affine, affine, atol=1e-5)
+        exact = expected_of(run, scan)
+        assert np.ptp(exact) > 1
+        np.testing.assert_allclose(np.asarray(found.dataobj), exact, atol=0.51)
+    # Both ways at once give the same bytes, as do one file and a folder of weights by itself.
+    assert contents(reconstructed(run, scan_folder)) == contents(folder)
+    one = reconstructed(run / "weights" / "best", scan_folder / "1.nii.gz", "../one.nii.gz")
+    assert one.read_bytes() == (folder / "1.nii.gz").read_bytes()
+    file = latents / latent_file("2")
+    single = decoded(run, file, "single.nii.gz")
+    assert single.read_bytes() == (folder / "2.nii.gz").read_bytes()
+
+
+def test_memory_and_type_are_as_asked(run: Path, scan_folder: Path) -> None:
+    latents = encoded(run)
+    model = CustomVAE.from_pretrained(run / "weights" / "best")
+    tight = model.plan((13, 10, 10), None).bytes / 2**30 * 0.999
+    whole = decoded(run, latents, "whole", dtype="float32", memory=None)
+    slabs = decoded(run, latents, "slabs", dtype="float32", memory=tight)
+    again = reconstructed(run, scan_folder, "both", dtype="float32", memory=tight)
+    for number in range(3):
+        name = f"{number}.nii.gz"
+        found = [nibabel.load(folder / name).get_fdata() for folder in (whole, slabs, again)]
+        for other in found[1:]:
+            np.testing.assert_allclose(other, found[0], atol=1e-5 * 1000)
+    with pytest.raises(ConfigError, match="memory must be at least"):
+        decoded(run, latents, "none", memory=1e-6)
+
+
+def test_resampled_scans_go_back_to_their_grid(tmp_path: Path, scan_folder: Path) -> None:
+    data = CTConfig(
+        root=str(scan_folder), store=None, spacing=(2.0, 1.5, 1.5), val_fraction=0.4,
+        test_fraction=0.0,
+    )  # fmt: skip
+    run = train(tiny_training(tmp_path, data=data))
+    latents = encoded(run)
+    folder = decoded(run, latents)
+    for number, affine in enumerate(AFFINES):
+        found = nibabel.load(folder / f"{number}.nii.gz")
+        assert found.shape == SHAPES[number]
+        np.testing.assert_allclose(found.affine, affine, atol=1e-5)
+    assert contents(reconstructed(run, scan_folder)) == contents(folder)
+    # A plain latent over the scan is the same again.
+    mean = read_latent(latents / latent_file("1")).mean
+    np.save(tmp_path / "made.npy", mean.numpy())
+    made = decoded(run, tmp_path / "made.npy", "made", like=str(scan_folder / "1.nii.gz"))
+    assert (made / "made.nii.gz").read_bytes() == (folder / "1.nii.gz").read_bytes()
+
+
+def test_what_a_slope_made_is_not_cut_to_integers(tmp_path: Path, run: Path) -> None:
+    values = np.arange(-500, 500, dtype=np.int16).reshape(10, 10, 10)
+    for name, on_disk, scaling, kind in (
+        ("scaled", np.int16, (0.25, -100), np.float32),
+        # Unsigned integers that an intercept makes negative find room in int16.
+        ("moved", np.uint16, (1, -1000), np.int16),
+    ):
+        image = nibabel.Nifti1Image(values, np.eye(4), dtype=on_disk)
+        image.header.set_slope_inter(*scaling)
+        nibabel.save(image, tmp_path / f"{name}.nii")
+        written = nibabel.load(tmp_path / f"{name}.nii").dataobj
+        assert (written.slope, written.inter) == scaling
+        folder = reconstructed(run, tmp_path / f"{name}.nii", name)
+        result = nibabel.load(folder / f"{name}.nii.gz")
+        assert result.get_data_dtype() == kind
+        assert np.asarray(result.dataobj).min() < 0
+
+
+def test_samples_depend_on_seed_and_case_alone(run: Path) -> None:
+    latents = encoded(run)
+    model = CustomVAE.from_pretrained(run / "weights" / "best")
+    tight = model.plan((13, 10, 10), None).bytes / 2**30 * 0.999
+
+    def drawn(name: str, **changes: Any) -> np.ndarray:
+        folder = decoded(run, latents, name, sample=True, dtype="float32", **changes)
+        return nibabel.load(folder / "0.nii.gz").get_fdata()
+
+    first = drawn("a", memory=None)
+    np.testing.assert_allclose(drawn("b", memory=tight), first, atol=1e-2)
+    assert np.abs(drawn("c", seed=1) - first).max() > 1
+
+
+@pytest.mark.parametrize("way", ["channels", "factor"])
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> None:
+    latents = encoded(run)
+    expected = nibabel.load(decoded(run, latents, dtype="float32") / "2.nii.gz").get_fdata()
+    data = LatentDataset(latents, sample=False, normalise=way)
+    item = next(item for item in data if item["case_id"] == "2")["latent"]
+    stack = torch.stack([torch.zeros_like(item), item])
+    path = run.parent / f"made{suffix}"
+    np.save(path, stack.numpy()) if suffix == ".npy" else save_file({"samples": stack}, path)
+    record = latents / latent_file("2")
+    folder = decoded(
+        run, path, "made", scaling=way, statistics=str(latents), like=str(record), dtype="float32"
+    )
+    assert {p.name for p in folder.iterdir()} == {"made_0000.nii.gz", "made_0001.nii.gz"}
+    found = nibabel.load(folder / "made_0001.nii.gz")
+    np.testing.assert_allclose(found.affine, AFFINES[2], atol=1e-5)
+    np.testing.assert_allclose(found.get_fdata(), expected, atol=1e-2)
+    assert read_statistics(latents) == data.statistics
+
+
+def test_latents_as_nifti_lie_over_the_scan_and_decode(run: Path, scan_folder: Path) -> None:
+    latents = encoded(run, nifti=True)
+    whole = decoded(run, latents, "whole", dtype="float32")
+    folder = decoded(run, latents / "nifti", "decoded", dtype="float32")
+    for number in range(3):
+        scan = nibabel.load(scan_folder / f"{number}.nii.gz")
+        latent = nibabel.load(latents / "nifti" / f"{number}.nii.gz")
+        assert latent.shape[3] == 4
+        corners = [np.array(side) - 0.5 for side in ((0, 0, 0), latent.shape[:3])]
+        placed = [(latent.affine @ [*corner, 1])[:3] for corner in corners]
+        inside = np.linalg.inv(scan.affine) @ [*np.mean(placed, axis=0), 1]
+        # The middle of both is the same but for the voxels that padding adds.
+        assert (np.abs(inside[:3] - (np.array(scan.shape) - 1) / 2) <= 0.5 + 1e-6).all()
+        # Without a word on the scan's size the padding is decoded too, each voxel in its place.
+        found = read_volume(folder / f"{number}.nii.gz")
+        exact = read_volume(whole / f"{number}.nii.gz")
+        d, h, w = exact.shape
+        np.testing.assert_allclose(found.affine, exact.affine, atol=1e-4)
+        torch.testing.assert_close(found.data[:, :d, :h, :w], exact.data, atol=1e-2, rtol=0)
+    before = contents(latents / "nifti")
+    (latents / "nifti" / "1.nii.gz").unlink()
+    assert contents(encoded(run, nifti=True) / "nifti") == before
+
+
+def test_plain_latents_without_a_place_get_spacing_and_window(run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "made.npy", np.zeros((4, 3, 4, 5), np.float32))
+    found = nibabel.load(decoded(run, tmp_path / "made.npy") / "made.nii.gz")
+    assert found.shape == (10, 8, 6)
+    assert found.get_data_dtype() == np.float32
+    np.testing.assert_allclose(found.affine, np.eye(4))
+    low = {"range": (-500.0, 0.0), "spacing": (3.0, 1.0, 0.5)}
+    other = nibabel.load(decoded(run, tmp_path / "made.npy", "other", **low) / "made.nii.gz")
+    np.testing.assert_allclose(other.affine, np.diag([0.5, 1.0, 3.0, 1.0]))
+    hu, moved = found.get_fdata(), other.get_fdata()
+    np.testing.assert_allclose(moved, (hu + 1000) / 4 - 500, atol=1e-3)
+
+
+def test_mr_has_no_range_of_its_own(tmp_path: Path, scan_folder: Path) -> None:
+    data = MRIConfig(root=str(scan_folder), store=None, val_fraction=0.4, test_fraction=0.0)
+    run = train(tiny_training(tmp_path, data=data))
+    np.save(tmp_path / "made.npy", np.zeros((4, 3, 4, 5), np.float32))
+    with pytest.raises(ConfigError, match=r"say range=\[low,high\], or like=SCAN"):
+        decoded(run, tmp_path / "made.npy")
+    assert decoded(run, tmp_path / "made.npy", range=(0.0, 100.0)).exists()
+    folder = decoded(run, encoded(run), "back")
+    assert contents(folder) == contents(reconstructed(run, scan_folder))
+
+
+def test_images_come_back_as_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(3):
+        pixels = draw.integers(0, 255, (13, 18 + number)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    from tests.conftest import tiny_model
+
+    data = Images2DConfig(root=str(folder), store=None, val_fraction=0.4, test_fraction=0.0)
+    run = train(tiny_training(tmp_path, data=data, model=tiny_model(2)))
+    back = decoded(run, encoded(run))
+    for number in range(3):
+        found = read_volume(back / f"{number}.tiff")
+        assert found.shape == (13, 18 + number)
+        assert found.source is not None
+        assert found.source.dtype == "uint8"
+    assert contents(back) == contents(reconstructed(run, folder))
+    with pytest.raises(ConfigError, match="nifti=true is for 3D"):
+        encoded(run, "flat", nifti=True)
+
+
+def test_other_weights_and_odd_inputs_are_refused(
+    run: Path, tmp_path: Path, scan_folder: Path
+) -> None:
+    latents = encoded(run)
+    data = CTConfig(root=str(scan_folder), store=None, val_fraction=0.4, test_fraction=0.0)
+    other = train(tiny_training(tmp_path, data=data, name="other", seed=1))
+    with pytest.raises(ConfigError, match="latent of other weights"):
+        decoded(other, latents)
+    assert decoded(other, latents, "anyhow", any_weights=True).exists()
+    with pytest.raises(ConfigError, match="is for latents that were normalised"):
+        decoded(run, latents, "n", scaling="factor")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    with pytest.raises(DataError, match="no latents here"):
+        decoded(run, bad)
+    with pytest.raises(DataError, match="no latents here"):
+        decoded(run, tmp_path / "missing")
+    for name, array, message in (
+        ("axes", np.zeros((3, 4, 5), np.float32), "must hold a latent"),
+        ("channels", np.zeros((3, 3, 4, 5), np.float32), "has shape"),
+        ("nan", np.full((4, 3, 4, 5), np.nan, np.float32), "not finite"),
+        ("text", np.array(["a"]), "must hold an array of numbers"),
+    ):
+        np.save(bad / f"{name}.npy", array)
+        with pytest.raises((DataError, ConfigError), match=message):
+            decoded(run, bad / f"{name}.npy", name)
+    (bad / "code.npy").write_bytes(pickle.dumps([1]))
+    (bad / "cut.npy").write_bytes((bad / "nan.npy").read_bytes()[:-9])
+    (bad / "cut.safetensors").write_bytes(b"\x09" * 40)
+    (bad / "cut.nii.gz").write_bytes((scan_folder / "0.nii.gz").read_bytes()[:99])
+    for name in ("code.npy", "cut.npy", "cut.safetensors", "cut.nii.gz"):
+        with pytest.raises(DataError, match=name):
+            decoded(run, bad / name, "none")
+    save_file({"a": torch.zeros(1), "b": torch.zeros(1)}, bad / "two.safetensors")
+    with pytest.raises(DataError, match="must hold one tensor, or one called"):
+        decoded(run, bad / "two.safetensors", "none")
+    np.save(bad / "right.npy", np.zeros((4, 3, 4, 5), np.float32))
+    with pytest.raises(ConfigError, match="needs the statistics"):
+        decoded(run, bad / "right.npy", "none", scaling="channels")
+    with pytest.raises(ConfigError, match="but a latent of these weights for an image of"):
+        decoded(run, bad / "right.npy", "none", like=str(scan_folder / "0.nii.gz"))
+    with pytest.raises(RunError, match="no weights here"):
+        decoded(tmp_path / "nowhere", latents, "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_files_that_are_there_stay_unless_asked(run: Path, scan_folder: Path) -> None:
+    latents = encoded(run)
+    folder = decoded(run, latents)
+    before = contents(folder)
+    with pytest.raises(DataError, match="is there already; existing=skip"):
+        decoded(run, latents)
+    with pytest.raises(DataError, match="is there already"):
+        reconstructed(run, scan_folder, "scans")
+    (folder / "1.nii.gz").unlink()
+    (folder / "2.nii.gz").write_bytes(b"mine")
+    decoded(run, latents, existing="skip")
+    assert contents(folder) == {**before, "2.nii.gz": b"mine"}
+    decoded(run, latents, existing="replace")
+    assert contents(folder) == before
+    with pytest.raises(ConfigError, match="is one file for 3"):
+        decoded(run, latents, "one.nii.gz")
+
+
+def test_a_scan_that_cannot_be_read_is_named_or_skipped(
+    run: Path, scan_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scan_folder / "1.nii.gz").write_bytes((scan_folder / "1.nii.gz").read_bytes()[:200])
+    with pytest.raises(VolumeError, match=r"1\.nii\.gz"):
+        reconstructed(run, scan_folder)
+    folder = reconstructed(run, scan_folder, "rest", on_error="skip")
+    assert "skipped" in capsys.readouterr().err
+    assert {*contents(folder)} == {"0.nii.gz", "2.nii.gz"}
+    with pytest.raises(DataError, match="none of the scans"):
+        reconstructed(run, scan_folder / "1.nii.gz", "none", on_error="skip")
+
+
+def _by_ranks(rank: int, folder: Path) -> None:
+    decoded(folder / "run", folder / "latents", "by_two")
+    reconstructed(folder / "run", folder / "scans", "again_by_two")
+
+
+def test_two_ranks_write_what_one_does(run: Path) -> None:
+    expected = contents(decoded(run, encoded(run)))
+    run_distributed(_by_ranks, run.parent, 2)
+    assert contents(run.parent / "by_two") == expected
+    assert contents(run.parent / "again_by_two") == expected
