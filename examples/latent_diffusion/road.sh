@@ -15,7 +15,9 @@ vae3d train name=vae runs_dir="$OUT" $DATA $VAE
 vae3d encode run="$OUT/vae" output="$OUT/latents"
 "$PYTHON" "$here/train.py" "$OUT/latents" --output "$OUT/diffusion" --steps "$STEPS"
 "$PYTHON" "$here/sample.py" "$OUT/diffusion" --output "$OUT/samples.safetensors" --count "$COUNT"
+# Generated scans lie over the first real one; its file is the third column.
+first="$OUT/latents/$(sed -n 2p "$OUT/latents/manifest.csv" | cut -d, -f3)"
 vae3d decode run="$OUT/vae" input="$OUT/samples.safetensors" output="$OUT/generated" \
-  scaling=channels statistics="$OUT/latents"
-vae3d decode run="$OUT/vae" input="$OUT/latents" output="$OUT/real"
+  scaling=channels statistics="$OUT/latents" like="$first" existing=replace
+vae3d decode run="$OUT/vae" input="$OUT/latents" output="$OUT/real" existing=skip
 "$PYTHON" "$here/look.py" "$OUT/generated" "$OUT/real" --output "$OUT/look.png"
