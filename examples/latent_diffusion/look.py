@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vae3d.data.readers import is_scan, read_volume
 from vae3d.data.volume import Volume
-from vae3d.evaluation.figures import Array, Picture, fit, gray, planes
+from vae3d.evaluation.figures import Picture, Plane, fit, gray, planes
 from vae3d.logger.console import announce
 
 SIDE = 192
@@ -27,9 +27,7 @@ SIDE = 192
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("generated", type=Path)
     parser.add_argument("real", type=Path)
     parser.add_argument("--output", type=Path, default=Path("look.png"))
@@ -50,16 +48,23 @@ def stacked(scans: list[Volume]) -> Tensor:
     return torch.stack([scan.data.float().flatten() for scan in scans])
 
 
+def cell(plane: Plane, window: tuple[float, float]) -> Picture:
+    """A plane in the middle of a black square."""
+    image = fit(gray(plane.image, *window), plane.spacing, SIDE)
+    square = np.zeros((SIDE, SIDE, 3), np.uint8)
+    top, left = ((SIDE - side) // 2 for side in image.shape[:2])
+    square[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return square
+
+
 def row(pair: tuple[Volume, Volume], window: tuple[float, float]) -> Picture:
-    """Three planes of a generated scan, then of a real one."""
-    images: list[Array] = [scan.data[0].float().numpy() for scan in pair]
-    cells = [
-        fit(gray(plane.image, *window), plane.spacing, SIDE)
-        for image, scan in zip(images, pair, strict=True)
-        for plane in planes(image, scan.spacing)
-    ]
-    square = [np.pad(c, ((0, SIDE - len(c)), (0, SIDE - c.shape[1]), (0, 0))) for c in cells]
-    return np.concatenate([*square[:3], np.full((SIDE, 6, 3), 255, np.uint8), *square[3:]], axis=1)
+    """Three planes of a generated scan, a white line, then those of a real one."""
+    generated, real = (
+        [cell(plane, window) for plane in planes(scan.data[0].float().numpy(), scan.spacing)]
+        for scan in pair
+    )
+    line = np.full((SIDE, 6, 3), 255, np.uint8)
+    return np.concatenate([*generated, line, *real], axis=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

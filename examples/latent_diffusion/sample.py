@@ -22,15 +22,12 @@ from vae3d.logger.console import announce
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("model", type=Path, help="the folder that train.py wrote")
     parser.add_argument("--output", type=Path, default=Path("samples.safetensors"))
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--steps", type=int, default=50, help="a divisor of 1000")
-    parser.add_argument("--size", type=int, nargs="+", help="instead of the size trained on")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first; then the next one")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(arguments)
 
@@ -58,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     net = DiffusionModelUNet(**told["unet"])
     net.load_state_dict(load_file(args.model / "diffusion.safetensors"))
     net.eval().to(args.device)
-    shape = (told["unet"]["in_channels"], *(args.size or told["size"]))
+    shape = (told["unet"]["in_channels"], *told["size"])
     found = []
     for number in range(args.count):  # one at a time: a sample depends on its number alone
         draws = torch.Generator().manual_seed(args.seed + number)

@@ -1,6 +1,6 @@
 """Trains MONAI's DiffusionModelUNet on latents that `vae3d encode` wrote.
 
-    python train.py latents --output diffusion --steps 600
+    python train.py latents --output diffusion --steps 800
 
 Writes `diffusion.safetensors`, the averaged weights, and `diffusion.json`, which says what they
 are: all that `sample.py` needs.
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.networks.nets import DiffusionModelUNet
@@ -24,28 +25,28 @@ from torch.utils.data import DataLoader
 from vae3d import LatentDataset
 from vae3d.logger.console import announce
 
-UNET = {
+UNET: dict[str, Any] = {
     "channels": [32, 64, 64],
     "num_res_blocks": 1,
     "attention_levels": [False, False, True],  # only where a latent is a few voxels wide
     "norm_num_groups": 16,
     "num_head_channels": 32,
 }
-STRIDE = 2 ** (len(UNET["channels"]) - 1)  # type: ignore[arg-type]
+STRIDE = 2 ** (len(UNET["channels"]) - 1)
 # The velocity is learned: it is well posed at every noise level, also where no signal is left.
-NOISE = {"num_train_timesteps": 1000, "schedule": "cosine", "prediction_type": "v_prediction"}
+NOISE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "schedule": "cosine",
+    "prediction_type": "v_prediction",
+}
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("latents", type=Path, help="a folder that vae3d encode wrote")
     parser.add_argument("--output", type=Path, default=Path("diffusion"))
-    parser.add_argument(
-        "--size", type=int, nargs="+", help="cut latents to it, each time elsewhere"
-    )
+    parser.add_argument("--size", type=int, nargs="+", help="cut latents to it, at random")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for step, latent in zip(range(1, args.steps + 1), batches(latents, args), strict=False):
         noise = torch.randn(latent.shape, generator=draws)
-        times = torch.randint(NOISE["num_train_timesteps"], (len(latent),), generator=draws)  # type: ignore[call-overload]
+        times = torch.randint(NOISE["num_train_timesteps"], (len(latent),), generator=draws)
         noisy = noising.add_noise(latent, noise, times).to(args.device)
         velocity = noising.get_velocity(latent, noise, times).to(args.device)
         loss = F.mse_loss(net(noisy, times.to(args.device)), velocity)
