@@ -2,9 +2,9 @@
 # From scans to generated scans. Every setting is a variable:
 #   DATA="data=ct data.root=/scans" OUT=runs/ct_diffusion bash examples/latent_diffusion/road.sh
 # What is finished is not done again: the same command with more STEPS or COUNT trains or draws anew.
-set -euo pipefail
+set -feuo pipefail # -f: [32,64,64] is no pattern of files
 : "${DATA:=data.shape=[32,64,64] data.count=256}" # phantoms
-: "${VAE:=model=small trainer.steps=800}"
+: "${VAE:=model=small trainer.steps=800 loss.kl_weight=1e-3}" # smoother latents than by default
 : "${STEPS:=800}" "${COUNT:=4}"
 : "${OUT:=runs/latent_diffusion}" "${PYTHON:=python}"
 here=$(dirname "$0")

@@ -350,13 +350,17 @@ def test_a_scan_that_cannot_be_read_is_named_or_skipped(
         reconstructed(run, scan_folder / "1.nii.gz", "none", on_error="skip")
 
 
-def _by_ranks(rank: int, folder: Path) -> None:
+def _decoded_by_ranks(rank: int, folder: Path) -> None:
     decoded(folder / "run", folder / "latents", "by_two")
+
+
+def _reconstructed_by_ranks(rank: int, folder: Path) -> None:
     reconstructed(folder / "run", folder / "scans", "again_by_two")
 
 
 def test_two_ranks_write_what_one_does(run: Path) -> None:
     expected = contents(decoded(run, encoded(run)))
-    run_distributed(_by_ranks, run.parent, 2)
+    run_distributed(_decoded_by_ranks, run.parent, 2)
     assert contents(run.parent / "by_two") == expected
+    run_distributed(_reconstructed_by_ranks, run.parent, 2)
     assert contents(run.parent / "again_by_two") == expected
