@@ -27,6 +27,7 @@ ONLY_IN = {
     "omegaconf": {"cli", "config"},
     "wandb": {"logger"},
     "rich": {"logger"},
+    "huggingface_hub": {"model"},
     "nibabel": {"data"},
     "imageio": {"data", "evaluation"},
 }

@@ -16,13 +16,13 @@ from vae3d.errors import ConfigError, DataError
 from vae3d.latents.file import Latent, LatentRecord, read_latent, read_record, write_latent
 from vae3d.latents.folder import (
     Entry,
-    LatentStatistics,
     latent_file,
     write_manifest,
     write_statistics,
 )
 from vae3d.latents.health import LatentHealth
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.statistics import LatentStatistics
 
 OBLIQUE = [[0.0, 0.1, 0.9, -70.0], [0.2, 0.8, 0.0, 12.0], [2.5, 0.0, 0.1, 300.0], [0, 0, 0, 1.0]]
 
@@ -191,3 +191,16 @@ def test_splits_and_what_is_refused(folder: Path) -> None:
 def test_a_channel_without_scale_stays_a_number() -> None:
     found = LatentStatistics(1.0, 0.0, [1.0, 2.0], [0.0, 2.0])
     assert torch.equal(found.normalised(torch.ones(2, 1, 1)).flatten(), torch.tensor([0.0, -0.5]))
+
+
+def test_channels_are_found_or_asked_for() -> None:
+    found = LatentStatistics(1.0, 0.0, [1.0, 2.0], [1.0, 2.0])
+    for batch in (torch.randn(2, 2, 3, 4, 5), torch.randn(3, 2, 4, 5), torch.randn(2, 2, 2, 2, 2)):
+        alone = torch.stack([found.normalised(latent, axis=0) for latent in batch])
+        assert torch.equal(found.normalised(batch), alone)
+        torch.testing.assert_close(found.restored(alone), batch)
+    square = torch.randn(2, 2, 4, 5)
+    with pytest.raises(ConfigError, match="say axis=0 for one latent, axis=1 for a batch"):
+        found.normalised(square)
+    assert not torch.equal(found.normalised(square, axis=0), found.normalised(square, axis=1))
+    assert torch.equal(found.normalised(square, axis=-3), found.normalised(square, axis=1))

@@ -12,12 +12,16 @@ from vae3d.config import TrainConfig
 from vae3d.data.phantoms import PhantomSource, SyntheticConfig
 from vae3d.data.volume import Volume
 from vae3d.loss.objective import LossConfig
+from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches, WholeVolume
+from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import CheckpointFolder
 
 LOSS = LossConfig(terms={"l1": 1.0, "ssim": 0.5}, kl_weight=1e-2, free_bits=0.01)
 # 4 cases x 5 patches in steps of 8: the last step of an epoch holds 4.
 PATCHING = RandomPatches(size=(8,), per_volume=5)
+# And 2 to validate, one for each rank.
+DATA = SyntheticConfig(shape=(16, 16, 16), count=6, val_fraction=0.3, test_fraction=0.0)
 
 
 def config(folder: Path, batch_size: int, accumulation: int, **changes: object) -> TrainConfig:
@@ -28,6 +32,7 @@ def config(folder: Path, batch_size: int, accumulation: int, **changes: object) 
     return tiny_training(
         folder,
         **{
+            "data": DATA,
             "model": tiny_model(dropout=0.1),
             "loss": LOSS,
             "patching": PATCHING,
@@ -48,9 +53,21 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
         torch.testing.assert_close(second[name], weight, atol=2e-6, rtol=1e-5)
 
 
+def latents_of(folder: Path) -> dict[str, object]:
+    """What the validation found for the weights of the last step."""
+    found = CustomVAE.from_pretrained(RunFolder(folder).weights("latest")).statistics
+    assert found is not None
+    return vars(found)
+
+
 @pytest.fixture(scope="module")
-def at_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    return weights_after(train(config(tmp_path_factory.mktemp("once"), 8, 1)))
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(config(tmp_path_factory.mktemp("once"), 8, 1))
+
+
+@pytest.fixture(scope="module")
+def at_once(once: Path) -> dict[str, Tensor]:
+    return weights_after(once)
 
 
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 2), (2, 4), (3, 3)])
@@ -74,10 +91,14 @@ def test_whole_volumes_of_different_shape(tmp_path: Path) -> None:
 
 
 def test_two_ranks_are_one_with_the_doubled_batch(
-    at_once: dict[str, Tensor], tmp_path: Path
+    once: Path, at_once: dict[str, Tensor], tmp_path: Path
 ) -> None:
     run_distributed(_train_half, tmp_path)
     assert_same(at_once, weights_after(tmp_path / "run"))
+    both = latents_of(tmp_path / "run")
+    assert both["cases"] == 2, "one for each rank"
+    for name, value in latents_of(once).items():
+        assert both[name] == pytest.approx(value, abs=1e-5, rel=1e-4), name
 
 
 def _train_half(rank: int, folder: Path) -> None:

@@ -91,7 +91,8 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
 
     first, second = whole / "runs/vae3d", broken / "runs/vae3d"
     assert_equal_states(final_state(first), final_state(second))
-    for name in ("metrics.csv", "summary.json", "weights/latest/model.safetensors"):
+    weights = (f"weights/latest/{name}" for name in ("model.safetensors", "config.json"))
+    for name in ("metrics.csv", "summary.json", *weights):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 

@@ -60,6 +60,12 @@ def test_neither_keys_nor_patients_are_in_what_is_written(tmp_path: Path) -> Non
         assert b"CANARY" not in content(path), path
         assert "CANARY" not in path.name
     assert any(b"case0" in content(path) for path in files), "names may be there"
+    shared = [path for path in files if "weights" in path.parts]
+    assert {path.name for path in shared} == {"README.md", "config.json", "model.safetensors"}
+    for path in shared:
+        # What is pushed to a hub names neither cases nor where they lie.
+        for name in (b"case0", b"case3", bytes(tmp_path), b"runs/"):
+            assert name not in content(path), path
 
 
 def test_training_and_evaluation_need_no_network(tmp_path: Path) -> None:

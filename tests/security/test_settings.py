@@ -20,6 +20,7 @@ from vae3d.errors import RunError
 from vae3d.model.attention import AttentionSpec
 from vae3d.model.config import VAEConfig
 from vae3d.model.levels import LevelSpec
+from vae3d.model.statistics import LatentStatistics
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES
 
@@ -264,7 +265,9 @@ def test_no_change_of_a_description_gives_anything_but_a_model_or_one_line(
         attention=AttentionSpec("global", window=(2,), head_channels=4),
         patch=(1,),
     )
-    CustomVAE(config).save_pretrained(tmp_path / "w")
+    model = CustomVAE(config)
+    model.statistics = LatentStatistics(1.0, 0.0, [0.0] * 4, [1.0] * 4, cases=2)
+    model.save_pretrained(tmp_path / "w")
     path, draw, loaded = tmp_path / "w" / "config.json", random.Random(0), 0
     original = json.loads(path.read_text())
     for _ in range(300):

@@ -55,7 +55,7 @@ def build(folder: Path, poisoned: int, optimizer: str = "adamw") -> Trainer:
         logger=Logger(),
         callbacks=Callbacks(
             validate=lambda step, interrupted: {},
-            save_weights=lambda which, state: None,
+            save_weights=lambda which, step, state: None,
             report_bad_step=lambda step, wrong: None,
             about={},
         ),

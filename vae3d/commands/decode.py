@@ -19,14 +19,10 @@ from vae3d.data.scans import ScanSource
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
-from vae3d.latents.folder import (
-    MANIFEST,
-    LatentStatistics,
-    read_manifest,
-    read_statistics,
-)
+from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.logger.console import ProgressBar, announce
+from vae3d.model.statistics import LatentStatistics
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 
@@ -129,7 +125,7 @@ class Decoding:
         record = self._placed(sample, latent, affine)
         self._check(latent, record, sample.path)
         if self.statistics is not None:
-            latent = self.statistics.restored(latent, self.config.scaling)
+            latent = self.statistics.restored(latent, self.config.scaling, axis=0)
         return latent, record
 
     def _check(self, latent: Tensor, record: LatentRecord, path: Path) -> None:

@@ -31,6 +31,7 @@ from vae3d.logger.console import ConsoleLogger, ProgressBar, announce
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.progress import ProgressPicture
 from vae3d.loss.objective import Objective
+from vae3d.model.statistics import LatentStatistics
 from vae3d.model.vae import CustomVAE
 from vae3d.model.weights import save_weights
 from vae3d.patching.samplers import WholeVolume
@@ -84,6 +85,8 @@ class Training:
         self.journal = Journal(
             self.folder, self.checkpoints, self.config.trainer, self.distributed
         )
+        # By the step of the weights that were measured, so that no others get these figures.
+        self.latents: dict[int, LatentStatistics | None] = {}
 
     def run(self) -> Path:
         """Trains to the end."""
@@ -238,11 +241,12 @@ class Training:
             media_cases=1,
             save_reconstructions=False,
             metrics=self._validated(),
-            # What a training looks at every few minutes is the score alone.
+            # What a training looks at every few minutes is the score; the latents' scale goes
+            # with the weights.
             regions=[],
             floor=False,
             baselines=[],
-            latents=False,
+            latents=True,
             report=False,
         )
         precision = Precision(config.precision, self.distributed.device)
@@ -254,6 +258,7 @@ class Training:
                 return {}
             folder = self.folder.report("validation")
             found = evaluator.evaluate(val, folder, logger, step, interrupted)
+            self.latents = {step: LatentStatistics.of(found.latents, len(found.cases))}
             return {name: found.mean(name) for name in config.metrics}
 
         return validate
@@ -263,12 +268,13 @@ class Training:
         chosen = {*self.config.evaluation.metrics, self.config.trainer.best_by}
         return [name for name in BEST_BY if name in chosen]
 
-    def _save_weights(self, which: str, state: dict[str, Tensor]) -> None:
+    def _save_weights(self, which: str, step: int, state: dict[str, Tensor]) -> None:
         contract = {
             "intensity": self.cases.contract.describe(),
             "spacing": self.cases.spacing,
         }
-        save_weights(self.folder.weights(which), self.config.model, state, contract)
+        folder, latents = self.folder.weights(which), self.latents.get(step)
+        save_weights(folder, self.config.model, state, contract, latents)
 
     def _say(self, text: str) -> None:
         if self.distributed.is_main:

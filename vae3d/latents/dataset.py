@@ -84,7 +84,7 @@ class LatentDataset(Dataset[dict[str, Any]]):
         # Drawn for the whole grid, then cut: a cut never changes the sample.
         latent = found.sample(self.seed, self.epoch) if self.sample else found.mean
         if self.normalise:
-            latent = self.statistics.normalised(latent, self.normalise)
+            latent = self.statistics.normalised(latent, self.normalise, axis=0)
         if self.size:
             draw = numpy_generator(self.seed, f"cut:{entry.case_id}", self.epoch)
             for axis, side in enumerate(self.size, start=1):

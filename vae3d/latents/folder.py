@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from vae3d.data.prepare import case_file
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.file import SUFFIX
+from vae3d.model.statistics import NAMES, LatentStatistics
 from vae3d.runtime.files import write_json, write_text
 from vae3d.runtime.plain import from_plain, read_json
 
@@ -33,49 +30,6 @@ class Entry:
     file: str
     shape: tuple[int, ...]
     size: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LatentStatistics:
-    """How the latents of a set become numbers around 0 of standard deviation 1.
-
-    Under diffusers' names: (z - shift_factor) * scaling_factor, or for each channel on its own
-    (z - latents_mean) / latents_std. Both are of samples of the posteriors.
-    """
-
-    scaling_factor: float
-    shift_factor: float
-    latents_mean: list[float]
-    latents_std: list[float]
-
-    def normalised(self, latent: Tensor, way: str = "channels") -> Tensor:
-        """Latents (..., C, *spatial) as a diffusion model wants them, `channels` or `factor`."""
-        shift, scale = self._shift_and_scale(latent, way)
-        return (latent - shift) / scale
-
-    def restored(self, latent: Tensor, way: str = "channels") -> Tensor:
-        """The inverse of `normalised`, for what a diffusion model made."""
-        shift, scale = self._shift_and_scale(latent, way)
-        return latent * scale + shift
-
-    def _shift_and_scale(self, latent: Tensor, way: str) -> tuple[Tensor, Tensor]:
-        if way == "factor":
-            return latent.new_tensor(self.shift_factor), latent.new_tensor(1 / self.scaling_factor)
-        if way != "channels":
-            raise ConfigError(f"normalise must be channels, factor or null, got {way!r}")
-        axis = next(
-            (a for a in (0, 1) if latent.shape[a : a + 1] == (len(self.latents_mean),)), None
-        )
-        if axis is None:
-            raise ConfigError(
-                f"latents of shape {tuple(latent.shape)} have not the statistics' "
-                f"{len(self.latents_mean)} channels"
-            )
-        wide = (-1, *(1,) * (latent.dim() - axis - 1))
-        mean = torch.tensor(self.latents_mean).to(latent).reshape(wide)
-        # A channel that says nothing is left without a scale.
-        std = torch.tensor([s or 1.0 for s in self.latents_std]).to(latent).reshape(wide)
-        return mean, std
 
 
 def latent_file(case_id: str) -> str:
@@ -135,15 +89,10 @@ def read_statistics(folder: Path) -> LatentStatistics:
         DataError: missing or damaged.
     """
     path = folder / STATISTICS
-    names = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
     try:
         values = from_plain(dict[str, Any], read_json(path), "the file")
-        found: LatentStatistics = from_plain(
-            LatentStatistics, {name: values[name] for name in names if name in values}
-        )
-        numbers = [found.scaling_factor, found.shift_factor, *found.latents_mean]
-        if len(found.latents_mean) != len(found.latents_std) or not np.isfinite(numbers).all():
-            raise ConfigError("its figures do not fit together")
+        kept = {name: values[name] for name in (*NAMES, "cases") if name in values}
+        found: LatentStatistics = from_plain(LatentStatistics, kept)
     except FileNotFoundError:
         raise DataError(f"{folder}: holds no {STATISTICS}; vae3d encode writes one") from None
     except (ConfigError, TypeError) as error:

@@ -15,8 +15,10 @@ from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.hub import local_folder
 from vae3d.model.layers import SampleDropout
 from vae3d.model.sizes import cropped, pad_to_multiple
+from vae3d.model.statistics import LatentStatistics
 from vae3d.model.streaming.plan import StreamingPlan, streaming_plan
 from vae3d.model.streaming.volume import stream_decode, stream_encode
 from vae3d.model.weights import read_weights, save_weights
@@ -39,7 +41,8 @@ class CustomVAE(nn.Module):
 
     An image whose size is no multiple of `factor` is continued past its end by its last voxels
     before it is encoded, and the reconstruction is cut back to the image's own size. `contract`
-    says how scans become its input: intensity and spacing, as a training found them.
+    says how scans become its input: intensity and spacing, as a training found them; `statistics`
+    the scale of its latents, None where nobody has measured them.
     """
 
     def __init__(self, config: VAEConfig | None = None) -> None:
@@ -50,6 +53,7 @@ class CustomVAE(nn.Module):
             level.check(f"model.levels.{index}", dims)
         self.spatial_dims = dims
         self.contract: dict[str, Any] = {}
+        self.statistics: LatentStatistics | None = None
         self.memory_format = torch.contiguous_format
         self.factor = self.config.factor
         folded = self.config.in_channels * math.prod(self.config.patches)
@@ -77,13 +81,17 @@ class CustomVAE(nn.Module):
             dropout.number = number
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "CustomVAE":
+    def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> "CustomVAE":
         """The model of a folder that `save_pretrained` or a training wrote, in eval mode.
 
+        A string like "owner/name" that is no local folder is a repository of the Hugging Face hub,
+        at its `revision` (a branch, a tag or a commit); what was downloaded once is read offline.
+
         Raises:
-            RunError: missing, damaged, of a newer format, or not of this architecture.
+            RunError: missing, damaged, of a newer format, not of this architecture, or the hub
+                does not give it.
         """
-        found = read_weights(Path(folder))
+        found = read_weights(local_folder(folder, revision))
         try:
             # Nothing is allocated for a network that is described, but not there.
             with torch.device("meta"):
@@ -93,12 +101,21 @@ class CustomVAE(nn.Module):
         except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise RunError(f"{folder}: its weights fit no architecture: {reason}") from error
-        model.contract = found.contract
+        channels = model.config.latent_channels
+        if found.statistics and len(found.statistics.latents_mean) != channels:
+            raise RunError(
+                f"{folder}: latents must hold figures of {channels} channels, "
+                f"got {len(found.statistics.latents_mean)}"
+            )
+        model.contract, model.statistics = found.contract, found.statistics
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors`, the folder whole or not at all."""
-        save_weights(Path(folder), self.config, self.state_dict(), self.contract)
+        """Writes `config.json`, `model.safetensors` and a model card, whole or not at all.
+
+        Latents of weights that changed since have other statistics: say `statistics = None` then.
+        """
+        save_weights(Path(folder), self.config, self.state_dict(), self.contract, self.statistics)
 
     def forward(
         self, image: Tensor, generator: Generator | Sequence[Generator] | None = None

@@ -1,4 +1,4 @@
-"""A trained model on disk: a folder with `config.json` and `model.safetensors`, no code in it."""
+"""A trained model on disk: `config.json`, `model.safetensors` and a model card, no code in it."""
 
 import dataclasses
 import hashlib
@@ -13,16 +13,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vae3d.errors import ConfigError, RunError
+from vae3d.model.card import model_card
 from vae3d.model.config import VAEConfig
-from vae3d.runtime.files import atomic_folder, write_json
-from vae3d.runtime.plain import read_json
+from vae3d.model.statistics import LatentStatistics
+from vae3d.runtime.files import atomic_folder, write_json, write_text
+from vae3d.runtime.plain import from_plain, read_json
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+LATENTS = "latents"
+"""The key of `config.json` with the statistics of these weights' latents."""
 MAX_HEADER_BYTES = 2**24
 """The largest network that can be described has a header of about five million."""
 FLOATS = ("F16", "BF16", "F32", "F64")
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+"""What torch's batch norms keep beside their parameters."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Weights:
     architecture: dict[str, Any]
     contract: dict[str, Any]
     shapes: dict[str, tuple[str, tuple[int, ...]]]
+    statistics: LatentStatistics | None = None
 
     def check(self, expected: dict[str, Tensor]) -> None:
         """Compares with the tensors of a network, which may be on the meta device.
@@ -74,16 +82,25 @@ def save_weights(
     config: VAEConfig,
     state: dict[str, Tensor],
     contract: dict[str, Any],
+    statistics: LatentStatistics | None = None,
 ) -> None:
-    """Writes the folder as a whole; `contract` is any JSON (intensity, spacing)."""
-    description = {
+    """Writes the folder as a whole; `contract` is any JSON (intensity, spacing).
+
+    `statistics` are of latents of exactly these weights; None says nothing about them.
+    """
+    description: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "architecture": dataclasses.asdict(config),
         "contract": contract,
     }
+    if statistics is not None:
+        description[LATENTS] = statistics.describe()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    held = {name: v.numel() for name, v in tensors.items() if name.split(".")[-1] not in BUFFERS}
+    card = model_card(config, contract, statistics, sum(held.values()))
     with atomic_folder(folder) as temporary:
         write_json(temporary / CONFIG_FILE, description)
+        write_text(temporary / CARD_FILE, card)
         save_file(tensors, temporary / TENSOR_FILE)
 
 
@@ -108,7 +125,11 @@ def read_weights(folder: Path) -> Weights:
     description = _read_description(folder)
     path = folder / TENSOR_FILE
     return Weights(
-        path, description["architecture"], description.get("contract", {}), _shapes(path)
+        path,
+        description["architecture"],
+        description.get("contract", {}),
+        _shapes(path),
+        _statistics(folder / CONFIG_FILE, description.get(LATENTS)),
     )
 
 
@@ -130,6 +151,16 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(description.get("contract", {}), dict):
         raise RunError(f"{path}: contract must be a table")
     return description
+
+
+def _statistics(path: Path, values: Any) -> LatentStatistics | None:
+    try:
+        found: LatentStatistics | None = from_plain(LatentStatistics | None, values, LATENTS)
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from error
+    except TypeError as error:  # a dataclass's own word for a key that is missing
+        raise RunError(f"{path}: {LATENTS}: {error}") from error
+    return found
 
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

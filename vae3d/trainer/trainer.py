@@ -37,13 +37,14 @@ STOP_EVERY = 10
 class Callbacks:
     """What a training asks of the floor above.
 
-    `validate(step, interrupted)` scores the held-out cases, `save_weights(which, state)` writes
-    what people use, `report_bad_step(step, what)` hears of a step that was skipped. `about` is
-    noted beside each checkpoint.
+    `validate(step, interrupted)` scores the held-out cases, `save_weights(which, step, state)`
+    writes what people use, of a step that may have been validated just before or not at all,
+    `report_bad_step(step, what)` hears of a step that was skipped. `about` is noted beside each
+    checkpoint.
     """
 
     validate: Callable[[int, Callable[[], bool]], Scores]
-    save_weights: Callable[[str, dict[str, Tensor]], None]
+    save_weights: Callable[[str, int, dict[str, Tensor]], None]
     report_bad_step: Callable[[int, list[str]], None]
     about: dict[str, Any]
 
@@ -241,9 +242,9 @@ class Trainer:
         if self.distributed.is_main:
             weights = self.ema.state()
             # Before the checkpoint: one that knows of a best step has its weights beside it.
-            self.callbacks.save_weights("latest", weights)
+            self.callbacks.save_weights("latest", self.state.step, weights)
             if best:
-                self.callbacks.save_weights("best", weights)
+                self.callbacks.save_weights("best", self.state.step, weights)
             self.checkpoints.save(
                 self.state.step,
                 self.state_dict(),

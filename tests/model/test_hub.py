@@ -1,0 +1,152 @@
+"""Weights by a name on the hub: from its cache alone, or one line that says what is missing."""
+
+import ast
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, tiny_model
+from vae3d.errors import RunError
+from vae3d.model.hub import FILES, is_hub_id, local_folder
+from vae3d.model.vae import CustomVAE
+
+NAME, COMMIT, OLDER = "some-one/ct_vae.v2", "4f" * 20, "1b" * 20
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the hub with one repository of two commits, and no network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    folder = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = folder / f"models--{NAME.replace('/', '--')}"
+    for seed, commit in enumerate((COMMIT, OLDER)):
+        torch.manual_seed(seed)
+        CustomVAE(tiny_model()).save_pretrained(tmp_path / commit)
+        keep(repository, commit, tmp_path / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "refs" / "old").write_text(OLDER)
+    return folder
+
+
+def keep(repository: Path, commit: str, folder: Path) -> None:
+    """Puts a folder's files where the hub's client does: a blob each, and links to them."""
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir(exist_ok=True)
+    for name in FILES:
+        content = (folder / name).read_bytes()
+        blob = hashlib.sha256(content).hexdigest()
+        (repository / "blobs" / blob).write_bytes(content)
+        (snapshot / name).symlink_to(Path("../../blobs") / blob)
+
+
+def assert_equal(first: CustomVAE, second: CustomVAE) -> None:
+    other = second.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
+
+
+def refusal(name: str, revision: str | None = None) -> str:
+    with pytest.raises(RunError) as refused:
+        CustomVAE.from_pretrained(name, revision)
+    line = str(refused.value)
+    assert "\n" not in line
+    assert line.startswith(f"{name}: ")
+    assert len(line) < 1000
+    return line
+
+
+def test_what_was_downloaded_once_is_read_offline(cache: Path, tmp_path: Path) -> None:
+    newest = CustomVAE.from_pretrained(tmp_path / COMMIT)
+    older = CustomVAE.from_pretrained(tmp_path / OLDER)
+    assert_equal(CustomVAE.from_pretrained(NAME), newest)
+    assert_equal(CustomVAE.from_pretrained(NAME, "main"), newest)
+    assert_equal(CustomVAE.from_pretrained(NAME, revision="old"), older)
+    assert_equal(CustomVAE.from_pretrained(NAME, revision=OLDER), older)
+
+
+def test_it_is_read_in_a_process_that_has_no_more_than_the_cache(
+    cache: Path, tmp_path: Path
+) -> None:
+    command = "import sys; from vae3d import CustomVAE; CustomVAE.from_pretrained(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", command, NAME],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_CACHE": str(cache),
+             "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_of_that_name_comes_first(cache: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    own = CustomVAE(tiny_model())
+    own.save_pretrained(tmp_path / NAME)
+    assert_equal(CustomVAE.from_pretrained(NAME), own)
+    assert "only a name on the hub (owner/name) has a revision" in refusal(NAME, "main")
+
+
+def test_what_the_hub_does_not_give_is_said_on_one_line(cache: Path) -> None:
+    way = "check the name, the revision, the network and hf auth login, or name a local folder"
+    for name, revision in (("some-one/other", None), (NAME, "v9"), (NAME, "77" * 20)):
+        line = refusal(name, revision)
+        assert "there is no such folder" in line
+        assert way in line
+    for path in (cache / f"models--{NAME.replace('/', '--')}").glob("snapshots/*/config.json"):
+        path.unlink()
+    with pytest.raises(RunError, match=r"config\.json is missing"):
+        CustomVAE.from_pretrained(NAME)
+
+
+@pytest.mark.parametrize("error", [OSError("a\nb" * 1000), ValueError(), RuntimeError("no room")])
+def test_whatever_goes_wrong_there_is_one_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*arguments: Any, **options: Any) -> str:
+        assert options["allow_patterns"] == ["config.json", "model.safetensors"]
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    assert "the Hugging Face hub does not give it" in refusal("a/b")
+
+
+def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert "pip install 'vae3d[hub]'" in refusal("some-one/model")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "model", "a/b/c", "/a", "a/", "./a", "../a", "~/a", "/a/b", "a/.b", "a b/c", "a--b/c",
+     "a/b..c", "a/b.git", "C:\\a", "ä/b", "a/b\n", "https://x/y"],
+)  # fmt: skip
+def test_other_paths_stay_paths(text: str) -> None:
+    assert not is_hub_id(text)
+    assert local_folder(text) == Path(text)
+
+
+def test_a_path_is_never_asked_for_on_the_hub(tmp_path: Path) -> None:
+    for missing in (Path("some-one/model"), tmp_path / "w", str(tmp_path / "w")):
+        with pytest.raises(RunError, match=r"no weights here \(config.json is missing\)"):
+            CustomVAE.from_pretrained(missing)
+
+
+def test_one_module_knows_the_hub() -> None:
+    for path in (ROOT / "vae3d").rglob("*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text()))]
+        names = [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
+        names += [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
+        knows = any(name.split(".")[0] == "huggingface_hub" for name in names)
+        assert knows == (path.relative_to(ROOT).as_posix() == "vae3d/model/hub.py"), path
