@@ -255,5 +255,7 @@ def test_what_cannot_stream_is_said_first() -> None:
     with pytest.raises(ConfigError, match=r"a MaxPool3d cannot be streamed.*memory=null"):
         stream_encode(model, an_image(model, (8, 8, 8)))
     for memory in (0.0, -1.0, float("nan")):
-        with pytest.raises(ConfigError, match=r"inference.memory must be a positive number of GiB, auto or null"):
+        with pytest.raises(
+            ConfigError, match=r"inference.memory must be a positive number of GiB, auto or null"
+        ):
             InferenceConfig(memory=memory)
