@@ -141,8 +141,9 @@ class DecodeConfig:
 
     `input` is what `vae3d encode` wrote, a folder or a file, or plain latents of a diffusion
     model: .npy, .safetensors or NIfTI. Those have their `scaling` undone: `channels` and `factor`
-    as `LatentDataset` normalises, by `statistics`, a folder that encode wrote. They lie over the
-    scan or the latent `like`, or have voxels of `spacing` mm; `range` is what [-1, 1] becomes.
+    as `LatentDataset` normalises, by `statistics`, a folder that encode wrote, or weights. They
+    lie over the scan or the latent `like`, or have voxels of `spacing` mm; `range` is what
+    [-1, 1] becomes.
 
     `sample` decodes a sample of each posterior, drawn from (`seed`, case), instead of its mean.
     `any_weights` takes latents that other weights made. `existing` says what becomes of files

@@ -199,6 +199,18 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
     np.testing.assert_allclose(found.affine, AFFINES[2], atol=1e-5)
     np.testing.assert_allclose(found.get_fdata(), expected, atol=1e-2)
     assert read_statistics(latents) == data.statistics
+    # Weights by themselves tell the statistics of their validation.
+    weights = run / "weights" / "best"
+    told = CustomVAE.from_pretrained(weights).statistics
+    assert told is not None
+    np.save(run.parent / "own.npy", told.normalised(data[0]["latent"], way, axis=0).numpy())
+    np.save(run.parent / "raw.npy", data[0]["latent"].numpy())
+    own = decoded(
+        run, run.parent / "own.npy", "own", scaling=way, statistics=str(weights), dtype="float32"
+    )
+    raw = decoded(run, run.parent / "raw.npy", "raw", dtype="float32")
+    values = [nibabel.load(next(folder.iterdir())).get_fdata() for folder in (own, raw)]
+    np.testing.assert_allclose(*values, atol=1e-2)
 
 
 def test_latents_as_nifti_lie_over_the_scan_and_decode(run: Path, scan_folder: Path) -> None:

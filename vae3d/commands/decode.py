@@ -23,6 +23,7 @@ from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.logger.console import ProgressBar, announce
 from vae3d.model.statistics import LatentStatistics
+from vae3d.model.weights import CONFIG_FILE, read_weights
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 
@@ -149,7 +150,13 @@ class Decoding:
                 f"scaling={self.config.scaling} needs the statistics that the latents were "
                 "normalised with: statistics=LATENTS, a folder that vae3d encode wrote"
             )
-        return read_statistics(Path(self.config.statistics).expanduser())
+        folder = Path(self.config.statistics).expanduser()
+        if not (folder / CONFIG_FILE).exists():
+            return read_statistics(folder)
+        # Weights tell the statistics of their validation, which may be all that is at hand.
+        if (found := read_weights(folder).statistics) is None:
+            raise ConfigError(f"statistics={folder}: these weights tell none of their latents")
+        return found
 
     def _placed(
         self, sample: Sample, latent: Tensor, affine: NDArray[np.float64] | None
