@@ -20,8 +20,9 @@ from vae3d.loss.structural import (
 
 MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
-TILE = (32, 32, 256)
-"""Window centres along the last axes that are blurred at once: what a core's cache holds."""
+TILE = (32, 64, 256)
+"""Window centres along the last axes that are blurred at once: little more than caches hold, for
+what neighbouring tiles share is computed in each."""
 FLAT = 2**16
 """Voxels looked at at once where no neighbour counts."""
 

@@ -77,19 +77,17 @@ class Blurred:
         # Variances are exacter around zero: only for the luminance does it matter where it lies.
         light = mean - low if low else mean
         light_share = torch.addcmul(c1 / 2, light, light, value=0.5)
-        # Windows sum to one: what is added before them is there after them.
-        squares = smooth(torch.addcmul(c2 / 2, image, image, value=0.5))
-        return cls(
-            image, mean, light, light_share, squares.addcmul(mean, mean, value=-0.5), (c1, c2)
-        )
+        variance = smooth(image * image).addcmul(mean, mean, value=-1)
+        variance_share = torch.add(c2 / 2, variance, alpha=0.5)
+        return cls(image, mean, light, light_share, variance_share, (c1, c2))
 
 
 def similarity(first: Blurred, second: Blurred) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure of every window inside of two images."""
     c1, c2 = first.constants
     luminance = torch.addcmul(c1, first.light, second.light)
-    products = smooth(torch.addcmul(c2, first.image, second.image))
-    structure = products.addcmul(first.mean, second.mean, value=-1)
+    products = smooth(first.image * second.image)
+    structure = products.addcmul(first.mean, second.mean, value=-1).add_(c2)
     return (
         luminance / (first.light_share + second.light_share),
         structure / (first.variance_share + second.variance_share),
