@@ -178,3 +178,65 @@ def test_the_seam_score_counts_jumps_at_borders_alone() -> None:
     elsewhere = 0.01 * noise
     elsewhere[:, 14:] += 0.5
     assert seam_score(image, elsewhere, borders) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (23, 20, 18), (5, 24, 24)], ids=str)
+@pytest.mark.parametrize("clipped", [0, 3, 4000])
+@pytest.mark.usefixtures("small_tiles")
+def test_a_scan_is_compared_as_if_nothing_were_shared(
+    shape: tuple[int, ...], clipped: int
+) -> None:
+    """Where few or no voxels were clipped, tiles of the scan are those of the image."""
+    image, other = pair(1, *shape)
+    scan = image.clone()
+    scan.view(-1)[torch.randperm(scan.numel())[:clipped]] -= 0.5
+    regions = value_regions(["foreground", "tissues"], "HU", -1000, 1000)
+    pairs = [(0, 1), (2, 1), (2, 0)]
+    found = measure([image, other, scan], pairs, scan * 1000, Buckets(regions))
+    for errors, numbers in zip(found, pairs, strict=True):
+        first, second = ([image, other, scan][n][None].double() + 1 for n in numbers)
+        assert errors[WHOLE].ssim == pytest.approx(ssim(first, second, 2.0).item(), abs=1e-5)
+        error = (first - second).abs()
+        assert errors[WHOLE].absolute == pytest.approx(error.mean().item(), rel=1e-6, abs=1e-12)
+    if not clipped:
+        assert found[1][WHOLE].ssim == found[0][WHOLE].ssim
+        assert found[2][WHOLE].ssim == 1
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 300])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
+def test_buckets_sum_every_piece(
+    width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae3d.evaluation.regions.MANY", 700)
+    generator = torch.Generator().manual_seed(2)
+    values = (torch.randn(1, 5, 9, width, generator=generator) * 800).to(dtype)
+    # On an edge a voxel belongs to what begins there.
+    values[0, 0, 0, 0] = -900
+    weights = torch.rand(values.shape, generator=generator)
+    regions = value_regions(["foreground", "tissues"], "HU", -1000, 1000)
+    buckets = Buckets(regions)
+    places = buckets.of(values)
+    counts, sums = buckets.counts(places), buckets.sums(places, weights)
+    for region in regions:
+        mask = (values >= region.low) & (values < region.high)
+        members = torch.tensor(buckets.members[region.name])
+        assert counts[members].sum() == mask.sum()
+        assert float(sums[members].sum()) == pytest.approx(
+            float(weights[mask].double().sum()), rel=1e-12
+        )
+
+
+def test_jumps_at_neighbouring_planes_are_seen_together() -> None:
+    image, other = pair(1, 19, 24, 17)
+    error = (other - image).double()
+    borders = [[1, 9, 12], [23], []]
+    across = beside = 0.0
+    for axis, planes in enumerate(borders, start=1):
+        jumps = [0.0, *error.diff(dim=axis).abs().transpose(0, axis).flatten(1).mean(1).tolist()]
+        for plane in planes:
+            near = [i for i in range(plane - 3, plane + 4) if 0 < i < len(jumps)]
+            near = [i for i in near if i not in planes]
+            across += jumps[plane]
+            beside += sum(jumps[i] for i in near) / len(near)
+    assert seam_score(image, other, borders) == pytest.approx(across / beside, rel=1e-5)

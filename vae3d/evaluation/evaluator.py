@@ -36,7 +36,6 @@ class Done:
 
     case: Case
     values: Tensor
-    image: Tensor
     reconstruction: Tensor
 
     @property
@@ -160,14 +159,14 @@ class Evaluator:
         name = f"posterior:{case.case_id}"
         generator = torch_generator(self.config.seed, name) if self.config.sample else None
         image = case.range.to_model(values)
-        return Done(case, values, image, self.reconstructor.reconstruct(image, generator))
+        return Done(case, values, self.reconstructor.reconstruct(image, generator))
 
     def _finished(
         self, done: Done, place: int, folder: Path, logger: Logger, step: int
     ) -> CaseScore:
         """Scores a case, draws it and writes it."""
         case = done.case
-        scores = self.scorer.score(case, done.values, done.image, done.reconstruction)
+        scores = self.scorer.score(case, done.values, done.reconstruction)
         shown = self.config.media_cases is None or place < self.config.media_cases
         if (self.config.media and shown) or self.config.report:
             view = done.view

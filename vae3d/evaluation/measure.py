@@ -14,14 +14,18 @@ from vae3d.loss.structural import (
     SCALE_WEIGHTS,
     Blurred,
     halved,
+    moments,
     num_scales,
     similarity,
 )
 
 MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
-TILE = (32, 32, 256)
-"""Window centres along the last axes that are blurred at once: what a core's cache holds."""
+TILE = (32, 64, 256)
+"""Window centres along the last axes that are blurred at once: little more than caches hold, for
+what neighbouring tiles share is computed in each."""
+NEAR = 2**15
+"""Windows compared at once."""
 FLAT = 2**16
 """Voxels looked at at once where no neighbour counts."""
 
@@ -195,15 +199,26 @@ class _Part:
         """Contrast-structure and SSIM of every window."""
         pair = self.same[first], self.same[second]
         if pair not in self._found:
-            light, contrast = similarity(*map(self.blurred, pair))
-            self._found[pair] = contrast, light.mul_(contrast)
+            self._found[pair] = _compared(*map(self.blurred, pair))
         return self._found[pair]
 
     def blurred(self, number: int) -> Blurred:
         """What an image brings to each of its pairs."""
         if number not in self._blurred:
-            self._blurred[number] = Blurred.of(self.images[number], MODEL_RANGE, low=-1)
+            self._blurred[number] = Blurred.of(self.images[number])
         return self._blurred[number]
+
+
+def _compared(first: Blurred, second: Blurred) -> tuple[Tensor, Tensor]:
+    """Contrast-structure and SSIM of every window; what lies between is small and stays near."""
+    known = moments(first, second)
+    contrast, both = torch.empty_like(known[0]), torch.empty_like(known[0])
+    targets = (torch.split(target.view(-1), NEAR) for target in (contrast, both))
+    parts = (torch.split(part.view(-1), NEAR) for part in known)
+    for here, there, *windows in zip(*targets, *parts, strict=True):
+        light, structure = similarity(windows, MODEL_RANGE, low=-1)
+        torch.mul(light, here.copy_(structure), out=there)
+    return contrast, both
 
 
 def _multiscale(first: Tensor, second: Tensor, structure: float, whole: float) -> float:

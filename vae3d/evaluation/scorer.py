@@ -101,22 +101,10 @@ class CaseScorer:
             **{f"@{name}": TOLD[name] for name in self.references},
         }
 
-    def score(
-        self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
-    ) -> dict[str, float]:
-        """All scores by name, of (C, *spatial).
-
-        `values` are in the scan's units, `image` is what the model saw of them, in [-1, 1].
-        """
+    def score(self, case: Case, values: Tensor, reconstruction: Tensor) -> dict[str, float]:
+        """All scores by name; `values` (C, *spatial) in the scan's units, the other in [-1, 1]."""
         range_ = self._range(case)
-        if range_ != case.range:
-            image = range_.to_model(values)
-            reconstruction = range_.to_model(case.range.from_model(reconstruction))
-        return self._scored(case, range_, values, image, reconstruction)
-
-    def _scored(
-        self, case: Case, range_: IntensityRange, values: Tensor, image: Tensor, other: Tensor
-    ) -> dict[str, float]:
+        image, other = range_.to_model(values), self._seen(case, range_, reconstruction)
         sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
         numbers = self.reconstructor.numbers(tuple(image.shape[1:]))
         for name in self.config.baselines:
@@ -164,6 +152,11 @@ class CaseScorer:
     def _range(self, case: Case) -> IntensityRange:
         window = self.config.window
         return IntensityRange(*window, case.range.unit) if window else case.range
+
+    def _seen(self, case: Case, range_: IntensityRange, reconstruction: Tensor) -> Tensor:
+        if range_ == case.range:
+            return reconstruction
+        return range_.to_model(case.range.from_model(reconstruction))
 
     def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
         try:

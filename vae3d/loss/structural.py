@@ -1,5 +1,6 @@
 """SSIM and MS-SSIM in two and three dimensions, for the loss and for the scores."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,51 +50,42 @@ def ms_ssim(first: Tensor, second: Tensor, data_range: float, low: float = 0.0) 
 def _compared(
     first: Tensor, second: Tensor, data_range: float, low: float
 ) -> tuple[Tensor, Tensor]:
-    return similarity(*(Blurred.of(image, data_range, low) for image in (first, second)))
+    return similarity(moments(Blurred.of(first), Blurred.of(second)), data_range, low)
 
 
 @dataclass(frozen=True)
 class Blurred:
-    """What an image (B, C, *spatial) brings to the comparison with any other.
-
-    Under every window inside of it the `mean`, and `light`, the mean above the least value that
-    there may be. `light_share` and `variance_share` are its parts of the denominators of equation
-    13, by half: (light^2 + C1 / 2) / 2 and (variance + C2 / 2) / 2. What belongs to one image is
-    computed once for all that it is compared with.
-    """
+    """An image (B, C, *spatial), its mean and its mean square under every window inside of it."""
 
     image: Tensor
     mean: Tensor
-    light: Tensor
-    light_share: Tensor
-    variance_share: Tensor
-    constants: tuple[Tensor, Tensor]
+    square: Tensor
 
     @classmethod
-    def of(cls, image: Tensor, data_range: float, low: float) -> "Blurred":
-        """The image, blurred twice; `low` is its least value."""
-        c1, c2 = (image.new_full((), (k * data_range) ** 2 / 2) for k in (K1, K2))
-        mean = smooth(image)
-        # Variances are exacter around zero: only for the luminance does it matter where it lies.
-        light = mean - low if low else mean
-        light_share = torch.addcmul(c1 / 2, light, light, value=0.5)
-        # Windows sum to one: what is added before them is there after them.
-        squares = smooth(torch.addcmul(c2 / 2, image, image, value=0.5))
-        return cls(
-            image, mean, light, light_share, squares.addcmul(mean, mean, value=-0.5), (c1, c2)
-        )
+    def of(cls, image: Tensor) -> "Blurred":
+        """The image, blurred twice: what it brings to the comparison with any other."""
+        return cls(image, smooth(image), smooth(image * image))
 
 
-def similarity(first: Blurred, second: Blurred) -> tuple[Tensor, Tensor]:
-    """Luminance and contrast-structure of every window inside of two images."""
-    c1, c2 = first.constants
-    luminance = torch.addcmul(c1, first.light, second.light)
-    products = smooth(torch.addcmul(c2, first.image, second.image))
-    structure = products.addcmul(first.mean, second.mean, value=-1)
-    return (
-        luminance / (first.light_share + second.light_share),
-        structure / (first.variance_share + second.variance_share),
-    )
+def moments(first: Blurred, second: Blurred) -> Sequence[Tensor]:
+    """Under every window both means, both mean squares and the mean product."""
+    product = smooth(first.image * second.image)
+    return first.mean, second.mean, first.square, second.square, product
+
+
+def similarity(known: Sequence[Tensor], data_range: float, low: float) -> tuple[Tensor, Tensor]:
+    """Luminance and contrast-structure of windows, given their `moments`, in any shape."""
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+    mean1, mean2, square1, square2, product = known
+    means, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
+    covariance = product - means
+    variances = square1 + square2 - squares
+    if low:
+        # Only here does it matter where zero lies; variances are exacter around it.
+        mean1, mean2 = mean1 - low, mean2 - low
+        means, squares = mean1 * mean2, mean1 * mean1 + mean2 * mean2
+    luminance = (2 * means + c1) / (squares + c1)
+    return luminance, (2 * covariance + c2) / (variances + c2)
 
 
 def num_scales(image: Tensor) -> int:
