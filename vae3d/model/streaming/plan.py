@@ -101,7 +101,7 @@ def slabs_of(factor: int, depth: int) -> Iterator[int]:
 
 def whole_bytes(vae: CustomVAE, shape: tuple[int, ...]) -> int:
     """What encoding or decoding an image of this shape at once takes, whichever takes more."""
-    model, image, latent = _without_values(type(vae), vae.config, shape)
+    model, image, latent = _without_values(vae.config, shape)
     with metered() as meter:
         model.encode(image)
     with metered() as other:
@@ -115,7 +115,7 @@ def streamed_bytes(vae: CustomVAE, shape: tuple[int, ...], planes: int) -> int:
     config = vae.config
     # A norm whose statistics are known holds what a pointwise one does.
     known = config if config.norm not in ("group", "instance") else replace(config, norm="layer")
-    model, image, latent = _without_values(type(vae), known, shape)
+    model, image, latent = _without_values(known, shape)
     kinds = {config.attention.bottleneck, *(level.attention for level in config.levels)}
     slabs = None if "global" in kinds else STEADY
     peaks = []
@@ -130,12 +130,14 @@ def _kernels(model: CustomVAE) -> int:
     return 2 * max(parameter.nbytes for parameter in model.parameters()) + KERNELS
 
 
-def _without_values(
-    kind: type[CustomVAE], config: VAEConfig, shape: tuple[int, ...]
-) -> tuple[CustomVAE, Tensor, Tensor]:
+def _without_values(config: VAEConfig, shape: tuple[int, ...]) -> tuple[CustomVAE, Tensor, Tensor]:
     """The model, an image and a latent that take no memory."""
+    # Here, for the model asks this module in turn. A subclass may be made of something else than
+    # a config; what it computes is taken to be as large.
+    from vae3d.model.vae import CustomVAE
+
     with torch.device("meta"):
-        model = kind(config).eval()
+        model = CustomVAE(config).eval()
         image = torch.empty(1, config.in_channels, *shape)
         latent = torch.empty(1, config.latent_channels, *model.latent_size(shape))
     return model, image, latent
