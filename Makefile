@@ -39,7 +39,8 @@ types: $(STAMP) ## mypy --strict
 
 .PHONY: test
 test: $(STAMP) ## the tests, under ten minutes on two cores
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" --ignore=tests/faults --ignore=tests/security
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal \
+		-m "not slow and not gpu" --ignore=tests/faults --ignore=tests/security
 
 .PHONY: faults
 faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, damaged files; ten minutes

@@ -136,32 +136,20 @@ class EncodeConfig:
 
 
 @dataclass
-class DecodeConfig:
-    """`vae3d decode`: latents to scans, in `output`, a folder or for one latent a file.
+class ToScansConfig:
+    """What `vae3d decode` and `vae3d reconstruct` share: `input` to scans in `output`.
 
-    `input` is what `vae3d encode` wrote, a folder or a file, or plain latents of a diffusion
-    model: .npy, .safetensors or NIfTI. Those have their `scaling` undone: `channels` and `factor`
-    as `LatentDataset` normalises, by `statistics`, a folder that encode wrote, or weights. They
-    lie over the scan or the latent `like`, or have voxels of `spacing` mm; `range` is what
-    [-1, 1] becomes.
-
-    `sample` decodes a sample of each posterior, drawn from (`seed`, case), instead of its mean.
-    `any_weights` takes latents that other weights made. `existing` says what becomes of files
-    that are there: fail, skip or replace. `memory` as in `vae3d encode`.
+    `output` is a folder, or for one scan a file. `sample` decodes a sample of each posterior,
+    drawn from (`seed`, case), instead of its mean. `existing` says what becomes of files that are
+    there: fail, skip or replace. `memory` as in `vae3d encode`.
     """
 
     run: str | None = None
     input: str | None = None
-    output: str = "decoded"
+    output: str = "scans"
     weights: str = "auto"
-    scaling: str = "none"
-    statistics: str | None = None
-    like: str | None = None
-    spacing: tuple[float, ...] | None = None
-    range: tuple[float, ...] | None = None
     sample: bool = False
     seed: int = 0
-    any_weights: bool = False
     existing: str = "fail"
     dtype: str = "auto"
     memory: Memory = "auto"
@@ -171,11 +159,34 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         _check_choices(
             ("weights", self.weights, WEIGHTS),
-            ("scaling", self.scaling, ("none", "factor", "channels")),
             ("existing", self.existing, EXISTING),
             ("dtype", self.dtype, ("auto", *DTYPES)),
         )
         check_memory("memory", self.memory)
+
+
+@dataclass
+class DecodeConfig(ToScansConfig):
+    """`vae3d decode`: latents to scans.
+
+    `input` is what `vae3d encode` wrote, a folder or a file, or plain latents of a diffusion
+    model: .npy, .safetensors or NIfTI. Those have their `scaling` undone: `channels` and `factor`
+    as `LatentDataset` normalises, by `statistics`, a folder that encode wrote, or weights. They
+    lie over the scan or the latent `like`, or have voxels of `spacing` mm; `range` is what
+    [-1, 1] becomes. `any_weights` takes latents that other weights made.
+    """
+
+    output: str = "decoded"
+    scaling: str = "none"
+    statistics: str | None = None
+    like: str | None = None
+    spacing: tuple[float, ...] | None = None
+    range: tuple[float, ...] | None = None
+    any_weights: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choices(("scaling", self.scaling, ("none", "factor", "channels")))
         low, high = (-1.0, 1.0) if self.range is None else pair(self.range, "range")
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"range must be [low, high] with low < high, got [{low}, {high}]")
@@ -184,37 +195,23 @@ class DecodeConfig:
 
 
 @dataclass
-class ReconstructConfig:
+class ReconstructConfig(ToScansConfig):
     """`vae3d reconstruct`: a scan or a folder `input` of them through the model and back.
 
-    `output` is a folder, or for one scan a file. `channel`, `on_error` and `nonfinite` as in
-    data, the others as in `vae3d decode`.
+    `channel`, `on_error` and `nonfinite` as in data.
     """
 
-    run: str | None = None
-    input: str | None = None
     output: str = "reconstructed"
-    weights: str = "auto"
     channel: int | None = None
     on_error: str = "fail"
     nonfinite: str = "fail"
-    sample: bool = False
-    seed: int = 0
-    existing: str = "fail"
-    dtype: str = "auto"
-    memory: Memory = "auto"
-    precision: str = "fp32"
-    device: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_choices(
-            ("weights", self.weights, WEIGHTS),
             ("on_error", self.on_error, ON_ERROR),
             ("nonfinite", self.nonfinite, NONFINITE),
-            ("existing", self.existing, EXISTING),
-            ("dtype", self.dtype, ("auto", *DTYPES)),
         )
-        check_memory("memory", self.memory)
 
 
 def _check_choices(*settings: tuple[str, str, tuple[str, ...]]) -> None:

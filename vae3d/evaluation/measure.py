@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from vae3d.evaluation.regions import WHOLE, Buckets
-from vae3d.loss.blur import gaussian_window
+from vae3d.loss.blur import gaussian_window, smooth
 from vae3d.loss.structural import (
     SCALE_WEIGHTS,
-    Blurred,
+    Seen,
     halved,
-    moments,
     num_scales,
     similarity,
 )
@@ -165,16 +164,14 @@ def _similarities(
     windows = 0
     for tile, centre in tiles(tuple(images[0].shape[1:])):
         cut, middle = (slice(None), *tile), (slice(None), *centre)
-        part = _Part([image[cut][None] for image in images])
-        for similar, (buckets, places), pair in zip(found, parted, pairs, strict=True):
-            contrast, both = part.similarity(*pair)
+        contrast, similar = _Part([image[cut][None] for image in images], pairs).similarities()
+        structure += contrast
+        whole += _sum(similar[0])
+        windows += similar[0].numel()
+        for sums, (buckets, places), both in zip(found, parted, similar, strict=True):
             place = places[middle]
-            similar.count += buckets.counts(place)
-            similar.total += buckets.sums(place, both)
-            if similar is found[0]:
-                structure += _sum(contrast)
-                whole += _sum(both)
-                windows += both.numel()
+            sums.count += buckets.counts(place)
+            sums.total += buckets.sums(place, both)
     image, other = (images[number][None] for number in pairs[0])
     found[0].multiscale = _multiscale(image, other, structure / windows, whole / windows)
     return found
@@ -186,39 +183,40 @@ class _Part:
     Equal images count as one: where nothing was clipped, a scan is what the model saw of it.
     """
 
-    def __init__(self, images: Sequence[Tensor]) -> None:
-        self.images = [image.contiguous() for image in images]
-        self.same = [
-            next((n for n in range(number) if torch.equal(self.images[n], image)), number)
-            for number, image in enumerate(self.images)
+    def __init__(self, images: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> None:
+        same = [
+            next((n for n in range(number) if torch.equal(images[n], image)), number)
+            for number, image in enumerate(images)
         ]
-        self._blurred: dict[int, Blurred] = {}
-        self._found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self.pairs = [(same[first], same[second]) for first, second in pairs]
+        self.products = {(i, j): smooth(images[i] * images[j]) for i, j in {*self.pairs}}
+        self.means = {
+            n: (smooth(images[n].contiguous()), smooth(images[n].square()))
+            for n in {number for pair in self.products for number in pair}
+        }
 
-    def similarity(self, first: int, second: int) -> tuple[Tensor, Tensor]:
-        """Contrast-structure and SSIM of every window."""
-        pair = self.same[first], self.same[second]
-        if pair not in self._found:
-            self._found[pair] = _compared(*map(self.blurred, pair))
-        return self._found[pair]
+    def similarities(self) -> tuple[float, list[Tensor]]:
+        """The sum of the first pair's contrast-structure, and each pair's SSIM of every window.
 
-    def blurred(self, number: int) -> Blurred:
-        """What an image brings to each of its pairs."""
-        if number not in self._blurred:
-            self._blurred[number] = Blurred.of(self.images[number])
-        return self._blurred[number]
-
-
-def _compared(first: Blurred, second: Blurred) -> tuple[Tensor, Tensor]:
-    """Contrast-structure and SSIM of every window; what lies between is small and stays near."""
-    known = moments(first, second)
-    contrast, both = torch.empty_like(known[0]), torch.empty_like(known[0])
-    targets = (torch.split(target.view(-1), NEAR) for target in (contrast, both))
-    parts = (torch.split(part.view(-1), NEAR) for part in known)
-    for here, there, *windows in zip(*targets, *parts, strict=True):
-        light, structure = similarity(windows, MODEL_RANGE, low=-1)
-        torch.mul(light, here.copy_(structure), out=there)
-    return contrast, both
+        A few windows at a time, of all pairs: what lies between is small and stays near.
+        """
+        means = {n: [x.view(-1) for x in known] for n, known in self.means.items()}
+        products = {pair: product.view(-1) for pair, product in self.products.items()}
+        structure = 0.0
+        for start in range(0, products[self.pairs[0]].numel(), NEAR):
+            here = slice(start, start + NEAR)
+            seen = {
+                n: Seen.of(mean[here], square[here], MODEL_RANGE, low=-1)
+                for n, (mean, square) in means.items()
+            }
+            for pair, maps in products.items():
+                first, second = (seen[number] for number in pair)
+                light, contrast = similarity(first, second, maps[here], MODEL_RANGE)
+                if pair == self.pairs[0]:
+                    structure += _sum(contrast)
+                # The product is needed no more.
+                torch.mul(light, contrast, out=maps[here])
+        return structure, [self.products[pair] for pair in self.pairs]
 
 
 def _multiscale(first: Tensor, second: Tensor, structure: float, whole: float) -> float:
@@ -239,8 +237,8 @@ def _mean_similarity(first: Tensor, second: Tensor) -> tuple[float, float]:
     windows = 0
     for tile, _ in tiles(tuple(first.shape[2:])):
         place = (slice(None), slice(None), *tile)
-        contrast, both = _Part([first[place], second[place]]).similarity(0, 1)
-        structure += _sum(contrast)
+        contrast, (both,) = _Part([first[place], second[place]], [(0, 1)]).similarities()
+        structure += contrast
         whole += _sum(both)
         windows += both.numel()
     return structure / windows, whole / windows
