@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from vae3d import __version__
 from vae3d.errors import ConfigError, UserError
+from vae3d.runtime.heap import spare_the_heap
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,9 @@ COMMANDS = {
     ),
 }
 
+SLAB_BY_SLAB = ("encode", "decode", "reconstruct")
+"""Commands whose `memory` is kept to by computing volumes slab by slab."""
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 QUOTED_OR_PLAIN = r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+)\s*(?=,|$)"""
@@ -145,6 +149,8 @@ def usage() -> str:
 def run_under_hydra(name: str, overrides: list[str]) -> None:
     """Composes the command's settings and calls its function, once or for each job of a sweep."""
     command = COMMANDS[name]
+    if name in SLAB_BY_SLAB:
+        spare_the_heap()
     function: Callable[[Any], Any] = getattr(
         importlib.import_module(command.module), command.function
     )

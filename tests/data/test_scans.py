@@ -76,6 +76,9 @@ def test_intensity_round_trip() -> None:
     window = IntensityRange(-1000, 400, "HU")
     values = torch.linspace(-1000, 400, 1401)
     back = window.from_model(window.to_model(values))
+    seen = window.to_model(values)
+    assert window.from_model(seen, copy=False).data_ptr() == seen.data_ptr()
+    assert torch.equal(seen, back)
     torch.testing.assert_close(back, values, atol=1e-3, rtol=0)
     assert window.to_model(torch.tensor([-3000, 3000], dtype=torch.int16)).tolist() == [-1, 1]
 

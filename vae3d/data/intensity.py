@@ -41,9 +41,9 @@ class IntensityRange:
             part.sub_(self.low).mul_(2 / self.span).sub_(1)
         return scaled
 
-    def from_model(self, values: Tensor) -> Tensor:
-        """Values in [-1, 1] in the scan's units, float32."""
-        scaled = values.to(torch.float32, copy=True)
+    def from_model(self, values: Tensor, copy: bool = True) -> Tensor:
+        """Values in [-1, 1] in the scan's units, float32; without `copy` in their own place."""
+        scaled = values.to(torch.float32, copy=copy)
         for part in _portions(scaled):
             part.add_(1).mul_(self.span / 2).add_(self.low)
         return scaled

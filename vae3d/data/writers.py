@@ -84,10 +84,14 @@ def _converted(path: Path, voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
     kind: type[np.generic] = np.dtype(dtype).type
     if issubclass(kind, np.floating):
         return voxels.astype(kind)
-    if np.isnan(voxels).any():
-        raise VolumeError(path, f"has NaN voxels, which {dtype} cannot hold; write float32")
     limits = np.iinfo(dtype)
-    rounded: NDArray[Any] = np.clip(np.rint(voxels), limits.min, limits.max).astype(kind)
+    rounded: NDArray[Any] = np.empty(voxels.shape, kind)
+    # One plane after the other, so that what lies in between takes little memory.
+    for place in np.ndindex(voxels.shape[:-2]):
+        plane = np.rint(voxels[place])
+        if np.isnan(plane).any():
+            raise VolumeError(path, f"has NaN voxels, which {dtype} cannot hold; write float32")
+        rounded[place] = np.clip(plane, limits.min, limits.max)
     return rounded
 
 
@@ -95,8 +99,8 @@ def _write_nifti(path: Path, voxels: NDArray[Any], volume: Volume) -> None:
     source = volume.source
     orientation = Orientation.of(source.affine) if source else _REVERSED
     # One channel is a plain 3D file, several become the fourth axis.
-    channels = np.stack([orientation.undo(channel) for channel in voxels], axis=-1)
-    array = channels[..., 0] if len(voxels) == 1 else channels
+    channels = [orientation.undo(channel) for channel in voxels]
+    array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
     index_map = orientation.index_map(array.shape[:3])
     affine = source.affine if source else volume.affine @ np.linalg.inv(index_map)
     kind = nibabel.Nifti1Image if max(array.shape) < 2**15 else nibabel.Nifti2Image

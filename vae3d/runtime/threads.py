@@ -20,6 +20,8 @@ def one_core_each() -> Iterator[ThreadPoolExecutor]:
 
     def start() -> None:
         torch.set_num_threads(1)
+        # A thread that has not asked yet would take what is said last, below.
+        torch.get_num_threads()
         started.wait()
 
     with ThreadPoolExecutor(count) as pool:
