@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -18,7 +17,6 @@ from vae3d.loss.structural import (
     num_scales,
     similarity,
 )
-from vae3d.runtime.threads import one_core_each
 
 MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
@@ -63,40 +61,29 @@ def measure(
     is blurred once for all. Regions, gradient, signal and MS-SSIM are the first pair's alone.
     """
     parted = [(buckets, buckets.of(values)), *[_unparted(values)] * (len(pairs) - 1)]
-    image, other = (images[number] for number in pairs[0])
-    with one_core_each() as cores:
-        signal, gradient = cores.submit(_signal, image), cores.submit(_gradient, image, other)
-        pointwise = [
-            cores.submit(_pointwise, images[first], images[second], *part)
-            for (first, second), part in zip(pairs, parted, strict=True)
-        ]
-        similar: list[_Windows] = []
-        multiscale = math.nan
-        if structural:
-            structure, similar = _similarities(images, pairs, parted, cores)
-            multiscale = _multiscale(image, other, structure, similar[0], cores)
-    found = [
-        {
+    similar = _similarities(images, pairs, parted) if structural else None
+    found = []
+    for number, ((first, second), (parts, places)) in enumerate(zip(pairs, parted, strict=True)):
+        sums = _pointwise(images[first], images[second], parts, places)
+        regions = {
             name: Errors(
                 voxels=sums.count_of(members),
                 absolute=sums.mean_of(sums.absolute, members),
                 squared=sums.mean_of(sums.squared, members),
                 ssim=similar[number].mean(members) if similar else math.nan,
             )
-            for name, members in parted[number][0].members.items()
+            for name, members in parts.members.items()
         }
-        for number, sums in enumerate(future.result() for future in pointwise)
-    ]
-    found[0][WHOLE] = replace(
-        found[0][WHOLE],
-        signal=signal.result(),
-        gradient=gradient.result(),
-        ms_ssim=multiscale,
-    )
+        if number == 0:
+            regions[WHOLE] = replace(
+                regions[WHOLE],
+                signal=_signal(images[first]),
+                gradient=_gradient(images[first], images[second]),
+                ms_ssim=similar[0].multiscale if similar else math.nan,
+            )
+        found.append(regions)
     return found
 
-
-Place = tuple[slice, ...]
 
 Parted = tuple[Buckets, Tensor]
 """Buckets, and the place in them of each voxel of a scan (C, *spatial)."""
@@ -156,16 +143,13 @@ def _gradient(image: Tensor, other: Tensor) -> float:
     return _ratio(total, count) if count else 0.0
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """SSIM by piece of the line of values, where a window belongs to its centre."""
+@dataclass
+class _Similarities:
+    """SSIM by piece of the line of values, where a window belongs to its centre, and MS-SSIM."""
 
     count: Tensor
     total: Tensor
-
-    def add(self, other: "_Windows") -> None:
-        self.count.add_(other.count)
-        self.total.add_(other.total)
+    multiscale: float = math.nan
 
     def mean(self, members: list[bool]) -> float:
         chosen = torch.tensor(members)
@@ -173,30 +157,24 @@ class _Windows:
 
 
 def _similarities(
-    images: Sequence[Tensor],
-    pairs: Sequence[tuple[int, int]],
-    parted: Sequence[Parted],
-    cores: Executor,
-) -> tuple[float, list[_Windows]]:
-    """The mean contrast-structure of the first pair, and SSIM of each."""
-
-    @torch.inference_mode()
-    def of_tile(places: tuple[Place, Place]) -> tuple[float, list[_Windows]]:
-        tile, centre = ((slice(None), *place) for place in places)
-        structure, similar = _Part([image[tile][None] for image in images], pairs).similarities()
-        return structure, [
-            _Windows(buckets.counts(pieces[centre]), buckets.sums(pieces[centre], both))
-            for (buckets, pieces), both in zip(parted, similar, strict=True)
-        ]
-
-    structure = 0.0
-    found = [_Windows(_zeros(buckets), _zeros(buckets)) for buckets, _ in parted]
-    # Added up in the order of the tiles: which core was faster changes no bit.
-    for contrast, windows in cores.map(of_tile, tiles(tuple(images[0].shape[1:]))):
+    images: Sequence[Tensor], pairs: Sequence[tuple[int, int]], parted: Sequence[Parted]
+) -> list[_Similarities]:
+    found = [_Similarities(_zeros(buckets), _zeros(buckets)) for buckets, _ in parted]
+    structure = whole = 0.0
+    windows = 0
+    for tile, centre in tiles(tuple(images[0].shape[1:])):
+        cut, middle = (slice(None), *tile), (slice(None), *centre)
+        contrast, similar = _Part([image[cut][None] for image in images], pairs).similarities()
         structure += contrast
-        for total, part in zip(found, windows, strict=True):
-            total.add(part)
-    return structure / int(found[0].count.sum()), found
+        whole += _sum(similar[0])
+        windows += similar[0].numel()
+        for sums, (buckets, places), both in zip(found, parted, similar, strict=True):
+            place = places[middle]
+            sums.count += buckets.counts(place)
+            sums.total += buckets.sums(place, both)
+    image, other = (images[number][None] for number in pairs[0])
+    found[0].multiscale = _multiscale(image, other, structure / windows, whole / windows)
+    return found
 
 
 class _Part:
@@ -241,24 +219,32 @@ class _Part:
         return structure, [self.products[pair] for pair in self.pairs]
 
 
-def _multiscale(
-    first: Tensor, second: Tensor, structure: float, windows: _Windows, cores: Executor
-) -> float:
-    """MS-SSIM of (C, *spatial), given the mean structure and SSIM at the first scale."""
-    scales = num_scales(first[None])
+def _multiscale(first: Tensor, second: Tensor, structure: float, whole: float) -> float:
+    """MS-SSIM of (1, C, *spatial), given the means of structure and SSIM at the first scale."""
+    scales = num_scales(first)
     exponents = torch.tensor(SCALE_WEIGHTS[:scales], dtype=torch.float64)
     product = 1.0
     for scale, exponent in enumerate((exponents / exponents.sum()).tolist()):
         if scale:
-            first, second = halved(first[None])[0], halved(second[None])[0]
-            pair, unparted = [(0, 1)], [_unparted(first)]
-            structure, (windows,) = _similarities([first, second], pair, unparted, cores)
-        whole = windows.mean([True] * len(windows.count))
+            first, second = halved(first), halved(second)
+            structure, whole = _mean_similarity(first, second)
         product *= max(whole if scale == scales - 1 else structure, 0.0) ** exponent
     return product
 
 
-def tiles(shape: tuple[int, ...]) -> Iterator[tuple[Place, Place]]:
+def _mean_similarity(first: Tensor, second: Tensor) -> tuple[float, float]:
+    structure = whole = 0.0
+    windows = 0
+    for tile, _ in tiles(tuple(first.shape[2:])):
+        place = (slice(None), slice(None), *tile)
+        contrast, (both,) = _Part([first[place], second[place]], [(0, 1)]).similarities()
+        structure += contrast
+        whole += _sum(both)
+        windows += both.numel()
+    return structure / windows, whole / windows
+
+
+def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
     """Parts of an image whose windows together are those of the whole, each once.
 
     Gives the voxels that a part needs, and those at the centres of its windows.
