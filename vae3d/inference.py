@@ -19,6 +19,7 @@ from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
 from vae3d.runtime.memory import Memory, check_memory, planned_memory
 from vae3d.runtime.precision import Precision
+from vae3d.runtime.threads import lanes, side_by_side
 
 MODES = ("full", "patch")
 
@@ -151,7 +152,10 @@ class Reconstructor:
             plan = self.plan(tuple(image.shape[1:]))
             if plan.way != "whole":
                 return self._streamed(image[None], batched, plan.planes)[0]
-        return self._forward(pad_to_multiple(image[None], self.model.factor), batched)[0]
+        padded = pad_to_multiple(image[None], self.model.factor)
+        posterior, images = self._forward(padded, batched)
+        self.on_posterior(posterior)
+        return images[0]
 
     def _streamed(self, images: Tensor, noise: Tensor | None, planes: int) -> Tensor:
         """(B, C, *spatial) on the CPU to the same, slab by slab; the posterior stays there too."""
@@ -166,22 +170,28 @@ class Reconstructor:
         shape = tuple(image.shape[1:])
         grid = self._regions(shape)
         aggregator = PatchAggregator(grid, image.shape[0], shape, self.config.blend)
-        for regions in chunks(grid, self.config.batch_size):
+
+        def forward(regions: list[Region]) -> tuple[list[Region], DiagonalGaussian, Tensor]:
             images = torch.stack([region.cut(image) for region in regions])
             latents = [region.divided(self.model.factor) for region in regions]
             cut = None if noise is None else torch.stack([at.cut(noise) for at in latents])
-            for region, patch in zip(regions, self._forward(images, cut), strict=True):
+            return regions, *self._forward(images, cut)
+
+        count = lanes(self.config.batch_size) if self.device.type == "cpu" else 1
+        parts = chunks(grid, self.config.batch_size // count)
+        for regions, posterior, patches in side_by_side(forward, parts, count):
+            self.on_posterior(posterior)
+            for region, patch in zip(regions, patches, strict=True):
                 aggregator.add(patch, region)
         return aggregator.volume()
 
-    def _forward(self, images: Tensor, noise: Tensor | None) -> Tensor:
-        """(B, C, *spatial) on the CPU to the same."""
+    def _forward(self, images: Tensor, noise: Tensor | None) -> tuple[DiagonalGaussian, Tensor]:
+        """The posterior of (B, C, *spatial) on the CPU, and the same decoded."""
         device = self.device
         with self.precision.autocast(device):
             posterior = self.model.encode(images.to(device))
-            self.on_posterior(posterior)
             latent = posterior.mode() if noise is None else posterior.at(noise.to(device))
-            return self.model.decode(latent).cpu()
+            return posterior, self.model.decode(latent).cpu()
 
 
 def round_up(size: tuple[int, ...], factor: tuple[int, ...]) -> tuple[int, ...]:

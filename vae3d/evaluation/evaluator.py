@@ -31,22 +31,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Done:
-    """A case that went through the model: its values in the scan's units, the rest in [-1, 1]."""
+class Read:
+    """A case with its voxels: in the scan's units, and as the model sees them in [-1, 1]."""
 
     case: Case
     values: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Done:
+    """A case that went through the model, with its reconstruction in [-1, 1]."""
+
+    read: Read
     reconstruction: Tensor
 
     @property
     def view(self) -> CaseView:
         """What can be shown of it."""
-        case, stem = self.case, file_stem(self.case.case_id)
-        range_ = case.range
+        case = self.read.case
+        range_, stem = case.range, file_stem(case.case_id)
         return CaseView(
             title=case.case_id if case.case_id.isprintable() else stem,
             stem=stem,
-            original=range_.clipped(self.values[:1])[0].numpy(),
+            original=range_.clipped(self.read.values[:1])[0].numpy(),
             reconstruction=range_.from_model(self.reconstruction[:1])[0].numpy(),
             low=range_.low,
             high=range_.high,
@@ -100,13 +108,13 @@ class Evaluator:
         health: dict[int, LatentHealth] = {}
         behind: tuple[int, Future[CaseScore]] | None = None
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
-            for place, case, values in ahead(reader, places, lambda p: self._read(indices[p])):
+            for place, read in ahead(reader, places, lambda p: self._read(indices[p])):
                 if interrupted():
                     break
                 health[place] = LatentHealth()
                 if self.config.latents:
                     self.reconstructor.on_posterior = health[place].add
-                done = self._through(case, values)
+                done = self._through(read)
                 self.reconstructor.on_posterior = lambda posterior: None
                 # One case behind, no more: what waits is whole volumes.
                 if behind:
@@ -132,7 +140,7 @@ class Evaluator:
         for place in {*chosen.values()}:
             if place % self.distributed.world == self.distributed.rank:
                 # Of many large cases the gallery may lack the median: it goes through again.
-                again = self.gallery.get(place) or self._through(*self._read(indices[place])).view
+                again = self.gallery.get(place) or self._through(self._read(indices[place])).view
                 mine[place] = again
         found = dict(zip(sorted({*chosen.values()}), self._from_all_ranks(mine), strict=True))
         return [(label, found[place]) for label, place in chosen.items()]
@@ -151,22 +159,22 @@ class Evaluator:
             "precision": self.reconstructor.precision.name,
         }
 
-    def _read(self, index: int) -> tuple[Case, Tensor]:
+    def _read(self, index: int) -> Read:
         case = self.cases[index]
-        return case, case.volume().data
+        values = case.volume().data
+        return Read(case, values, case.range.to_model(values))
 
-    def _through(self, case: Case, values: Tensor) -> Done:
-        name = f"posterior:{case.case_id}"
+    def _through(self, read: Read) -> Done:
+        name = f"posterior:{read.case.case_id}"
         generator = torch_generator(self.config.seed, name) if self.config.sample else None
-        image = case.range.to_model(values)
-        return Done(case, values, self.reconstructor.reconstruct(image, generator))
+        return Done(read, self.reconstructor.reconstruct(read.image, generator))
 
     def _finished(
         self, done: Done, place: int, folder: Path, logger: Logger, step: int
     ) -> CaseScore:
         """Scores a case, draws it and writes it."""
-        case = done.case
-        scores = self.scorer.score(case, done.values, done.reconstruction)
+        case = done.read.case
+        scores = self.scorer.score(case, done.read.values, done.read.image, done.reconstruction)
         shown = self.config.media_cases is None or place < self.config.media_cases
         if (self.config.media and shown) or self.config.report:
             view = done.view
@@ -184,16 +192,16 @@ class Evaluator:
 
 
 def ahead(
-    reader: ThreadPoolExecutor, places: Sequence[int], read: Callable[[int], tuple[Case, Tensor]]
-) -> Iterator[tuple[int, Case, Tensor]]:
-    """Each place with its case and voxels, while the next one is being read."""
-    coming: Future[tuple[Case, Tensor]] | None = None
+    reader: ThreadPoolExecutor, places: Sequence[int], read: Callable[[int], Read]
+) -> Iterator[tuple[int, Read]]:
+    """Each place with its case, while the next one is being read."""
+    coming: Future[Read] | None = None
     for number, place in enumerate(places):
         now = coming or reader.submit(read, place)
         following = places[number + 1 : number + 2]
-        case, values = now.result()
+        found = now.result()
         coming = reader.submit(read, following[0]) if following else None
-        yield place, case, values
+        yield place, found
 
 
 def show(view: CaseView, media: Sequence[str], folder: Path, logger: Logger, step: int) -> None:

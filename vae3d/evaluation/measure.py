@@ -1,22 +1,21 @@
 """`measure`: what every metric follows from, of an image and what stands for it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vae3d.evaluation.regions import WHOLE, Buckets
 from vae3d.loss.blur import gaussian_window, smooth
-from vae3d.loss.structural import (
-    SCALE_WEIGHTS,
-    Seen,
-    halved,
-    num_scales,
-    similarity,
-)
+from vae3d.loss.structural import SCALE_WEIGHTS, Seen, halved, num_scales, similarity
+from vae3d.runtime.threads import lanes, side_by_side
+
+R = TypeVar("R")
 
 MODEL_RANGE = 2.0
 """Images and reconstructions lie in [-1, 1]."""
@@ -25,6 +24,8 @@ TILE = (32, 64, 256)
 what neighbouring tiles share is computed in each."""
 NEAR = 2**15
 """Windows compared at once."""
+MOST = 4
+"""Tiles at work at once, at most: some 40 MiB lie around each."""
 FLAT = 2**16
 """Voxels looked at at once where no neighbour counts."""
 
@@ -61,15 +62,24 @@ def measure(
     is blurred once for all. Regions, gradient, signal and MS-SSIM are the first pair's alone.
     """
     parted = [(buckets, buckets.of(values)), *[_unparted(values)] * (len(pairs) - 1)]
+    image, other = (images[number] for number in pairs[0])
+    pointwise = [
+        partial(_pointwise, images[first], images[second], *places)
+        for (first, second), places in zip(pairs, parted, strict=True)
+    ]
+    sums = _each(pointwise, image)
     similar = _similarities(images, pairs, parted) if structural else None
+    calls = [partial(_signal, image), partial(_gradient, image, other)]
+    if similar:
+        calls.append(partial(_multiscale, image, other, similar[0]))
+    signal, gradient, *multiscale = _each(calls, image)
     found = []
-    for number, ((first, second), (parts, places)) in enumerate(zip(pairs, parted, strict=True)):
-        sums = _pointwise(images[first], images[second], parts, places)
+    for number, (total, (parts, _)) in enumerate(zip(sums, parted, strict=True)):
         regions = {
             name: Errors(
-                voxels=sums.count_of(members),
-                absolute=sums.mean_of(sums.absolute, members),
-                squared=sums.mean_of(sums.squared, members),
+                voxels=total.count_of(members),
+                absolute=total.mean_of(total.absolute, members),
+                squared=total.mean_of(total.squared, members),
                 ssim=similar[number].mean(members) if similar else math.nan,
             )
             for name, members in parts.members.items()
@@ -77,12 +87,18 @@ def measure(
         if number == 0:
             regions[WHOLE] = replace(
                 regions[WHOLE],
-                signal=_signal(images[first]),
-                gradient=_gradient(images[first], images[second]),
-                ms_ssim=similar[0].multiscale if similar else math.nan,
+                signal=signal,
+                gradient=gradient,
+                ms_ssim=multiscale[0] if multiscale else math.nan,
             )
         found.append(regions)
     return found
+
+
+def _each(calls: Sequence[Callable[[], R]], image: Tensor) -> list[R]:
+    """What the calls give; on a CPU side by side, as what each of them does is small."""
+    count = lanes(MOST) if image.is_cpu else 1
+    return [*side_by_side(lambda call: call(), calls, count)]
 
 
 Parted = tuple[Buckets, Tensor]
@@ -145,11 +161,19 @@ def _gradient(image: Tensor, other: Tensor) -> float:
 
 @dataclass
 class _Similarities:
-    """SSIM by piece of the line of values, where a window belongs to its centre, and MS-SSIM."""
+    """Sums of SSIM by piece of the line of values, where a window belongs to its centre.
+
+    `structure` is the sum of contrast-structure over all windows.
+    """
 
     count: Tensor
     total: Tensor
-    multiscale: float = math.nan
+    structure: float = 0.0
+
+    def add(self, other: "_Similarities") -> None:
+        self.count += other.count
+        self.total += other.total
+        self.structure += other.structure
 
     def mean(self, members: list[bool]) -> float:
         chosen = torch.tensor(members)
@@ -159,21 +183,32 @@ class _Similarities:
 def _similarities(
     images: Sequence[Tensor], pairs: Sequence[tuple[int, int]], parted: Sequence[Parted]
 ) -> list[_Similarities]:
-    found = [_Similarities(_zeros(buckets), _zeros(buckets)) for buckets, _ in parted]
-    structure = whole = 0.0
-    windows = 0
-    for tile, centre in tiles(tuple(images[0].shape[1:])):
-        cut, middle = (slice(None), *tile), (slice(None), *centre)
-        contrast, similar = _Part([image[cut][None] for image in images], pairs).similarities()
-        structure += contrast
-        whole += _sum(similar[0])
-        windows += similar[0].numel()
-        for sums, (buckets, places), both in zip(found, parted, similar, strict=True):
-            place = places[middle]
-            sums.count += buckets.counts(place)
-            sums.total += buckets.sums(place, both)
-    image, other = (images[number][None] for number in pairs[0])
-    found[0].multiscale = _multiscale(image, other, structure / windows, whole / windows)
+    """Those of each pair; contrast-structure is the first one's alone."""
+    calls = [
+        partial(_of_tile, images, pairs, parted, tile, centre)
+        for tile, centre in tiles(tuple(images[0].shape[1:]))
+    ]
+    found, *rest = _each(calls, images[0])
+    for part in rest:
+        for sums, more in zip(found, part, strict=True):
+            sums.add(more)
+    return found
+
+
+def _of_tile(
+    images: Sequence[Tensor],
+    pairs: Sequence[tuple[int, int]],
+    parted: Sequence[Parted],
+    tile: tuple[slice, ...],
+    centre: tuple[slice, ...],
+) -> list[_Similarities]:
+    cut, middle = (slice(None), *tile), (slice(None), *centre)
+    structure, maps = _Part([image[cut][None] for image in images], pairs).similarities()
+    found = []
+    for (buckets, places), similar in zip(parted, maps, strict=True):
+        place = places[middle]
+        found.append(_Similarities(buckets.counts(place), buckets.sums(place, similar)))
+    found[0].structure = structure
     return found
 
 
@@ -219,29 +254,18 @@ class _Part:
         return structure, [self.products[pair] for pair in self.pairs]
 
 
-def _multiscale(first: Tensor, second: Tensor, structure: float, whole: float) -> float:
-    """MS-SSIM of (1, C, *spatial), given the means of structure and SSIM at the first scale."""
-    scales = num_scales(first)
+def _multiscale(image: Tensor, other: Tensor, finest: _Similarities) -> float:
+    """MS-SSIM, given the similarities at the first scale."""
+    scales = num_scales(image[None])
     exponents = torch.tensor(SCALE_WEIGHTS[:scales], dtype=torch.float64)
-    product = 1.0
+    pair, found, product = [image, other], finest, 1.0
     for scale, exponent in enumerate((exponents / exponents.sum()).tolist()):
         if scale:
-            first, second = halved(first), halved(second)
-            structure, whole = _mean_similarity(first, second)
-        product *= max(whole if scale == scales - 1 else structure, 0.0) ** exponent
+            pair = [halved(one[None])[0] for one in pair]
+            found = _similarities(pair, [(0, 1)], [_unparted(pair[0])])[0]
+        seen = found.total.sum() if scale == scales - 1 else found.structure
+        product *= max(float(seen / found.count.sum()), 0.0) ** exponent
     return product
-
-
-def _mean_similarity(first: Tensor, second: Tensor) -> tuple[float, float]:
-    structure = whole = 0.0
-    windows = 0
-    for tile, _ in tiles(tuple(first.shape[2:])):
-        place = (slice(None), slice(None), *tile)
-        contrast, (both,) = _Part([first[place], second[place]], [(0, 1)]).similarities()
-        structure += contrast
-        whole += _sum(both)
-        windows += both.numel()
-    return structure / windows, whole / windows
 
 
 def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:

@@ -25,6 +25,7 @@ from vae3d.evaluation.metrics import METRICS
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.evaluation.views import CaseView
 from vae3d.runtime.files import write_text
+from vae3d.runtime.threads import lanes, side_by_side
 
 PAGE_BYTES = 11_000_000
 """The volumes share what everything else leaves of it."""
@@ -68,10 +69,12 @@ def write_page(
     views = [(label, _finite(view)) for label, view in views]
     figures = [_figure(view) for _, view in views]
     used = len(dumps(page)) + sum(map(len, figures))
-    share = max(LEAST_VIEW_BYTES, (PAGE_BYTES - used) // max(1, len(views)))
+    count = max(1, len(views))
+    share = max(LEAST_VIEW_BYTES, (PAGE_BYTES - used) // count)
+    packed = side_by_side(lambda named: pack_view(named[1], share), views, lanes(count))
     page["views"] = [
-        {"label": label, "figure": figure, **pack_view(view, share)}
-        for (label, view), figure in zip(views, figures, strict=True)
+        {"label": label, "figure": figure, **volumes}
+        for (label, _), figure, volumes in zip(views, figures, packed, strict=True)
     ]
     write_text(path, _html(page))
 

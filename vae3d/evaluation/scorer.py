@@ -101,10 +101,18 @@ class CaseScorer:
             **{f"@{name}": TOLD[name] for name in self.references},
         }
 
-    def score(self, case: Case, values: Tensor, reconstruction: Tensor) -> dict[str, float]:
-        """All scores by name; `values` (C, *spatial) in the scan's units, the other in [-1, 1]."""
-        range_ = self._range(case)
-        image, other = range_.to_model(values), self._seen(case, range_, reconstruction)
+    def score(
+        self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
+    ) -> dict[str, float]:
+        """All scores by name.
+
+        Of (C, *spatial): `values` in the scan's units, `image` the same and `reconstruction` as
+        the model sees them in [-1, 1].
+        """
+        range_, other = self._range(case), reconstruction
+        if range_ != case.range:
+            image = range_.to_model(values)
+            other = range_.to_model(case.range.from_model(reconstruction))
         sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
         numbers = self.reconstructor.numbers(tuple(image.shape[1:]))
         for name in self.config.baselines:
@@ -152,11 +160,6 @@ class CaseScorer:
     def _range(self, case: Case) -> IntensityRange:
         window = self.config.window
         return IntensityRange(*window, case.range.unit) if window else case.range
-
-    def _seen(self, case: Case, range_: IntensityRange, reconstruction: Tensor) -> Tensor:
-        if range_ == case.range:
-            return reconstruction
-        return range_.to_model(case.range.from_model(reconstruction))
 
     def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
         try:
