@@ -30,7 +30,8 @@ class InferenceConfig:
 
     With `mode=patch`: patches of `size` (null is the size of training, or 64; one number stands
     for every axis; rounded up to the model's factor) that overlap by a share `overlap`,
-    `batch_size` of them in one forward, put together under `blend`.
+    `batch_size` of them at once (in one forward, on a CPU in as many as its threads fall into),
+    put together under `blend`.
 
     With `mode=full`: at once where that takes no more than `memory` GiB beside image,
     reconstruction and weights, else slab by slab, with the same result; auto is half of what the

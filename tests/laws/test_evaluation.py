@@ -88,6 +88,26 @@ def test_posterior_sample_does_not_depend_on_the_cut(shape: tuple[int, ...]) -> 
     assert not torch.equal(mode, results[0])
 
 
+@pytest.mark.parametrize("threads", [2, 4, 3])
+def test_patches_side_by_side_are_patches_one_after_the_other(threads: int) -> None:
+    model, image = CustomVAE(tiny_model(3)), torch.rand(1, 20, 13, 22) * 2 - 1
+
+    def seen(threads: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.set_num_threads(threads)
+        config = InferenceConfig(size=(8,), overlap=0.5, batch_size=batch)
+        reconstructor, posteriors = Reconstructor(model, "patch", config, FP32), []
+        reconstructor.on_posterior = lambda posterior: posteriors.append(posterior.mean)
+        return reconstructor.reconstruct(image), torch.cat(posteriors)
+
+    before = torch.get_num_threads()
+    try:
+        # One thread takes a batch as it is; posteriors come in the order of the patches.
+        for found, alone in zip(seen(threads, 4), seen(1, 1), strict=True):
+            torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_reconstruction_lies_on_the_scan(tmp_path: Path) -> None:
     """Written back in the file's own axes, affine and type, also after resampling."""
     affine = np.array([[0, -1.5, 0, 40], [0.1, 0, 2, -30], [3, 0, 0.1, 7], [0, 0, 0, 1.0]])

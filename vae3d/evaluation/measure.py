@@ -22,7 +22,7 @@ MODEL_RANGE = 2.0
 TILE = (32, 64, 256)
 """Window centres along the last axes that are blurred at once: little more than caches hold, for
 what neighbouring tiles share is computed in each."""
-NEAR = 2**15
+NEAR = 2**16
 """Windows compared at once."""
 MOST = 4
 """Tiles at work at once, at most: some 40 MiB lie around each."""
