@@ -115,7 +115,7 @@ def command(arguments: argparse.Namespace) -> int:
         model = CustomVAE.from_pretrained(run / "weights" / "latest")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         precision = Precision(arguments.precision, device)
-        config = InferenceConfig((arguments.size,), batch_size=arguments.batch)
+        config = InferenceConfig((arguments.size,), arguments.overlap, batch_size=arguments.batch)
         reconstructor = Reconstructor(model.placed(device), "patch", config, precision)
         stored = CTConfig(root=str(scans), store=f"{folder}/store")
         cases = open_cases(stored, ProgressBar("prepare", False))
@@ -137,8 +137,8 @@ def command(arguments: argparse.Namespace) -> int:
             ratios.append(total / inferred)
             sys.stdout.write(f"alone {inferred:.1f} s, the command {total:.1f} s\n")
         sys.stdout.write(
-            f"{arguments.cases} cases of {side}: {statistics.median(ratios):.2f} times the "
-            "inference alone\n"
+            f"{arguments.cases} cases of {side}, overlap {arguments.overlap}: "
+            f"{statistics.median(ratios):.2f} times the inference alone\n"
         )
     return 0
 
