@@ -31,9 +31,9 @@ def side_by_side(call: Callable[[T], R], items: Iterable[T], count: int) -> Iter
     inference = torch.is_inference_mode_enabled()
 
     def start() -> None:
-        torch.set_num_threads(threads // count)
-        # What is set becomes this thread's own only when it is asked for.
+        # Whoever first asks takes what any thread set last: asked before, what is set here stays.
         torch.get_num_threads()
+        torch.set_num_threads(threads // count)
 
     def called(item: T) -> R:
         with torch.inference_mode(inference):
