@@ -25,7 +25,7 @@ what neighbouring tiles share is computed in each."""
 NEAR = 2**16
 """Windows compared at once."""
 MOST = 4
-"""Tiles at work at once, at most: some 40 MiB lie around each."""
+"""Calls at work at once, at most: some 30 MiB lie around a tile."""
 FLAT = 2**16
 """Voxels looked at at once where no neighbour counts."""
 
