@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vae3d.data.build import StoreConfig
 from vae3d.data.catalog import CaseRecord, write_catalog
+from vae3d.data.config import StoreConfig
 from vae3d.data.patches import PatchDataset
 from vae3d.data.statistics import PERCENTILES, CaseStatistics
 from vae3d.data.store import CATALOG, SETTINGS, StoredCases, StoreSettings

@@ -28,7 +28,8 @@ from hydra import compose, initialize_config_module
 from peers import Network
 from torch import Tensor, nn
 
-from vae3d.config import TrainConfig, register_schemas, to_object
+from vae3d.cli.compose import register_schemas, to_object
+from vae3d.commands.train import TrainConfig
 from vae3d.data.readers import read_volume
 from vae3d.logger.console import announce
 from vae3d.loss.objective import Objective

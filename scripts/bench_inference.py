@@ -23,13 +23,16 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor
 
-from vae3d.commands.eval import evaluate
-from vae3d.commands.train import train
-from vae3d.config import EvalConfig, TrainConfig, register_schemas, to_object
+from vae3d.cli.compose import register_schemas, to_object
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.commands.train import TrainConfig
+from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
-from vae3d.data.scans import CTConfig
+from vae3d.data.config import CTConfig
 from vae3d.data.synthetic import phantom
-from vae3d.inference import InferenceConfig, Reconstructor, chunks
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor, chunks
 from vae3d.logger.console import ProgressBar
 from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import GridPatches

@@ -32,13 +32,12 @@ import torch
 
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
+from vae3d.data.config import CTConfig
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import Draw, PatchDataset
-from vae3d.data.scans import CTConfig
 from vae3d.data.synthetic import phantom
 from vae3d.logger.console import ProgressBar, announce
-from vae3d.model.config import VAEConfig
-from vae3d.model.levels import LevelSpec
+from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
@@ -254,7 +253,7 @@ def flat_memory(scans: Path, folder: Path) -> None:
 
 def resident_after_reading(store: Path) -> float:
     """Private memory and what is mapped of the store."""
-    from vae3d.data.build import StoreConfig
+    from vae3d.data.config import StoreConfig
 
     cases = open_cases(StoreConfig(root=str(store)), ProgressBar("", shown=False))
     dataset = dataset_of(cases, (64, 64, 64))

@@ -28,8 +28,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae3d.logger.console import announce
-from vae3d.model.config import VAEConfig
-from vae3d.model.levels import LevelSpec
+from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import peak_memory

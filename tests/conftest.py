@@ -11,12 +11,11 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from vae3d.config import TrainConfig
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.commands.train import TrainConfig
+from vae3d.data.config import SyntheticConfig
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.model.config import VAEConfig
-from vae3d.model.levels import LevelSpec
-from vae3d.patching.samplers import RandomPatches
+from vae3d.model.config import LevelSpec, VAEConfig
+from vae3d.patching.config import RandomPatchesConfig
 from vae3d.trainer.config import TrainerConfig
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +35,7 @@ def tiny_training(folder: Path, **changes: object) -> TrainConfig:
         "name": "run",
         "runs_dir": str(folder),
         "data": SyntheticConfig(shape=(16, 16, 16), count=6),
-        "patching": RandomPatches(size=(8,), per_volume=4),
+        "patching": RandomPatchesConfig(size=(8,), per_volume=4),
         "model": tiny_model(spatial_dims=3),
         "trainer": tiny_trainer(),
         "evaluation": EvaluationConfig(media=[]),

@@ -5,20 +5,15 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from vae3d.config import CONFIGS
 
 from vae3d import conf as conf_package
-from vae3d.config import (
-    CONFIGS,
-    EvalConfig,
-    TrainConfig,
-    describe,
-    differences,
-    load_config,
-    register_schemas,
-    save_config,
-    to_object,
-)
+from vae3d.cli.compose import register_schemas, to_object
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.saved import load_config, save_config
+from vae3d.commands.train import TrainConfig
 from vae3d.model.vae import CustomVAE
+from vae3d.settings.saved import describe, differences
 
 CONF = Path(next(iter(conf_package.__path__)))
 PACKAGE = Path(__file__).parent.parent / "vae3d"

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.test_conf import composed, options
-from vae3d.cli import COMMANDS, as_typed
-from vae3d.evaluation.metrics import METRICS
-from vae3d.loss.objective import LOSSES
+from vae3d.cli import as_typed
+from vae3d.commands import COMMANDS
+from vae3d.evaluation.config import METRICS
+from vae3d.loss.config import LOSSES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import ROOT, tiny_training
-from vae3d.commands.encode import encode
-from vae3d.commands.train import train
-from vae3d.config import EncodeConfig
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.commands.encode import EncodeConfig
+from vae3d.commands.encode_run import encode
+from vae3d.commands.train_run import train
+from vae3d.data.config import SyntheticConfig
 
 EXAMPLE = ROOT / "examples/latent_diffusion"
 schedulers = pytest.importorskip("monai.networks.schedulers")

@@ -6,16 +6,19 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from vae3d.commands.eval import evaluate
-from vae3d.commands.train import train
-from vae3d.config import PATCHING, EvalConfig, TrainConfig
-from vae3d.data.custom import CustomConfig, DatasetSource
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.commands.train import TrainConfig
+from vae3d.commands.train_run import train
+from vae3d.data.config import CustomConfig
+from vae3d.data.custom import DatasetSource
 from vae3d.errors import ConfigError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.report import EvaluationResult
-from vae3d.loss.objective import LossConfig
+from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.model.vae import CustomVAE
+from vae3d.patching.config import PATCHING
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.config import TrainerConfig
 

@@ -12,13 +12,15 @@ from safetensors.torch import save_file
 
 from tests.conftest import run_distributed, tiny_training
 from vae3d import LatentDataset
-from vae3d.commands.decode import decode
-from vae3d.commands.encode import encode
-from vae3d.commands.reconstruct import reconstruct
-from vae3d.commands.train import train
-from vae3d.config import DecodeConfig, EncodeConfig, ReconstructConfig
+from vae3d.commands.decode import DecodeConfig
+from vae3d.commands.decode_run import decode
+from vae3d.commands.encode import EncodeConfig
+from vae3d.commands.encode_run import encode
+from vae3d.commands.reconstruct import ReconstructConfig
+from vae3d.commands.reconstruct_run import reconstruct
+from vae3d.commands.train_run import train
+from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig
 from vae3d.data.readers import read_volume
-from vae3d.data.scans import CTConfig, Images2DConfig, MRIConfig
 from vae3d.errors import ConfigError, DataError, RunError, VolumeError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_statistics

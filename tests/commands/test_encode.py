@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.conftest import run_distributed, tiny_training
-from vae3d.commands.encode import encode
-from vae3d.commands.train import train
-from vae3d.config import EncodeConfig
-from vae3d.data.scans import CTConfig
+from vae3d.commands.encode import EncodeConfig
+from vae3d.commands.encode_run import encode
+from vae3d.commands.train_run import train
+from vae3d.data.config import CTConfig
 from vae3d.errors import ConfigError, DataError, LockedError, VolumeError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_manifest, read_statistics

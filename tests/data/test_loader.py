@@ -10,9 +10,10 @@ import torch
 from torch.utils.data import get_worker_info
 
 from vae3d.data.cases import LoadedCase, LoadedCases
+from vae3d.data.config import SyntheticConfig
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.data.phantoms import PhantomSource, SyntheticConfig
+from vae3d.data.phantoms import PhantomSource
 from vae3d.errors import DataError, VolumeError
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from vae3d.data.config import CTConfig
 from vae3d.data.intensity import IntensityRange
-from vae3d.data.scans import CTConfig, ScanSource, search
+from vae3d.data.scans import ScanSource, search
 from vae3d.data.splits import case_rank, split_by_rank
 from vae3d.errors import DataError
 

@@ -25,10 +25,11 @@ from vae3d.data import prepare
 from vae3d.data.build import build_source, open_cases, store_of
 from vae3d.data.cases import Cases, LoadedCases
 from vae3d.data.catalog import CaseRecord, Catalog, Journal, write_catalog
+from vae3d.data.config import CTConfig, MRIConfig, ScansConfig
 from vae3d.data.foreground import ForegroundMap
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.prepare import Preparation, Shard, case_file
-from vae3d.data.scans import CTConfig, MRIConfig, ScansConfig, ScanSource
+from vae3d.data.scans import ScanSource
 from vae3d.data.statistics import percentiles_of
 from vae3d.data.store import CATALOG, CODECS, StoredCases, array_suffix, open_array, write_array
 from vae3d.errors import DataError, VolumeError

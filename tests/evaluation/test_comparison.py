@@ -19,8 +19,8 @@ from scipy.stats import ttest_rel
 from tests.conftest import vae3d
 from tests.test_conf import composed
 from vae3d.cli import as_typed
-from vae3d.commands.compare import compare
-from vae3d.config import CompareConfig
+from vae3d.commands.compare import CompareConfig
+from vae3d.commands.compare_run import compare
 from vae3d.errors import UserError
 from vae3d.evaluation.comparison import MAY_DIFFER, Comparison, compare_reports
 from vae3d.evaluation.comparison_page import page

@@ -12,21 +12,21 @@ from torch import Tensor
 from tests.conftest import tiny_model
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.data.config import CTConfig, MRIConfig, SyntheticConfig
 from vae3d.data.readers import read_volume
-from vae3d.data.scans import CTConfig, MRIConfig
 from vae3d.errors import ConfigError
 from vae3d.evaluation import gallery
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.references import downsampled, jpeg
 from vae3d.evaluation.report import EvaluationResult, interval
-from vae3d.inference import InferenceConfig, Reconstructor
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar
 from vae3d.model.blocks import pixel_shuffle, pixel_unshuffle
+from vae3d.model.config import LevelSpec
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.levels import LevelSpec
 from vae3d.model.sizes import cropped, pad_to_multiple
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed

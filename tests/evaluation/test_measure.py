@@ -11,8 +11,9 @@ from skimage.metrics import normalized_root_mse, structural_similarity
 from torch import Tensor
 
 from vae3d.evaluation import measure as measuring
+from vae3d.evaluation.config import METRICS
 from vae3d.evaluation.measure import measure
-from vae3d.evaluation.metrics import METRICS, Scale, better_of, scored, unit_of, worth
+from vae3d.evaluation.metrics import Scale, better_of, scored, unit_of, worth
 from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, value_regions
 from vae3d.evaluation.seams import seam_score
 from vae3d.loss.structural import SCALE_WEIGHTS, ms_ssim, ssim

@@ -5,7 +5,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from vae3d.loss.blur import smooth
-from vae3d.loss.objective import LOSSES
+from vae3d.loss.config import LOSSES
 from vae3d.loss.structural import ssim
 
 

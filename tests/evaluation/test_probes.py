@@ -23,7 +23,8 @@ from vae3d.evaluation.probes import (
     draw,
     probes,
 )
-from vae3d.inference import InferenceConfig, Reconstructor
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.latents.health import LatentHealth
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision

@@ -17,8 +17,8 @@ import torch
 import torch._dynamo  # which the first step of every child would import anew
 
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.train import train
-from vae3d.config import TrainConfig
+from vae3d.commands.train import TrainConfig
+from vae3d.commands.train_run import train
 from vae3d.errors import UserError
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.trainer import Trainer

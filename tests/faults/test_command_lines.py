@@ -18,7 +18,8 @@ from hydra.core.hydra_config import HydraConfig
 from tests.conftest import vae3d
 from tests.faults.conftest import Hurry
 from vae3d import config
-from vae3d.cli import COMMANDS, main
+from vae3d.cli import main
+from vae3d.commands import COMMANDS
 
 
 def words(text: str) -> list[str]:

@@ -18,11 +18,12 @@ from PIL import Image
 
 from tests.faults.conftest import Hurry
 from vae3d.commands import inspect as inspect_command
-from vae3d.commands.prepare import prepare
-from vae3d.config import InspectConfig, PrepareConfig
+from vae3d.commands.inspect import InspectConfig
+from vae3d.commands.prepare import PrepareConfig
+from vae3d.commands.prepare_run import prepare
 from vae3d.data.build import open_cases
+from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig, ScansConfig
 from vae3d.data.patches import Draw, PatchDataset
-from vae3d.data.scans import CTConfig, Images2DConfig, MRIConfig, ScansConfig
 from vae3d.errors import UserError
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import RandomPatches

@@ -17,8 +17,8 @@ import pytest
 
 from tests.conftest import ROOT, tiny_model
 from tests.faults.forked import completed, digest, ended, killed_after, log_of, started, toy
-from vae3d.config import TrainConfig
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.commands.train import TrainConfig
+from vae3d.data.config import SyntheticConfig
 from vae3d.runtime.files import sweep
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.trainer import Trainer

@@ -27,8 +27,8 @@ from tests.faults.forked import (
     toy,
     undisturbed,
 )
-from vae3d.config import TrainConfig
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.commands.train import TrainConfig
+from vae3d.data.config import SyntheticConfig
 from vae3d.errors import DataError, NonFiniteError, RankError
 from vae3d.loss.objective import LossTerms, Objective
 from vae3d.trainer.checkpoint import CheckpointFolder

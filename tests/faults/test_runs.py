@@ -24,9 +24,9 @@ from tests.faults.forked import (
     started,
     toy,
 )
-from vae3d.commands.train import train
+from vae3d.commands.train_run import train
 from vae3d.data.cases import LoadedCases
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.data.config import SyntheticConfig
 from vae3d.errors import DataError, LockedError, RunError, UserError, VolumeError
 from vae3d.trainer.checkpoint import CheckpointFolder
 

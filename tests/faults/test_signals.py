@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.faults.forked import completed, digest, ended, log_of, started, toy
-from vae3d.config import TrainConfig
+from vae3d.commands.train import TrainConfig
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.trainer import Trainer

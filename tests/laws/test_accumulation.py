@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.train import train
-from vae3d.config import TrainConfig
-from vae3d.data.phantoms import PhantomSource, SyntheticConfig
+from vae3d.commands.train import TrainConfig
+from vae3d.commands.train_run import train
+from vae3d.data.config import SyntheticConfig
+from vae3d.data.phantoms import PhantomSource
 from vae3d.data.volume import Volume
-from vae3d.loss.objective import LossConfig
+from vae3d.loss.config import LossConfig
 from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches, WholeVolume
 from vae3d.runtime.run_folder import RunFolder

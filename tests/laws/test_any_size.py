@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
-from vae3d.inference import InferenceConfig, Reconstructor
-from vae3d.model.blocks import UPSAMPLINGS
-from vae3d.model.config import VAEConfig
-from vae3d.model.levels import LevelSpec
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
+from vae3d.model.config import UPSAMPLINGS, LevelSpec, VAEConfig
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
 

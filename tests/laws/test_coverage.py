@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae3d.patching.blending import BLENDS, PatchAggregator
+from vae3d.patching.blending import PatchAggregator
+from vae3d.patching.config import BLENDS
 from vae3d.patching.samplers import GridPatches, axis_starts
 
 SIDE = st.integers(1, 23)

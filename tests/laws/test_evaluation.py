@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.eval import evaluate
-from vae3d.commands.train import train
-from vae3d.config import EvalConfig
-from vae3d.data.phantoms import SyntheticConfig
-from vae3d.data.scans import CTConfig
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.commands.train_run import train
+from vae3d.data.config import CTConfig, SyntheticConfig
 from vae3d.data.synthetic import phantom
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.inference import InferenceConfig, Reconstructor
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.precision import Precision

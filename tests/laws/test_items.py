@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae3d.data.cases import LoadedCases
+from vae3d.data.config import SyntheticConfig
 from vae3d.data.loader import PatchLoader, StepPlan
 from vae3d.data.patches import PADDING, Batch, Draw, PatchDataset
-from vae3d.data.phantoms import PhantomSource, SyntheticConfig
+from vae3d.data.phantoms import PhantomSource
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.distributed import Distributed
 

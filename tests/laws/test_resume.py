@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.train import train
+from vae3d.commands.train_run import train
 from vae3d.errors import RunError
-from vae3d.model.levels import LevelSpec
+from vae3d.model.config import LevelSpec
 from vae3d.trainer.checkpoint import CheckpointFolder
 
 SETTINGS = (

@@ -13,15 +13,19 @@ from torch import Tensor, nn
 from tests.conftest import tiny_model
 from tests.model.test_options import COMBINATIONS, config_of
 from tests.test_conf import composed
-from vae3d.config import TrainConfig
+from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError
-from vae3d.inference import InferenceConfig, Reconstructor
-from vae3d.model.attention import AttentionSpec
-from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS
-from vae3d.model.config import VAEConfig
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
+from vae3d.model.config import (
+    DOWNSAMPLINGS,
+    NORMS,
+    UPSAMPLINGS,
+    AttentionSpec,
+    LevelSpec,
+    VAEConfig,
+)
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.layers import NORMS
-from vae3d.model.levels import LevelSpec
 from vae3d.model.streaming.meter import metered
 from vae3d.model.streaming.network import chain_of
 from vae3d.model.streaming.plan import GIB, StreamingPlan, slabs_of, streaming_plan

@@ -13,9 +13,10 @@ from wandb.proto import wandb_internal_pb2
 
 from tests.conftest import ROOT, vae3d
 from vae3d.logger.base import LoggerGroup
+from vae3d.logger.config import TensorboardConfig
 from vae3d.logger.console import ConsoleLogger
 from vae3d.logger.csv import CsvLogger
-from vae3d.logger.tensorboard import TensorboardConfig, TensorboardLogger, as_markdown
+from vae3d.logger.tensorboard import TensorboardLogger, as_markdown
 
 
 def test_csv_is_the_same_after_an_interruption(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vae3d.loss.objective import LossConfig, Objective
+from vae3d.loss.config import LossConfig
+from vae3d.loss.objective import Objective
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.model.vae import VAEOutput
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vae3d.loss.objective import HUBER_DELTA, LOSSES
+from vae3d.loss.config import LOSSES
+from vae3d.loss.pointwise import HUBER_DELTA
 from vae3d.loss.structural import SCALE_WEIGHTS, ms_ssim
 
 SHAPES = [(2, 1, 12, 15), (2, 2, 9, 7, 12)]

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from tests.conftest import tiny_model
 from vae3d.model.blocks import BlockStyle, ResidualBlock, downsample, upsample
-from vae3d.model.config import VAEConfig
+from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.levels import LevelSpec
 from vae3d.model.vae import CustomVAE
 
 FACTORS = [(2, 2), (1, 3), (2, 2, 2), (1, 2, 3)]

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae3d.model.layers import NORMS
+from vae3d.model.config import NORMS
 
 GROUPS = 3
 

@@ -11,21 +11,23 @@ import torch
 
 from tests.conftest import ROOT
 from tests.test_conf import composed, options
-from vae3d.config import TrainConfig
+from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
-from vae3d.model.attention import ATTENTIONS, AttentionSpec
-from vae3d.model.blocks import (
+from vae3d.model.blocks import BlockStyle, EndPaddedDownsample, pixel_shuffle, pixel_unshuffle
+from vae3d.model.config import (
+    ACTIVATIONS,
+    ATTENTIONS,
     DOWNSAMPLINGS,
+    FINAL_ACTIVATIONS,
+    NORMS,
     UPSAMPLINGS,
+    VARIANCES,
     WIDENINGS,
-    BlockStyle,
-    EndPaddedDownsample,
-    pixel_shuffle,
-    pixel_unshuffle,
+    AttentionSpec,
+    LevelSpec,
+    VAEConfig,
 )
-from vae3d.model.config import VARIANCES, VAEConfig
-from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS, LayerNorm
-from vae3d.model.levels import LevelSpec
+from vae3d.model.layers import LayerNorm
 from vae3d.model.summary import receptive_field, summarise
 from vae3d.model.vae import CustomVAE
 

@@ -13,10 +13,10 @@ import yaml
 
 import vae3d.commands.train as training
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.train import train
-from vae3d.config import TrainConfig
+from vae3d.commands.train import TrainConfig
+from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
-from vae3d.data.phantoms import SyntheticConfig
+from vae3d.data.config import SyntheticConfig
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.latents.health import LatentHealth

@@ -14,15 +14,17 @@ import torch
 
 from tests.conftest import tiny_model
 from vae3d.data.cases import LoadedCases
+from vae3d.data.config import SourceData
 from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseSource, SourceData
+from vae3d.data.source import CaseSource
 from vae3d.data.volume import Volume
 from vae3d.data.writers import write_volume
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.media import write_gif, write_mp4, write_png
 from vae3d.evaluation.views import MAX_STEM_BYTES, file_stem
-from vae3d.inference import InferenceConfig, Reconstructor
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.logger.base import Logger
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed

@@ -15,11 +15,9 @@ import torch
 import yaml
 
 from tests.conftest import tiny_model, tiny_training
-from vae3d.config import load_config, save_config
+from vae3d.commands.saved import load_config, save_config
 from vae3d.errors import RunError
-from vae3d.model.attention import AttentionSpec
-from vae3d.model.config import VAEConfig
-from vae3d.model.levels import LevelSpec
+from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
 from vae3d.model.statistics import LatentStatistics
 from vae3d.model.vae import CustomVAE
 from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES

@@ -10,17 +10,19 @@ from torch import Tensor
 
 from tests.conftest import tiny_model, tiny_trainer
 from vae3d.data.cases import LoadedCases
+from vae3d.data.config import SyntheticConfig
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.data.phantoms import PhantomSource, SyntheticConfig
+from vae3d.data.phantoms import PhantomSource
 from vae3d.errors import NonFiniteError
 from vae3d.logger.base import Logger
-from vae3d.loss.objective import LossConfig, LossTerms, Objective
+from vae3d.loss.config import LossConfig
+from vae3d.loss.objective import LossTerms, Objective
 from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.trainer.checkpoint import CheckpointFolder
-from vae3d.trainer.optimizer import OPTIMIZERS
+from vae3d.trainer.config import OPTIMIZERS
 from vae3d.trainer.trainer import Callbacks, Trainer
 
 

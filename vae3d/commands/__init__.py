@@ -1,1 +1,20 @@
-"""What the command line can do: wiring only, one file a command."""
+"""The commands: what each is told (NAME.py, without torch) and what it does (NAME_run.py)."""
+
+from vae3d.runtime.registry import Registry
+from vae3d.settings.command import Command
+
+COMMANDS: Registry[Command] = Registry(
+    "command",
+    {
+        "train": "vae3d.commands.train:COMMAND",
+        "eval": "vae3d.commands.eval:COMMAND",
+        "compare": "vae3d.commands.compare:COMMAND",
+        "inspect": "vae3d.commands.inspect:COMMAND",
+        "prepare": "vae3d.commands.prepare:COMMAND",
+        "info": "vae3d.commands.info:COMMAND",
+        "encode": "vae3d.commands.encode:COMMAND",
+        "decode": "vae3d.commands.decode:COMMAND",
+        "reconstruct": "vae3d.commands.reconstruct:COMMAND",
+    },
+)
+"""The words of the command line, in the order of the help."""

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vae3d.config import TrainConfig, describe, differences, load_config
+from vae3d.commands.saved import load_config
+from vae3d.commands.train import TrainConfig
 from vae3d.errors import RunError
+from vae3d.settings.saved import describe, differences
 from vae3d.trainer.config import ALTERS, MAY_BE_ALLOWED
 
 MAY_CHANGE = {

@@ -1,72 +1,41 @@
-"""`vae3d compare`: the scores of two or more runs, paired case by case."""
+"""What `vae3d compare` is told."""
 
-import math
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from vae3d.config import CompareConfig
-from vae3d.errors import ConfigError
-from vae3d.evaluation.comparison import Comparison, compare_reports
-from vae3d.evaluation.comparison_page import page
-from vae3d.evaluation.report import is_plain
-from vae3d.evaluation.report_reader import named_runs, printable, read_report, shown
-from vae3d.evaluation.views import file_stem
-from vae3d.logger.console import announce, table
-from vae3d.runtime.files import write_text
-
-MOST_NAMED = 8
+from vae3d.bounds import CODE, PATH, OneOf, Settings
+from vae3d.inference.config import MODES
+from vae3d.settings.command import Command
 
 
-def compare(config: CompareConfig) -> Comparison:
-    """Compares the runs with the first one; the files lie beside its scores, or in `output`.
+@dataclass
+class CompareConfig(Settings):
+    """The settings of a comparison of reports."""
 
-    Raises:
-        UserError: a report is missing or damaged, or they cannot be compared.
-    """
-    names = named_runs(config.run)
-    reports = [
-        read_report(run, config.mode, name) for run, name in zip(config.run, names, strict=True)
-    ]
-    found = compare_reports(reports)
-    output = Path(config.output or reports[0].folder / folder_name(names)).expanduser()
-    try:
-        found.write(output)
-        write_text(output / "compare.html", page(found))
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(
-            f"{output}: cannot be written ({error.strerror}); choose another output="
-        ) from error
-    show(found, output)
-    return found
+    run: Annotated[list[str], PATH] = field(default_factory=list)
+    """Run folders, or folders with a scores.csv; all are compared with the first one."""
+    mode: Annotated[str, OneOf(*MODES)] = "full"
+    """Report of each run that is compared: whole volumes (full) or patch by patch (patch)."""
+    output: Annotated[str | None, PATH] = None
+    """Folder of the tables; null is compare_<the others> next to the first run's scores."""
+    plugins: Annotated[list[str], CODE] = field(default_factory=list)
+    """Python modules to import first, for reports with metrics of your own; taken from the command
+    line only."""
 
 
-def folder_name(names: list[str]) -> str:
-    """`compare_b_c` for runs a, b and c."""
-    return file_stem(f"compare_{'_'.join(names[1:])}")
-
-
-def show(found: Comparison, output: Path) -> None:
-    """The scores of the whole volume and every PSNR; all others are in the files."""
-    for note in found.notes:
-        announce(printable(note))
-    if found.partial:
-        named = [
-            f"{case} ({', '.join(runs)})" for case, runs in [*found.partial.items()][:MOST_NAMED]
-        ]
-        rest = ", ..." if len(found.partial) > len(named) else ""
-        announce(
-            printable(f"{len(found.partial)} cases are not in all runs: {', '.join(named)}{rest}")
-        )
-    first = found.reports[0].name
-    rows = []
-    for score in found.scores:
-        if not is_plain(score.name) and score.name.split("/")[0] != "psnr":
-            continue
-        for mean, d in zip(score.means[1:], score.differences, strict=True):
-            ends = f"[{shown(d.low, '+')}, {shown(d.high, '+')}]" if math.isfinite(d.low) else "-"
-            rows.append(
-                [score.name, score.unit, shown(score.means[0]), d.run, shown(mean),
-                 shown(d.mean, "+"), ends, d.better, d.worse, score.verdict(d)]
-            )  # fmt: skip
-    columns = ["score", "unit", first, "run", "mean", "difference", "95 %", "better", "worse", ""]
-    table(f"{len(found.common)} cases, against {first}", columns, rows)
-    announce(f"table: {output / 'compare.html'}")
+COMMAND = Command(
+    name="compare",
+    summary="compare the scores of two or more runs case by case",
+    about=(
+        "Pairs the cases of two or more reports of vae3d eval and prints the differences of every "
+        "score with 95 % intervals."
+    ),
+    config=CompareConfig,
+    run="vae3d.commands.compare_run:compare",
+    examples=(
+        ("vae3d compare runs/ct64 runs/ct96", "two runs, whole volumes"),
+        ("vae3d compare runs/a runs/b runs/c mode=patch", "two runs against a first one"),
+        ("vae3d compare runs/a other/report output=table", "folders with a scores.csv"),
+    ),
+    plain="run",
+)

@@ -1,222 +1,49 @@
-"""`vae3d eval`: scores the weights of a run on its held-out cases, or on other data."""
+"""What `vae3d eval` is told."""
 
-import math
-import platform
-import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
-import numpy as np
-import torch
-
-from vae3d import __version__
-from vae3d.commands.trained import TrainedRun
-from vae3d.config import EvalConfig, TrainConfig, describe
-from vae3d.data.build import StoreConfig, build_source, open_cases
-from vae3d.data.cases import Cases
-from vae3d.data.source import CaseData, CaseSource, DataConfig
-from vae3d.errors import DataError
+from vae3d.bounds import PATH, OneOf
+from vae3d.commands.trained_config import TrainedConfig
+from vae3d.data.config import SPLITS, DataConfig, RunData
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.figures import Picture
-from vae3d.evaluation.gallery import chosen_places
-from vae3d.evaluation.page import write_page
-from vae3d.evaluation.probes import probes
-from vae3d.evaluation.report import EvaluationResult
-from vae3d.inference import Reconstructor
-from vae3d.logger import build_loggers
-from vae3d.logger.base import Logger
-from vae3d.logger.console import ProgressBar, announce, table
-from vae3d.runtime.distributed import Distributed, start_distributed
-from vae3d.runtime.precision import Precision
-from vae3d.runtime.run_folder import RunFolder
+from vae3d.inference.config import MODES
+from vae3d.logger.config import LoggersConfig
+from vae3d.settings.command import Command
 
 
-def evaluate(config: EvalConfig, source: CaseSource | None = None) -> EvaluationResult:
-    """Scores a run; scores and pictures lie in its `report/<mode>`.
+@dataclass
+class EvalConfig(TrainedConfig):
+    """The settings of an evaluation."""
 
-    Raises:
-        UserError: there is no such run, or the data do not fit its weights.
-    """
-    trained = TrainedRun.named(config.run, config.weights)
-    with start_distributed(config.device) as distributed:
-        return Evaluation(config, trained, source, distributed).run()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluation of one run."""
-
-    config: EvalConfig
-    trained: TrainedRun
-    source: CaseSource | None
-    distributed: Distributed
-
-    def run(self) -> EvaluationResult:
-        """Scores the cases, writes the report, says what came out."""
-        folder = self.trained.folder
-        cases, indices = self._cases()
-        evaluator = self._evaluator(cases)
-        output = Path(self.config.output or folder.report(self.config.mode)).expanduser()
-        logger = self._logger()
-        failed = True
-        try:
-            result = evaluator.evaluate(indices, output, logger)
-            if self.distributed.is_main:
-                result.write(output)
-                log_scores(logger, result)
-            if evaluator.config.report:
-                page = Page(evaluator, result, indices, output, self._about())
-                page.write(folder, logger, self.distributed)
-            failed = False
-        finally:
-            logger.close(failed)
-        if self.distributed.is_main:
-            show(result, output)
-        return result
-
-    def _about(self) -> dict[str, Any]:
-        settings = self.trained.settings
-        return {
-            "name": settings.name,
-            "weights": str(self.trained.weights),
-            "parameters": sum(p.numel() for p in self.trained.model.parameters()),
-            "command": " ".join(["vae3d eval", *sys.argv[1:]]),
-            "versions": {
-                "vae3d": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "device": str(self.distributed.device),
-            },
-            "config": describe(settings),
-        }
-
-    def _cases(self) -> tuple[Cases, list[int]]:
-        trained = self.trained
-        settings = trained.settings
-        data = trained.data(self.config.data)
-        source = self.source
-        if source is None and not isinstance(data, StoreConfig):
-            source = build_source(data)
-        if source is not None:
-            # Known before hours go into preparing them.
-            trained.fitting(source.contract, source.spatial_dims)
-        cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
-        cases.contract = trained.fitting(cases.contract, cases.spatial_dims)
-        if isinstance(data, StoreConfig):
-            trained.check_spacing(cases.spacing)
-        own = self.source is None and _same_cases(data, settings.data)
-        return cases, self._indices(cases, own)
-
-    def _indices(self, cases: Cases, own: bool) -> list[int]:
-        split = self.config.split
-        if split == "auto" and own:
-            split = "test" if cases.splits["test"].size else "val"
-        if split in ("auto", "all"):
-            names = [name for name, members in cases.splits.items() if members.size]
-        else:
-            names = [split]
-        found = [cases.survey(name, self._say) for name in names]
-        indices = sorted(np.concatenate(found).tolist()) if found else []
-        if not indices:
-            raise DataError(f"split={split} holds no case; say split=all to score every case")
-        return indices
-
-    def _evaluator(self, cases: Cases) -> Evaluator:
-        settings = with_training_patches(self.config.evaluation, self.trained.settings)
-        model = self.trained.model.placed(self.distributed.device)
-        precision = Precision(settings.precision, self.distributed.device)
-        reconstructor = Reconstructor(model, self.config.mode, settings.inference, precision)
-        return Evaluator(reconstructor, cases, settings, self.distributed)
-
-    def _logger(self) -> Logger:
-        if not self.distributed.is_main:
-            return Logger()
-        folder, settings = self.trained.folder, self.trained.settings
-        return build_loggers(self.config.logger, folder.path, settings.name, describe(settings))
-
-    def _say(self, text: str) -> None:
-        if self.distributed.is_main:
-            announce(text)
+    mode: Annotated[str, OneOf(*MODES)] = "full"
+    """Reconstruct whole volumes (full), or patch by patch and stitched (patch)."""
+    split: Annotated[str, OneOf("auto", *SPLITS, "all")] = "auto"
+    """Cases to score; auto is the run's test cases (validation cases where there are none), and
+    all cases of other data."""
+    output: Annotated[str | None, PATH] = None
+    """Folder of scores, pictures and page; null is report/<mode> in the run."""
+    data: DataConfig = field(default_factory=RunData)
+    """The cases to score."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """What is measured and shown."""
+    logger: LoggersConfig = field(default_factory=LoggersConfig)
+    """Where scores and the page go besides the report's folder."""
 
 
-def _same_cases(data: CaseData, trained: DataConfig) -> bool:
-    keys = ("root", "list", "count", "shape", "seed", "dataset")
-    return type(data) is type(trained) and all(
-        getattr(data, key, None) == getattr(trained, key, None) for key in keys
-    )
-
-
-def with_training_patches(settings: EvaluationConfig, trained: TrainConfig) -> EvaluationConfig:
-    """Patches as large as those of the training, where no size was given."""
-    if settings.inference.size is not None:
-        return settings
-    size = trained.evaluation.inference.size
-    return replace(settings, inference=replace(settings.inference, size=size))
-
-
-@dataclass(frozen=True)
-class Page:
-    """The report of an evaluation, a file that opens in a browser."""
-
-    evaluator: Evaluator
-    result: EvaluationResult
-    indices: list[int]
-    output: Path
-    about: dict[str, Any]
-
-    def write(self, folder: RunFolder, logger: Logger, distributed: Distributed) -> None:
-        """Writes `index.html`; every rank must ask, the main one writes."""
-        views = self.evaluator.views(self.result, self.indices)
-        if not distributed.is_main:
-            return
-        path = self.output / "index.html"
-        curves = folder.metrics if folder.metrics.exists() else None
-        write_page(path, self.result, views, self._probes(), self.about, curves)
-        logger.log_file("report", path)
-
-    def _probes(self) -> list[tuple[str, Picture]]:
-        """What the best and the worst case's latents show when one moves them."""
-        if not self.result.latents:
-            return []
-        chosen = chosen_places(self.result)
-        numbers = [self.indices[place] for place in dict.fromkeys(chosen.values())]
-        first, *others = (self.evaluator.cases[number] for number in (numbers[0], numbers[-1]))
-        images = [case.range.to_model(case.volume().data) for case in (first, *others)]
-        second = images[1] if len(numbers) > 1 else None
-        return probes(
-            self.evaluator.reconstructor,
-            images[0],
-            second,
-            self.result.latents,
-            first.range,
-            first.spacing,
-            self.evaluator.config.seed,
-        )
-
-
-def log_scores(logger: Logger, result: EvaluationResult) -> None:
-    """The scores of every case, and their means."""
-    rows = [[c.case_id, *(c.scores.get(n) for n in result.names)] for c in result.cases]
-    logger.log_table("cases", ["case", *result.names], rows)
-    logger.log(0, result.means, "eval")
-
-
-def show(result: EvaluationResult, output: Path) -> None:
-    """The means on the terminal, and where the pictures lie."""
-    references = [name for name in result.names if name.startswith("psnr@")]
-    rows = [
-        [name, _number(result.mean(name)), _number(result.spread(name)), result.unit(name)]
-        for name in (*result.means, *references)
-    ]
-    title = f"{len(result.cases)} cases, mode={result.protocol['mode']}"
-    table(title, ["metric", "mean", "std", "unit"], rows)
-    announce(f"scores: {output / 'scores.csv'}")
-    for what, path in (("pictures", output / "cases"), ("report", output / "index.html")):
-        if path.exists():
-            announce(f"{what}: {path}")
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+COMMAND = Command(
+    name="eval",
+    summary="score a run's reconstructions, whole or patch by patch, and show them",
+    about=(
+        "Reconstructs the held-out cases of a run, or other scans, and writes scores.csv, "
+        "summary.json, pictures and a page for a browser."
+    ),
+    config=EvalConfig,
+    run="vae3d.commands.eval_run:evaluate",
+    examples=(
+        ("vae3d eval run=runs/ct64", "the run's test cases, whole volumes"),
+        ("vae3d eval run=runs/ct64 mode=patch", "patch by patch, as it was trained"),
+        ("vae3d eval run=runs/ct64 data.root=/other/scans output=other", "other scans"),
+    ),
+    plain="run",
+)

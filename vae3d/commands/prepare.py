@@ -1,72 +1,44 @@
-"""`vae3d prepare`: scans into a store, with a report of what was left out and why."""
+"""What `vae3d prepare` is told."""
 
-import time
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from vae3d.config import PrepareConfig
-from vae3d.data.build import build_source, store_of
-from vae3d.data.catalog import Catalog
-from vae3d.data.prepare import Preparation, Shard, gib
-from vae3d.data.source import PreparableData
-from vae3d.data.store import CATALOG
-from vae3d.errors import ConfigError, DataError
-from vae3d.logger.console import ProgressBar, announce, table
-
-MAX_ROWS = 50
+from vae3d.bounds import NAME, AtLeast, Settings
+from vae3d.data.config import DataConfig, SyntheticConfig
+from vae3d.settings.command import Command
 
 
-def prepare(config: PrepareConfig) -> Path:
-    """Prepares the cases of `data`, or what is missing of them; gives the store's folder.
+@dataclass
+class PrepareConfig(Settings):
+    """The settings of a preparation: scans to a store."""
 
-    Raises:
-        UserError: the data cannot be prepared, or with `on_error=fail` not all of them.
-    """
-    data = config.data
-    if not isinstance(data, PreparableData):
-        raise ConfigError("data must be synthetic, ct, mri or images_2d to be prepared")
-    source = build_source(data)
-    folder, settings = store_of(data, source)
-    work = Preparation(
-        source,
-        settings,
-        folder,
-        progress=ProgressBar("prepare"),
-        shard=Shard.parse(config.shard) if config.shard else None,
-        workers=config.workers,
-    )
-    if config.verify and (folder / CATALOG).is_file():
-        for case_id in work.verify():
-            announce(f"damaged, prepared anew: {case_id}")
-    start = time.monotonic()
-    work.run()
-    if config.shard:
-        announce(f"part {config.shard} is prepared: {folder}; a last run without shard joins them")
-    else:
-        report(folder, data, time.monotonic() - start)
-    return folder
+    shard: Annotated[str | None, NAME] = None
+    """K/N prepares only that part of the cases, on one of N machines; a last run without it joins
+    them."""
+    workers: Annotated[int, AtLeast(0)] = 0
+    """Threads; 0 is one per core, at most 16."""
+    verify: bool = False
+    """Read every stored file again and prepare damaged ones anew."""
+    data: DataConfig = field(default_factory=SyntheticConfig)
+    """The cases to prepare."""
 
 
-def report(folder: Path, data: PreparableData, seconds: float) -> None:
-    """What the store holds, and what it does not.
-
-    Raises:
-        DataError: some cases cannot be used, and `on_error=fail`; or none can.
-    """
-    catalog = Catalog(folder / CATALOG)
-    count = stored = decoded = 0
-    for record in catalog.records():
-        if record.error is None:
-            count, stored = count + 1, stored + record.num_bytes
-            decoded += record.decoded_bytes
-    failures = [[source, reason] for _, source, reason in catalog.failures()]
-    if failures:
-        table(f"{len(failures)} skipped", ["source", "reason"], failures[:MAX_ROWS])
-    if not count:
-        raise DataError(f"none of the {len(catalog)} cases can be used: {failures[0][1]}")
-    announce(f"{count} cases, {gib(stored)} on disk for {gib(decoded)} of voxels, {seconds:.1f} s")
-    announce(f"store: {folder}")
-    if failures and data.on_error == "fail":
-        raise DataError(
-            f"{len(failures)} of {len(catalog)} cases cannot be used, the first: "
-            f"{': '.join(failures[0])}; data.on_error=skip leaves them out"
-        )
+COMMAND = Command(
+    name="prepare",
+    summary="copy scans into a store for fast patches; train and eval do it by themselves",
+    about=(
+        "Copies scans into a compressed store from which patches are read in less than a "
+        "millisecond. The same command again resumes it."
+    ),
+    config=PrepareConfig,
+    run="vae3d.commands.prepare_run:prepare",
+    examples=(
+        ("vae3d prepare data=ct data.root=/scans", "into a folder below stores/"),
+        ("vae3d prepare data=ct data.root=/scans data.spacing=[2,1,1]", "resampled"),
+        (
+            "vae3d prepare data=ct data.root=/scans data.store=/big shard=1/4",
+            "a part of the cases",
+        ),
+    ),
+    options={"data": ("synthetic", "ct", "mri", "images_2d")},
+)

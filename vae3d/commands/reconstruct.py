@@ -1,91 +1,42 @@
-"""`vae3d reconstruct`: scans through the encoder and the decoder, back onto their own grids."""
+"""What `vae3d reconstruct` is told."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Annotated
 
-from vae3d.commands.outputs import Outputs
-from vae3d.commands.trained import TrainedRun
-from vae3d.config import ReconstructConfig
-from vae3d.data.cases import LoadedCases
-from vae3d.data.scans import ScanSource
-from vae3d.errors import ConfigError, DataError, VolumeError
-from vae3d.latents.codec import Codec
-from vae3d.logger.console import ProgressBar, announce
-from vae3d.runtime.distributed import Distributed, start_distributed
-from vae3d.runtime.precision import Precision
+from vae3d.bounds import PATH, OneOf
+from vae3d.commands.trained_config import ToScansConfig
+from vae3d.data.config import CHANNEL, NONFINITE, ON_ERROR
+from vae3d.settings.command import Command
 
 
-def reconstruct(config: ReconstructConfig) -> Path:
-    """Reconstructs what `input` names; gives the folder, or the file, of the results.
+@dataclass
+class ReconstructConfig(ToScansConfig):
+    """The settings of a reconstruction: scans through a model and back."""
 
-    Raises:
-        UserError: no such run or scans, a scan that cannot be read, or files in the way.
-    """
-    if config.input is None:
-        raise ConfigError("input must name a scan or a folder of scans, for example input=/scans")
-    trained = TrainedRun.named(config.run, config.weights)
-    with start_distributed(config.device) as distributed:
-        return Reconstruction(config, trained, distributed).run()
+    output: Annotated[str, PATH] = "reconstructed"
+    """Folder to write to; for a single scan a file."""
+    channel: Annotated[int | None, CHANNEL] = None
+    """Component of scans that have several (4D, RGB, complex), counted from 0."""
+    on_error: Annotated[str, OneOf(*ON_ERROR)] = "fail"
+    """Stop at a scan that cannot be read, or skip it and count it."""
+    nonfinite: Annotated[str, OneOf(*NONFINITE)] = "fail"
+    """Refuse NaN and infinite voxels, or fill them with the scan's lowest value."""
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """Scans through one model; each on exactly one rank."""
-
-    config: ReconstructConfig
-    trained: TrainedRun
-    distributed: Distributed
-
-    def run(self) -> Path:
-        """Reconstructs one after the other."""
-        config, device = self.config, self.distributed.device
-        place = Path(config.output).expanduser()
-        cases = self._cases()
-        numbers = {name: index for index, name in enumerate(cases.source.case_ids)}
-        outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)
-        due = outputs.due([*numbers], self.distributed)
-        precision = Precision(config.precision, device)
-        codec = Codec(self.trained.model.placed(device), precision, config.memory)
-        progress = ProgressBar("reconstruct", self.distributed.is_main)
-        progress.start(0, len(due))
-        skipped: list[str] = []
-        try:
-            for name in due:
-                try:
-                    self._through(codec, cases, numbers[name], outputs)
-                except VolumeError as error:
-                    if config.on_error == "fail":
-                        raise
-                    skipped.append(str(error))
-                progress.advance()
-        finally:
-            progress.close()
-        self._report([*numbers], skipped, place)
-        return place
-
-    def _cases(self) -> LoadedCases:
-        config = self.config
-        data = self.trained.scans(
-            str(config.input),
-            channel=config.channel,
-            on_error=config.on_error,
-            nonfinite=config.nonfinite,
-        )
-        cases = LoadedCases(ScanSource(data), data)
-        cases.contract = self.trained.contract
-        return cases
-
-    def _through(self, codec: Codec, cases: LoadedCases, index: int, outputs: Outputs) -> None:
-        found = codec.encode(cases[index])
-        latent = found.sample(self.config.seed) if self.config.sample else found.mean
-        outputs.write(codec.decode(latent, found.record), found.record.case_id)
-
-    def _report(self, names: list[str], skipped: list[str], place: Path) -> None:
-        lines = [line for part in self.distributed.gather(skipped) for line in part]
-        if not self.distributed.is_main:
-            return
-        for line in lines:
-            announce(f"skipped {line}")
-        if len(lines) == len(names):
-            raise DataError("none of the scans can be reconstructed")
-        announce(f"{len(names) - len(lines)} reconstructed: {place}")
+COMMAND = Command(
+    name="reconstruct",
+    summary="send scans through a model and back onto their own grids",
+    about=(
+        "Encodes and decodes a scan or a folder of scans, and writes the reconstructions on the "
+        "scans' own grids, in their units and number types."
+    ),
+    config=ReconstructConfig,
+    run="vae3d.commands.reconstruct_run:reconstruct",
+    examples=(
+        ("vae3d reconstruct run=runs/ct64 input=/scans/a.nii.gz output=a.nii.gz", "one scan"),
+        ("vae3d reconstruct run=runs/ct64 input=/scans output=back", "a folder of scans"),
+        ("vae3d reconstruct run=runs/ct64 input=/scans existing=skip", "resume where it stopped"),
+    ),
+    plain="run",
+    spares_heap=True,
+)

@@ -6,11 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vae3d.config import TrainConfig, load_config
-from vae3d.data.custom import CustomConfig
+from vae3d.commands.saved import load_config
+from vae3d.commands.train import TrainConfig
+from vae3d.data.config import (
+    CaseData,
+    CTConfig,
+    CustomConfig,
+    DataConfig,
+    Images2DConfig,
+    MRIConfig,
+    ScansConfig,
+)
 from vae3d.data.intensity import IntensityContract
-from vae3d.data.scans import CTConfig, Images2DConfig, MRIConfig, ScansConfig
-from vae3d.data.source import CaseData, DataConfig
 from vae3d.errors import ConfigError, RunError
 from vae3d.model.vae import CustomVAE
 from vae3d.model.weights import CONFIG_FILE

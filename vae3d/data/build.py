@@ -1,67 +1,34 @@
 """Cases by the config that chose them: prepared into a store, or read as they are."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vae3d.data.cases import Cases, LoadedCases
-from vae3d.data.custom import CustomConfig, DatasetSource, import_dataset
+from vae3d.data.config import DATA, DataConfig, PreparableData, SourceData, StoreConfig
 from vae3d.data.intensity import IntensityContract
-from vae3d.data.phantoms import PhantomSource, SyntheticConfig
 from vae3d.data.prepare import Preparation, Progress
-from vae3d.data.scans import (
-    CTConfig,
-    Images2DConfig,
-    MRIConfig,
-    ScansConfig,
-    ScanSource,
-    pair,
-)
-from vae3d.data.source import CaseData, CaseSource, DataConfig, PreparableData, SourceData
+from vae3d.data.source import CaseSource
 from vae3d.data.store import StoredCases, StoreSettings
 from vae3d.errors import ConfigError
+from vae3d.runtime.registry import load
 
 STORES = "stores"
 """Where `data.store=auto` puts stores, below the working folder."""
 
 
-@dataclass
-class StoreConfig(CaseData):
-    """A store that was prepared before, opened without looking at its sources.
+def replaced_range(config: StoreConfig, own: IntensityContract) -> IntensityContract:
+    """A store's own contract with what was given replaced.
 
-    `window` or `percentiles` [low, high] replace those it was prepared with.
+    Raises:
+        ConfigError: the store's is of the other kind.
     """
-
-    root: str | None = None
-    window: tuple[float, ...] | None = None
-    percentiles: tuple[float, ...] | None = None
-
-    def contract(self, own: IntensityContract) -> IntensityContract:
-        """The store's own contract with what was given replaced.
-
-        Raises:
-            ConfigError: the store's is of the other kind.
-        """
-        for kind, values in (("window", self.window), ("percentiles", self.percentiles)):
-            if values is None:
-                continue
-            if kind != own.kind:
-                raise ConfigError(
-                    f"data.{kind} does not fit this store, whose range is {own.kind}"
-                )
-            low, high = pair(values, f"data.{kind}")
-            return replace(own, low=low, high=high)
-        return own
-
-
-DATA: dict[str, type[DataConfig]] = {
-    "synthetic": SyntheticConfig,
-    "ct": CTConfig,
-    "mri": MRIConfig,
-    "images_2d": Images2DConfig,
-    "store": StoreConfig,
-    "custom": CustomConfig,
-}
-"""The options of the group `data` that name cases of their own."""
+    for kind, values in (("window", config.window), ("percentiles", config.percentiles)):
+        if values is None:
+            continue
+        if kind != own.kind:
+            raise ConfigError(f"data.{kind} does not fit this store, whose range is {own.kind}")
+        return replace(own, low=values[0], high=values[1])
+    return own
 
 
 def open_cases(config: DataConfig, progress: Progress, source: CaseSource | None = None) -> Cases:
@@ -74,7 +41,7 @@ def open_cases(config: DataConfig, progress: Progress, source: CaseSource | None
         if config.root is None:
             raise ConfigError("data.root must name a store that vae3d prepare made")
         stored = StoredCases(Path(config.root).expanduser(), config)
-        stored.contract = config.contract(stored.contract)
+        stored.contract = replaced_range(config, stored.contract)
         return stored
     source = source or build_source(config)
     assert isinstance(config, SourceData)
@@ -91,13 +58,12 @@ def build_source(config: DataConfig) -> CaseSource:
     Raises:
         UserError: they do not exist, or the config names none (`data=run` outside of eval).
     """
-    if isinstance(config, SyntheticConfig):
-        return PhantomSource(config)
-    if isinstance(config, ScansConfig):
-        return ScanSource(config)
-    if isinstance(config, CustomConfig):
-        return DatasetSource(import_dataset(config), tuple(config.window))
-    raise ConfigError(f"data must be one of {', '.join(DATA)} here; data=run is for vae3d eval")
+    if not isinstance(config, SourceData):
+        raise ConfigError(
+            f"data must be one of {', '.join(DATA)} here; data=run is for vae3d eval"
+        )
+    source: CaseSource = load(config.source)(config)
+    return source
 
 
 def store_of(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae3d.data.config import CaseData, SourceData
 from vae3d.data.foreground import ForegroundMap
 from vae3d.data.intensity import IntensityContract, IntensityRange
-from vae3d.data.source import CaseData, CaseSource, SourceData
+from vae3d.data.source import CaseSource
 from vae3d.data.splits import Splits
 from vae3d.data.statistics import CaseStatistics
 from vae3d.data.volume import SourceGeometry, Volume

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae3d.data.splits import SPLITS, Splits, case_rank, split_by_rank
+from vae3d.data.config import SPLITS
+from vae3d.data.splits import Splits, case_rank, split_by_rank
 from vae3d.data.statistics import CaseStatistics
 from vae3d.data.volume import SourceGeometry
 from vae3d.errors import DataError

@@ -1,6 +1,5 @@
 """`data=custom`: any torch Dataset, from the command line by name or from Python by itself."""
 
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -9,27 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vae3d.data.config import CustomConfig
 from vae3d.data.intensity import IntensityContract
-from vae3d.data.scans import pair
-from vae3d.data.source import CaseSource, SourceData
+from vae3d.data.source import CaseSource
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
 
 IMAGE_KEYS = ("image", "volume")
 OUTSIDE_SHARE = 0.5
-
-
-@dataclass
-class CustomConfig(SourceData):
-    """A Dataset `package.module:name`, called with `options`; its values span `window`.
-
-    Items are tensors (C, D, H, W) or (C, H, W), or dicts with one under `image` or `volume` and
-    optionally its `affine`.
-    """
-
-    dataset: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    window: tuple[float, ...] = (-1.0, 1.0)
 
 
 class DatasetSource(CaseSource):
@@ -46,7 +32,7 @@ class DatasetSource(CaseSource):
         first = self._item(0)
         super().__init__(
             spatial_dims=first["image"].dim() - 1,
-            contract=IntensityContract("window", *pair(window, "data.window"), unit="intensity"),
+            contract=IntensityContract("window", window[0], window[1], unit="intensity"),
             case_ids=[f"item_{index:05d}" for index in range(count)],
             splits=[None] * count,
         )
@@ -107,3 +93,12 @@ def import_dataset(config: CustomConfig) -> Dataset[Any]:
     except TypeError as error:
         raise ConfigError(f"data.options do not fit {name}: {error}") from error
     return dataset
+
+
+def named_source(config: CustomConfig) -> DatasetSource:
+    """The items of the Dataset that the settings name.
+
+    Raises:
+        UserError: it cannot be imported, or is empty.
+    """
+    return DatasetSource(import_dataset(config), config.window)

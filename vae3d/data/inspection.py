@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from vae3d.data.cases import Case, Cases
-from vae3d.data.splits import SPLITS
+from vae3d.data.config import SPLITS
 from vae3d.errors import VolumeError
 
 OBLIQUE = 5.0

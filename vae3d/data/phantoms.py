@@ -1,45 +1,18 @@
 """`data=synthetic`: CT-like phantoms made on the fly, so that a new user needs nothing."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
+from vae3d.data.config import SyntheticConfig
 from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseSource, PreparableData, Stamp
+from vae3d.data.source import CaseSource, Stamp
 from vae3d.data.synthetic import phantom
 from vae3d.data.volume import Volume
-from vae3d.errors import ConfigError
 
 FIELD_OF_VIEW = 400.0
 """Millimetres across the longest axis of a phantom."""
-
-
-@dataclass
-class SyntheticConfig(PreparableData):
-    """`count` phantoms of `shape` (two numbers make images), each a function of (seed, index)."""
-
-    shape: tuple[int, ...] = (64, 64, 64)
-    count: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.shape) not in (2, 3) or any(not 1 <= s <= 1024 for s in self.shape):
-            raise ConfigError(
-                f"data.shape must be two or three numbers in [1, 1024], got {[*self.shape]}"
-            )
-        if self.count < 1:
-            raise ConfigError(f"data.count must be at least 1, got {self.count}")
-
-    def identity(self) -> dict[str, Any]:
-        return {"kind": "Phantoms", "shape": [*self.shape], "seed": self.seed}
-
-    @property
-    def label(self) -> str:
-        return "phantoms_" + "x".join(map(str, self.shape))
 
 
 class PhantomSource(CaseSource):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vae3d.data.config import Images2DConfig, ScansConfig
 from vae3d.data.intensity import IntensityContract
 from vae3d.data.readers import is_scan, read_volume
 from vae3d.data.resample import resample_to_spacing
-from vae3d.data.source import CaseSource, PreparableData, Stamp
+from vae3d.data.source import CaseSource, Stamp
 from vae3d.data.splits import check_assigned
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
@@ -20,87 +21,6 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy")
 OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
 """What a store and a run are known by, whose arrays and reconstructions are no new scans."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
-
-
-@dataclass
-class ScansConfig(PreparableData):
-    """A folder `root`, searched for scans, or one of them, or a CSV or JSON `list` of path, split
-    and case_id.
-
-    Paths in a list are relative to `root`, or to the list's own folder. `channel` chooses a
-    component of scans that have several. `spacing` in millimetres (D, H, W) resamples them.
-    """
-
-    root: str | None = None
-    list: str | None = None
-    channel: int | None = None
-    spacing: tuple[float, ...] | None = None
-    store: str | None = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.spacing is not None and (
-            len(self.spacing) != 3 or any(not 0.01 <= s <= 100 for s in self.spacing)
-        ):
-            raise ConfigError(
-                f"data.spacing must be three numbers in [0.01, 100] mm, got {[*self.spacing]}"
-            )
-
-    def contract(self) -> IntensityContract:
-        """How these scans find their intensity range."""
-        raise NotImplementedError
-
-    def identity(self) -> dict[str, Any]:
-        def resolved(path: str | None) -> str | None:
-            return path and str(Path(path).expanduser().resolve())
-
-        return {
-            "kind": type(self).__name__.removesuffix("Config"),
-            "root": resolved(self.root),
-            "list": resolved(self.list),
-            "channel": self.channel,
-            "spacing": self.spacing and [float(s) for s in self.spacing],
-        }
-
-    @property
-    def label(self) -> str:
-        return Path(self.list or self.root or "").expanduser().resolve().name.partition(".")[0]
-
-
-@dataclass
-class CTConfig(ScansConfig):
-    """CT in Hounsfield units, seen through one `window` [low, high]."""
-
-    window: tuple[float, ...] = (-1000.0, 1000.0)
-
-    def contract(self) -> IntensityContract:
-        return IntensityContract("window", *pair(self.window, "data.window"), unit="HU")
-
-
-@dataclass
-class MRIConfig(ScansConfig):
-    """MR, seen between two `percentiles` [low, high] of each scan."""
-
-    percentiles: tuple[float, ...] = (0.0, 99.5)
-
-    def contract(self) -> IntensityContract:
-        low, high = pair(self.percentiles, "data.percentiles")
-        return IntensityContract("percentiles", low, high, unit="intensity")
-
-
-@dataclass
-class Images2DConfig(ScansConfig):
-    """Grayscale images, PNG, JPEG, TIFF or npy, seen through one `window` [low, high]."""
-
-    window: tuple[float, ...] = (0.0, 255.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.spacing is not None:
-            raise ConfigError("data.spacing resamples 3D scans; images_2d have no spacing")
-
-    def contract(self) -> IntensityContract:
-        return IntensityContract("window", *pair(self.window, "data.window"), unit="intensity")
 
 
 class ScanSource(CaseSource):
@@ -114,7 +34,7 @@ class ScanSource(CaseSource):
         check_assigned([entry.case_id for entry in entries], [entry.split for entry in entries])
         super().__init__(
             spatial_dims=2 if flat else 3,
-            contract=config.contract(),
+            contract=IntensityContract(config.range_kind, *config.range, unit=config.unit),
             case_ids=[entry.case_id for entry in entries],
             splits=[entry.split for entry in entries],
             spacing=[float(s) for s in config.spacing] if config.spacing else None,
@@ -249,10 +169,3 @@ def _entry(row: dict[str, Any], base: Path, path: Path) -> Entry:
         relative if not relative.is_absolute() else Path(relative.name)
     )
     return Entry(base / relative, str(case_id), row.get("split") or None)
-
-
-def pair(values: tuple[float, ...], key: str) -> tuple[float, float]:
-    """Two numbers, or a ConfigError that names the key."""
-    if len(values) != 2:
-        raise ConfigError(f"{key} must be two numbers [low, high], got {[*values]}")
-    return float(values[0]), float(values[1])

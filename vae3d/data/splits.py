@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vae3d.data.config import SPLITS
 from vae3d.errors import DataError
-
-SPLITS = ("train", "val", "test")
 
 Splits = dict[str, NDArray[np.int64]]
 """The indices of the cases of each split, ascending."""

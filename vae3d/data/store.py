@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vae3d.data.cases import Case, Cases
 from vae3d.data.catalog import CaseRecord, Catalog
+from vae3d.data.config import CaseData
 from vae3d.data.foreground import SIDE, ForegroundMap
 from vae3d.data.intensity import IntensityContract, IntensityRange
-from vae3d.data.source import CaseData
 from vae3d.data.splits import Splits
 from vae3d.data.volume import Volume, spacing_of
 from vae3d.errors import DataError, VolumeError

@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from vae3d.data.config import DTYPES, IMAGE_DTYPES
 from vae3d.data.readers import scan_suffix
 from vae3d.data.readers.nifti import Orientation
 from vae3d.data.resample import resample_to_shape, resized_affine
@@ -138,15 +139,12 @@ def _only_channel(path: Path, voxels: NDArray[Any]) -> NDArray[Any]:
 
 
 _Writer = Callable[[Path, NDArray[Any], Volume], None]
-_IMAGE_DTYPES = ("float32", "uint8", "uint16")
-DTYPES = (*_IMAGE_DTYPES, "int8", "int16", "int32", "float64")
-
 # suffix -> spatial dims, dtypes, function
 _WRITERS: dict[str, tuple[tuple[int, ...], tuple[str, ...], _Writer]] = {
     ".nii.gz": ((3,), DTYPES, _write_nifti),
     ".nii": ((3,), DTYPES, _write_nifti),
     ".png": ((2,), ("uint8", "uint16"), _write_png),
-    ".tif": ((2,), _IMAGE_DTYPES, _write_tiff),
-    ".tiff": ((2,), _IMAGE_DTYPES, _write_tiff),
+    ".tif": ((2,), IMAGE_DTYPES, _write_tiff),
+    ".tiff": ((2,), IMAGE_DTYPES, _write_tiff),
     ".npy": ((2, 3), DTYPES, _write_npy),
 }

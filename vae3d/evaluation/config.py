@@ -1,67 +1,90 @@
 """`EvaluationConfig`: what is measured, against what, and what is shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
-from vae3d.errors import ConfigError
-from vae3d.evaluation.metrics import METRICS
-from vae3d.evaluation.references import BASELINES
-from vae3d.evaluation.regions import REGIONS
-from vae3d.inference import InferenceConfig
+from vae3d.bounds import AtLeast, LowHigh, OneOf, PerAxis, Settings, SomeOf
+from vae3d.inference.config import InferenceConfig
+from vae3d.runtime.choices import PRECISIONS
+from vae3d.runtime.registry import Registry
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vae3d.evaluation.metrics import Metric
+
+_METRICS = "vae3d.evaluation.metrics"
+
+METRICS: "Registry[Metric]" = Registry(
+    "metric",
+    {
+        "mse": f"{_METRICS}:MSE",
+        "mae": f"{_METRICS}:MAE",
+        "rmse": f"{_METRICS}:RMSE",
+        "psnr": f"{_METRICS}:PSNR",
+        "ssim": f"{_METRICS}:SSIM",
+        "ms_ssim": f"{_METRICS}:MS_SSIM",
+        "nmse": f"{_METRICS}:NMSE",
+        "gradient": f"{_METRICS}:GRADIENT",
+        "mse_model": f"{_METRICS}:MSE_MODEL",
+        "mae_model": f"{_METRICS}:MAE_MODEL",
+        "rmse_model": f"{_METRICS}:RMSE_MODEL",
+    },
+)
+"""Metrics by name. Errors are in the scan's units, `_model` in the model's range."""
+
+BASELINES: "Registry[Callable[[Tensor, int], Tensor]]" = Registry(
+    "baseline",
+    {
+        "downsample": "vae3d.evaluation.references:downsampled",
+        "jpeg": "vae3d.evaluation.references:jpeg",
+    },
+)
+"""Baselines by name: an image (C, *spatial) in [-1, 1] kept as so many numbers, and back."""
+
+REGIONS = ("foreground", "tissues")
 MEDIA = ("png", "gif", "mp4")
 
 
 @dataclass
-class EvaluationConfig:
-    """What is measured and shown.
+class EvaluationConfig(Settings, key="evaluation"):
+    """What is measured, and what is shown of it."""
 
-    `metrics` are told for the whole volume and for `regions` of it: its foreground, and for CT
-    its tissues by HU. `floor` tells what clipping and resampling cost without any VAE, `baselines`
-    what simpler ways to keep as many numbers would. `window` [low, high] (null: what the model
-    sees) is the data range, `crop` (null: none) the voxels around the centre that are scored,
-    filled up with the low end; `model_range` is where `_model` metrics live.
-
-    `media` are the pictures made of each case, for at most `media_cases` of them (null: all).
-    `latents` looks at the posterior, `report` makes the page. `save_reconstructions` writes them
-    as scans in the scan's own geometry and units. `sample` decodes a sample of the posterior
-    instead of its mode, drawn from (seed, case).
-    """
-
-    metrics: list[str] = field(default_factory=lambda: list(METRICS))
-    regions: list[str] = field(default_factory=lambda: list(REGIONS))
+    metrics: Annotated[list[str], SomeOf(of=METRICS, least=1)] = field(
+        default_factory=lambda: list(METRICS)
+    )
+    """Scores of every case, as in evaluation.metrics=[psnr,ssim]; docs/evaluation.md defines
+    them."""
+    regions: Annotated[list[str], SomeOf(*REGIONS)] = field(default_factory=lambda: list(REGIONS))
+    """Parts of a scan that are scored besides the whole: its foreground, and the tissues of a CT
+    by HU."""
     floor: bool = True
-    baselines: list[str] = field(default_factory=list)
-    window: tuple[float, float] | None = None
-    crop: tuple[int, ...] | None = None
-    model_range: tuple[float, float] = (-1.0, 1.0)
-    media: list[str] = field(default_factory=lambda: list(MEDIA))
-    media_cases: int | None = 4
+    """Also report what clipping and resampling cost without any VAE."""
+    baselines: Annotated[list[str], SomeOf(of=BASELINES)] = field(default_factory=list)
+    """Simpler ways to keep as many numbers as the latent has, scored for comparison."""
+    window: Annotated[tuple[float, ...] | None, LowHigh()] = None
+    """Data range [low, high] of the scores in the scan's units; null is what the model sees."""
+    crop: Annotated[Any, PerAxis(AtLeast(1), nullable=True)] = None
+    """Voxels around the centre that are scored, one number or one per axis, filled up with the low
+    end; null scores all."""
+    model_range: Annotated[tuple[float, ...], LowHigh()] = (-1.0, 1.0)
+    """Range that the _model metrics map the window to."""
+    media: Annotated[list[str], SomeOf(*MEDIA)] = field(default_factory=lambda: list(MEDIA))
+    """Pictures and videos drawn of a case; [] draws none and is faster."""
+    media_cases: Annotated[int | None, AtLeast(0)] = 4
+    """Cases that are drawn, at most; null draws all."""
     latents: bool = True
+    """Report statistics and probes of the posterior."""
     report: bool = True
+    """Write index.html, the report in one page."""
     save_reconstructions: bool = False
+    """Write the reconstructions as scans on the scan's own grid and in its units."""
     sample: bool = False
+    """Decode a sample of the posterior, drawn from (seed, case), instead of its mode."""
     seed: int = 0
-    precision: str = "auto"
+    """Seed of the samples with sample=true."""
+    precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
+    """Number format of the forward pass; auto is bf16 where the device computes in it, else fp32."""
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-
-    def __post_init__(self) -> None:
-        for key, chosen, choices in (
-            ("metrics", self.metrics, [*METRICS]),
-            ("regions", self.regions, [*REGIONS]),
-            ("baselines", self.baselines, [*BASELINES]),
-            ("media", self.media, [*MEDIA]),
-        ):
-            for name in chosen:
-                if name not in choices:
-                    raise ConfigError(
-                        f"evaluation.{key} may hold {', '.join(choices)}, got {name!r}"
-                    )
-        if not self.metrics:
-            raise ConfigError(f"evaluation.metrics must name one of {', '.join(METRICS)}")
-        for key, pair in (("window", self.window), ("model_range", self.model_range)):
-            if pair is not None and (len(pair) != 2 or not pair[0] < pair[1]):
-                raise ConfigError(
-                    f"evaluation.{key} must be [low, high] with low < high, got {[*pair]}"
-                )
-        if self.crop is not None and not all(n >= 1 for n in self.crop):
-            raise ConfigError(f"evaluation.crop must hold sizes above 0, got {[*self.crop]}")
+    """How a volume goes through the model."""

@@ -20,7 +20,7 @@ from vae3d.evaluation.metrics import worth
 from vae3d.evaluation.report import CaseScore, EvaluationResult
 from vae3d.evaluation.scorer import CaseScorer
 from vae3d.evaluation.views import CaseView, file_stem
-from vae3d.inference import Reconstructor
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
 from vae3d.logger.console import announce

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vae3d.evaluation.config import METRICS
 from vae3d.evaluation.measure import MODEL_RANGE, Errors
 
 SEAM = "seam"
@@ -58,20 +59,17 @@ def nmse(errors: Errors, scale: Scale) -> float:
     return error / errors.signal if errors.signal else math.inf
 
 
-METRICS: dict[str, Metric] = {
-    "mse": Metric(lambda e, s: e.squared * s.scan**2, "{unit}^2"),
-    "mae": Metric(lambda e, s: e.absolute * s.scan, "{unit}"),
-    "rmse": Metric(lambda e, s: math.sqrt(e.squared) * s.scan, "{unit}"),
-    "psnr": Metric(psnr, "dB", better=1),
-    "ssim": Metric(lambda e, s: e.ssim, "", better=1, structural=True),
-    "ms_ssim": Metric(lambda e, s: e.ms_ssim, "", better=1, regional=False, structural=True),
-    "nmse": Metric(nmse, "", regional=False),
-    "gradient": Metric(lambda e, s: e.gradient * s.scan, "{unit}/voxel", regional=False),
-    "mse_model": Metric(lambda e, s: e.squared * s.model**2, "", regional=False),
-    "mae_model": Metric(lambda e, s: e.absolute * s.model, "", regional=False),
-    "rmse_model": Metric(lambda e, s: math.sqrt(e.squared) * s.model, "", regional=False),
-}
-"""Metrics by name. Errors are in the scan's units, `_model` in the model's range."""
+MSE = Metric(lambda e, s: e.squared * s.scan**2, "{unit}^2")
+MAE = Metric(lambda e, s: e.absolute * s.scan, "{unit}")
+RMSE = Metric(lambda e, s: math.sqrt(e.squared) * s.scan, "{unit}")
+PSNR = Metric(psnr, "dB", better=1)
+SSIM = Metric(lambda e, s: e.ssim, "", better=1, structural=True)
+MS_SSIM = Metric(lambda e, s: e.ms_ssim, "", better=1, regional=False, structural=True)
+NMSE = Metric(nmse, "", regional=False)
+GRADIENT = Metric(lambda e, s: e.gradient * s.scan, "{unit}/voxel", regional=False)
+MSE_MODEL = Metric(lambda e, s: e.squared * s.model**2, "", regional=False)
+MAE_MODEL = Metric(lambda e, s: e.absolute * s.model, "", regional=False)
+RMSE_MODEL = Metric(lambda e, s: math.sqrt(e.squared) * s.model, "", regional=False)
 
 
 def scored(metrics: Sequence[str], errors: Errors, scale: Scale) -> dict[str, float]:

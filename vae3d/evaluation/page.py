@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vae3d import __version__
+from vae3d.evaluation.config import METRICS
 from vae3d.evaluation.figures import DIVERGING, Picture, case_figure, error_limit
-from vae3d.evaluation.metrics import METRICS
 from vae3d.evaluation.report import EvaluationResult
 from vae3d.evaluation.views import CaseView
 from vae3d.runtime.files import write_text

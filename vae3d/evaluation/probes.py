@@ -23,7 +23,7 @@ from vae3d.evaluation.figures import (
     gray,
     planes,
 )
-from vae3d.inference import Reconstructor
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.model.gaussian import draw_noise
 from vae3d.runtime.seeding import torch_generator
 

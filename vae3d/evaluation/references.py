@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,10 +52,6 @@ def _encoded(plane: NDArray[np.uint8], quality: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(plane).save(stream, "jpeg", quality=quality)
     return stream.getvalue()
-
-
-BASELINES: dict[str, Callable[[Tensor, int], Tensor]] = {"downsample": downsampled, "jpeg": jpeg}
-"""Baselines by name: an image (C, *spatial) in [-1, 1] kept as so many numbers, and back."""
 
 
 def untouched(case: Case, values: Tensor) -> Tensor:

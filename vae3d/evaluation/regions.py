@@ -32,7 +32,6 @@ TISSUES = (
 """What a CT shows by its HU. Contrast agent counts as bone, and what lies between two tissues as
 the one that it looks like: these are windows, no segmentation."""
 
-REGIONS = ("foreground", "tissues")
 LANES = 8
 """Sums of a piece that are added up side by side."""
 MANY = 2**18

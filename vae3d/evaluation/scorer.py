@@ -11,13 +11,13 @@ from torch import Tensor
 from vae3d.data.cases import Case
 from vae3d.data.intensity import IntensityContract, IntensityRange
 from vae3d.errors import ConfigError, VolumeError
-from vae3d.evaluation.config import EvaluationConfig
+from vae3d.evaluation.config import BASELINES, METRICS, EvaluationConfig
 from vae3d.evaluation.measure import measure
-from vae3d.evaluation.metrics import METRICS, SEAM, Scale, scored, unit_of
-from vae3d.evaluation.references import BASELINES, on_grid_of, untouched
+from vae3d.evaluation.metrics import SEAM, Scale, scored, unit_of
+from vae3d.evaluation.references import on_grid_of, untouched
 from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
 from vae3d.evaluation.seams import seam_score
-from vae3d.inference import Reconstructor
+from vae3d.inference.reconstructor import Reconstructor
 from vae3d.patching.samplers import patch_size
 
 REFERENCES = ("scan", "floor")
@@ -159,7 +159,7 @@ class CaseScorer:
 
     def _range(self, case: Case) -> IntensityRange:
         window = self.config.window
-        return IntensityRange(*window, case.range.unit) if window else case.range
+        return IntensityRange(window[0], window[1], case.range.unit) if window else case.range
 
     def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
         try:

@@ -2,25 +2,20 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError
 from vae3d.logger.base import Image, Logger, Scores
-
-
-@dataclass
-class TensorboardConfig:
-    """The events lie in `folder` below the run."""
-
-    folder: str = "tensorboard"
+from vae3d.logger.config import TensorboardConfig
 
 
 class TensorboardLogger(Logger):
     """Scalars, pictures and tables; videos and reports stay files, of which the place is told."""
 
-    def __init__(self, config: TensorboardConfig, folder: Path) -> None:
+    def __init__(
+        self, config: TensorboardConfig, folder: Path, name: str, run_config: dict[str, Any]
+    ) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -6,24 +6,13 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vae3d.logger.base import Image, Logger, Scores
+from vae3d.logger.config import WandbConfig
 from vae3d.logger.console import announce
 from vae3d.runtime.files import file_digest, write_text
-
-
-@dataclass
-class WandbConfig:
-    """Where the run is shown; `WANDB_MODE` and `WANDB_API_KEY` of the environment count."""
-
-    project: str = "vae3d"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-    init_timeout: float = 20.0
 
 
 class WandbLogger(Logger):

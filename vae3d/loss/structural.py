@@ -8,6 +8,8 @@ from torch import Tensor
 from vae3d.loss.blur import WINDOW, smooth
 
 K1, K2 = 0.01, 0.03
+MODEL_RANGE = 2.0
+"""Images and reconstructions lie in [-1, 1]."""
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
@@ -109,3 +111,13 @@ def halved(image: Tensor) -> Tensor:
             image = (planes[::2] + planes[1::2]).movedim(0, axis)
             scale /= 2
     return image * scale
+
+
+def one_minus_ssim(reconstruction: Tensor, image: Tensor) -> Tensor:
+    """1 - SSIM of each case, (B,)."""
+    return 1 - ssim(reconstruction, image, MODEL_RANGE, low=-1)
+
+
+def one_minus_ms_ssim(reconstruction: Tensor, image: Tensor) -> Tensor:
+    """1 - MS-SSIM of each case, (B,)."""
+    return 1 - ms_ssim(reconstruction, image, MODEL_RANGE, low=-1)

@@ -2,75 +2,10 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from vae3d.errors import ConfigError
-
-ATTENTIONS = ("none", "global", "windowed")
-
-
-@dataclass
-class AttentionSpec:
-    """How attention looks wherever a level, or the bottleneck, has it.
-
-    `bottleneck` is none, global or windowed: a block between two residual blocks at the deepest
-    level, in encoder and decoder. `window` is the side of a window in voxels of the feature map,
-    per axis or one number for all. `head_channels` are the channels of a head; null is one head.
-    `relative_bias` adds a learned bias for each offset inside a window (Liu et al. 2021,
-    arXiv:2103.14030, equation 4); global attention has none, since it would need memory for every
-    pair of voxels.
-    """
-
-    bottleneck: str = "none"
-    window: tuple[int, ...] = (8,)
-    head_channels: int | None = 32
-    relative_bias: bool = True
-
-    def __post_init__(self) -> None:
-        if self.bottleneck not in ATTENTIONS:
-            raise ConfigError(
-                f"model.attention.bottleneck must be one of {', '.join(ATTENTIONS)}, "
-                f"got {self.bottleneck!r}"
-            )
-        if not self.window or any(not 1 <= side <= 64 for side in self.window):
-            raise ConfigError(
-                f"model.attention.window must lie in [1, 64] along each axis, got {[*self.window]}"
-            )
-        if self.head_channels is not None and self.head_channels < 1:
-            raise ConfigError(
-                f"model.attention.head_channels must be at least 1 or null, "
-                f"got {self.head_channels}"
-            )
-
-    def check(self, spatial_dims: int) -> None:
-        """Raises a ConfigError where the window does not fit images of this many axes."""
-        if len(self.window) not in (1, spatial_dims):
-            raise ConfigError(
-                f"model.attention.window needs 1 or {spatial_dims} numbers, got {[*self.window]}"
-            )
-
-    def windows(self, spatial_dims: int) -> tuple[int, ...]:
-        """The window of each axis."""
-        window = tuple(self.window)
-        return window * spatial_dims if len(window) == 1 else window
-
-    def heads(self, channels: int, key: str = "model.attention") -> int:
-        """The number of heads for this many channels.
-
-        Raises:
-            ConfigError: they do not divide.
-        """
-        size = self.head_channels or channels
-        # A level narrower than a head has one head.
-        if channels % min(size, channels):
-            raise ConfigError(
-                f"{key}.head_channels must divide the level's channels ({channels}), got {size}"
-            )
-        return channels // min(size, channels)
 
 
 class Attention(nn.Module):

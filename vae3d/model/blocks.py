@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vae3d.model.attention import Attention, AttentionSpec
+from vae3d.model.attention import Attention
+from vae3d.model.config import ACTIVATIONS, NORMS, AttentionSpec
 from vae3d.model.convolution import TRANSPOSED, convolution
-from vae3d.model.layers import ACTIVATIONS, NORMS, SampleDropout
+from vae3d.model.layers import SampleDropout
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,6 @@ class ResidualBlock(nn.Module):
         result: Tensor = self.skip(x) + hidden
         # A product with one would still be a pass over memory, and another one backwards.
         return result if self.scale == 1 else result * self.scale
-
-
-DOWNSAMPLINGS = ("centered", "end_padded")
-
-
-WIDENINGS = ("step", "block")
-"""Where a level takes its number of channels: in the step to it, or in its first block."""
 
 
 def downsample(inputs: int, outputs: int, stride: tuple[int, ...], style: BlockStyle) -> nn.Module:
@@ -233,9 +227,6 @@ def pixel_unshuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
     )
     order = [*(3 + 2 * d for d in range(dims)), *(2 + 2 * d for d in range(dims))]
     return x.permute(0, 1, *order).reshape(batch, channels * math.prod(factor), *spatial)
-
-
-UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")
 
 
 def upsample(

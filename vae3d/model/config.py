@@ -1,17 +1,136 @@
 """`VAEConfig`: the architecture of a `CustomVAE` as data."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from vae3d.bounds import AtLeast, Between, OneOf, OneOfNumbers, PerAxis, Settings, check_fields
 from vae3d.errors import ConfigError
-from vae3d.model.attention import AttentionSpec
-from vae3d.model.blocks import DOWNSAMPLINGS, UPSAMPLINGS, WIDENINGS
-from vae3d.model.layers import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS
-from vae3d.model.levels import LevelSpec
 from vae3d.runtime.plain import from_plain
+from vae3d.runtime.registry import Registry, plugins_of
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    BuildNorm = Callable[[int, int, int], nn.Module]
+    BuildActivation = Callable[[], nn.Module]
+
+_LAYERS = "vae3d.model.layers"
+
+NORMS: "Registry[BuildNorm]" = Registry(
+    "norm",
+    {
+        "rms": f"{_LAYERS}:rms_norm",
+        "layer": f"{_LAYERS}:layer_norm",
+        "group": f"{_LAYERS}:group_norm",
+        "instance": f"{_LAYERS}:instance_norm",
+        "batch": f"{_LAYERS}:batch_norm",
+        "none": f"{_LAYERS}:no_norm",
+    },
+)
+"""Norms by name, built from (spatial_dims, channels, groups)."""
+
+ACTIVATIONS: "Registry[BuildActivation]" = Registry(
+    "activation",
+    {
+        "relu": "torch.nn:ReLU",
+        "leaky_relu": f"{_LAYERS}:leaky_relu",
+        "elu": "torch.nn:ELU",
+        "gelu": "torch.nn:GELU",
+        "silu": "torch.nn:SiLU",
+        "mish": "torch.nn:Mish",
+        "hardswish": "torch.nn:Hardswish",
+        "tanh": "torch.nn:Tanh",
+    },
+)
+"""Activations by name, built from nothing."""
+
+FINAL_ACTIVATIONS: "Registry[BuildActivation]" = Registry(
+    "final activation", {"none": "torch.nn:Identity", "tanh": "torch.nn:Tanh"}
+)
+"""What the reconstruction passes through last; the model's range is [-1, 1]."""
+
+UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")
+DOWNSAMPLINGS = ("centered", "end_padded")
+WIDENINGS = ("step", "block")
 VARIANCES = ("learned", "fixed")
+ATTENTIONS = ("none", "global", "windowed")
+MAX_STRIDE = 8
+CHANNELS = Between(1, 4096)
+BLOCKS = Between(0, 64)
+
+
+@dataclass
+class LevelSpec:
+    """One resolution of the network, the same for encoder and decoder."""
+
+    channels: Annotated[int, CHANNELS] = 32
+    """Feature channels of the level; more reconstruct better and cost more memory and time."""
+    blocks: Annotated[int, BLOCKS] = 1
+    """Residual blocks of the level in the encoder, and in the decoder unless decoder_blocks is
+    set."""
+    stride: Annotated[Any, PerAxis(Between(1, MAX_STRIDE))] = (1,)
+    """Downsampling factor from the level above, one number or one per axis; the first level's acts
+    on the image."""
+    decoder_blocks: Annotated[int | None, BLOCKS] = None
+    """Residual blocks of the level in the decoder; null uses the same number as the encoder."""
+    attention: Annotated[str, OneOf(*ATTENTIONS)] = "none"
+    """Self-attention after each residual block of the level: over the whole grid, or in windows."""
+
+    def check(self, key: str, spatial_dims: int) -> None:
+        """Raises a ConfigError for strides that do not fit images of this many axes."""
+        if len(self.stride) not in (1, spatial_dims):
+            raise ConfigError(
+                f"{key}.stride needs 1 or {spatial_dims} numbers, got {list(self.stride)}"
+            )
+
+    def strides(self, spatial_dims: int) -> tuple[int, ...]:
+        """The stride of each axis."""
+        stride = tuple(self.stride)
+        return stride * spatial_dims if len(stride) == 1 else stride
+
+
+@dataclass
+class AttentionSpec(Settings, key="model.attention"):
+    """How attention works wherever a level, or the bottleneck, has it."""
+
+    bottleneck: Annotated[str, OneOf(*ATTENTIONS)] = "none"
+    """Attention between two residual blocks at the deepest level; global needs memory for every
+    pair of voxels."""
+    window: Annotated[Any, PerAxis(Between(1, 64))] = (8,)
+    """Side of an attention window in voxels of the feature map, one number or one per axis."""
+    head_channels: Annotated[int | None, AtLeast(1)] = 32
+    """Channels of one attention head; null uses a single head."""
+    relative_bias: bool = True
+    """Add a learned bias for each offset inside a window (Liu et al. 2021, equation 4); global
+    attention has none."""
+
+    def check(self, spatial_dims: int) -> None:
+        """Raises a ConfigError where the window does not fit images of this many axes."""
+        if len(self.window) not in (1, spatial_dims):
+            raise ConfigError(
+                f"model.attention.window needs 1 or {spatial_dims} numbers, got {[*self.window]}"
+            )
+
+    def windows(self, spatial_dims: int) -> tuple[int, ...]:
+        """The window of each axis."""
+        window = tuple(self.window)
+        return window * spatial_dims if len(window) == 1 else window
+
+    def heads(self, channels: int, key: str = "model.attention") -> int:
+        """The number of heads for this many channels.
+
+        Raises:
+            ConfigError: they do not divide.
+        """
+        size = self.head_channels or channels
+        # A level narrower than a head has one head.
+        if channels % min(size, channels):
+            raise ConfigError(
+                f"{key}.head_channels must divide the level's channels ({channels}), got {size}"
+            )
+        return channels // min(size, channels)
 
 
 def default_levels() -> list[LevelSpec]:
@@ -20,78 +139,77 @@ def default_levels() -> list[LevelSpec]:
 
 
 @dataclass
-class VAEConfig:
-    """The architecture of a `CustomVAE`.
+class VAEConfig(Settings, key="model"):
+    """The architecture of a `CustomVAE`."""
 
-    `spatial_dims` null follows the data and is 3 where there are none. `variance` is `learned`
-    (a log-variance for each latent element, clamped to [-30, 20]) or `fixed` (`fixed_std`
-    everywhere). Between levels the channels change in the `step`, so that each block adds to its
-    own input, or in the `block` after it (`widening`). `norm_groups` counts for `norm=group`
-    alone. `residual_scale` multiplies the sum of each residual block, `zero_init` starts its last
-    convolution at zero, `smooth_init` the learned steps up as nearest interpolations. `head_norm`
-    and `head_activation` may stand before the heads; `head_kernel` is the size of the decoder's, 1
-    or 3. `projection` puts convolutions of one voxel on both sides of the latent, as latent
-    diffusion's autoencoders have them. `patch` folds blocks of so many voxels, per axis or one
-    number for all, into channels before the first convolution and unfolds them after the last, so
-    that nothing is computed at the image's own resolution. `unit_range` is for weights from
-    elsewhere, whose network sees images in [0, 1] instead of [-1, 1]. `checkpointing` recomputes
-    the blocks' activations in the backward pass instead of keeping them.
-    """
-
-    spatial_dims: int | None = None
-    in_channels: int = 1
-    latent_channels: int = 4
+    spatial_dims: Annotated[int | None, OneOfNumbers((2, 3))] = None
+    """Number of spatial axes of the images; null follows the data, and is 3 where there are none."""
+    in_channels: Annotated[int, CHANNELS] = 1
+    """Channels of the images; must be that of the data."""
+    latent_channels: Annotated[int, CHANNELS] = 4
+    """Channels of the latent; more keep more detail and compress less."""
     levels: list[LevelSpec] = field(default_factory=default_levels)
-    norm: str = "layer"
-    norm_groups: int = 8
-    activation: str = "silu"
-    upsampling: str = "transposed"
-    variance: str = "learned"
-    fixed_std: float = 0.1
-    downsampling: str = "centered"
-    widening: str = "step"
-    final_activation: str = "none"
-    dropout: float = 0.0
-    residual_scale: float = 1.0
+    """Resolutions of the network from the finest to the coarsest, 1 to 12 of them."""
+    norm: Annotated[str, OneOf(of=NORMS)] = "layer"
+    """Normalisation of the features; layer and rms are pointwise in space, so that patches equal
+    whole volumes."""
+    norm_groups: Annotated[int, AtLeast(1)] = 8
+    """Groups of norm=group; must divide the channels of every level."""
+    activation: Annotated[str, OneOf(of=ACTIVATIONS)] = "silu"
+    """Nonlinearity of the residual blocks."""
+    upsampling: Annotated[str, OneOf(*UPSAMPLINGS)] = "transposed"
+    """How the decoder goes to the next finer level; nearest and linear interpolate before a
+    convolution."""
+    variance: Annotated[str, OneOf(*VARIANCES)] = "learned"
+    """Posterior variance: learned for each latent element, with log-variance in [-30, 20], or
+    fixed everywhere."""
+    fixed_std: Annotated[float, Between(0, math.inf, "()")] = 0.1
+    """Standard deviation of the posterior with variance=fixed."""
+    downsampling: Annotated[str, OneOf(*DOWNSAMPLINGS)] = "centered"
+    """Padding of the strided convolutions: centered, or end_padded as in latent diffusion."""
+    widening: Annotated[str, OneOf(*WIDENINGS)] = "step"
+    """Where the channels change between levels: in the strided step, or in the block after it as
+    in latent diffusion."""
+    final_activation: Annotated[str, OneOf(of=FINAL_ACTIVATIONS)] = "none"
+    """Nonlinearity after the decoder; tanh keeps reconstructions in [-1, 1]."""
+    dropout: Annotated[float, Between(0, 1, "[)")] = 0.0
+    """Dropout rate inside the residual blocks."""
+    residual_scale: Annotated[float, Between(0, 1, "(]")] = 1.0
+    """Factor on the sum of every residual block; 0.7071 keeps the variance of deep networks."""
     zero_init: bool = True
+    """Initialise the last convolution of every residual block at zero, so that it begins as its
+    skip."""
     smooth_init: bool = True
+    """Initialise learned upsampling as nearest interpolation."""
     attention: AttentionSpec = field(default_factory=AttentionSpec)
+    """Self-attention in the bottleneck and at the levels that ask for it."""
     head_norm: bool = False
+    """Normalise before the output convolutions of encoder and decoder, as in latent diffusion."""
     head_activation: bool = False
-    head_kernel: int = 3
+    """Apply the activation before the output convolutions of encoder and decoder."""
+    head_kernel: Annotated[int, OneOfNumbers((1, 3))] = 3
+    """Kernel size of the decoder's output convolution."""
     projection: bool = False
-    patch: tuple[int, ...] = (2,)
+    """Put 1x1 convolutions on both sides of the latent, as in latent diffusion."""
+    patch: Annotated[Any, PerAxis(Between(1, 16))] = (2,)
+    """Voxels folded into channels at both ends, so that nothing is computed at full resolution; 1
+    folds none."""
     unit_range: bool = False
+    """For imported weights whose network expects images in [0, 1] instead of [-1, 1]."""
     checkpointing: bool = False
+    """Recompute activations in the backward pass; saves memory in training, costs about a third of
+    the time."""
 
     def __post_init__(self) -> None:
-        if self.spatial_dims not in (None, 2, 3):
-            raise ConfigError(f"model.spatial_dims must be 2, 3 or null, got {self.spatial_dims}")
-        for name, count in (
-            ("in_channels", self.in_channels),
-            ("latent_channels", self.latent_channels),
-        ):
-            if not 1 <= count <= 4096:
-                raise ConfigError(f"model.{name} must lie in [1, 4096], got {count}")
+        super().__post_init__()
         if not 1 <= len(self.levels) <= 12:
             raise ConfigError(f"model.levels must hold 1 to 12 levels, got {len(self.levels)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout must lie in [0, 1), got {self.dropout}")
-        if not 0 < self.residual_scale <= 1:
-            raise ConfigError(
-                f"model.residual_scale must lie in (0, 1], got {self.residual_scale}"
-            )
-        if self.head_kernel not in (1, 3):
-            raise ConfigError(f"model.head_kernel must be 1 or 3, got {self.head_kernel}")
-        if not 0 < self.fixed_std < math.inf:
-            raise ConfigError(f"model.fixed_std must be positive, got {self.fixed_std}")
-        self._check_names()
+        for index, level in enumerate(self.levels):
+            check_fields(level, f"model.levels.{index}")
         self._check_groups()
         self.attention.check(self.dims)
-        if len(self.patch) not in (1, self.dims) or any(not 1 <= p <= 16 for p in self.patch):
-            raise ConfigError(
-                f"model.patch must be 1 or {self.dims} numbers in [1, 16], got {[*self.patch]}"
-            )
+        if len(self.patch) not in (1, self.dims):
+            raise ConfigError(f"model.patch must be 1 or {self.dims} numbers, got {[*self.patch]}")
         for index, level in enumerate(self.levels):
             # How many axes there are may be known later; CustomVAE checks that.
             level.check(f"model.levels.{index}", self.spatial_dims or len(level.stride))
@@ -100,30 +218,18 @@ class VAEConfig:
         if self.attention.bottleneck != "none":
             self.attention.heads(self.levels[-1].channels)
 
-    def _check_names(self) -> None:
-        for name, value, choices in (
-            ("norm", self.norm, tuple(NORMS)),
-            ("activation", self.activation, tuple(ACTIVATIONS)),
-            ("upsampling", self.upsampling, UPSAMPLINGS),
-            ("downsampling", self.downsampling, DOWNSAMPLINGS),
-            ("widening", self.widening, WIDENINGS),
-            ("variance", self.variance, VARIANCES),
-            ("final_activation", self.final_activation, tuple(FINAL_ACTIVATIONS)),
-        ):
-            if value not in choices:
-                raise ConfigError(
-                    f"model.{name} must be one of {', '.join(choices)}, got {value!r}"
-                )
-
     def _check_groups(self) -> None:
         for index, level in enumerate(self.levels):
-            if self.norm == "group" and (
-                self.norm_groups < 1 or level.channels % self.norm_groups
-            ):
+            if self.norm == "group" and level.channels % self.norm_groups:
                 raise ConfigError(
                     f"model.levels.{index}.channels must be a multiple of model.norm_groups "
                     f"({self.norm_groups}), got {level.channels}"
                 )
+
+    @property
+    def plugins(self) -> list[str]:
+        """The modules of plugins that the network needs."""
+        return plugins_of((NORMS, self.norm), (ACTIVATIONS, self.activation))
 
     @property
     def dims(self) -> int:

@@ -3,10 +3,9 @@
 from torch import Tensor, nn
 
 from vae3d.model.blocks import BlockStyle, upsample
+from vae3d.model.config import FINAL_ACTIVATIONS, LevelSpec
 from vae3d.model.convolution import convolution
 from vae3d.model.encoder import middle, residual_blocks
-from vae3d.model.layers import FINAL_ACTIVATIONS
-from vae3d.model.levels import LevelSpec
 
 
 class Decoder(nn.Module):

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from vae3d.model.blocks import BlockStyle, ResidualBlock, downsample
+from vae3d.model.config import LevelSpec
 from vae3d.model.convolution import convolution
-from vae3d.model.levels import LevelSpec
 
 
 class Encoder(nn.Module):

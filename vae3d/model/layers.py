@@ -1,6 +1,4 @@
-"""Norms and activations for 2D and 3D, by name."""
-
-from collections.abc import Callable
+"""Norms, activations and dropout for 2D and 3D."""
 
 import torch
 import torch.nn.functional as F
@@ -83,28 +81,37 @@ BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
     3: nn.BatchNorm3d,
 }
 
-Norm = Callable[[int, int, int], nn.Module]
 
-NORMS: dict[str, Norm] = {
-    "rms": lambda dims, channels, groups: RMSNorm(channels),
-    "layer": lambda dims, channels, groups: LayerNorm(channels),
-    "group": lambda dims, channels, groups: nn.GroupNorm(groups, channels, eps=1e-6),
-    "instance": lambda dims, channels, groups: nn.GroupNorm(channels, channels),
-    "batch": lambda dims, channels, groups: BATCH_NORMS[dims](channels),
-    "none": lambda dims, channels, groups: nn.Identity(),
-}
-"""Norms by name, built from (spatial_dims, channels, groups)."""
+def rms_norm(dims: int, channels: int, groups: int) -> nn.Module:
+    """Root mean square over the channels of a voxel."""
+    return RMSNorm(channels)
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "hardswish": nn.Hardswish,
-    "tanh": nn.Tanh,
-}
 
-FINAL_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"none": nn.Identity, "tanh": nn.Tanh}
-"""What the reconstruction passes through last; the model's range is [-1, 1]."""
+def layer_norm(dims: int, channels: int, groups: int) -> nn.Module:
+    """Layer norm over the channels of a voxel."""
+    return LayerNorm(channels)
+
+
+def group_norm(dims: int, channels: int, groups: int) -> nn.Module:
+    """Group norm over space and the channels of a group."""
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def instance_norm(dims: int, channels: int, groups: int) -> nn.Module:
+    """Instance norm over the space of each channel, with learned scale and shift."""
+    return nn.GroupNorm(channels, channels)
+
+
+def batch_norm(dims: int, channels: int, groups: int) -> nn.Module:
+    """Batch norm over batch and space of each channel."""
+    return BATCH_NORMS[dims](channels)
+
+
+def no_norm(dims: int, channels: int, groups: int) -> nn.Module:
+    """Nothing."""
+    return nn.Identity()
+
+
+def leaky_relu() -> nn.Module:
+    """Leaky ReLU with the slope of 0.2 that image networks use."""
+    return nn.LeakyReLU(0.2)

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from vae3d.errors import ConfigError
-from vae3d.model.attention import AttentionSpec
-from vae3d.model.config import VAEConfig
-from vae3d.model.levels import LevelSpec
+from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
 from vae3d.model.vae import CustomVAE
 
 State = dict[str, Tensor]

@@ -22,6 +22,7 @@ from vae3d.model.statistics import LatentStatistics
 from vae3d.model.streaming.plan import StreamingPlan, streaming_plan
 from vae3d.model.streaming.volume import stream_decode, stream_encode
 from vae3d.model.weights import read_weights, save_weights
+from vae3d.runtime.registry import plugin_hint
 
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -100,7 +101,8 @@ class CustomVAE(nn.Module):
             model.to_empty(device="cpu").load_state_dict(found.tensors())
         except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise RunError(f"{folder}: its weights fit no architecture: {reason}") from error
+            hint = plugin_hint([*found.plugins])
+            raise RunError(f"{folder}: its weights fit no architecture: {reason}{hint}") from error
         channels = model.config.latent_channels
         if found.statistics and len(found.statistics.latents_mean) != channels:
             raise RunError(

@@ -36,7 +36,8 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 class Weights:
     """What a folder describes, as plain values; its tensors are on disk until they are asked for.
 
-    `shapes` has kind (`F32`) and shape of each, as the file's header tells them.
+    `shapes` has kind (`F32`) and shape of each, as the file's header tells them. `plugins` are
+    names of modules, never imported.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Weights:
     contract: dict[str, Any]
     shapes: dict[str, tuple[str, tuple[int, ...]]]
     statistics: LatentStatistics | None = None
+    plugins: tuple[str, ...] = ()
 
     def check(self, expected: dict[str, Tensor]) -> None:
         """Compares with the tensors of a network, which may be on the meta device.
@@ -93,6 +95,8 @@ def save_weights(
         "architecture": dataclasses.asdict(config),
         "contract": contract,
     }
+    if config.plugins:
+        description["plugins"] = config.plugins
     if statistics is not None:
         description[LATENTS] = statistics.describe()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -130,6 +134,7 @@ def read_weights(folder: Path) -> Weights:
         description.get("contract", {}),
         _shapes(path),
         _statistics(folder / CONFIG_FILE, description.get(LATENTS)),
+        _plugins(folder / CONFIG_FILE, description.get("plugins", [])),
     )
 
 
@@ -161,6 +166,13 @@ def _statistics(path: Path, values: Any) -> LatentStatistics | None:
     except TypeError as error:  # a dataclass's own word for a key that is missing
         raise RunError(f"{path}: {LATENTS}: {error}") from error
     return found
+
+
+def _plugins(path: Path, values: Any) -> tuple[str, ...]:
+    try:
+        return tuple(from_plain(list[str], values, "plugins"))
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from error
 
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae3d.errors import ConfigError
+from vae3d.patching.config import BLENDS
 from vae3d.patching.region import Region
 
 
@@ -29,8 +29,6 @@ def gaussian(size: int) -> Tensor:
 
 MAX_SHARES = 8
 """Shares of patches that are remembered: along a row most are alike."""
-
-BLENDS = {"uniform": uniform, "hann": hann, "gaussian": gaussian}
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,6 @@ class PatchAggregator:
         blend: str = "hann",
         device: torch.device | str = "cpu",
     ) -> None:
-        if blend not in BLENDS:
-            raise ConfigError(
-                f"evaluation.blend must be one of {', '.join(BLENDS)}, got {blend!r}"
-            )
         self.shape = shape
         self.device = device
         self.mean = torch.zeros(channels, *shape, device=device)

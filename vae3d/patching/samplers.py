@@ -2,21 +2,25 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae3d.errors import ConfigError
+from vae3d.patching.config import (
+    MAX_SIDE,
+    GridPatchesConfig,
+    PatchingConfig,
+    RandomPatchesConfig,
+    WholeVolumeConfig,
+)
 from vae3d.patching.region import Region
-
-MAX_SIDE = 1024
 
 Foreground = Callable[[np.random.Generator], NDArray[np.int64] | None]
 """Draws a voxel (spatial_dims,) of the foreground; None where there is none."""
 
 
-@dataclass
 class PatchSampler:
     """Patches of a volume; `index` counts from 0 to `num_patches(shape)`."""
 
@@ -34,17 +38,8 @@ class PatchSampler:
         """The box of patch `index`."""
         raise NotImplementedError
 
-    def fitted(self, spatial_dims: int) -> "PatchSampler":
-        """The sampler for data of this many axes; a single number in `size` means every axis.
 
-        Raises:
-            ConfigError: the size does not fit.
-        """
-        return self
-
-
-@dataclass
-class WholeVolume(PatchSampler):
+class WholeVolume(WholeVolumeConfig, PatchSampler):
     """The volume itself."""
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
@@ -60,22 +55,8 @@ class WholeVolume(PatchSampler):
         return Region((0,) * len(shape), shape)
 
 
-@dataclass
-class GridPatches(PatchSampler):
-    """Every patch of a regular grid; the last one of each axis ends with the volume.
-
-    `overlap` is the share of a patch that its neighbour covers too, in [0, 1).
-    """
-
-    size: tuple[int, ...] = (64, 64, 64)
-    overlap: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.overlap < 1:
-            raise ConfigError(f"patching.overlap must lie in [0, 1), got {self.overlap}")
-
-    def fitted(self, spatial_dims: int) -> PatchSampler:
-        return replace(self, size=patch_size(self.size, spatial_dims))
+class GridPatches(GridPatchesConfig, PatchSampler):
+    """Every patch of a regular grid; the last one of each axis ends with the volume."""
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
         return int(np.prod([len(s) for s in self._starts(shape)]))
@@ -108,27 +89,11 @@ class GridPatches(PatchSampler):
         ]
 
 
-@dataclass
-class RandomPatches(PatchSampler):
+class RandomPatches(RandomPatchesConfig, PatchSampler):
     """`per_volume` fresh patches of every volume in every epoch.
 
-    A share `foreground` of them is placed around a voxel above `threshold` (in the scan's own
-    units; null is a tenth of the intensity range above its low end), since air teaches nothing.
+    A share `foreground` of them is placed around a voxel above `threshold`.
     """
-
-    size: tuple[int, ...] = (64, 64, 64)
-    per_volume: int = 8
-    foreground: float = 0.5
-    threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.per_volume < 1:
-            raise ConfigError(f"patching.per_volume must be at least 1, got {self.per_volume}")
-        if not 0 <= self.foreground <= 1:
-            raise ConfigError(f"patching.foreground must lie in [0, 1], got {self.foreground}")
-
-    def fitted(self, spatial_dims: int) -> PatchSampler:
-        return replace(self, size=patch_size(self.size, spatial_dims))
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
         return self.per_volume
@@ -148,6 +113,26 @@ class RandomPatches(PatchSampler):
                 inside = generator.integers(0, np.minimum(self.size, shape))
                 corner = np.clip(voxel - inside, 0, room)
         return Region(tuple(int(c) for c in corner), self.size)
+
+
+SAMPLERS: dict[type[PatchingConfig], Callable[..., PatchSampler]] = {
+    WholeVolumeConfig: WholeVolume,
+    GridPatchesConfig: GridPatches,
+    RandomPatchesConfig: RandomPatches,
+}
+
+
+def build_sampler(config: PatchingConfig, spatial_dims: int) -> PatchSampler:
+    """The sampler for data of this many axes; a single number in `size` means every axis.
+
+    Raises:
+        ConfigError: the size does not fit.
+    """
+    values = asdict(config)
+    if "size" in values:
+        values["size"] = patch_size(values["size"], spatial_dims)
+    build = next(build for kind, build in SAMPLERS.items() if isinstance(config, kind))
+    return build(**values)
 
 
 def axis_starts(length: int, size: int, overlap: float, multiple: int = 1) -> list[int]:

@@ -1,7 +1,6 @@
 """What a computation takes at its peak, and what the device has."""
 
 import ctypes
-import math
 import os
 import re
 from collections.abc import Callable
@@ -9,10 +8,8 @@ from pathlib import Path
 
 import torch
 
-from vae3d.errors import ConfigError
-
 Memory = float | int | str | None
-"""What may be asked for: a number of GiB, `auto`, or None for as much as it takes."""
+"""A number of GiB, `auto`, or None for no limit."""
 
 
 def peak_memory(function: Callable[[], None], device: torch.device) -> int | None:
@@ -50,13 +47,6 @@ def free_memory(device: torch.device) -> int:
     except OSError:
         pass
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def check_memory(key: str, asked: Memory) -> None:
-    """Raises a ConfigError for what `planned_memory` does not take."""
-    number = isinstance(asked, int | float) and not isinstance(asked, bool)
-    if asked not in ("auto", None) and not (number and 0 < float(asked or 0) < math.inf):
-        raise ConfigError(f"{key} must be a positive number of GiB, auto or null, got {asked!r}")
 
 
 def planned_memory(asked: Memory, device: torch.device) -> float | None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from vae3d.errors import ConfigError
+from vae3d.runtime.choices import PRECISIONS
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-PRECISIONS = ("auto", *AUTOCAST)
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -1,9 +1,25 @@
 """`TrainerConfig`: how long, how fast and how carefully to train."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
-from vae3d.errors import ConfigError
-from vae3d.trainer.optimizer import OPTIMIZERS
+from vae3d.bounds import Above, AtLeast, Between, OneOf, Settings, SomeOf
+from vae3d.runtime.choices import DEVICES, PRECISIONS
+from vae3d.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+OPTIMIZERS: "Registry[Callable[..., Optimizer]]" = Registry(
+    "optimizer",
+    {
+        "adamw": "vae3d.trainer.optimizer:adamw",
+        "adam": "vae3d.trainer.optimizer:adam",
+        "sgd": "vae3d.trainer.optimizer:sgd",
+    },
+)
+"""Optimizers by name."""
 
 BEST_BY = {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
 """Scores that can choose the best step, with the sign that makes more better."""
@@ -15,78 +31,66 @@ ALTERS = (*MAY_BE_ALLOWED, "optimizer", "ema_decay")
 
 
 @dataclass
-class TrainerConfig:
-    """The loop's settings.
+class TrainerConfig(Settings, key="trainer"):
+    """The training loop.
 
     A *step* is one optimizer update over `batch_size * accumulation` patches on each rank.
-    `epochs` sets the number of steps where given, else `steps` does. The learning rate grows
-    linearly over `warmup_steps`, then falls along a cosine to `lr * min_lr_ratio`. Every
-    `val_every` steps at most `val_cases` (null: all) held-out volumes are scored. `compile` has
-    torch compile the model: minutes at the start, faster steps.
-
-    The newest `keep_checkpoints` and the `keep_best` by `best_by` stay on disk. `patience`
-    validations without a better one end the training. `max_nonfinite` steps in a row may be
-    skipped because a number in them was not finite. A rank that keeps the others waiting for
-    `timeout` seconds ends the job. `resume` is the step to go back to; null is the newest
-    checkpoint that is whole. `allow_change` names settings that may differ from the run's own.
     """
 
-    steps: int = 2000
-    epochs: int | None = None
-    batch_size: int = 4
-    accumulation: int = 1
-    optimizer: str = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    min_lr_ratio: float = 0.01
-    clip_norm: float = 1.0
-    ema_decay: float | None = None
-    precision: str = "auto"
-    device: str = "auto"
+    steps: Annotated[int, AtLeast(1)] = 2000
+    """Optimizer steps to train for; a finished run is extended by a larger number."""
+    epochs: Annotated[int | None, AtLeast(1)] = None
+    """Passes over the training patches; sets the number of steps where it is given."""
+    batch_size: Annotated[int, AtLeast(1)] = 4
+    """Patches in one forward pass on each rank; lower it when memory runs out, and raise
+    accumulation."""
+    accumulation: Annotated[int, AtLeast(1)] = 1
+    """Forward passes whose gradients are added up for one optimizer step."""
+    optimizer: Annotated[str, OneOf(of=OPTIMIZERS)] = "adamw"
+    """Optimizer; sgd has Nesterov momentum 0.9."""
+    lr: Annotated[float, Above(0)] = 2e-3
+    """Peak learning rate, reached after warmup_steps; lower it for large models or when the loss
+    diverges."""
+    weight_decay: Annotated[float, AtLeast(0)] = 0.01
+    """Weight decay of convolutions; biases and norms have none."""
+    warmup_steps: Annotated[int, AtLeast(0)] = 100
+    """Steps over which the learning rate grows linearly from 0."""
+    min_lr_ratio: Annotated[float, Between(0, 1)] = 0.01
+    """Learning rate at the end of the cosine schedule, as a share of lr."""
+    clip_norm: Annotated[float, Above(0)] = 1.0
+    """Largest norm of the gradient; larger gradients are scaled down."""
+    ema_decay: Annotated[float | None, Between(0, 1, "()")] = None
+    """Decay of an exponential moving average of the weights, which is validated and saved; null
+    keeps none, 0.999 is usual for long trainings."""
+    precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
+    """Number format of the forward pass; auto is bf16 where the device computes in it, else fp32."""
+    device: Annotated[str, OneOf(*DEVICES)] = "auto"
+    """Where to compute; auto takes this rank's GPU if there is one."""
     compile: bool = False
-    log_every: int = 10
-    val_every: int = 500
-    val_cases: int | None = 8
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
-    keep_best: int = 1
-    best_by: str = "psnr"
-    patience: int | None = None
-    max_nonfinite: int = 0
-    timeout: float = 1800.0
-    resume: int | None = None
-    allow_change: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "log_every", "val_every"):
-            self._at_least(name, 1)
-        for name in ("checkpoint_every", "epochs", "val_cases", "keep_best", "patience", "resume"):
-            self._at_least(name, 1)
-        # With one alone nothing would be left where the newest one is damaged.
-        self._at_least("keep_checkpoints", 2)
-        for name in ("warmup_steps", "weight_decay", "max_nonfinite"):
-            self._at_least(name, 0)
-        for name in ("lr", "clip_norm", "timeout"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"trainer.{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.min_lr_ratio <= 1:
-            raise ConfigError(f"trainer.min_lr_ratio must lie in [0, 1], got {self.min_lr_ratio}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ConfigError(f"trainer.ema_decay must lie in (0, 1), got {self.ema_decay}")
-        for name in self.allow_change:
-            if name not in MAY_BE_ALLOWED:
-                raise ConfigError(
-                    f"trainer.allow_change may hold {', '.join(MAY_BE_ALLOWED)}, got {name!r}"
-                )
-        for name, choices in (("optimizer", OPTIMIZERS), ("best_by", BEST_BY)):
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"trainer.{name} must be one of {', '.join(choices)}, "
-                    f"got {getattr(self, name)!r}"
-                )
-
-    def _at_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value is not None and not value >= least:
-            raise ConfigError(f"trainer.{name} must be at least {least}, got {value}")
+    """Compile the model with torch.compile: minutes at the start, faster steps."""
+    log_every: Annotated[int, AtLeast(1)] = 10
+    """Steps between two lines of metrics.csv."""
+    val_every: Annotated[int, AtLeast(1)] = 500
+    """Steps between two validations."""
+    val_cases: Annotated[int | None, AtLeast(1)] = 8
+    """Held-out volumes scored in a validation, at most; null scores all."""
+    checkpoint_every: Annotated[int, AtLeast(1)] = 500
+    """Steps between two checkpoints, from which an interrupted training resumes."""
+    keep_checkpoints: Annotated[int, AtLeast(2)] = 2
+    """Newest checkpoints kept on disk; at least two, in case the newest one is damaged."""
+    keep_best: Annotated[int, AtLeast(1)] = 1
+    """Best checkpoints by best_by that are kept besides."""
+    best_by: Annotated[str, OneOf(*BEST_BY)] = "psnr"
+    """Validation score that chooses the best weights."""
+    patience: Annotated[int | None, AtLeast(1)] = None
+    """Validations without a better score after which training stops; null never stops early."""
+    max_nonfinite: Annotated[int, AtLeast(0)] = 0
+    """Steps in a row that may be skipped because a loss or gradient is not finite; one more ends
+    the training."""
+    timeout: Annotated[float, Above(0)] = 1800.0
+    """Seconds that a rank may keep the others waiting before the job ends."""
+    resume: Annotated[int | None, AtLeast(1)] = None
+    """Step of the checkpoint to go back to; null resumes from the newest one that is whole."""
+    allow_change: Annotated[list[str], SomeOf(*MAY_BE_ALLOWED)] = field(default_factory=list)
+    """Settings that may differ from those the run was trained with so far, as in
+    trainer.allow_change=[lr]."""

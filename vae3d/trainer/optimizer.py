@@ -1,18 +1,17 @@
 """Optimizers by name; decay acts on convolutions alone."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "adam": partial(torch.optim.Adam, fused=True),
-    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
-}
-"""Fused: one kernel for all weights, which can be told to leave them as they are."""
+from vae3d.trainer.config import OPTIMIZERS
+
+# Fused: one kernel for all weights, which can be told to leave them as they are.
+adamw = partial(torch.optim.AdamW, fused=True)
+adam = partial(torch.optim.Adam, fused=True)
+sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True)
 
 
 def build_optimizer(

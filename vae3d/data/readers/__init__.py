@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Protocol
 
-from vae3d.data.readers.image import read_image
-from vae3d.data.readers.nifti import read_nifti
 from vae3d.data.volume import Volume
 from vae3d.errors import VolumeError
+from vae3d.runtime.registry import Registry
 
 
 class Reader(Protocol):
@@ -15,16 +14,23 @@ class Reader(Protocol):
     def __call__(self, path: Path, *, channel: int | None, case_id: str) -> Volume: ...
 
 
-READERS: dict[str, Reader] = {
-    ".nii.gz": read_nifti,
-    ".nii": read_nifti,
-    ".png": read_image,
-    ".jpg": read_image,
-    ".jpeg": read_image,
-    ".tif": read_image,
-    ".tiff": read_image,
-    ".npy": read_image,
-}
+_NIFTI = "vae3d.data.readers.nifti:read_nifti"
+_IMAGE = "vae3d.data.readers.image:read_image"
+
+READERS: Registry[Reader] = Registry(
+    "reader",
+    {
+        ".nii.gz": _NIFTI,
+        ".nii": _NIFTI,
+        ".png": _IMAGE,
+        ".jpg": _IMAGE,
+        ".jpeg": _IMAGE,
+        ".tif": _IMAGE,
+        ".tiff": _IMAGE,
+        ".npy": _IMAGE,
+    },
+)
+"""Readers by the suffix of a file's name, longest first."""
 
 
 def scan_suffix(path: str | Path) -> str | None:

@@ -16,22 +16,25 @@ from vae3d.model.blocks import (
     ResidualBlock,
     pixel_shuffle,
 )
+from vae3d.model.config import ACTIVATIONS
 from vae3d.model.convolution import convolved
 from vae3d.model.decoder import Decoder, UpLevel
 from vae3d.model.encoder import DownLevel, Encoder
-from vae3d.model.layers import ACTIVATIONS, LayerNorm, RMSNorm, SampleDropout
+from vae3d.model.layers import LayerNorm, RMSNorm, SampleDropout
 from vae3d.model.streaming.norms import MeasuredNorm
 from vae3d.model.streaming.stream import Chain, Pointwise, Residual, Stream
 from vae3d.model.streaming.windows import Gathered, Rows, Sliding
 
-POINTWISE: tuple[type, ...] = (
-    LayerNorm,
-    RMSNorm,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    *{type(build()) for build in ACTIVATIONS.values()},
-)
-"""Layers that, in eval mode, make each voxel of its own channels."""
+POINTWISE_NORMS: tuple[type, ...] = (LayerNorm, RMSNorm, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Norms that, in eval mode, make each voxel of its own channels."""
+
+
+def is_pointwise(module: nn.Module) -> bool:
+    """Whether each voxel is made of its own channels: those norms, and every activation."""
+    # The table may have grown since by the activations of plugins.
+    return isinstance(
+        module, (*POINTWISE_NORMS, *(type(build()) for build in ACTIVATIONS.values()))
+    )
 
 
 def chain_of(network: nn.Module) -> Chain:
@@ -54,7 +57,7 @@ def streams_of(module: nn.Module) -> list[Stream]:
     Raises:
         ConfigError: there are none for such a module.
     """
-    if isinstance(module, POINTWISE):
+    if is_pointwise(module):
         return [Pointwise(module)]
     for kind, build in STREAMS.items():
         if isinstance(module, kind):

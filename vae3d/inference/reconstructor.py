@@ -1,64 +1,25 @@
-"""One volume through the model: whole, slab by slab, or patch by patch."""
+"""`Reconstructor`: a volume through encoder and decoder."""
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Generator, Tensor
 
 from vae3d.errors import ConfigError
+from vae3d.inference.config import MODES, InferenceConfig
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.model.sizes import cropped, pad_to_multiple
 from vae3d.model.streaming.plan import StreamingPlan
 from vae3d.model.streaming.volume import stream_decode, stream_encode
 from vae3d.model.vae import CustomVAE
-from vae3d.patching.blending import BLENDS, PatchAggregator
+from vae3d.patching.blending import PatchAggregator
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
-from vae3d.runtime.memory import Memory, check_memory, planned_memory
+from vae3d.runtime.memory import planned_memory
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.threads import lanes, side_by_side
-
-MODES = ("full", "patch")
-
-
-@dataclass
-class InferenceConfig:
-    """How a volume goes through the model.
-
-    With `mode=patch`: patches of `size` (null is the size of training, or 64; one number stands
-    for every axis; rounded up to the model's factor) that overlap by a share `overlap`,
-    `batch_size` of them at once (in one forward, on a CPU in as many as its threads fall into),
-    put together under `blend`.
-
-    With `mode=full`: at once where that takes no more than `memory` GiB beside image,
-    reconstruction and weights, else slab by slab, with the same result; auto is half of what the
-    device has, null is always at once.
-    """
-
-    size: tuple[int, ...] | None = None
-    overlap: float = 0.25
-    blend: str = "hann"
-    batch_size: int = 4
-    memory: Memory = "auto"
-
-    def __post_init__(self) -> None:
-        if self.blend not in BLENDS:
-            raise ConfigError(
-                f"evaluation.inference.blend must be one of {', '.join(BLENDS)}, "
-                f"got {self.blend!r}"
-            )
-        if not 0 <= self.overlap < 1:
-            raise ConfigError(
-                f"evaluation.inference.overlap must lie in [0, 1), got {self.overlap}"
-            )
-        if self.batch_size < 1:
-            raise ConfigError(
-                f"evaluation.inference.batch_size must be at least 1, got {self.batch_size}"
-            )
-        check_memory("evaluation.inference.memory", self.memory)
 
 
 class Reconstructor:

@@ -1,0 +1,377 @@
+"""Bounds and choices of settings, written in the type of a field and checked when it is set.
+
+    @dataclass
+    class TrainerConfig(Settings, key="trainer"):
+        steps: Annotated[int, AtLeast(1)] = 2000
+        \"\"\"Optimizer steps to train for.\"\"\"
+
+`Settings` checks and converts every field; the help and docs/settings.md are made from the same
+types and sentences. Nothing here needs torch or numpy.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from vae3d.errors import ConfigError
+
+
+class Bound:
+    """What a value of a field may be."""
+
+    def checked(self, value: Any, key: str) -> Any:
+        """The value, converted to its type.
+
+        Raises:
+            ConfigError: the value is out of bounds; the message names the key.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """The bound in a few words, for the help."""
+        return ""
+
+    def choices(self) -> tuple[str, ...]:
+        """The words that may be given, where there are only so many."""
+        return ()
+
+
+@dataclass(frozen=True)
+class AtLeast(Bound):
+    """A finite number of `least` or more."""
+
+    least: float
+
+    def checked(self, value: Any, key: str) -> Any:
+        if not number(value, key) >= self.least:
+            raise ConfigError(f"{key} must be at least {self.least:g}, got {value}")
+        return value
+
+    def describe(self) -> str:
+        return f"at least {self.least:g}"
+
+
+@dataclass(frozen=True)
+class Above(Bound):
+    """A finite number greater than `limit`."""
+
+    limit: float
+
+    def checked(self, value: Any, key: str) -> Any:
+        if not number(value, key) > self.limit:
+            raise ConfigError(f"{key} must be above {self.limit:g}, got {value}")
+        return value
+
+    def describe(self) -> str:
+        return f"above {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Between(Bound):
+    """A number in [low, high]; `ends` says which of the two belong to it, as in "[)"."""
+
+    low: float
+    high: float
+    ends: str = "[]"
+
+    def checked(self, value: Any, key: str) -> Any:
+        if not self.holds(number(value, key)):
+            raise ConfigError(f"{key} must lie in {self.interval}, got {value}")
+        return value
+
+    def holds(self, value: float) -> bool:
+        """Whether the number lies in the interval."""
+        above = value >= self.low if self.ends[0] == "[" else value > self.low
+        below = value <= self.high if self.ends[1] == "]" else value < self.high
+        return above and below
+
+    @property
+    def interval(self) -> str:
+        """The interval as mathematicians write it."""
+        return f"{self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
+
+    def describe(self) -> str:
+        return f"in {self.interval}"
+
+
+class OneOf(Bound):
+    """One of some words; a `Registry` may be given, whose names may grow."""
+
+    def __init__(self, *names: str, of: Collection[str] = ()) -> None:
+        self.names = names
+        self.of = of
+
+    def checked(self, value: Any, key: str) -> Any:
+        names = self.choices()
+        if value not in names:
+            near = did_you_mean(value, names) if isinstance(value, str) else ""
+            raise ConfigError(f"{key} must be one of {', '.join(names)}, got {value!r}{near}")
+        return value
+
+    def choices(self) -> tuple[str, ...]:
+        return (*self.names, *self.of)
+
+
+class SomeOf(OneOf):
+    """A list of some words, each one of a few; `least` of them at least."""
+
+    def __init__(self, *names: str, of: Collection[str] = (), least: int = 0) -> None:
+        super().__init__(*names, of=of)
+        self.least = least
+
+    def checked(self, value: Any, key: str) -> Any:
+        names = self.choices()
+        for item in listed(value, key):
+            if item not in names:
+                near = did_you_mean(item, names) if isinstance(item, str) else ""
+                raise ConfigError(f"{key} may hold {', '.join(names)}, got {item!r}{near}")
+        if len(value) < self.least:
+            raise ConfigError(f"{key} must name at least {self.least} of {', '.join(names)}")
+        return value
+
+    def describe(self) -> str:
+        return "a list"
+
+
+@dataclass(frozen=True)
+class OneOfNumbers(Bound):
+    """One of some whole numbers."""
+
+    numbers: tuple[int, ...]
+
+    def checked(self, value: Any, key: str) -> Any:
+        if value not in self.numbers or isinstance(value, bool):
+            shown = " or ".join(map(str, self.numbers))
+            raise ConfigError(f"{key} must be {shown}, got {value!r}")
+        return value
+
+    def choices(self) -> tuple[str, ...]:
+        return tuple(map(str, self.numbers))
+
+
+@dataclass(frozen=True)
+class PerAxis(Bound):
+    """One number for every axis, or a number an axis; becomes a tuple.
+
+    `axes` are the lengths that a list may have. With `expand` a single number is repeated to the
+    only length there is. `whole` numbers stay integers, others become floats.
+    """
+
+    each: AtLeast | Above | Between
+    axes: tuple[int, ...] = (1, 2, 3)
+    whole: bool = True
+    expand: bool = False
+    nullable: bool = False
+
+    def checked(self, value: Any, key: str) -> Any:
+        if value is None and self.nullable:
+            return None
+        single = not isinstance(value, list | tuple)
+        values = tuple(self._number(item, key) for item in ([value] if single else value))
+        if single and self.expand:
+            values *= self.axes[-1]
+        if len(values) not in self.axes:
+            lengths = " or ".join(map(str, self.axes))
+            raise ConfigError(f"{key} must be {lengths} numbers, got {[*values]}")
+        for item in values:
+            try:
+                self.each.checked(item, key)
+            except ConfigError as error:
+                rule = str(error).rpartition(", got ")[0]
+                raise ConfigError(f"{rule} along each axis, got {[*values]}") from None
+        return values
+
+    def _number(self, value: Any, key: str) -> float:
+        if not self.whole:
+            return float(number(value, key))
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"{key} must be one whole number or a list of them, got {value!r}")
+        return value
+
+    def describe(self) -> str:
+        return f"{self.each.describe()}, one number or one per axis"
+
+
+@dataclass(frozen=True)
+class LowHigh(Bound):
+    """A pair [low, high] of finite numbers with low < high, within `limits`; becomes a tuple."""
+
+    limits: tuple[float, float] | None = None
+
+    def checked(self, value: Any, key: str) -> Any:
+        items = listed(value, key)
+        if len(items) != 2:
+            raise ConfigError(f"{key} must be two numbers [low, high], got {[*items]}")
+        low, high = (float(number(item, key)) for item in items)
+        if not low < high:
+            raise ConfigError(
+                f"{key} must be [low, high] with low < high, got [{low:g}, {high:g}]"
+            )
+        if self.limits and not (self.limits[0] <= low and high <= self.limits[1]):
+            ends = f"[{self.limits[0]:g}, {self.limits[1]:g}]"
+            raise ConfigError(f"{key} must lie in {ends}, got [{low:g}, {high:g}]")
+        return low, high
+
+    def describe(self) -> str:
+        within = f" in [{self.limits[0]:g}, {self.limits[1]:g}]" if self.limits else ""
+        return f"[low, high]{within}"
+
+
+class Gibibytes(Bound):
+    """A limit of memory: a positive number of GiB, `auto`, or null for no limit."""
+
+    def checked(self, value: Any, key: str) -> Any:
+        positive = is_number(value) and 0 < value < math.inf
+        if value not in ("auto", None) and not positive:
+            raise ConfigError(
+                f"{key} must be a positive number of GiB, auto or null, got {value!r}"
+            )
+        return value
+
+    def describe(self) -> str:
+        return "GiB, auto or null"
+
+
+class Weights(Bound):
+    """A table of weights of 0 or more, by names of a `Registry`."""
+
+    def __init__(self, of: Collection[str], what: str) -> None:
+        self.of = of
+        self.what = what
+
+    def checked(self, value: Any, key: str) -> Any:
+        for name, weight in value.items():
+            if name not in self.of:
+                raise ConfigError(
+                    f"{key}.{name} is not a {self.what}, choose from {', '.join(self.of)}"
+                )
+            if not (is_number(weight) and math.isfinite(weight) and weight >= 0):
+                raise ConfigError(f"{key}.{name} must be a weight of 0 or more, got {weight}")
+        return value
+
+    def describe(self) -> str:
+        return f"weights of {', '.join(self.of)}"
+
+
+@dataclass(frozen=True)
+class Text(Bound):
+    """Text that is taken as it was typed: a path, a name or a pattern (`kind`)."""
+
+    kind: str
+
+    def checked(self, value: Any, key: str) -> Any:
+        return value
+
+    def describe(self) -> str:
+        return self.kind
+
+
+PATH = Text("path")
+NAME = Text("name")
+CODE = Text("package.module")
+
+
+class Settings:
+    """A dataclass that checks its fields against the bounds in their types when it is made.
+
+    `key` is where it stands among the settings of a command, for messages.
+    """
+
+    key: ClassVar[str] = ""
+
+    def __init_subclass__(cls, key: str | None = None, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if key is not None:
+            cls.key = key
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.key)
+
+
+def check_fields(settings: Any, key: str) -> None:
+    """Checks every field of a dataclass and sets it to its converted value.
+
+    Dataclasses in lists, which do not know their own place, are checked too.
+
+    Raises:
+        ConfigError: the first field that is out of its bounds.
+    """
+    kind: Any = type(settings)
+    for name, hint in hints_of(kind).items():
+        value = getattr(settings, name)
+        setattr(settings, name, _checked(hint, value, f"{key}.{name}".lstrip(".")))
+
+
+def _checked(hint: Any, value: Any, key: str) -> Any:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if dataclasses.is_dataclass(item) and not isinstance(item, Settings):
+                check_fields(item, f"{key}.{index}")
+    plain, bounds = parts(hint)
+    if value is None and allows_none(plain):
+        return None
+    if plain is int and not (isinstance(value, int) and not isinstance(value, bool)):
+        raise ConfigError(f"{key} must be a whole number, got {value!r}")
+    for bound in bounds:
+        value = bound.checked(value, key)
+    return value
+
+
+@cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, bounds included."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {entry.name: hints[entry.name] for entry in dataclasses.fields(kind)}
+
+
+def parts(hint: Any) -> tuple[Any, tuple[Bound, ...]]:
+    """The plain type of a field and its bounds."""
+    if typing.get_origin(hint) is not typing.Annotated:
+        return hint, ()
+    plain, *extras = typing.get_args(hint)
+    return plain, tuple(extra for extra in extras if isinstance(extra, Bound))
+
+
+def allows_none(plain: Any) -> bool:
+    """Whether a plain type is a union with None."""
+    union = typing.get_origin(plain) in (typing.Union, types.UnionType)
+    return union and types.NoneType in typing.get_args(plain)
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is an integer or a float; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: Any, key: str) -> float:
+    """The value, if it is a finite number.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not is_number(value) or not math.isfinite(value):
+        raise ConfigError(f"{key} must be a finite number, got {value!r}")
+    return typing.cast(float, value)
+
+
+def listed(value: Any, key: str) -> list[Any] | tuple[Any, ...]:
+    """The value, if it is a list.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{key} must be a list, got {value!r}")
+    return value
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """`, did you mean X?` for the nearest of some words, or nothing."""
+    near = difflib.get_close_matches(word, [*words], n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,47 @@
+"""What can be typed: keys and groups of a command, for reading a line and for completion."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from vae3d.cli.keys import Keys
+from vae3d.commands import COMMANDS
+from vae3d.settings.command import Command
+from vae3d.settings.groups import EXPERIMENT, groups_of
+from vae3d.settings.schema import settings_of
+
+
+@cache
+def keys_of(command: Command) -> Keys:
+    """The keys of a command by how their values are read."""
+    settings = settings_of(command)
+    groups = {name: (*group.options,) for name, group in groups_of(command).items()}
+    return Keys(
+        literal=frozenset(s.key for s in settings if s.text),
+        lists=frozenset(s.key for s in settings if s.text and s.many),
+        mappings=frozenset(s.key for s in settings if s.table),
+        known=frozenset(s.key for s in settings),
+        groups=groups,
+        positional=command.plain,
+        optional=frozenset({EXPERIMENT} & {*groups}),
+    )
+
+
+class Catalog:
+    """Commands, groups and keys with their sentences, for completion."""
+
+    def commands(self) -> Mapping[str, str]:
+        """Every command with its sentence."""
+        return {name: COMMANDS[name].summary for name in COMMANDS}
+
+    def groups(self, command: str) -> Mapping[str, Mapping[str, str]]:
+        """The options of each group of a command with their sentences."""
+        return {name: group.options for name, group in groups_of(COMMANDS[command]).items()}
+
+    def keys(
+        self, command: str, typed: Sequence[str]
+    ) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+        """The keys of a command under the options that were typed: sentence and choices."""
+        options = dict(word.split("=", 1) for word in typed if re.fullmatch(r"\w+=\w+", word))
+        settings = settings_of(COMMANDS[command], options)
+        return {s.key: (s.sentence, s.choices) for s in settings}

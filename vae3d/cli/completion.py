@@ -1,0 +1,2 @@
+def answer(catalog: object, arguments: object) -> str:
+    return ""

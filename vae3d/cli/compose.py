@@ -1,0 +1,110 @@
+"""Hydra's part: overrides and option files composed into the settings of a command."""
+
+import copy
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import MISSING, OmegaConf, open_dict, read_write
+
+from vae3d.bounds import hints_of, parts
+from vae3d.commands import COMMANDS
+from vae3d.errors import ConfigError
+from vae3d.settings.command import Command
+from vae3d.settings.groups import CHOSEN_KIND, group_of, kinds
+from vae3d.settings.schema import defaults_of
+
+CONFIG_MODULE = "pkg://vae3d.conf"
+VERSION_BASE = "1.3"
+T = TypeVar("T")
+
+
+def compose(command: Command, overrides: Sequence[str], config_dir: Path | None = None) -> Any:
+    """The settings of a command as OmegaConf composes them, not yet checked.
+
+    Raises:
+        HydraException, OmegaConfBaseException: they do not compose.
+    """
+    register_schemas(command)
+    search_path = create_automatic_config_search_path(None, None, CONFIG_MODULE)
+    if config_dir is not None:
+        search_path.append("command-line", f"file://{config_dir.expanduser().absolute()}")
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2(task_name="vae3d", config_search_path=search_path)
+    composed = hydra.compose_config(
+        command.name, [*overrides], run_mode=RunMode.RUN, from_shell=True,
+        with_log_configuration=False,
+    )  # fmt: skip
+    # So that `${hydra:...}` and `${now:...}` mean what they mean under hydra.main.
+    HydraConfig.instance().set_config(composed)
+    task = copy.deepcopy(composed)
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    return task
+
+
+def run_hydra(command: Command, arguments: Sequence[str], job: Callable[[Any], Any]) -> None:
+    """Hydra's own program, for its own words: sweeps, `--cfg`, `--info` and the like."""
+    register_schemas(command)
+    hydra = importlib.import_module("hydra")
+    sys.argv = [f"vae3d {command.name}", *arguments]
+    decorate = hydra.main(
+        version_base=VERSION_BASE, config_path=CONFIG_MODULE, config_name=command.name
+    )
+    decorate(job)()
+
+
+def register_schemas(*commands: Command) -> None:
+    """Stores the types behind the options of some commands' groups, by default of all."""
+    store = ConfigStore.instance()
+    for command in commands or [*COMMANDS.values()]:
+        hints = {name: parts(hint)[0] for name, hint in hints_of(command.config).items()}
+        # A field that held a default could not be given another option of its group.
+        open_choices = {name: MISSING for name, hint in hints.items() if hint in CHOSEN_KIND}
+        store.store(name=f"{command.name}_schema", node=command.config(**open_choices))
+        for group in filter(None, map(group_of, hints.values())):
+            for option, node in kinds(group).items():
+                store.store(group=group, name=f"{option}_schema", node=schema_node(node))
+
+
+def schema_node(kind: Any) -> Any:
+    """The dataclass, or an instance whose tables are empty.
+
+    OmegaConf adds up tables: a default term would stay beside those of an option file.
+    """
+    tables = [name for name, value in defaults_of(kind).items() if isinstance(value, dict)]
+    return kind(**{name: {} for name in tables}) if tables else kind
+
+
+def to_object(composed: Any, expected: type[T]) -> T:
+    """The dataclass of composed settings; its checks run here.
+
+    Raises:
+        ConfigError: a value out of its bounds, or a key that `+` added where none belongs.
+    """
+    value = OmegaConf.to_object(composed)
+    refuse_added_keys(value)
+    assert isinstance(value, expected)
+    return value
+
+
+def refuse_added_keys(value: Any, path: str = "") -> None:
+    """Raises a ConfigError for an attribute that no dataclass knows."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_added_keys(item, f"{path}{index}.")
+    known = getattr(type(value), "__dataclass_fields__", None)
+    if known is None:
+        return
+    for name, item in vars(value).items():
+        if name not in known:
+            raise ConfigError(f"unknown key '{path}{name}': + adds no key that vae3d would read")
+        refuse_added_keys(item, f"{path}{name}.")

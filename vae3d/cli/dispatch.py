@@ -1,0 +1,101 @@
+"""`main`: from the words that were typed to the command that runs, or one line that says why not.
+
+Settings are checked before torch is imported: a mistake is answered at once.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vae3d import __version__
+from vae3d.bounds import did_you_mean
+from vae3d.cli.catalog import Catalog
+from vae3d.cli.completion import answer
+from vae3d.cli.explain import fail
+from vae3d.cli.line import Line
+from vae3d.commands import COMMANDS
+from vae3d.errors import ConfigError, UserError
+from vae3d.settings.command import Command
+from vae3d.settings.help import command_help, usage
+from vae3d.settings.plugins import load_plugins
+from vae3d.settings.values import option_values
+
+HELP = ("-h", "--help")
+
+
+def main() -> int:
+    """Runs the command that `sys.argv` names and returns the exit code."""
+    try:
+        return dispatch(sys.argv[1:])
+    except UserError as error:
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        resumes = sys.argv[1:2] == ["train"] or sys.argv[0].endswith(" train")
+        way = "; the same command resumes from the last checkpoint" if resumes else ""
+        return fail(f"interrupted{way}", 130)
+    except BrokenPipeError:
+        # The reader of a help or a table has gone, as `head` does.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Runs `COMMAND key=value ...` and returns the exit code."""
+    first = arguments[0] if arguments else ""
+    if not first or first in HELP or arguments == ["help"]:
+        return _print(usage([*COMMANDS.values()]), 0 if first else 2)
+    if first in ("-V", "--version"):
+        return _print(f"vae3d {__version__}\n")
+    if first == "completion":
+        return _print(answer(Catalog(), arguments[1:]))
+    if first == "help":
+        arguments = [*arguments[1:], "--help"]
+    name, *typed = arguments
+    if name not in COMMANDS:
+        raise ConfigError(f"unknown command {name!r}{_near(name)}")
+    command = COMMANDS[name]
+    if any(word in HELP for word in typed):
+        return _print(help_of(command, [word for word in typed if word not in HELP]))
+    run(command, typed)
+    return 0
+
+
+def help_of(command: Command, typed: Sequence[str]) -> str:
+    """The help of a command under the options that were typed."""
+    line = Line.of(command, typed)
+    return command_help(
+        command,
+        line.chosen,
+        {**option_values(command, line.chosen, line.config_dir), **line.set_values},
+        line.config_dir,
+    )
+
+
+def run(command: Command, typed: Sequence[str]) -> None:
+    """Composes the settings of a command, checks them, and runs it, or each job of a sweep.
+
+    Raises:
+        UserError: a word, a key or a value is wrong, or the command itself objects.
+    """
+    line = Line.of(command, typed)
+    load_plugins(line.plugins)
+    line.check()
+    # OmegaConf and Hydra take a third of a second; most mistakes are found before.
+    from vae3d.cli.jobs import run_once, run_under_hydra
+
+    if line.for_hydra:
+        run_under_hydra(line)
+    else:
+        run_once(line)
+
+
+def _print(text: str, code: int = 0) -> int:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return code
+
+
+def _near(name: str) -> str:
+    return did_you_mean(name, COMMANDS) or f", choose from {', '.join(COMMANDS)}"

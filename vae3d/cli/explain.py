@@ -1,0 +1,55 @@
+"""What Hydra and OmegaConf object to, on one line in the words of a person."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from vae3d.bounds import did_you_mean
+from vae3d.settings.nearest import key_hint
+
+
+def explain(error: BaseException, keys: Sequence[str]) -> str:
+    """What is wrong with the settings, with the nearest right key."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text, reason = (" ".join(str(e).split()) for e in (error, cause))
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return unknown_key(match[1].split("@")[0], keys)
+    if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*)", text):
+        options = match[3].partition(" Config search path")[0].split()
+        return no_option(match[2], match[1].split("/")[-1], options)
+    if match := re.search(r"full_key: (\S+)", reason):
+        said = re.split(r" (?:full_key|reference_type|object_type)[:=]", reason)[0]
+        return f"{match[1]}: {said}"
+    if isinstance(cause, AssertionError | TypeError) or not text:
+        return "the command line cannot be understood; look for a stray + ~ @ = or $"
+    return text.partition(" See https")[0]
+
+
+def unknown_key(key: str, keys: Sequence[str]) -> str:
+    """Why a key cannot be set, with the nearest one that can."""
+    if re.sub(r"\.\d+\.", ".N.", key) in keys:
+        group = key.split(".")[0]
+        return f"{key} does not belong to the chosen option of {group}, choose another {group}="
+    return f"unknown key {key!r}{key_hint(key, keys)}"
+
+
+def no_option(group: str, chosen: str, options: Sequence[str]) -> str:
+    """That a group has no such option, and which it has."""
+    shown = [option for option in options if not option.endswith("_schema")]
+    near = did_you_mean(chosen, shown)
+    return f"{group} has no option {chosen!r}{near}, choose from {', '.join(shown)}"
+
+
+def fail(message: str, code: int) -> int:
+    """One line on stderr; none where another rank has reported the reason."""
+    if not message:
+        return code
+    rank = int(os.environ.get("RANK", "0"))
+    who = f"vae3d: rank {rank}" if rank else "vae3d"
+    # A foreign key must not move the cursor.
+    shown = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    sys.stderr.write(f"{who}: {shown}\n")
+    return code

@@ -1,0 +1,127 @@
+"""Settings that were composed, and the command that runs with them."""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from vae3d import __version__
+from vae3d.cli.compose import compose, run_hydra, to_object
+from vae3d.cli.explain import explain, fail
+from vae3d.cli.line import Line
+from vae3d.errors import ConfigError, ResourceError, UserError
+from vae3d.runtime.heap import spare_the_heap
+from vae3d.runtime.registry import load
+from vae3d.settings.command import Command
+
+REFUSED = (HydraException, OmegaConfBaseException)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def run_once(line: Line) -> None:
+    """Runs a command with its settings.
+
+    Raises:
+        UserError: the settings do not compose, or the command objects.
+    """
+    try:
+        composed = compose(line.command, line.overrides, line.config_dir)
+        settings: Any = to_object(composed, line.command.config)
+    except UserError:
+        raise
+    except Exception as error:
+        # Of settings that Hydra did not foresee it raises asserts and ValueErrors too.
+        raise ConfigError(explain(error, line.keys)) from error
+    sys.argv = [f"vae3d {line.command.name}", *line.words]
+    refuse_code_from_files(settings, line)
+    with naming_full_disks():
+        call(line.command, settings)
+
+
+def run_under_hydra(line: Line) -> None:
+    """Runs a sweep, or one of Hydra's own words such as `--cfg`.
+
+    Raises:
+        UserError: the settings do not compose, or the command objects.
+    """
+    started = False
+    folders: list[Any] = []
+
+    def job(composed: Any) -> Any:
+        nonlocal started
+        started = True
+        try:
+            settings: Any = to_object(composed, line.command.config)
+            refuse_code_from_files(settings, line)
+            with naming_full_disks():
+                return _job(settings, line, folders)
+        except UserError as error:
+            # Of any other exception Hydra would print lines of its own.
+            raise SystemExit(fail(str(error), error.exit_code)) from error
+        except OmegaConfBaseException as error:
+            message = explain(error, line.keys)
+            raise SystemExit(fail(message, ConfigError.exit_code)) from error
+
+    # Hydra shall raise its errors, not print them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        run_hydra(line.command, line.words, job)
+    except Exception as error:
+        # Before a job has started it is the settings that are wrong, later it is the program.
+        if started and not isinstance(error, REFUSED):
+            raise
+        raise ConfigError(explain(error, line.keys)) from error
+    if len(folders) > 1:
+        load("vae3d.cli.sweep:summarise")(folders)
+
+
+def _job(settings: Any, line: Line, folders: list[Any]) -> Any:
+    """One job of a sweep; returns what a sweeper such as Optuna optimises."""
+    if line.command.name != "train":
+        call(line.command, settings)
+        return None
+    settings.name = load("vae3d.cli.sweep:job_name")(settings.name, line.overrides)
+    folders.append(call(line.command, settings))
+    return load("vae3d.cli.sweep:best_score")(folders[-1])
+
+
+def call(command: Command, settings: Any) -> Any:
+    """Imports what the command runs, and runs it."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        # Torch takes seconds to import: nobody should look at an empty terminal.
+        with contextlib.suppress(OSError):
+            sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
+            sys.stdout.flush()
+    if command.spares_heap:
+        spare_the_heap()
+    return load(command.run)(settings)
+
+
+def refuse_code_from_files(settings: Any, line: Line) -> None:
+    """Raises a ConfigError for code to import that the command line did not name."""
+    if [*getattr(settings, "plugins", [])] != line.plugins:
+        raise ConfigError(
+            "plugins are code that runs: give them on the command line, not in a file"
+        )
+    dataset = getattr(getattr(settings, "data", None), "dataset", None)
+    if dataset is not None and "data.dataset" not in line.keys_set:
+        raise ConfigError(
+            "data.dataset is code that runs: give it on the command line, not in a file"
+        )
+
+
+@contextlib.contextmanager
+def naming_full_disks() -> Iterator[None]:
+    """An error of a full disk as a ResourceError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        place = error.filename or "the working folder"
+        raise ResourceError(f"{place}: the disk is full; make room") from error

@@ -1,0 +1,125 @@
+"""`Line`: what was typed after a command, understood as far as that goes without Hydra."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vae3d.cli.catalog import keys_of
+from vae3d.cli.explain import no_option, unknown_key
+from vae3d.cli.words import overrides, parts
+from vae3d.errors import ConfigError
+from vae3d.settings.command import Command
+from vae3d.settings.groups import Group, chosen_by_default, groups_of
+from vae3d.settings.nearest import RENAMED
+from vae3d.settings.schema import settings_of
+
+WORD = re.compile(r"[\w.-]+")
+CONFIG_DIRS = ("--config-dir", "-cd")
+
+
+@dataclass(frozen=True)
+class Line:
+    """The overrides of a command, and after them Hydra's own words."""
+
+    command: Command
+    words: list[str]
+
+    @classmethod
+    def of(cls, command: Command, typed: Sequence[str]) -> "Line":
+        """The line that was typed after a command.
+
+        Raises:
+            ConfigError: a word that means nothing.
+        """
+        return cls(command, overrides(command.name, typed, keys_of(command)))
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """`key=value` alone."""
+        return self.words[: self._first_of_hydra()]
+
+    @cached_property
+    def config_dir(self) -> Path | None:
+        """The folder of the user's own option files."""
+        own = self.words[self._first_of_hydra() :]
+        for index, word in enumerate(own):
+            name, equals, value = word.partition("=")
+            if name in CONFIG_DIRS:
+                return Path(value if equals else [*own, "."][index + 1])
+        return None
+
+    @property
+    def for_hydra(self) -> bool:
+        """Whether Hydra's own program is needed: for sweeps, `--cfg` and the like."""
+        own = self.words[self._first_of_hydra() :]
+        dirs = 2 * sum(w in CONFIG_DIRS for w in own) + sum(
+            w.startswith("--config-dir=") for w in own
+        )
+        return len(own) > dirs or any(word.startswith("hydra") for word in self.overrides)
+
+    @cached_property
+    def chosen(self) -> dict[str, str]:
+        """The option of each group, as far as it is known: by default, or as it was typed."""
+        known = {**chosen_by_default(self.command.name)}
+        return known | {key: value for key, value in self._pairs() if key in self.groups}
+
+    @property
+    def set_values(self) -> dict[str, str]:
+        """The values that were typed, by key."""
+        return {key: value for key, value in self._pairs() if key not in self.groups}
+
+    @property
+    def keys_set(self) -> set[str]:
+        """The keys that were typed."""
+        return {key for key, _ in self._pairs()}
+
+    @property
+    def plugins(self) -> list[str]:
+        """The modules that `plugins=` names."""
+        given = [value for key, value in self._pairs() if key == "plugins"]
+        return re.findall(r"[^\s,'\"\[\]]+", given[-1]) if given else []
+
+    @cached_property
+    def groups(self) -> dict[str, Group]:
+        """The groups of the command."""
+        return groups_of(self.command, self.config_dir)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Every key that the command has under some option."""
+        return [setting.key for setting in settings_of(self.command)]
+
+    def check(self) -> None:
+        """Raises a ConfigError for the first key or option that does not exist."""
+        for key, value in self._pairs():
+            if key in self.groups:
+                self._check_option(self.groups[key], value)
+            elif not self._is_known(key):
+                raise ConfigError(unknown_key(key, [*self.keys, *self.groups]))
+
+    def _check_option(self, group: Group, value: str) -> None:
+        options = value.strip("[]").split(",")
+        for option in filter(None, map(str.strip, options)):
+            if WORD.fullmatch(option) and option not in group.options:
+                raise ConfigError(no_option(group.name, option, [*group.options]))
+
+    def _is_known(self, key: str) -> bool:
+        if key in RENAMED:
+            raise ConfigError(f"{key} is called {RENAMED[key]} now")
+        if re.match(r"hydra([./]|$)", key):
+            return True
+        plain = re.sub(r"\.\d+(?=\.|$)", ".N", key).removesuffix(".N")
+        tables = [s.key for s in settings_of(self.command) if s.table]
+        inside = any(plain.startswith(f"{table}.") for table in tables)
+        return inside or any(k == plain or k.startswith(f"{plain}.") for k in self.keys)
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        for word in self.overrides:
+            _, key, _, _, value = parts(word)
+            yield key, value
+
+    def _first_of_hydra(self) -> int:
+        own = [index for index, word in enumerate(self.words) if word.startswith("-")]
+        return own[0] if own else len(self.words)

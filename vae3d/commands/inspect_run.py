@@ -1,0 +1,141 @@
+"""`vae3d inspect`: the cases, their sums and some of their patches, before hours are spent."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae3d.commands.inspect import InspectConfig
+from vae3d.data.build import open_cases
+from vae3d.data.cases import GIB, Cases
+from vae3d.data.config import SPLITS
+from vae3d.data.inspection import CaseReport, inspect_cases
+from vae3d.data.patches import Draw, PatchDataset
+from vae3d.data.store import StoredCases
+from vae3d.errors import DataError
+from vae3d.evaluation.media import write_png
+from vae3d.evaluation.montage import Tile, montage
+from vae3d.logger.console import ProgressBar, announce, table
+from vae3d.patching.samplers import PatchSampler, build_sampler
+from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.seeding import numpy_generator
+
+COLUMNS = ["case", "split", "shape", "mm", "range", "axes", "NaN", "odd"]
+SHOWN = 6
+"""Columns on the terminal: what is in the others is odd, and told below."""
+SECONDS = 1.0
+"""For how long patches are read to tell how fast it is."""
+
+
+def inspect(config: InspectConfig) -> Path:
+    """Writes `cases.csv`, `summary.json` and `montage.png`, and shows the table.
+
+    Raises:
+        UserError: there are no such data, or none of them can be used.
+    """
+    cases = open_cases(config.data, ProgressBar("prepare"))
+    patching = build_sampler(config.patching, cases.spatial_dims)
+    reports = inspect_cases(cases, getattr(patching, "size", None))
+    cases.config.on_error = "skip"
+    dataset = PatchDataset(
+        cases, cases.survey(config.split, lambda text: None), patching, config.seed
+    )
+    if not len(dataset):
+        raise DataError(f"split={config.split} holds no case; choose another")
+    output = Path(config.output).expanduser()
+    write_table(output / "cases.csv", reports)
+    summary = {**totals(reports), "patches": patch_totals(cases, patching, config)}
+    summary["reading"] = reading(dataset, cases)
+    write_json(output / "summary.json", summary)
+    shown = draws(dataset, config.count, config.seed)
+    tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in shown]
+    write_png(output / "montage.png", montage(tiles))
+    show(reports, summary, config, output)
+    return output
+
+
+def write_table(path: Path, reports: list[CaseReport]) -> None:
+    """All cases as CSV."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(map(row, reports))
+
+
+def row(report: CaseReport) -> list[str]:
+    """A case as cells."""
+    return [
+        report.case_id,
+        report.split,
+        "x".join(map(str, report.shape)),
+        "x".join(f"{s:.2f}" for s in report.spacing),
+        f"{report.minimum:.5g}..{report.maximum:.5g}" if report.usable else "",
+        report.orientation,
+        str(report.filled) if report.usable else "",
+        "; ".join(report.odd),
+    ]
+
+
+def totals(reports: list[CaseReport]) -> dict[str, Any]:
+    """How many cases and voxels there are, and how many cases are odd."""
+    return {
+        "cases": {name: sum(r.usable and r.split == name for r in reports) for name in SPLITS},
+        "unusable": sum(not report.usable for report in reports),
+        "odd": sum(bool(report.odd) for report in reports),
+        "voxels": sum(report.voxels for report in reports),
+    }
+
+
+def patch_totals(cases: Cases, patching: PatchSampler, config: InspectConfig) -> dict[str, int]:
+    """Patches of an epoch, for each split."""
+    counts = dict.fromkeys(SPLITS, 0)
+    for split in SPLITS:
+        members = cases.splits[split]
+        usable = np.setdiff1d(members, [*cases.errors(split, stop=False)])
+        if usable.size:
+            counts[split] = len(PatchDataset(cases, usable, patching, config.seed))
+    return counts
+
+
+def reading(dataset: PatchDataset, cases: Cases) -> dict[str, float]:
+    """Patches a second in this process, as measured now, and what the store takes on disk."""
+    start, count = time.perf_counter(), 0
+    for draw in draws(dataset, 2**30, seed=1):
+        dataset[draw]
+        count += 1
+        if time.perf_counter() - start > SECONDS:
+            break
+    found = {"patches_per_second": count / (time.perf_counter() - start)}
+    if isinstance(cases, StoredCases):
+        found["store_gib"] = cases.num_bytes() / GIB
+    return found
+
+
+def draws(dataset: PatchDataset, count: int, seed: int) -> list[Draw]:
+    """Random patches of the first epoch, each once."""
+    numbers = numpy_generator(seed, "inspect").permutation(len(dataset))[:count]
+    return [Draw(0, int(number), 0.0) for number in numbers]
+
+
+def show(
+    reports: list[CaseReport], summary: dict[str, Any], config: InspectConfig, output: Path
+) -> None:
+    """The odd cases first, then the others; what is odd; the sums."""
+    ordered = sorted(reports, key=lambda report: (not report.odd, report.case_id))[: config.rows]
+    title = f"{len(reports)} cases, {summary['odd']} of them odd"
+    table(title, COLUMNS[:SHOWN], [row(report)[:SHOWN] for report in ordered])
+    for report in ordered:
+        if report.odd:
+            announce(f"odd: {report.case_id}: {'; '.join(report.odd)}")
+    if len(reports) > config.rows:
+        announce(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
+    cases, patches = summary["cases"], summary["patches"]
+    for split in SPLITS:
+        announce(f"{split:5s} {cases[split]} cases, {patches[split]} patches an epoch")
+    speed = f"{summary['reading']['patches_per_second']:.0f} patches a second from one process"
+    store = summary["reading"].get("store_gib")
+    size = "" if store is None else f", store {store:.2f} GiB"
+    announce(f"{summary['voxels'] / 1e6:.1f} million voxels{size}, {speed}")
+    announce(f"patches: {output / 'montage.png'}")

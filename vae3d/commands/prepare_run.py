@@ -1,0 +1,72 @@
+"""`vae3d prepare`: scans into a store, with a report of what was left out and why."""
+
+import time
+from pathlib import Path
+
+from vae3d.commands.prepare import PrepareConfig
+from vae3d.data.build import build_source, store_of
+from vae3d.data.catalog import Catalog
+from vae3d.data.config import PreparableData
+from vae3d.data.prepare import Preparation, Shard, gib
+from vae3d.data.store import CATALOG
+from vae3d.errors import ConfigError, DataError
+from vae3d.logger.console import ProgressBar, announce, table
+
+MAX_ROWS = 50
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Prepares the cases of `data`, or what is missing of them; gives the store's folder.
+
+    Raises:
+        UserError: the data cannot be prepared, or with `on_error=fail` not all of them.
+    """
+    data = config.data
+    if not isinstance(data, PreparableData):
+        raise ConfigError("data must be synthetic, ct, mri or images_2d to be prepared")
+    source = build_source(data)
+    folder, settings = store_of(data, source)
+    work = Preparation(
+        source,
+        settings,
+        folder,
+        progress=ProgressBar("prepare"),
+        shard=Shard.parse(config.shard) if config.shard else None,
+        workers=config.workers,
+    )
+    if config.verify and (folder / CATALOG).is_file():
+        for case_id in work.verify():
+            announce(f"damaged, prepared anew: {case_id}")
+    start = time.monotonic()
+    work.run()
+    if config.shard:
+        announce(f"part {config.shard} is prepared: {folder}; a last run without shard joins them")
+    else:
+        report(folder, data, time.monotonic() - start)
+    return folder
+
+
+def report(folder: Path, data: PreparableData, seconds: float) -> None:
+    """What the store holds, and what it does not.
+
+    Raises:
+        DataError: some cases cannot be used, and `on_error=fail`; or none can.
+    """
+    catalog = Catalog(folder / CATALOG)
+    count = stored = decoded = 0
+    for record in catalog.records():
+        if record.error is None:
+            count, stored = count + 1, stored + record.num_bytes
+            decoded += record.decoded_bytes
+    failures = [[source, reason] for _, source, reason in catalog.failures()]
+    if failures:
+        table(f"{len(failures)} skipped", ["source", "reason"], failures[:MAX_ROWS])
+    if not count:
+        raise DataError(f"none of the {len(catalog)} cases can be used: {failures[0][1]}")
+    announce(f"{count} cases, {gib(stored)} on disk for {gib(decoded)} of voxels, {seconds:.1f} s")
+    announce(f"store: {folder}")
+    if failures and data.on_error == "fail":
+        raise DataError(
+            f"{len(failures)} of {len(catalog)} cases cannot be used, the first: "
+            f"{': '.join(failures[0])}; data.on_error=skip leaves them out"
+        )

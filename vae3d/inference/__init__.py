@@ -1,0 +1,1 @@
+"""One volume through the model: in one pass, slab by slab, or patch by patch."""

@@ -1,0 +1,4 @@
+"""Words for devices and number formats, known without torch."""
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")

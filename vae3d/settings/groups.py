@@ -1,0 +1,122 @@
+"""The config groups: which dataclass is behind each option, and what the option files say."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae3d.bounds import hints_of, parts
+from vae3d.data.config import DATA, DataConfig, RunData
+from vae3d.evaluation.config import EvaluationConfig
+from vae3d.logger.config import LoggersConfig
+from vae3d.loss.config import LossConfig
+from vae3d.model.config import VAEConfig
+from vae3d.patching.config import PATCHING, PatchingConfig
+from vae3d.settings.command import Command
+from vae3d.trainer.config import TrainerConfig
+
+CONF = Path(__file__).parent.parent / "conf"
+"""The option files, where the package was installed."""
+IN_THE_REPOSITORY = Path(__file__).parent.parent.parent / "conf"
+"""The option files, where the package was installed with pip -e."""
+EXPERIMENT = "experiment"
+CHOSEN_KIND: dict[type, str] = {DataConfig: "data", PatchingConfig: "patching"}
+"""Groups in which every option has a dataclass of its own."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A config group: the options that have a file, each with the sentence that heads the file."""
+
+    name: str
+    options: dict[str, str]
+    default: str | None = None
+
+
+def kinds(group: str) -> Mapping[str, type]:
+    """The dataclass of each option of a group; one for all under the group's own name."""
+    one: dict[str, type] = {
+        "model": VAEConfig,
+        "loss": LossConfig,
+        "trainer": TrainerConfig,
+        "evaluation": EvaluationConfig,
+        "logger": LoggersConfig,
+    }
+    if group == "data":
+        return {**{name: DATA[name] for name in DATA}, "run": RunData}
+    return PATCHING if group == "patching" else {group: one[group]}
+
+
+def group_of(kind: Any) -> str | None:
+    """The group whose settings a dataclass is, if it is one's."""
+    one = {
+        VAEConfig: "model",
+        LossConfig: "loss",
+        TrainerConfig: "trainer",
+        EvaluationConfig: "evaluation",
+        LoggersConfig: "logger",
+        **CHOSEN_KIND,
+    }
+    return one.get(kind)
+
+
+def groups_of(command: Command, extra: Path | None = None) -> dict[str, Group]:
+    """The groups that a command takes, in the order of its settings.
+
+    `extra` is a folder of the user's own option files (`--config-dir`).
+    """
+    defaults = chosen_by_default(command.name)
+    fields = {name: group_of(parts(hint)[0]) for name, hint in hints_of(command.config).items()}
+    found = {}
+    for name, group in fields.items():
+        # `vae3d info` has a model, but no option file chooses it where its defaults do not.
+        if group is None or group not in defaults:
+            continue
+        options = option_files(group, extra)
+        own = option_files(group)
+        allowed = command.options.get(group, tuple(own))
+        # What the user has added is not for this table to refuse.
+        shown = {k: v for k, v in options.items() if k in allowed or k not in own}
+        found[name] = Group(name, shown, defaults[group])
+    if command.name == "train":
+        found[EXPERIMENT] = Group(EXPERIMENT, option_files(EXPERIMENT, extra))
+    return found
+
+
+def option_files(group: str, extra: Path | None = None) -> dict[str, str]:
+    """The options of a group with the sentence at the head of each file."""
+    folders = [conf_folder() / group, *([extra / group] if extra else [])]
+    files = [
+        path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
+    ]
+    return {path.stem: first_sentence(path) for path in files}
+
+
+def conf_folder() -> Path:
+    """The folder of the option files."""
+    return CONF if CONF.is_dir() else IN_THE_REPOSITORY
+
+
+@cache
+def first_sentence(path: Path) -> str:
+    """The comment at the head of an option file, on one line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.lstrip("# ").strip())
+    return " ".join(lines)
+
+
+@cache
+def chosen_by_default(command: str) -> dict[str, str]:
+    """The option of each group that a command takes where none is given."""
+    values = yaml.safe_load((conf_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
+    entries = [entry for entry in values["defaults"] if isinstance(entry, dict)]
+    pairs = [pair for entry in entries for pair in entry.items()]
+    return {name: str(option) for name, option in pairs if not re.match("override ", name)}

@@ -1,0 +1,156 @@
+"""The help of a command, and of all."""
+
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vae3d import __version__
+from vae3d.settings.command import Command
+from vae3d.settings.groups import EXPERIMENT, Group, groups_of
+from vae3d.settings.schema import Setting, settings_of
+
+WIDEST = 100
+"""Columns; longer lines are hard to read on wide terminals too."""
+MAX_CHOICES = 8
+"""Choices that are listed under a key; longer lists are in docs/settings.md."""
+
+COMMON = """\
+Every command takes key=value, and Hydra's own words: --cfg job prints the settings instead of
+running, -m runs a sweep over values between commas, --config-dir DIR adds your own option files.
+"""
+
+
+def usage(commands: Sequence[Command]) -> str:
+    """The help of `vae3d` without a command."""
+    width = _width()
+    rows = [_row(command.name, command.summary, 14, width) for command in commands]
+    examples = [example for command in commands for example in command.examples[:1]]
+    lines = [
+        f"vae3d {__version__}: variational autoencoders for medical scans and images",
+        "",
+        "usage: vae3d COMMAND [key=value ...]",
+        "       vae3d COMMAND --help      the settings of a command",
+        "",
+        "commands:",
+        *rows,
+        "",
+        "examples:",
+        *(_row(text, "", 2, width) for text, _ in examples),
+        "",
+        *_wrapped(COMMON, width),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def command_help(
+    command: Command,
+    chosen: Mapping[str, str],
+    values: Mapping[str, Any],
+    extra: Path | None = None,
+) -> str:
+    """The help of a command: purpose, examples, groups, then every key.
+
+    `chosen` is the option of each group, `values` what keys are set to there, `extra` a folder of
+    the user's own option files.
+    """
+    width = _width()
+    groups = groups_of(command, extra)
+    settings = settings_of(command, chosen)
+    lines = [
+        f"usage: vae3d {command.name} "
+        + (f"[{command.plain.upper()}] " if command.plain else "")
+        + "[key=value ...]",
+        "",
+        *_wrapped(command.about, width),
+        "",
+        "examples:",
+        *_examples(command, width),
+    ]
+    for group in groups.values():
+        lines += ["", *_group(group, chosen.get(group.name), width)]
+    for title, members in sections(settings).items():
+        lines += ["", f"{_title(title, chosen)}:"]
+        for setting in members:
+            lines += _setting(setting, values.get(setting.key, setting.default), width)
+    lines += ["", *_wrapped(COMMON, width)]
+    return "\n".join(lines) + "\n"
+
+
+def sections(settings: Sequence[Setting]) -> dict[str, list[Setting]]:
+    """The keys by their group; those without one first."""
+    found: dict[str, list[Setting]] = {}
+    for setting in sorted(settings, key=lambda setting: "." in setting.key):
+        group = setting.key.partition(".")[0] if "." in setting.key else ""
+        found.setdefault(group, []).append(setting)
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+    if hasattr(value, "__dataclass_fields__"):
+        return shown(vars(value))
+    return str(value)
+
+
+def _title(group: str, chosen: Mapping[str, str]) -> str:
+    if not group:
+        return "settings"
+    return f"settings of {group}={chosen[group]}" if group in chosen else f"settings of {group}"
+
+
+def _examples(command: Command, width: int) -> list[str]:
+    column = max(len(text) for text, _ in command.examples) + 4
+    if column > width - 24:
+        return [line for text, why in command.examples for line in (f"  {text}", f"      {why}")]
+    return [_row(text, why, column, width) for text, why in command.examples]
+
+
+def _group(group: Group, chosen: str | None, width: int) -> list[str]:
+    add = "+" if group.name == EXPERIMENT else ""
+    head = f"{add}{group.name}=   one of"
+    column = max(map(len, group.options), default=0) + 6
+    marked = {n: f"{n}{' *' if n == chosen else ''}" for n in group.options}
+    return [head, *(_row(marked[n], text, column, width) for n, text in group.options.items())]
+
+
+def _setting(setting: Setting, value: Any, width: int) -> list[str]:
+    """The key with its value, and below it its sentence with bound or choices."""
+    line = f"  {setting.key}={shown(value)}"
+    few = setting.choices if len(setting.choices) <= MAX_CHOICES else ()
+    many = setting.choices[:MAX_CHOICES] if not few else ()
+    rule = " | ".join(few) or (" | ".join(many) + " | ..." if many else setting.bound)
+    text = f"{setting.sentence} ({rule})" if rule else setting.sentence
+    return [
+        *textwrap.wrap(line, width, subsequent_indent="      ", break_on_hyphens=False),
+        *textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      "),
+    ]
+
+
+def _row(name: str, text: str, column: int, width: int) -> str:
+    head = f"  {name}"
+    if not text:
+        return head
+    indent = " " * (column + 2)
+    first = head.ljust(column + 2) if len(head) < column + 2 else head + "  "
+    body = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent)
+    return "\n".join(body)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), width)
+
+
+def _width() -> int:
+    return max(40, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))

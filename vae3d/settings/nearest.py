@@ -1,0 +1,153 @@
+"""The key that somebody meant: the field's usual words, and misspellings."""
+
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+LEAST_ALIKE = 0.6
+
+RENAMED: dict[str, str] = {}
+"""Keys of earlier versions and what they are called now."""
+
+_USUAL_WORDS: dict[tuple[str, ...], str] = {
+    ("trainer.lr",): "learning_rate base_lr max_lr peak_lr step_size",
+    ("trainer.epochs",): "num_epochs max_epochs n_epochs epoch nepochs",
+    ("trainer.steps",): (
+        "iterations iters max_steps num_steps max_iters num_iterations total_steps train_steps "
+        "num_train_steps max_train_steps"
+    ),
+    (
+        "trainer.batch_size",
+    ): "bs batch train_batch_size per_device_batch_size minibatch mini_batch",
+    ("trainer.accumulation",): (
+        "grad_accum gradient_accumulation accumulate_grad_batches gradient_accumulation_steps "
+        "grad_accumulation accum accum_steps"
+    ),
+    ("trainer.device", "device"): "gpus gpu gpu_id n_gpus num_gpus ngpus cuda accelerator devices",
+    ("trainer.precision", "precision", "evaluation.precision"): (
+        "amp mixed_precision fp16 bf16 use_amp autocast half float16 bfloat16"
+    ),
+    ("trainer.optimizer",): "optim optimiser opt",
+    ("trainer.weight_decay",): "wd decay l2",
+    ("trainer.warmup_steps",): "warmup lr_warmup num_warmup_steps warmup_iters",
+    ("trainer.clip_norm",): (
+        "grad_clip clip clip_grad max_grad_norm gradient_clip_val gradient_clip clip_grad_norm"
+    ),
+    ("trainer.ema_decay",): "ema ema_rate use_ema ema_beta",
+    ("trainer.patience",): "early_stopping early_stop",
+    ("trainer.val_every",): (
+        "val_interval eval_every validation_every eval_interval eval_steps val_freq"
+    ),
+    ("trainer.checkpoint_every",): "save_every save_interval checkpoint_interval save_steps",
+    ("trainer.log_every",): "log_interval logging_steps log_steps print_every log_freq",
+    ("trainer.resume", "run"): (
+        "checkpoint ckpt ckpt_path checkpoint_path resume_from resume_from_checkpoint"
+    ),
+    ("trainer.compile",): "torch_compile use_compile",
+    ("run",): "model_path weights_path pretrained model_dir run_dir run_folder folder",
+    ("model.latent_channels",): (
+        "latent_dim latent_dims latent_size z_dim zdim z_channels z_ch embed_dim n_latent "
+        "num_latents latent bottleneck_dim"
+    ),
+    ("model.in_channels",): "in_ch input_channels n_channels num_input_channels out_channels nc",
+    ("model.levels",): (
+        "channel_mult ch_mult features hidden_channels num_channels channels block_out_channels "
+        "num_res_blocks num_levels depth filters widths strides"
+    ),
+    ("model.attention.bottleneck",): "attn use_attention attention_levels mid_attention",
+    ("model.activation",): "act activation_fn nonlinearity nonlin act_fn",
+    ("model.norm",): "normalization normalisation norm_type norm_layer",
+    ("model.norm_groups",): "num_groups norm_num_groups groups",
+    ("model.checkpointing",): "gradient_checkpointing grad_checkpointing activation_checkpointing",
+    ("model.spatial_dims",): "dims ndim n_dims dimensions",
+    ("loss.kl_weight",): "kl beta kl_beta kld kld_weight kl_coef lambda_kl kl_lambda kl_scale",
+    ("loss.kl_warmup_steps",): "kl_anneal kl_annealing beta_warmup kl_warmup",
+    ("loss.terms.l1",): "l1_weight l1 mae_weight recon_weight",
+    ("loss.terms.ssim",): "ssim_weight",
+    ("loss",): "loss_fn criterion objective reconstruction_loss recon_loss loss_type",
+    ("data.workers", "workers"): "num_workers n_workers nworkers dataloader_workers",
+    ("data.root", "input"): (
+        "root_dir data_dir data_path dataset_path dataroot dataset_dir path input_dir images "
+        "image_dir img_dir train_dir scans"
+    ),
+    ("data.list",): "csv manifest datalist data_list csv_path data_csv json filelist",
+    ("data.spacing",): "pixdim voxel_size voxel_spacing resolution target_spacing spacings",
+    ("data.window",): "hu_window clip_range intensity_range a_min a_max hu_range hu clip_values",
+    ("data.val_fraction",): "val_split val_size validation_split val_ratio val_frac",
+    ("data.test_fraction",): "test_split test_size test_ratio test_frac",
+    ("data.cache_gib",): "cache cache_rate cache_size cache_num",
+    ("data",): "dataset datasets data_type modality",
+    ("patching.size", "evaluation.inference.size", "size"): (
+        "patch_size crop_size roi_size roi patch_shape spatial_size image_size img_size cube_size"
+    ),
+    ("patching.per_volume",): (
+        "samples_per_volume num_samples patches_per_volume num_patches patches_per_image"
+    ),
+    ("patching",): "sampler patch patches",
+    ("model",): "architecture network net arch backbone",
+    ("evaluation.inference.batch_size",): "sw_batch_size eval_batch_size",
+    ("evaluation.inference.overlap",): "sw_overlap patch_overlap",
+    ("evaluation.metrics",): "metric scores score",
+    ("evaluation.save_reconstructions",): "save save_images save_outputs save_recon",
+    ("memory", "evaluation.inference.memory"): "max_memory gib gb ram mem vram memory_gb",
+    (
+        "runs_dir",
+        "output",
+    ): "output_dir out out_dir outdir save_dir log_dir logdir results_dir dest",
+    ("name",): "run_name experiment_name exp_name exp job_name id",
+    ("seed",): "random_seed manual_seed random_state rng",
+    ("logger",): "use_wandb logging log wandb tensorboard tb",
+    ("mode",): "inference_mode full",
+    ("split",): "subset partition fold",
+    ("any_weights",): "force ignore_weights",
+    ("existing",): "overwrite exist_ok resume",
+}
+USUAL_WORDS = {word: keys for keys, words in _USUAL_WORDS.items() for word in words.split()}
+"""What other tools call a setting, with the keys it may be here; the first that a command has."""
+
+
+def nearest_key(word: str, keys: Sequence[str]) -> str | None:
+    """The key that was probably meant, if one is near; earlier keys win where two are equal."""
+    plain = word.lower().replace("-", "_").strip("_+~ ")
+    return _by_usual_word(plain, keys) or _by_leaf(plain, keys) or _by_spelling(plain, keys)
+
+
+def key_hint(word: str, keys: Sequence[str]) -> str:
+    """`, did you mean X?`, or the choices where there are few and none is near."""
+    near = nearest_key(word, keys)
+    if near:
+        return f", did you mean {near!r}?"
+    return f", choose from {', '.join(keys)}" if len(keys) <= 12 else ""
+
+
+def _by_usual_word(word: str, keys: Iterable[str]) -> str | None:
+    known = {*keys}
+    for name in (word, word.rpartition(".")[2]):
+        for key in USUAL_WORDS.get(name, ()):
+            if key in known:
+                return key
+    return None
+
+
+def _by_leaf(word: str, keys: Iterable[str]) -> str | None:
+    """The first key that ends as the word does: `lr` and `model.lr` are trainer.lr."""
+    leaf = word.rpartition(".")[2]
+    return next((key for key in keys if key.rpartition(".")[2] == leaf), None)
+
+
+def _by_spelling(word: str, keys: Iterable[str]) -> str | None:
+    scored = [(_alike(word, key), key) for key in keys]
+    best = max(scored, key=lambda pair: pair[0], default=(0.0, ""))
+    return best[1] if best[0] >= LEAST_ALIKE else None
+
+
+def _alike(word: str, key: str) -> float:
+    """How alike a word and a key are, from 0 to 1; what comes after the last dot counts more."""
+    group, _, leaf = word.rpartition(".")
+    key_group, _, key_leaf = key.rpartition(".")
+    if not group:
+        return max(0.98 * _ratio(word, key_leaf), _ratio(word, key))
+    return 0.35 * _ratio(group, key_group) + 0.65 * _ratio(leaf, key_leaf)
+
+
+def _ratio(first: str, second: str) -> float:
+    return SequenceMatcher(None, first, second, autojunk=False).ratio()

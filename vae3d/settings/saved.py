@@ -1,0 +1,123 @@
+"""Settings as plain values: written with a run, and read back as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+
+from vae3d.bounds import hints_of, parts
+from vae3d.errors import ConfigError, RunError
+from vae3d.runtime.files import write_text
+from vae3d.runtime.plain import from_plain, read_yaml
+from vae3d.runtime.registry import plugin_hint
+from vae3d.settings.groups import CHOSEN_KIND, kinds
+from vae3d.settings.nearest import RENAMED
+
+T = TypeVar("T")
+
+
+def describe(config: Any) -> dict[str, Any]:
+    """Settings as plain values; `kind` says which option of `data` and `patching` was chosen."""
+    values = cast("dict[str, Any]", _plain(dataclasses.asdict(config)))
+    for name, group in _chosen_groups(type(config)).items():
+        chosen = getattr(config, name)
+        options = kinds(group).items()
+        kind = next((option for option, node in options if type(chosen) is node), "library")
+        values[name] = {"kind": kind, **values[name]}
+    return values
+
+
+def write_settings(config: Any, path: Path) -> None:
+    """Writes settings as YAML."""
+    write_text(path, yaml.safe_dump(describe(config), sort_keys=False))
+
+
+def read_settings(path: Path, expected: type[T]) -> T:
+    """Reads what `write_settings` wrote: keys, types and bounds are checked, nothing is imported.
+
+    Keys of earlier versions are translated.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it is damaged, or not such settings.
+        RunError: its data came from Python.
+    """
+    values = translated(from_plain(dict[str, Any], read_yaml(path)))
+    chosen = {
+        name: _chosen(values, name, kinds(group))
+        for name, group in _chosen_groups(expected).items()
+    }
+    try:
+        config: T = from_plain(expected, {**values, **chosen})
+    except ConfigError as error:
+        raise ConfigError(f"{error}{plugin_hint(values.get('plugins'))}") from error
+    return config
+
+
+def translated(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings with keys of earlier versions under their names of today."""
+    for old, new in RENAMED.items():
+        holder, leaf = _holder(values, old)
+        if holder is not None and leaf in holder:
+            value = holder.pop(leaf)
+            target, name = _holder(values, new, make=True)
+            cast("dict[str, Any]", target).setdefault(name, value)
+    return values
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two plain trees differ, as `key: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            line
+            for key in keys
+            for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    if _is_table_list(old) and _is_table_list(new):
+        return differences(dict(enumerate(old)), dict(enumerate(new)), path)
+    return [] if old == new else [f"{path}: {old} -> {new}"]
+
+
+def _is_table_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _chosen_groups(kind: type) -> dict[str, str]:
+    """The fields of a config that hold one of several dataclasses, with their group."""
+    hints = {name: parts(hint)[0] for name, hint in hints_of(kind).items()}
+    return {name: CHOSEN_KIND[hint] for name, hint in hints.items() if hint in CHOSEN_KIND}
+
+
+def _chosen(values: Mapping[str, Any], name: str, options: Mapping[str, type]) -> Any:
+    given = from_plain(dict[str, Any], values.get(name), name)
+    kind = from_plain(str, given.pop("kind", None), f"{name}.kind")
+    if kind not in options:
+        raise RunError(
+            f"{name} of this run came from Python ({kind:.60}), not from the command line; "
+            "evaluate it with vae3d.eval_3d"
+        )
+    return from_plain(options[kind], given, name)
+
+
+def _holder(
+    values: dict[str, Any], key: str, make: bool = False
+) -> tuple[dict[str, Any] | None, str]:
+    """The table that holds a key, and the key's last part."""
+    *above, leaf = key.split(".")
+    table: Any = values
+    for name in above:
+        if make:
+            table.setdefault(name, {})
+        table = table.get(name) if isinstance(table, dict) else None
+    return (table if isinstance(table, dict) else None), leaf
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,179 @@
+"""`Setting`: a key with its type, bound, default and sentence, read from the dataclasses."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vae3d.bounds import CODE, Text, hints_of, parts
+from vae3d.settings.command import Command
+from vae3d.settings.groups import group_of, kinds
+
+_WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a command.
+
+    `choices` are all words that it takes, `bound` is its type and range in words, `text` the kind
+    of a value that is taken literally, `many` whether it may be a list.
+    """
+
+    key: str
+    default: Any
+    sentence: str
+    bound: str
+    choices: tuple[str, ...] = ()
+    text: str | None = None
+    many: bool = False
+    table: bool = False
+
+
+def settings_of(command: Command, chosen: Mapping[str, str] | None = None) -> list[Setting]:
+    """Every key of a command; `chosen` names the option of `data` and `patching`.
+
+    Without it the keys of all options are listed.
+    """
+    found: dict[str, Setting] = {}
+    for setting in _of_class(command.config, "", command, chosen):
+        found.setdefault(setting.key, setting)
+    return list(found.values())
+
+
+def _of_class(
+    kind: Any, prefix: str, command: Command | None, chosen: Mapping[str, str] | None
+) -> Iterator[Setting]:
+    sentences = sentences_of(kind)
+    defaults = defaults_of(kind)
+    for name, hint in hints_of(kind).items():
+        key = f"{prefix}.{name}".lstrip(".")
+        plain, bounds = parts(hint)
+        inner = inner_class(plain)
+        if inner is None:
+            yield _setting(key, plain, bounds, defaults[name], sentences[name])
+            continue
+        if is_list(plain):
+            yield _setting(key, plain, bounds, defaults[name], sentences[name])
+            yield from _of_class(inner, f"{key}.N", command, chosen)
+            continue
+        for option in options_of(inner, command, chosen):
+            yield from _of_class(option, key, command, chosen)
+
+
+def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | None) -> list[Any]:
+    """The dataclasses that may stand in the place of one: those of its group's options."""
+    group = group_of(kind)
+    if group not in ("data", "patching"):
+        return [kind]
+    known = kinds(group)
+    if chosen and chosen.get(group) in known:
+        return [known[chosen[group]]]
+    allowed = command.options.get(group, tuple(known)) if command else tuple(known)
+    return [known[name] for name in known if name in allowed]
+
+
+def _setting(
+    key: str, plain: Any, bounds: tuple[Any, ...], default: Any, sentence: str
+) -> Setting:
+    choices = next((bound.choices() for bound in bounds if bound.choices()), ())
+    if plain is bool:
+        choices = ("true", "false")
+    if choices and nullable(plain):
+        choices = (*choices, "null")
+    text = next((bound.kind for bound in bounds if isinstance(bound, Text)), None)
+    words = " ".join(filter(None, [bound.describe() for bound in bounds if not bound.choices()]))
+    name = type_name(plain)
+    return Setting(
+        key=key,
+        default=default,
+        sentence=sentence,
+        bound=", ".join(filter(None, [name if name not in words else "", words]))
+        if not choices
+        else "",
+        choices=choices,
+        text=text,
+        many=is_list(plain) or (text == CODE.kind and is_list(plain)),
+        table=typing.get_origin(plain) is dict,
+    )
+
+
+def type_name(plain: Any) -> str:
+    """A type in the words of somebody who types it."""
+    if plain is Any:
+        return ""
+    if typing.get_origin(plain) in (typing.Union, types.UnionType):
+        names = [type_name(part) for part in typing.get_args(plain) if part is not types.NoneType]
+        return " or ".join([*filter(None, names), *(["null"] if nullable(plain) else [])])
+    if typing.get_origin(plain) is tuple:
+        return ""
+    if is_list(plain):
+        return "list"
+    if typing.get_origin(plain) is dict:
+        return "table"
+    return _WORDS.get(plain, "")
+
+
+def nullable(plain: Any) -> bool:
+    """Whether a type holds None."""
+    return types.NoneType in typing.get_args(plain)
+
+
+def is_list(plain: Any) -> bool:
+    """Whether a type is a list."""
+    return typing.get_origin(plain) is list
+
+
+def inner_class(plain: Any) -> Any:
+    """The dataclass that a type is, or holds."""
+    for part in (plain, *typing.get_args(plain)):
+        if dataclasses.is_dataclass(part):
+            return part
+    return None
+
+
+def defaults_of(kind: Any) -> dict[str, Any]:
+    """The default of every field."""
+    found = {}
+    for entry in dataclasses.fields(kind):
+        make = entry.default_factory
+        found[entry.name] = entry.default if make is dataclasses.MISSING else make()
+    return found
+
+
+@cache
+def sentences_of(kind: Any) -> dict[str, str]:
+    """The sentence below each field of a dataclass, inherited ones included."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _sentences_of_body(base)
+    return {entry.name: found.get(entry.name, "") for entry in dataclasses.fields(kind)}
+
+
+def _sentences_of_body(kind: Any) -> dict[str, str]:
+    body = _class_body(str(inspect.getfile(kind)), kind.__qualname__)
+    found = {}
+    for field, below in itertools.pairwise(body):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            found[field.target.id] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
+    return found
+
+
+def _class_body(file: str, name: str) -> list[ast.stmt]:
+    return next((node.body for node in _classes(file) if node.name == name), [])
+
+
+@cache
+def _classes(file: str) -> list[ast.ClassDef]:
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
