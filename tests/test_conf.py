@@ -1,55 +1,88 @@
 """Every option of every group composes for every command, and the models build."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from vae3d.config import CONFIGS
+import yaml
 
 from vae3d import conf as conf_package
-from vae3d.cli.compose import register_schemas, to_object
+from vae3d.cli.compose import compose, to_object
+from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.saved import load_config, save_config
 from vae3d.commands.train import TrainConfig
 from vae3d.model.vae import CustomVAE
+from vae3d.settings.groups import EXPERIMENT, groups_of
 from vae3d.settings.saved import describe, differences
 
 CONF = Path(next(iter(conf_package.__path__)))
 PACKAGE = Path(__file__).parent.parent / "vae3d"
-COMMANDS = CONFIGS
-GROUPS = {
-    "train": ["data", "patching", "model", "loss", "trainer", "evaluation", "logger"],
-    "eval": ["data", "evaluation", "logger"],
-    "prepare": ["data"],
-    "inspect": ["data", "patching"],
-    "info": ["model"],
-    "compare": [],
-}
 
 
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def composed(command: str, *overrides: str) -> TrainConfig | EvalConfig:
-    GlobalHydra.instance().clear()
-    register_schemas()
-    with initialize_config_module("vae3d.conf", version_base="1.3"):
-        return to_object(compose(command, list(overrides)), COMMANDS[command])
+def composed(name: str, *overrides: str) -> Any:
+    command = COMMANDS[name]
+    return to_object(compose(command, overrides), command.config)
 
 
 ALL = [
-    (command, f"{group}={option}")
-    for command, groups in GROUPS.items()
-    for group in groups
-    for option in options(group)
+    (name, f"{group.name}={option}")
+    for name in COMMANDS
+    for group in groups_of(COMMANDS[name]).values()
+    for option in group.options
+    if group.name != EXPERIMENT
 ]
 
 
 @pytest.mark.parametrize(("command", "override"), ALL, ids=" ".join)
 def test_every_option_composes(command: str, override: str) -> None:
-    assert isinstance(composed(command, override), COMMANDS[command])
+    assert isinstance(composed(command, override), COMMANDS[command].config)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_dataclasses_and_the_option_files_have_the_same_defaults(command: str) -> None:
+    from_python = COMMANDS[command].config()
+    assert differences(describe(from_python), describe(composed(command))) == []
+    assert from_python == composed(command)
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        (group.name, option)
+        for group in groups_of(COMMANDS["train"]).values()
+        for option in group.options
+        if group.name != EXPERIMENT
+    ],
+    ids=str,
+)
+def test_an_option_file_holds_only_what_differs(group: str, option: str) -> None:
+    values = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    values.pop("defaults", None)
+    chosen = describe(composed("train", f"{group}={option}"))[group]
+    plain = describe(COMMANDS["train"].config())[group]
+    if group == "loss":
+        # OmegaConf adds tables up, so that every recipe has to name all of its terms.
+        assert values.pop("terms") == chosen["terms"]
+    for key, value in values.items():
+        assert key in chosen
+        assert group == "logger" or chosen[key] != plain[key], f"{key}: {value} is the default"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "terms"),
+    [
+        ("l1_kl", {"l1": 1.0}),
+        ("mse_kl", {"mse": 1.0}),
+        ("l1_ssim_kl", {"l1": 1.0, "ssim": 0.1}),
+    ],
+)
+def test_a_loss_recipe_has_its_own_terms_alone(recipe: str, terms: dict[str, float]) -> None:
+    assert composed("train", f"loss={recipe}").loss.terms == terms
 
 
 @pytest.mark.parametrize("name", options("experiment"))
@@ -72,8 +105,8 @@ def test_several_loggers_at_once() -> None:
 
 def test_every_group_is_a_folder_of_the_package() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert groups - {"experiment"} == set(GROUPS["train"])
-    assert all((PACKAGE / group).is_dir() for group in groups - {"experiment"})
+    assert groups == {*groups_of(COMMANDS["train"])}
+    assert all((PACKAGE / group).is_dir() for group in groups - {EXPERIMENT})
 
 
 @pytest.mark.parametrize("data", ["synthetic", "ct", "mri", "images_2d", "custom"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_conf import composed, options
-from vae3d.cli import as_typed
+from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.evaluation.config import METRICS
 from vae3d.loss.config import LOSSES
@@ -36,7 +36,7 @@ def test_commands_compose(command: str) -> None:
     # A sweep's values are tried one by one: the first of each.
     swept = "-m" in arguments
     given = [re.sub(r",.*", "", a) if swept else a for a in arguments if a[0] != "-"]
-    composed(name, *as_typed(name, given))
+    composed(name, *Line.of(COMMANDS[name], given).overrides)
 
 
 def test_there_are_examples() -> None:

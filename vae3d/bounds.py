@@ -177,8 +177,9 @@ class PerAxis(Bound):
         if single and self.expand:
             values *= self.axes[-1]
         if len(values) not in self.axes:
-            lengths = " or ".join(map(str, self.axes))
-            raise ConfigError(f"{key} must be {lengths} numbers, got {[*values]}")
+            *others, last = map(str, self.axes)
+            lengths = f"{', '.join(others)} or {last}" if others else last
+            raise ConfigError(f"{key} needs {lengths} numbers, got {[*values]}")
         for item in values:
             try:
                 self.each.checked(item, key)
@@ -355,8 +356,11 @@ def number(value: Any, key: str) -> float:
     Raises:
         ConfigError: it is something else.
     """
-    if not is_number(value) or not math.isfinite(value):
-        raise ConfigError(f"{key} must be a finite number, got {value!r}")
+    if not is_number(value):
+        raise ConfigError(f"{key} must be a number, got {value!r}")
+    # An integer of any size is finite, but not every one fits a float.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key} must be a finite number, got {value}")
     return typing.cast(float, value)
 
 

@@ -18,7 +18,8 @@ from scipy.stats import ttest_rel
 
 from tests.conftest import vae3d
 from tests.test_conf import composed
-from vae3d.cli import as_typed
+from vae3d.cli.line import Line
+from vae3d.commands import COMMANDS
 from vae3d.commands.compare import CompareConfig
 from vae3d.commands.compare_run import compare
 from vae3d.errors import UserError
@@ -442,10 +443,14 @@ PATHS = [
 ]  # fmt: skip
 
 
+def typed(name: str, *words: str) -> list[str]:
+    return Line.of(COMMANDS[name], words).words
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_runs_arrive_as_they_were_typed(path: str) -> None:
     def arrived(*arguments: str) -> list[str]:
-        config: Any = composed("compare", *as_typed("compare", [*arguments]))
+        config: Any = composed("compare", *typed("compare", *arguments))
         assert config.mode == "patch"
         return list(config.run)
 
@@ -458,10 +463,11 @@ def test_runs_arrive_as_they_were_typed(path: str) -> None:
 
 
 def test_a_path_with_an_equal_sign_is_no_key() -> None:
-    assert as_typed("compare", ["runs/a=1", "mode=full"]) == ["run=['runs/a=1']", "mode=full"]
-    assert as_typed("compare", ["--cfg", "job"]) == ["--cfg", "job"]
-    assert as_typed("compare", ["hydra/launcher=x"]) == ["hydra/launcher=x"]
-    assert as_typed("eval", ["run=[a]"]) == ["run='[a]'"]
+    run = composed("compare", *typed("compare", "runs/a=1", "mode=full")).run
+    assert run == ["runs/a=1"]
+    assert typed("compare", "--cfg", "job") == ["--cfg", "job"]
+    assert typed("compare", "hydra/launcher=x") == ["hydra/launcher=x"]
+    assert composed("eval", *typed("eval", "run=[a]")).run == "[a]"
 
 
 def test_the_command_writes_beside_the_first_runs_scores(tmp_path: Path) -> None:

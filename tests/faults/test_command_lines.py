@@ -1,7 +1,6 @@
 """Command lines that nobody should type: an exit code, one line that says why, nothing run."""
 
 import contextlib
-import importlib
 import io
 import sys
 from collections import Counter
@@ -17,9 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from tests.conftest import vae3d
 from tests.faults.conftest import Hurry
-from vae3d import config
-from vae3d.cli import main
+from vae3d.cli import compose, jobs, main
 from vae3d.commands import COMMANDS
+from vae3d.settings.command import Command
+from vae3d.settings.schema import settings_of
 
 
 def words(text: str) -> list[str]:
@@ -81,7 +81,7 @@ class Lines:
         self.seen["refused" if code else "accepted"] += 1
         return said
 
-    def note(self, settings: Any) -> Path:
+    def note(self, command: Command, settings: Any) -> Path:
         """Stands in the place of every command."""
         self.settings.append(settings)
         return Path("runs/nothing")
@@ -92,10 +92,9 @@ def lines(monkeypatch: pytest.MonkeyPatch, hurry: Hurry) -> Lines:
     """A Lines that leaves no trace in this process."""
     lines = Lines(hurry)
     # Once is enough, and takes a third of the time of a command line that is refused.
-    config.register_schemas()
-    monkeypatch.setattr(config, "register_schemas", lambda: None)
-    for command in COMMANDS.values():
-        monkeypatch.setattr(importlib.import_module(command.module), command.function, lines.note)
+    compose.register_schemas()
+    monkeypatch.setattr(compose, "register_schemas", lambda *commands: None)
+    monkeypatch.setattr(jobs, "call", lines.note)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(sys, "argv", ["vae3d"])
     return lines
@@ -116,7 +115,7 @@ def mistyped(word: str, rng: np.random.Generator) -> str:
 
 def fuzzed(name: str, rng: np.random.Generator) -> list[str]:
     """A command with one to three arguments that it may not understand."""
-    keys = [*config.known_keys(name), *GROUPS]
+    keys = [*(setting.key for setting in settings_of(COMMANDS[name])), *GROUPS]
 
     def argument() -> str:
         kind = rng.integers(4)

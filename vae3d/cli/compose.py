@@ -68,7 +68,11 @@ def register_schemas(*commands: Command) -> None:
     for command in commands or [*COMMANDS.values()]:
         hints = {name: parts(hint)[0] for name, hint in hints_of(command.config).items()}
         # A field that held a default could not be given another option of its group.
-        open_choices = {name: MISSING for name, hint in hints.items() if hint in CHOSEN_KIND}
+        open_choices: dict[str, Any] = {
+            name: MISSING if hint in CHOSEN_KIND else schema_node(hint)
+            for name, hint in hints.items()
+            if group_of(hint)
+        }
         store.store(name=f"{command.name}_schema", node=command.config(**open_choices))
         for group in filter(None, map(group_of, hints.values())):
             for option, node in kinds(group).items():
@@ -81,7 +85,7 @@ def schema_node(kind: Any) -> Any:
     OmegaConf adds up tables: a default term would stay beside those of an option file.
     """
     tables = [name for name, value in defaults_of(kind).items() if isinstance(value, dict)]
-    return kind(**{name: {} for name in tables}) if tables else kind
+    return kind(**{name: {} for name in tables})
 
 
 def to_object(composed: Any, expected: type[T]) -> T:

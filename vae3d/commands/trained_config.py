@@ -35,7 +35,8 @@ class CodecConfig(TrainedConfig):
     """GiB that the network may use; larger volumes go slab by slab with the same result; auto is
     half of the device's memory, null no limit."""
     precision: Annotated[str, OneOf(*PRECISIONS)] = "fp32"
-    """Number format of the forward pass; auto is bf16 where the device computes in it, else fp32."""
+    """Number format of the forward pass; auto is bf16 where the device computes in it, else
+    fp32."""
 
 
 @dataclass

@@ -85,6 +85,7 @@ class EvaluationConfig(Settings, key="evaluation"):
     seed: int = 0
     """Seed of the samples with sample=true."""
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
-    """Number format of the forward pass; auto is bf16 where the device computes in it, else fp32."""
+    """Number format of the forward pass; auto is bf16 where the device computes in it, else
+    fp32."""
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     """How a volume goes through the model."""

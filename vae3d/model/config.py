@@ -76,7 +76,8 @@ class LevelSpec:
     decoder_blocks: Annotated[int | None, BLOCKS] = None
     """Residual blocks of the level in the decoder; null uses the same number as the encoder."""
     attention: Annotated[str, OneOf(*ATTENTIONS)] = "none"
-    """Self-attention after each residual block of the level: over the whole grid, or in windows."""
+    """Self-attention after each residual block of the level: over the whole grid, or in
+    windows."""
 
     def check(self, key: str, spatial_dims: int) -> None:
         """Raises a ConfigError for strides that do not fit images of this many axes."""
@@ -143,7 +144,7 @@ class VAEConfig(Settings, key="model"):
     """The architecture of a `CustomVAE`."""
 
     spatial_dims: Annotated[int | None, OneOfNumbers((2, 3))] = None
-    """Number of spatial axes of the images; null follows the data, and is 3 where there are none."""
+    """Number of spatial axes of the images; null follows the data, and is 3 without any."""
     in_channels: Annotated[int, CHANNELS] = 1
     """Channels of the images; must be that of the data."""
     latent_channels: Annotated[int, CHANNELS] = 4

@@ -75,9 +75,10 @@ def plugin_hint(plugins: Any) -> str:
     missing = [name for name in named if name not in sys.modules]
     if not missing:
         return ""
+    listed = ",".join(missing)
     return (
-        f"; it was made with plugins, which no file can import: add plugins=[{','.join(missing)}], "
-        f"or in Python import {', '.join(missing)} first"
+        "; it was made with plugins, which no file can import: "
+        f"add plugins=[{listed}], or in Python import {listed} first"
     )
 
 

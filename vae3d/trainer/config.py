@@ -63,7 +63,8 @@ class TrainerConfig(Settings, key="trainer"):
     """Decay of an exponential moving average of the weights, which is validated and saved; null
     keeps none, 0.999 is usual for long trainings."""
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
-    """Number format of the forward pass; auto is bf16 where the device computes in it, else fp32."""
+    """Number format of the forward pass; auto is bf16 where the device computes in it, else
+    fp32."""
     device: Annotated[str, OneOf(*DEVICES)] = "auto"
     """Where to compute; auto takes this rank's GPU if there is one."""
     compile: bool = False
