@@ -28,7 +28,7 @@ from vae3d.data.catalog import CaseRecord, Catalog, Journal, write_catalog
 from vae3d.data.config import CTConfig, MRIConfig, ScansConfig
 from vae3d.data.foreground import ForegroundMap
 from vae3d.data.patches import Draw, PatchDataset
-from vae3d.data.prepare import Preparation, Shard, case_file
+from vae3d.data.prepare import Preparation, Shard
 from vae3d.data.scans import ScanSource
 from vae3d.data.statistics import percentiles_of
 from vae3d.data.store import CATALOG, CODECS, StoredCases, array_suffix, open_array, write_array
@@ -36,6 +36,7 @@ from vae3d.errors import DataError, VolumeError
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
+from vae3d.runtime.naming import case_file
 
 SILENT = ProgressBar("prepare", shown=False)
 SHAPES = [(20, 33, 17), (9, 70, 65), (1, 12, 80), (34, 18, 22), (16, 16, 16), (7, 7, 7)]

@@ -1,6 +1,5 @@
 """`Preparation`: every scan of a source into a store, in parallel, from wherever it stopped."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from vae3d.data.store import CATALOG, SETTINGS, StoreSettings, array_suffix, wri
 from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.runtime.files import file_digest, write_json
+from vae3d.runtime.naming import case_file
 
 RESERVE = GIB // 4
 """Bytes of a disk that are left free."""
@@ -346,13 +346,6 @@ class Preparation:
             (self.folder / file).unlink()
         for path in (*self.parts.glob("*.jsonl"), *self.parts.glob(".*")):
             path.unlink()
-
-
-def case_file(case_id: str) -> str:
-    """The path of a case's file without suffix: a readable name that no two cases share."""
-    digest = hashlib.sha256(case_id.encode()).hexdigest()
-    name = "".join(c if (c.isalnum() and c.isascii()) or c in "-_." else "_" for c in case_id)
-    return f"{digest[:2]}/{name[-80:].lstrip('.')}-{digest[2:10]}"
 
 
 def foreground_box(

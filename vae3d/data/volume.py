@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+MAX_MILLIMETRES = 1e6
+"""How far from the origin a voxel may be: beyond is no scan, and squares overflow."""
+
 
 @dataclass(frozen=True)
 class SourceGeometry:

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vae3d.data.readers.nifti import FAR
 from vae3d.data.resample import resized_affine
+from vae3d.data.volume import MAX_MILLIMETRES
 from vae3d.errors import ConfigError, DataError
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.runtime.files import atomic_write
@@ -196,7 +196,7 @@ def _is_grid(shape: list[int], affine: list[list[float]], axes: int) -> bool:
     if [len(row) for row in affine] != [axes + 1] * (axes + 1):
         return False
     matrix = np.array(affine, np.float64)
-    if not (np.abs(matrix) < FAR).all() or matrix[-1].tolist() != [0.0] * axes + [1.0]:
+    if not (np.abs(matrix) < MAX_MILLIMETRES).all() or matrix[-1].tolist() != [0.0] * axes + [1.0]:
         return False
     widths = np.linalg.norm(matrix[:-1, :-1], axis=0).prod()
     return bool(abs(np.linalg.det(matrix[:-1, :-1])) > 1e-6 * widths)

@@ -19,12 +19,10 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from vae3d.data.readers.image import check_size, select_channel, voxels_to_tensor
-from vae3d.data.volume import SourceGeometry, Volume
+from vae3d.data.volume import MAX_MILLIMETRES, SourceGeometry, Volume
 from vae3d.errors import VolumeError
 
 MAX_TRAILING_BYTES = 16 * 2**20
-FAR = 1e6
-"""Millimetres: what lies beyond is no scan, and its squares overflow."""
 _CHUNK = 2**20
 # nibabel reports what it repairs in a header on a logger that writes to stderr.
 _SILENT = logging.Logger("nibabel-header", logging.CRITICAL)
@@ -235,7 +233,7 @@ def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
     """The header's affine (4, 4), which must place every voxel somewhere of its own."""
     affine = np.asarray(header.get_best_affine(), np.float64)
     # A comparison with NaN is false.
-    if not (np.abs(affine) < FAR).all():
+    if not (np.abs(affine) < MAX_MILLIMETRES).all():
         reason = "not finite or leads further than a kilometre"
         raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
     volume = np.linalg.norm(affine[:3, :3], axis=0).prod()
