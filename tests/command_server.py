@@ -2,8 +2,8 @@
 
 Most of the time of a short command is importing torch, hydra and vae3d. `CommandServer.run` starts
 one process that imports them, and forks a process for each command. The forked process calls
-`vae3d.cli.main` in its own working folder, environment and session, and ends as any Python process
-ends: with the exit code of `main`, its exit handlers run and its threads joined.
+`vae3d.cli.main` in its own working folder, environment and process group, and ends as any Python
+process ends: with the exit code of `main`, its exit handlers run and its threads joined.
 """
 
 import importlib
@@ -17,17 +17,33 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
 MODULES = ("torch._dynamo", "hydra", "omegaconf", "vae3d.config", "vae3d.cli")
 
 
 class CommandServer:
-    """A process that forks commands, started with the first one."""
+    """A process that forks one command at a time; it is started with the first one."""
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, arguments: list[str], cwd: Path, environment: dict[str, str]) -> "Command":
+        """Starts `vae3d *arguments`; the one before must have ended."""
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__],
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,  # so that `select` sees every answer that was not read
+            )
+        command = Command(arguments, self.process.stdout)
+        request = [arguments, str(cwd), environment, *map(str, command.outputs)]
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
+        command.pid = int(command.answers.readline())
+        return command
 
     def run(
         self, arguments: list[str], cwd: Path, environment: dict[str, str], timeout: float
@@ -37,22 +53,13 @@ class CommandServer:
         Raises:
             subprocess.TimeoutExpired: it took longer; it has been killed.
         """
-        process = self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with TemporaryDirectory() as folder:
-            outputs = [Path(folder, name) for name in ("stdout", "stderr")]
-            request = [arguments, str(cwd), environment, *map(str, outputs)]
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            pid = int(process.stdout.readline())
-            if not select.select([process.stdout], [], [], timeout)[0]:
-                os.killpg(pid, signal.SIGKILL)
-                process.stdout.readline()
-                raise subprocess.TimeoutExpired(arguments, timeout, outputs[0].read_bytes())
-            code = int(process.stdout.readline())
-            texts = [path.read_text() for path in outputs]
-        return subprocess.CompletedProcess(arguments, code, *texts)
+        command = self.start(arguments, cwd, environment)
+        try:
+            return command.completed(timeout)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            command.completed(timeout)
+            raise
 
     def close(self) -> None:
         """Ends the process, if it was started."""
@@ -60,16 +67,42 @@ class CommandServer:
             self.process.communicate()
             self.process = None
 
-    def _started(self) -> "subprocess.Popen[str]":
-        if self.process is None or self.process.poll() is not None:
-            self.process = subprocess.Popen(
-                [sys.executable, __file__],
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        return self.process
+
+class Command:
+    """A command that runs in a forked process."""
+
+    def __init__(self, arguments: list[str], answers: Any) -> None:
+        self.arguments = arguments
+        self.answers: IO[bytes] = answers
+        self.folder = TemporaryDirectory()
+        self.outputs = [Path(self.folder.name, name) for name in ("stdout", "stderr")]
+        self.pid = 0
+
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return not select.select([self.answers], [], [], 0)[0]
+
+    def completed(self, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Waits for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
+        if not select.select([self.answers], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.arguments, timeout)
+        code = int(self.answers.readline())
+        texts = [path.read_text() if path.exists() else "" for path in self.outputs]
+        self.folder.cleanup()
+        return subprocess.CompletedProcess(self.arguments, code, *texts)
+
+    def kill(self) -> None:
+        """Kills it and what it started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+COMMANDS = CommandServer()
+"""That of this process."""
 
 
 def serve(requests: IO[str], answers: IO[str]) -> tuple[list[str], str, dict[str, str], str, str]:
@@ -81,9 +114,12 @@ def serve(requests: IO[str], answers: IO[str]) -> tuple[list[str], str, dict[str
         pid = os.fork()
         if pid == 0:
             answers.close()
-            os.setsid()
+            os.setpgid(0, 0)
             request: tuple[list[str], str, dict[str, str], str, str] = tuple(json.loads(line))
             return request
+        with suppress(ProcessLookupError, PermissionError):
+            # Whoever comes first, the command or this: it can be killed from now on.
+            os.setpgid(pid, pid)
         answers.write(f"{pid}\n")
         answers.flush()
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

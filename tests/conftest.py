@@ -13,7 +13,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from tests.command_server import CommandServer
+from tests.command_server import COMMANDS
 from vae3d.config import TrainConfig
 from vae3d.data.phantoms import SyntheticConfig
 from vae3d.evaluation.config import EvaluationConfig
@@ -23,7 +23,6 @@ from vae3d.patching.samplers import RandomPatches
 from vae3d.trainer.config import TrainerConfig
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = CommandServer()
 torch.set_num_threads(1)
 
 
@@ -118,9 +117,8 @@ def vae3d(
     The process is forked from one that has imported torch, which saves seconds. With `fresh`, or
     with a PYTHONPATH of its own, it is a new `python -m vae3d` as users start it.
     """
-    fresh = fresh or "PYTHONPATH" in environment
     names = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    if not fresh:
+    if not fresh and "PYTHONPATH" not in environment:
         return COMMANDS.run([*arguments], cwd, names, timeout=300)
     return subprocess.run(
         [sys.executable, "-m", "vae3d", *arguments],
