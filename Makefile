@@ -20,13 +20,13 @@ setup: $(STAMP) ## make .venv and install vae3d with its tools
 
 .PHONY: demo
 demo: $(STAMP) ## train a small VAE on phantoms for two minutes, score it, show pictures
-	$(BIN)/vae3d train +experiment=demo
+	$(BIN)/vae3d train +experiment=demo $(if $(STEPS),trainer.steps=$(STEPS))
 	$(BIN)/vae3d eval run=runs/demo mode=full
 	$(BIN)/vae3d eval run=runs/demo mode=patch
 	@echo "pictures: runs/demo/report/full/cases and runs/demo/report/patch/cases"
 
 .PHONY: check
-check: lint types test faults ## the whole gate: lint, types, tests, faults
+check: lint types test-all ## the whole gate: lint, types, tests, faults
 
 .PHONY: lint
 lint: $(STAMP) ## ruff
@@ -37,14 +37,25 @@ lint: $(STAMP) ## ruff
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
+# One process a core; one that has nothing left to do takes tests from another.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+GATE := -m "not slow and not gpu and not faults and not extras"
+
+.PHONY: test-all
+test-all: $(STAMP) ## the tests and the faults of the gate, in one session
+	$(PYTEST) $(GATE)
+
 .PHONY: test
-test: $(STAMP) ## the tests, under ten minutes on two cores
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal \
-		-m "not slow and not gpu" --ignore=tests/faults --ignore=tests/security
+test: $(STAMP) ## the tests without the faults, five minutes on two cores
+	$(PYTEST) $(GATE) --ignore=tests/faults --ignore=tests/security
 
 .PHONY: faults
-faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, damaged files; ten minutes
-	$(BIN)/python -m pytest -q -m "not faults" tests/faults tests/security
+faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, damaged files; five minutes
+	$(PYTEST) $(GATE) tests/faults tests/security
+
+.PHONY: test-extras
+test-extras: $(STAMP) ## agreement with MONAI, scikit-image and browsers, the examples; two minutes
+	$(PYTEST) -m "extras and not slow and not gpu"
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that take longer

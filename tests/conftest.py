@@ -4,13 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing as mp
+from torch import Tensor, nn
 
+from tests.command_server import COMMANDS
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import SyntheticConfig
 from vae3d.evaluation.config import EvaluationConfig
@@ -61,14 +64,38 @@ def tiny_trainer(**changes: object) -> TrainerConfig:
     return TrainerConfig(**values)  # type: ignore[arg-type]
 
 
+def rounding(model: nn.Module) -> float:
+    """The share of its magnitude by which float32 output may differ when its sums are reordered.
+
+    An output value of a convolution is a sum of n products, n = channels * voxels of the kernel.
+    Another CPU, number of threads, batch or cut of the volume adds them in another order. Errors
+    of random sign change such a sum by about sqrt(n) * eps of its magnitude, and the layers behind
+    pass that on. n * eps, with n of the largest layer, leaves a factor of sqrt(n) > 10 for them.
+    It is 3e-5 for `tiny_model` and 8e-4 for 256 channels, where a plane of voxels that the kernel
+    misses is a third of its products, and changes the sum by half its magnitude.
+    """
+    terms = [max(p.shape[:2]) * p[0, 0].numel() for p in model.parameters() if p.dim() > 1]
+    return max(terms) * torch.finfo(torch.float32).eps
+
+
+def assert_same_output(found: Tensor, expected: Tensor, model: nn.Module) -> None:
+    """Equal within `rounding` of the largest value, or of one."""
+    atol = rounding(model) * max(1.0, float(expected.detach().abs().max()))
+    torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+
+
 def run_distributed(
     function: Callable[[int, Path], None], folder: Path, world_size: int = 2
 ) -> None:
-    """Calls `function(rank, folder)` in `world_size` processes that form a gloo group."""
+    """Calls `function(rank, folder)` in `world_size` forked processes that form a gloo group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_member, args=(function, folder, world_size, port), nprocs=world_size)  # type: ignore[no-untyped-call]
+    arguments = (function, folder, world_size, port)
+    with warnings.catch_warnings():
+        # Python warns of locks that other threads hold; there are none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mp.start_processes(_member, arguments, world_size, start_method="fork")  # type: ignore[no-untyped-call]
 
 
 def _member(
@@ -81,17 +108,31 @@ def _member(
     function(rank, folder)
 
 
-def vae3d(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own."""
+def vae3d(
+    *arguments: str, cwd: Path, fresh: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own.
+
+    The process is forked from one that has imported torch, which saves seconds. With `fresh`, or
+    with a PYTHONPATH of its own, it is a new `python -m vae3d` as users start it.
+    """
+    names = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    if not fresh and "PYTHONPATH" not in environment:
+        return COMMANDS.run([*arguments], cwd, names, timeout=300)
     return subprocess.run(
         [sys.executable, "-m", "vae3d", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        env=names,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+def pytest_unconfigure() -> None:
+    """Ends the process that commands are forked from."""
+    COMMANDS.close()
 
 
 @pytest.fixture(autouse=True)

@@ -117,14 +117,36 @@ def test_evaluation_of_other_data_is_checked(tmp_path: Path) -> None:
 
 
 def test_help_and_version(tmp_path: Path) -> None:
-    shown = vae3d("--help", cwd=tmp_path)
+    shown = vae3d("--help", cwd=tmp_path, fresh=True, PYTHONPROFILEIMPORTTIME="1")
     assert shown.returncode == 0
     assert "train" in shown.stdout
     assert "eval" in shown.stdout
-    assert vae3d("--version", cwd=tmp_path).stdout.startswith("vae3d 0.")
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in shown.stderr.splitlines()}
+    assert "vae3d" in imported
+    assert not imported & {"torch", "numpy", "hydra", "omegaconf"}, "they take seconds"
+    assert vae3d("--version", cwd=tmp_path, fresh=True).stdout.startswith("vae3d 0.")
     keys = vae3d("train", "--cfg", "job", cwd=tmp_path)
     assert "latent_channels: 4" in keys.stdout
     assert vae3d("train", "--help", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("info", "model=tiny", "size=[8]", "measure=false"),
+        ("train", "trainer.steps=0"),
+        ("train", "--cfg", "job"),
+    ],
+    ids=" ".join,
+)
+def test_a_forked_command_is_a_new_process(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """What the other tests run is what users type."""
+    forked = vae3d(*arguments, cwd=tmp_path)
+    typed = vae3d(*arguments, cwd=tmp_path, fresh=True)
+    assert (forked.returncode, forked.stdout) == (typed.returncode, typed.stdout)
+    assert [line for line in forked.stderr.splitlines() if "GiB" not in line] == [
+        line for line in typed.stderr.splitlines() if "GiB" not in line
+    ], "but for the free memory of the moment"
 
 
 def test_a_sweep_of_four_has_four_runs_and_one_table(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 
 EXAMPLE = ROOT / "examples/latent_diffusion"
-schedulers = pytest.importorskip("monai.networks.schedulers")
+pytestmark = pytest.mark.extras
 
 
 def script(name: str) -> ModuleType:
@@ -38,6 +38,7 @@ def script(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Those of phantoms of 16 x 8 x 8, half as wide: 8 x 4 x 4."""
+    pytest.importorskip("monai.networks.schedulers")
     folder = tmp_path_factory.mktemp("latents")
     train(tiny_training(folder, data=SyntheticConfig(shape=(16, 8, 8), count=8)))
     return encode(EncodeConfig(run=str(folder / "run"), output=str(folder / "latents")))
@@ -73,6 +74,7 @@ def test_a_sample_depends_on_its_number_alone(latents: Path) -> None:
 def test_sampling_stays_on_the_levels_that_the_network_is_told(steps: int) -> None:
     """With a network that knows the one latent there is, the way is a straight line to it."""
     noise = script("train").NOISE
+    schedulers = pytest.importorskip("monai.networks.schedulers")
     share = schedulers.DDPMScheduler(**noise).alphas_cumprod.double()
     generator = torch.Generator().manual_seed(0)
     known, start = torch.randn(2, 1, 4, 4, 4, 4, generator=generator, dtype=torch.float64)

@@ -16,16 +16,21 @@ from numpy.typing import NDArray
 
 from tests.conftest import vae3d
 from vae3d import CustomVAE, LatentDataset
-from vae3d.commands.compare import compare
-from vae3d.commands.decode import decode
-from vae3d.commands.eval import evaluate
-from vae3d.config import CompareConfig, DecodeConfig, EvalConfig, describe, load_config
-from vae3d.data.build import StoreConfig, open_cases
+from vae3d.commands.compare import CompareConfig
+from vae3d.commands.compare_run import compare
+from vae3d.commands.decode import DecodeConfig
+from vae3d.commands.decode_run import decode
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.commands.saved import load_config
+from vae3d.data.build import open_cases
+from vae3d.data.config import StoreConfig
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.inference import InferenceConfig
+from vae3d.inference.config import InferenceConfig
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import RandomPatches
+from vae3d.settings.saved import describe
 
 FIXTURES = Path(__file__).parent / "fixtures"
 V0_1 = FIXTURES / "v0_1"

@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.metrics import MultiScaleSSIMMetric, PSNRMetric, SSIMMetric
-from monai.metrics.regression import KernelType
 from skimage.metrics import normalized_root_mse, structural_similarity
 from torch import Tensor
 
@@ -55,8 +53,12 @@ def test_tiles_change_nothing(shape: tuple[int, ...]) -> None:
     assert found["rmse"] == pytest.approx(1000 * np.sqrt((error**2).mean()), rel=1e-9)
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("shape", [(64, 70), (40, 33, 36)], ids=str)
 def test_scores_are_monais(shape: tuple[int, ...]) -> None:
+    from monai.metrics import PSNRMetric, SSIMMetric
+    from monai.metrics.regression import KernelType
+
     image, other = pair(1, *shape)
     found = whole(image, other)
     first, second = ((x[None] + 1) / 2 for x in (image, other))
@@ -70,15 +72,21 @@ def test_scores_are_monais(shape: tuple[int, ...]) -> None:
     assert found["nmse"] == pytest.approx(root**2, rel=1e-5)
 
 
+@pytest.mark.extras
 def test_multiscale_similarity_is_monais() -> None:
+    from monai.metrics import MultiScaleSSIMMetric
+
     image, other = pair(1, 176, 180)
     first, second = ((x[None] + 1) / 2 for x in (image, other))
     metric = MultiScaleSSIMMetric(2, data_range=1.0, kernel_size=11)
     assert whole(image, other)["ms_ssim"] == pytest.approx(metric(first, second).item(), abs=1e-5)
 
 
+@pytest.mark.extras
 def test_multiscale_similarity_in_3d_is_exacter_than_monais() -> None:
     """In float32, windows of 1331 voxels around values that lie far from zero lose some 3e-5."""
+    from monai.metrics import MultiScaleSSIMMetric
+
     image, other = pair(1, 48, 50, 47)
     first, second = ((x[None].double() + 1) / 2 for x in (image, other))
     exact = ms_ssim(first, second, 1.0).item()

@@ -288,6 +288,7 @@ def found(document: str) -> Any:
     return json.loads(match[1])
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("shape", [(5, 6, 7), (9, 8), (1, 4, 4)], ids=str)
 def test_a_browser_draws_what_the_figures_show(shape: tuple[int, ...], tmp_path: Path) -> None:
     shown = view(shape)
@@ -317,6 +318,7 @@ def test_a_browser_draws_what_the_figures_show(shape: tuple[int, ...], tmp_path:
         assert [float(mean) for _, mean in drawn["keys"]] == pytest.approx(means, abs=step)
 
 
+@pytest.mark.extras
 def test_a_browser_shows_a_hostile_page_as_text(tmp_path: Path) -> None:
     """The page's own policy holds, and every part of it is there."""
     curves = tmp_path / "metrics.csv"
@@ -342,6 +344,7 @@ def test_a_browser_shows_a_hostile_page_as_text(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.extras
 def test_a_browser_shows_infinity_and_absence_and_fits_a_phone(tmp_path: Path) -> None:
     case = CaseScore("perfect" * 20, -1000, 1000, {"psnr": math.inf, "mae": math.nan})
     path = tmp_path / "index.html"

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
+from tests.conftest import (
+    assert_same_output,
+    run_distributed,
+    tiny_model,
+    tiny_trainer,
+    tiny_training,
+)
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.train_run import train
@@ -83,7 +89,7 @@ def test_posterior_sample_does_not_depend_on_the_cut(shape: tuple[int, ...]) -> 
         )
     ]
     for other in results[1:]:
-        torch.testing.assert_close(other, results[0], atol=1e-5, rtol=0)
+        assert_same_output(other, results[0], model)
     mode = Reconstructor(model, "full", InferenceConfig(), FP32).reconstruct(image)
     assert not torch.equal(mode, results[0])
 
@@ -103,7 +109,7 @@ def test_patches_side_by_side_are_patches_one_after_the_other(threads: int) -> N
     try:
         # One thread takes a batch as it is; posteriors come in the order of the patches.
         for found, alone in zip(seen(threads, 4), seen(1, 1), strict=True):
-            torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
+            assert_same_output(found, alone, model)
     finally:
         torch.set_num_threads(before)
 

@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.command_server import COMMANDS, Command
 from tests.conftest import ROOT, tiny_model, tiny_trainer, tiny_training
 from vae3d.commands.train_run import train
 from vae3d.errors import RunError
@@ -20,9 +19,9 @@ from vae3d.trainer.checkpoint import CheckpointFolder
 
 SETTINGS = (
     "trainer=debug",
-    "trainer.steps=60",
+    "trainer.steps=30",
     "trainer.log_every=1",
-    "trainer.val_every=25",
+    "trainer.val_every=10",
     "trainer.checkpoint_every=4",
     "trainer.keep_checkpoints=2",
     "trainer.ema_decay=0.9",
@@ -57,37 +56,29 @@ def final_state(folder: Path) -> dict[str, Any]:
     return checkpoints.load(checkpoints.steps()[-1]).state
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "vae3d", "train", *SETTINGS],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+def start(folder: Path) -> Command:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return COMMANDS.start(["train", *SETTINGS], folder, environment)
 
 
 def test_killed_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    process = start(whole)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
-    for steps in (4, 31):
-        process = start(broken)
-        checkpoints = CheckpointFolder(broken / "runs/vae3d/checkpoints")
+    done = start(whole).completed(timeout=300)
+    assert done.returncode == 0, done.stderr
+    checkpoints = CheckpointFolder(broken / "runs/vae3d/checkpoints")
+    for steps in (4, 15):
+        command = start(broken)
         while not any(step >= steps for step in checkpoints.steps()):
-            assert process.poll() is None
+            assert command.runs()
             time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert checkpoints.steps()[-1] < 60
-    process = start(broken)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
-    assert b"goes on at step" in errors
+        command.kill()
+        assert command.completed(timeout=10).returncode == -signal.SIGKILL
+        assert checkpoints.steps()[-1] < 30
+    done = start(broken).completed(timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "goes on at step" in done.stderr
 
     first, second = whole / "runs/vae3d", broken / "runs/vae3d"
     assert_equal_states(final_state(first), final_state(second))

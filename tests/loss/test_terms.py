@@ -90,6 +90,7 @@ def test_eagle_of_one_slice_is_that_of_the_image() -> None:
     torch.testing.assert_close(flat, deep, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("shape", [(1, 1, 192, 180), (1, 1, 24, 48, 30)], ids=str)
 def test_ms_ssim_is_the_libraries(shape: tuple[int, ...]) -> None:
     metrics = pytest.importorskip("monai.metrics.regression")
