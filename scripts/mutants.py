@@ -29,7 +29,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 import traceback
 import warnings
 from collections import Counter, defaultdict
@@ -57,7 +56,7 @@ AREAS = {
     "runtime": ["runtime/**/*.py"],
 }
 """Modules of each area below vae3d/; one that fits several belongs to the first."""
-NOT_ASKED = {"faults", "security"}
+NOT_ASKED = {"faults"}
 """Folders of tests that are too slow to ask."""
 LONGEST = 20.0
 """Seconds that a test may take without a fault; longer ones are left out."""
@@ -603,9 +602,7 @@ def run_pytest(slot: Path, files: Sequence[str], plugin: object) -> int:
     options += ["--basetemp", str(slot.parent / f"{slot.name}.tmp"), "--rootdir", str(slot)]
     # The libraries that the parent imported are there already.
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    started = time.monotonic()
     status = int(pytest.main([*options, *files], plugins=[plugin]))
-    print_line(f"{time.monotonic() - started:.1f} s")
     # No test that runs is no test that notices.
     return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else status
 
