@@ -57,6 +57,66 @@ def test_any_step_can_be_the_first(workers: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(tail, whole[skipped:], strict=True))
 
 
+class UnreadCases(LoadedCases):
+    """Phantoms of which the last ones cannot be read any more once they were surveyed."""
+
+    lost: frozenset[int] = frozenset()
+
+    def __getitem__(self, index: int) -> LoadedCase:
+        if index in self.lost:
+            raise VolumeError(f"scan{index}.nii.gz", "is gone")
+        return super().__getitem__(index)
+
+
+def loader_without(lost: set[int], max_skipped: float = 0.5) -> PatchLoader:
+    config = SyntheticConfig(
+        shape=(8, 8, 8), count=8, val_fraction=0, test_fraction=0,
+        on_error="skip", max_skipped=max_skipped,
+    )  # fmt: skip
+    cases = UnreadCases(PhantomSource(config), config)
+    sampler = RandomPatches(size=(4, 4, 4), per_volume=4)
+    dataset = PatchDataset(cases, cases.survey("train", print), sampler, seed=1)
+    cases.lost = frozenset(lost)
+    return PatchLoader(dataset, 2, 2, Distributed(), workers=0)
+
+
+def test_a_case_that_others_stand_for_is_reported_once() -> None:
+    loader = loader_without({2, 5})
+    heard: list[tuple[str, str]] = []
+    loader.on_unread = lambda case_id, reason: heard.append((case_id, reason))
+    batches = [batch for step in loader.steps(0, 24) for micro in step for batch in micro]
+    assert sum(len(batch.unread) for batch in batches) > 10
+    assert sorted(heard) == [("phantom_0002", "is gone"), ("phantom_0005", "is gone")]
+    assert loader.unread == dict(heard)
+
+
+@pytest.mark.parametrize(
+    ("lost", "max_skipped", "ends"),
+    [({1, 2}, 0.25, False), ({1, 2, 3}, 0.25, True), ({1}, 0.0, False), ({1, 2}, 0.0, True)],
+)
+def test_too_many_unread_cases_end_the_training(
+    lost: set[int], max_skipped: float, ends: bool
+) -> None:
+    """One may always be lost; beyond it no more than the share of all cases."""
+    loader = loader_without(lost, max_skipped)
+    if not ends:
+        assert images(loader, 0, 16)
+        return
+    with pytest.raises(DataError, match=rf"{len(lost)} of 8 cases cannot be read any more"):
+        images(loader, 0, 16)
+
+
+def test_what_a_rank_saw_can_be_read_again() -> None:
+    loader = loader_of(None, 0)
+    for step in (0, 1):
+        seen = torch.cat(images(loader, step, step + 1))
+        again = loader.patches(step)
+        assert torch.equal(torch.stack([patch.image for _, patch in again]), seen)
+        draws = [draw for micro in loader.plan.step(step) for draw in micro]
+        expected = [f"phantom_{draw.index // 2:04d}" for draw in draws]
+        assert [case_id for case_id, _ in again] == expected
+
+
 def raise_error() -> None:
     raise VolumeError("scan.nii.gz", "is truncated")
 

@@ -67,6 +67,23 @@ def test_a_volume_at_that_spacing_is_returned_unchanged() -> None:
     assert resample_to_spacing(once, (1.7, 1.3, 0.6)) is once
 
 
+@pytest.mark.parametrize(
+    ("length", "spacing", "expected"),
+    [
+        (40, 1.05, 42),  # five hundredths off
+        (1000, 1.001, 1001),  # a thousandth
+        (6000, 1.0002, 6001),  # twice what counts as equal
+        (6000, 1.00009, 6000),  # less than that
+        (10, 1.04, 10),  # its own grid is the nearest there is
+    ],
+)
+def test_a_spacing_that_is_a_little_off_is_resampled(
+    length: int, spacing: float, expected: int
+) -> None:
+    volume = _volume((2, 2, length), (1.0, 1.0, spacing))
+    assert resample_to_spacing(volume, (1.0, 1.0, 1.0)).shape == (2, 2, expected)
+
+
 def test_a_landmark_survives_the_way_there_and_back() -> None:
     volume = _volume((20, 24, 28), (2.0, 1.0, 1.5))
     d, h, w = np.indices((20, 24, 28)) - np.array([8, 14, 11]).reshape(3, 1, 1, 1)

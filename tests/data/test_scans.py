@@ -1,5 +1,6 @@
 """Folders, lists and splits."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -70,6 +71,39 @@ def test_splits_do_not_depend_on_the_order() -> None:
         "train": [0],
         "val": [],
         "test": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("cases", "val", "test", "expected"),
+    [
+        (10, 0.01, 0.01, (8, 1, 1)),  # small fractions get one case
+        (10, 0.0, 0.3, (7, 0, 3)),  # none at all gets none
+        (10, 0.26, 0.24, (5, 3, 2)),  # rounded
+        (3, 0.9, 0.9, (1, 0, 2)),  # one is left to train on
+        (2, 0.1, 0.0, (1, 1, 0)),
+        (1, 0.5, 0.5, (1, 0, 0)),
+        (0, 0.1, 0.1, (0, 0, 0)),
+    ],
+)
+def test_the_sizes_of_splits(
+    cases: int, val: float, test: float, expected: tuple[int, int, int]
+) -> None:
+    splits = split_by_rank(map(case_rank, map(str, range(cases))), val, test)
+    assert tuple(len(splits[name]) for name in ("train", "val", "test")) == expected
+    members = np.concatenate([splits[name] for name in ("train", "val", "test")])
+    assert sorted(members.tolist()) == [*range(cases)]
+    assert all((np.diff(split) > 0).all() for split in splits.values())
+
+
+def test_the_split_of_a_case_is_pinned() -> None:
+    """Another hash would move cases from one split of an older run to another."""
+    assert case_rank("case0") == int(hashlib.sha256(b"case0").hexdigest()[:16], 16) // 2
+    splits = split_by_rank([5, 3, 9, 1], 0.25, 0.25)
+    assert {name: members.tolist() for name, members in splits.items()} == {
+        "train": [0, 2],
+        "val": [1],
+        "test": [3],
     }
 
 

@@ -64,6 +64,21 @@ def test_what_was_cut_out_of_a_scan_keeps_its_own_place(scan: Path, tmp_path: Pa
     assert np.allclose(again.affine, part.affine, atol=1e-5)
 
 
+@pytest.mark.parametrize(("voxels", "same"), [(0.005, True), (0.02, False), (0.5, False)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_field_of_view_is_the_scans_to_a_hundredth_of_a_voxel(
+    scan: Path, tmp_path: Path, voxels: float, same: bool, axis: int
+) -> None:
+    volume = read_volume(scan)
+    for sign in (-voxels, voxels):
+        shift = np.eye(4)
+        shift[axis, 3] = sign
+        moved = replace(volume, affine=volume.affine @ shift)
+        write_volume(moved, tmp_path / "moved.nii")
+        written = read_volume(tmp_path / "moved.nii").affine
+        assert np.allclose(written, volume.affine if same else moved.affine, atol=1e-6)
+
+
 def test_a_volume_from_no_file_is_written_as_x_y_z(tmp_path: Path) -> None:
     affine = np.array([[0, 0, 2.0, -5], [0, 1.5, 0, 3], [3.0, 0, 0, 7], [0, 0, 0, 1]])
     data = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
@@ -83,6 +98,19 @@ def test_channels_become_the_fourth_axis(tmp_path: Path) -> None:
     for channel in range(2):
         again = read_volume(tmp_path / "a.nii", channel=channel)
         assert torch.equal(again.data[0], data[channel])
+
+
+@pytest.mark.parametrize(
+    ("length", "kind"), [(32767, nibabel.Nifti1Image), (32768, nibabel.Nifti2Image)]
+)
+def test_an_axis_longer_than_nifti_1_counts_is_nifti_2(
+    tmp_path: Path, length: int, kind: type
+) -> None:
+    data = torch.zeros(1, 1, 1, length)
+    write_volume(Volume(data, np.eye(4), "case"), tmp_path / "a.nii", dtype="uint8")
+    image = nibabel.load(tmp_path / "a.nii")
+    assert type(image) is kind
+    assert image.shape == (length, 1, 1)
 
 
 def test_integers_are_rounded_and_clipped(tmp_path: Path) -> None:

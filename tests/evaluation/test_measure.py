@@ -153,6 +153,21 @@ def test_a_perfect_copy(shape: tuple[int, ...]) -> None:
     assert all(found[name] == 0 for name in found if better_of(name) < 0)
 
 
+def test_similarities_below_zero_count_as_none() -> None:
+    image, _ = pair(1, 24, 26)
+    found = whole(image, -image)
+    assert found["ssim"] < 0
+    assert found["ms_ssim"] == 0
+
+
+@pytest.mark.parametrize(("level", "expected"), [(-1.0, math.inf), (1.0, 0.25), (0.0, 1.0)])
+def test_nmse_of_even_images(level: float, expected: float) -> None:
+    """Of an error of a half on [0, 1]; over an image of zeros it is infinite, not nothing."""
+    image = torch.full((1, 12, 12), level)
+    assert whole(image, image + 1.0)["nmse"] == expected
+    assert whole(image, image)["nmse"] == 0
+
+
 def test_units() -> None:
     assert unit_of("mae/bone", "HU") == "HU"
     assert unit_of("mse@floor", "HU") == "HU^2"

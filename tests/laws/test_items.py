@@ -15,6 +15,8 @@ from vae3d.data.patches import PADDING, Batch, Draw, PatchDataset
 from vae3d.data.phantoms import PhantomSource
 from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
 from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.seeding import derive_seed
+from vae3d.runtime.shuffle import Shuffle
 
 SAMPLERS = [
     WholeVolume(),
@@ -69,6 +71,23 @@ def test_random_patches_are_fresh_each_epoch_and_repeatable(sampler: PatchSample
     assert same == (not isinstance(sampler, RandomPatches))
     again = make_dataset(sampler)
     assert torch.equal(dataset[Draw(7, 2, 1.0)].image, again[Draw(7, 2, 1.0)].image)
+
+
+def test_every_epoch_has_its_own_order_and_its_own_noise() -> None:
+    plan = StepPlan(30, batch_size=4, accumulation=2, rank=0, world=1, seed=3)
+    assert plan.steps_per_epoch == 4
+    steps = [[draw for micro in plan.step(step) for draw in micro] for step in range(8)]
+    for epoch in (0, 1):
+        draws = [draw for step in steps[4 * epoch : 4 * epoch + 4] for draw in step]
+        order = Shuffle(30, 3, "order", epoch)(np.arange(30))
+        assert [draw.index for draw in draws] == order.tolist()
+        assert {draw.epoch for draw in draws} == {epoch}
+    assert [draw.index for draw in steps[0]] != [draw.index for draw in steps[4]]
+    dataset = make_dataset(WholeVolume())
+    places = [(epoch, index) for epoch in range(3) for index in range(len(dataset))]
+    seeds = [dataset[Draw(*place, 1.0)].noise_seed for place in places]
+    assert len({*seeds}) == len(places)
+    assert seeds == [derive_seed(3, "noise", *place) for place in places]
 
 
 @given(

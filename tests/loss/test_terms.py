@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae3d.loss.config import LOSSES
-from vae3d.loss.pointwise import HUBER_DELTA
 from vae3d.loss.structural import SCALE_WEIGHTS, ms_ssim
 
 SHAPES = [(2, 1, 12, 15), (2, 2, 9, 7, 12)]
@@ -28,8 +27,9 @@ def each(found: Tensor, wanted: list[float]) -> None:
 def test_robust_terms(shape: tuple[int, ...]) -> None:
     a, b = pair(shape)
     error = (a - b).numpy()
-    inside = np.abs(error) < HUBER_DELTA
-    huber = np.where(inside, error**2 / (2 * HUBER_DELTA), np.abs(error) - HUBER_DELTA / 2)
+    assert (np.abs(error) < 0.1).any()
+    assert (np.abs(error) > 0.1).any()
+    huber = np.where(np.abs(error) < 0.1, error**2 / 0.2, np.abs(error) - 0.05)
     each(LOSSES["huber"](a, b), [float(case.mean()) for case in huber])
     each(LOSSES["charbonnier"](a, b), [float(np.sqrt(case**2 + 1e-6).mean()) for case in error])
 
@@ -107,6 +107,16 @@ def test_ms_ssim_is_the_libraries(shape: tuple[int, ...]) -> None:
         kernel_sigma=1.5,
     )
     torch.testing.assert_close(ms_ssim(a, b, 2.0), theirs(a, b)[:, 0], rtol=0, atol=2e-4)
+
+
+def test_ms_ssim_of_opposites_is_almost_zero_and_has_a_gradient() -> None:
+    """Contrast and structure of an image and its negative are below zero at every scale."""
+    image = pair((2, 1, 24, 26))[1]
+    opposite = (-image).requires_grad_()
+    found = ms_ssim(opposite, image, 2.0, low=-1)
+    torch.testing.assert_close(found, torch.full_like(found, 1e-6), rtol=1e-9, atol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), opposite)
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "focal_frequency"])

@@ -1,0 +1,87 @@
+"""Intensities, number by number."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vae3d.data import intensity
+from vae3d.data.intensity import IntensityContract, IntensityRange
+from vae3d.data.statistics import CaseStatistics
+from vae3d.data.volume import Volume
+from vae3d.errors import ConfigError, VolumeError
+
+WINDOW = IntensityRange(-200.0, 600.0, "HU")
+
+
+def volume(values: Any) -> Volume:
+    data = torch.as_tensor(values).reshape(1, 1, 1, -1)
+    return Volume(data, np.eye(4), "case")
+
+
+def test_the_range_becomes_minus_one_to_one() -> None:
+    values = torch.tensor([-1000, -200, 0, 200, 400, 600, 1400], dtype=torch.int16)
+    assert WINDOW.span == 800
+    assert WINDOW.to_model(values).tolist() == [-1, -1, -0.5, 0, 0.5, 1, 1]
+    assert WINDOW.to_model(values, clip=False).tolist() == [-3, -1, -0.5, 0, 0.5, 1, 3]
+    assert WINDOW.clipped(values).tolist() == [-200, -200, 0, 200, 400, 600, 600]
+    assert WINDOW.from_model(torch.tensor([-1.0, -0.5, 0, 1, 2])).tolist() == [
+        -200, 0, 200, 600, 1000,
+    ]  # fmt: skip
+    assert WINDOW.to_model(values).dtype == WINDOW.clipped(values).dtype == torch.float32
+
+
+def test_what_is_given_stays_as_it_is() -> None:
+    values = torch.linspace(-1000, 1000, 9)
+    before = values.clone()
+    for way in (WINDOW.to_model, WINDOW.from_model, WINDOW.clipped):
+        assert way(values).data_ptr() != values.data_ptr()
+        assert torch.equal(values, before)
+    assert WINDOW.from_model(values, copy=False).data_ptr() == values.data_ptr()
+
+
+def test_portions_and_strides_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(7, 5, 6, generator=torch.Generator().manual_seed(0)) * 500
+    whole = WINDOW.to_model(values), WINDOW.from_model(values)
+    monkeypatch.setattr(intensity, "PORTION", 11)
+    for view in (values, values.transpose(0, 2).contiguous().transpose(0, 2), values[:, ::1]):
+        assert torch.equal(WINDOW.to_model(view), whole[0])
+        assert torch.equal(WINDOW.from_model(view), whole[1])
+    assert torch.equal(WINDOW.to_model(values[::2, 1:]), whole[0][::2, 1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
+def test_a_contract_finds_the_range_of_a_scan(dtype: torch.dtype) -> None:
+    scan = volume(torch.arange(201, dtype=dtype))
+    window = IntensityContract("window", -3.0, 7.0, "HU")
+    assert window.range_of(scan) == IntensityRange(-3.0, 7.0, "HU")
+    parts = IntensityContract("percentiles", 5.0, 99.5, "intensity")
+    assert parts.range_of(scan) == IntensityRange(10.0, 199.0, "intensity")
+    statistics = CaseStatistics.of(scan, 0)
+    for contract in (window, parts):
+        assert contract.range_known(statistics, "case") == contract.range_of(scan)
+    for low, high in ((3.0, 99.5), (5.0, 97.0)):
+        other = IntensityContract("percentiles", low, high, "intensity")
+        assert other.range_known(statistics, "case") is None, "not among those that are kept"
+    described = {"kind": "percentiles", "low": 5.0, "high": 99.5, "unit": "intensity"}
+    assert parts.describe() == described
+
+
+def test_percentiles_that_coincide_are_refused() -> None:
+    even = volume(torch.tensor([0.0] * 99 + [1.0]))
+    contract = IntensityContract("percentiles", 1.0, 90.0, "intensity")
+    for find in (
+        lambda: contract.range_of(even),
+        lambda: contract.range_known(CaseStatistics.of(even, 0), "case"),
+    ):
+        with pytest.raises(VolumeError, match=r"case: percentiles 1\.0 and 90\.0 are both 0"):
+            find()
+
+
+def test_impossible_contracts_are_refused() -> None:
+    IntensityContract("percentiles", 0.0, 100.0, "")
+    for wrong in (("hounsfield", 0.0, 1.0), ("window", 1.0, 1.0), ("window", 2.0, 1.0),
+                  ("percentiles", -0.5, 99.0), ("percentiles", 0.5, 100.5)):  # fmt: skip
+        with pytest.raises(ConfigError):
+            IntensityContract(*wrong, "")

@@ -1,0 +1,82 @@
+"""A codec is the model between the scan's units and its own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import tiny_model
+from vae3d.data.cases import LoadedCase
+from vae3d.data.intensity import IntensityContract
+from vae3d.data.volume import SourceGeometry, Volume
+from vae3d.errors import DataError
+from vae3d.latents.codec import Codec, source_of
+from vae3d.model.vae import CustomVAE
+from vae3d.model.weights import fingerprint
+from vae3d.runtime.precision import Precision
+
+AFFINE = np.array([[0, 0, 2.0, -5], [0, 1.5, 0, 3], [3.0, 0, 0, 7], [0, 0, 0, 1]])
+GEOMETRY = SourceGeometry(Path("scan.nii.gz"), (7, 6, 9), 2 * AFFINE, "int16")
+
+
+def case(source: SourceGeometry | None = None) -> LoadedCase:
+    generator = torch.Generator().manual_seed(0)
+    voxels = torch.randint(-1500, 1500, (1, 9, 6, 7), generator=generator, dtype=torch.int16)
+    contract = IntensityContract("window", -1000.0, 400.0, "HU")
+    return LoadedCase(Volume(voxels, AFFINE, "case", source), contract)
+
+
+def codec(precision: str = "fp32") -> Codec:
+    torch.manual_seed(0)
+    model = CustomVAE(tiny_model()).eval()
+    return Codec(model, Precision(precision, torch.device("cpu")))
+
+
+def test_it_is_the_model_between_the_units() -> None:
+    found, scan = codec(), case()
+    with torch.no_grad():
+        # So large that some voxels leave the range and are clipped.
+        found.model.decoder.head.weight.mul_(20)
+        image = ((scan.volume().data.float().clamp(-1000, 400) + 1000) / 700 - 1)[None]
+        posterior = found.model.encode(image)
+        latent = found.encode(scan, "val", "digest")
+        torch.testing.assert_close(latent.mean, posterior.mean[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(latent.logvar, posterior.logvar[0], atol=1e-5, rtol=1e-5)
+        expected = found.model.decode(posterior.mean, (9, 6, 7))[0]
+        assert (expected.abs() > 1).any()
+        volume = found.decode(posterior.mean[0], latent.record)
+        expected = (expected.clamp(-1, 1) + 1) * 700 - 1000
+    torch.testing.assert_close(volume.data, expected, atol=1e-2, rtol=1e-4)
+    assert volume.data.dtype == torch.float32
+    assert np.array_equal(volume.affine, AFFINE)
+    assert (volume.case_id, volume.source) == ("case", None)
+
+
+def test_the_record_leads_back_to_the_scan() -> None:
+    found = codec("bf16")
+    record = found.record(case(GEOMETRY), "val", "digest")
+    model = found.model
+    assert record.weights == fingerprint(model.config, model.state_dict()) == found.weights
+    assert (record.case_id, record.split, record.scan) == ("case", "val", "digest")
+    assert (record.shape, record.factor, record.size) == ([9, 6, 7], [2, 2, 2], (5, 3, 4))
+    assert (record.low, record.high, record.unit) == (-1000.0, 400.0, "HU")
+    assert record.affine == AFFINE.tolist()
+    assert record.precision == "bf16"
+    back = source_of(record)
+    assert back is not None
+    assert back.path == Path("case"), "a file in latents names no folder of this machine"
+    assert (back.shape, back.dtype) == (GEOMETRY.shape, GEOMETRY.dtype)
+    assert np.array_equal(back.affine, GEOMETRY.affine)
+    assert source_of(found.record(case())) is None
+    assert found.device == torch.device("cpu")
+
+
+def test_what_decodes_to_no_numbers_is_refused() -> None:
+    found = codec()
+    record = found.record(case())
+    latent = torch.zeros(found.model.config.latent_channels, 5, 3, 4)
+    found.decode(latent, record)
+    latent[0, 2, 1, 1] = torch.nan
+    with pytest.raises(DataError, match="case: its latent decodes to values that are no numbers"):
+        found.decode(latent, record)

@@ -1,0 +1,58 @@
+"""The posterior against torch.distributions, and sizes that the factor does not divide."""
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from vae3d.model.gaussian import DiagonalGaussian, draw_noise
+from vae3d.model.sizes import cropped, pad_to_multiple
+
+
+def posterior() -> DiagonalGaussian:
+    generator = torch.Generator().manual_seed(0)
+    return DiagonalGaussian(*torch.randn(2, 3, 2, 4, 5, 6, generator=generator))
+
+
+def test_it_is_torchs_normal_distribution() -> None:
+    found = posterior()
+    expected = Normal(found.mean, (found.logvar / 2).exp())
+    torch.testing.assert_close(found.std, expected.stddev)
+    torch.testing.assert_close(found.kl(), kl_divergence(expected, Normal(0.0, 1.0)))
+    assert torch.equal(found.mode(), expected.mode)
+    noise = torch.randn_like(found.mean)
+    torch.testing.assert_close(found.at(noise), found.mean + noise * expected.stddev)
+
+
+def test_kl_is_pinned() -> None:
+    """(mu^2 + sigma^2 - 1 - ln sigma^2) / 2 of N(0, 1), N(2, 1) and N(0, e)."""
+    found = DiagonalGaussian(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
+    torch.testing.assert_close(found.kl(), torch.tensor([0.0, 2.0, 0.35914091]))
+
+
+def test_one_generator_or_one_a_case() -> None:
+    found = posterior()
+    together = found.sample(torch.Generator().manual_seed(1))
+    noise = torch.randn(3, 2, 4, 5, 6, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(together, found.at(noise))
+    each = [torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    seeds = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    assert torch.equal(draw_noise((3, 2, 4, 5, 6), seeds), torch.stack(each))
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((7, 9), (4, 3)), ((8, 9, 5), (4, 4, 1)), ((1, 1, 1), (8, 2, 4))]
+)
+def test_padding_repeats_the_last_voxel(shape: tuple[int, ...], factor: tuple[int, ...]) -> None:
+    image = torch.rand(2, 3, *shape)
+    padded = pad_to_multiple(image, factor)
+    missing = [(0, -side % step) for side, step in zip(shape, factor, strict=True)]
+    expected = np.pad(image.numpy(), [(0, 0), (0, 0), *missing], mode="edge")
+    assert np.array_equal(padded.numpy(), expected)
+    assert torch.equal(cropped(padded, shape), image)
+
+
+def test_what_fits_is_not_copied() -> None:
+    image = torch.rand(1, 1, 8, 6)
+    assert pad_to_multiple(image, (4, 3)) is image
+    assert torch.equal(cropped(image, (5, 2)), image[:, :, :5, :2])
