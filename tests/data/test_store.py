@@ -35,7 +35,13 @@ from vae3d.data.store import CATALOG, CODECS, StoredCases, array_suffix, open_ar
 from vae3d.errors import DataError, VolumeError
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.region import Region
-from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
+from vae3d.patching.samplers import (
+    GridPatches,
+    PatchSampler,
+    RandomPatches,
+    WholeVolume,
+    build_sampler,
+)
 from vae3d.runtime.naming import case_file
 
 SILENT = ProgressBar("prepare", shown=False)
@@ -112,7 +118,7 @@ def test_a_store_is_its_scans(tmp_path: Path, codec: str, config: Any, dtype: st
 def test_patches_are_the_same_from_store_and_scans(tmp_path: Path, sampler: PatchSampler) -> None:
     write_scans(tmp_path / "in")
     datasets = [
-        PatchDataset(cases, cases.survey("train", print), sampler.fitted(3), seed=5)
+        PatchDataset(cases, cases.survey("train", print), build_sampler(sampler, 3), seed=5)
         for cases in both(tmp_path, CTConfig)
     ]
     assert len(datasets[0]) == len(datasets[1]) > 0

@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from tests.faults.conftest import Hurry
-from vae3d.commands import inspect as inspect_command
+from vae3d.commands import inspect_run as inspect_command
 from vae3d.commands.inspect import InspectConfig
 from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
@@ -26,7 +26,8 @@ from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig, ScansConfig
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.errors import UserError
 from vae3d.logger.console import ProgressBar
-from vae3d.patching.samplers import RandomPatches
+from vae3d.patching.config import RandomPatchesConfig
+from vae3d.patching.samplers import build_sampler
 
 Make = Callable[[Path], object]
 SILENT = ProgressBar("prepare", False)
@@ -236,7 +237,7 @@ def opened(data: ScansConfig) -> None:
     """What train and eval do with their data before the first step."""
     cases = open_cases(data, SILENT)
     indices = cases.survey("train", lambda text: None)
-    patching = RandomPatches(size=(4,)).fitted(cases.spatial_dims)
+    patching = build_sampler(RandomPatchesConfig(size=(4,)), cases.spatial_dims)
     dataset = PatchDataset(cases, indices, patching, seed=0)
     for number in range(min(len(dataset), 3)):
         assert dataset[Draw(0, number, 1.0)].image.isfinite().all()
@@ -247,7 +248,7 @@ def opened(data: ScansConfig) -> None:
 def inspected(data: ScansConfig) -> None:
     """`vae3d inspect`, which goes on behind what cannot be used and says so in its table."""
     output = inspect_command.inspect(
-        InspectConfig(data=data, patching=RandomPatches(size=(4,)), count=2)
+        InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2)
     )
     odd = (output / "cases.csv").read_text()
     if "cannot be used" in odd:
@@ -323,7 +324,7 @@ def test_inspect_goes_on_behind_a_split_that_holds_nothing(
     monkeypatch.setattr(inspect_command, "SECONDS", 0.0)
     data = MRIConfig(root=str(folder), store=store, val_fraction=0.5)
     output = inspect_command.inspect(
-        InspectConfig(data=data, patching=RandomPatches(size=(4,)), count=2, split="train")
+        InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2, split="train")
     )
     summary = json.loads((output / "summary.json").read_text())
     assert summary["cases"]["val"] == 0

@@ -13,7 +13,13 @@ from vae3d.data.config import SyntheticConfig
 from vae3d.data.loader import PatchLoader, StepPlan
 from vae3d.data.patches import PADDING, Batch, Draw, PatchDataset
 from vae3d.data.phantoms import PhantomSource
-from vae3d.patching.samplers import GridPatches, PatchSampler, RandomPatches, WholeVolume
+from vae3d.patching.samplers import (
+    GridPatches,
+    PatchSampler,
+    RandomPatches,
+    WholeVolume,
+    build_sampler,
+)
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.seeding import derive_seed
 from vae3d.runtime.shuffle import Shuffle
@@ -30,7 +36,7 @@ def make_dataset(sampler: PatchSampler) -> PatchDataset:
     config = SyntheticConfig(shape=(12, 17, 16), count=5, val_fraction=0, test_fraction=0)
     cases = LoadedCases(PhantomSource(config), config)
     indices = cases.survey("train", lambda text: None)
-    return PatchDataset(cases, indices, sampler.fitted(3), seed=3)
+    return PatchDataset(cases, indices, build_sampler(sampler, 3), seed=3)
 
 
 def all_batches(dataset: PatchDataset, rank: int, world: int, workers: int) -> list[Batch]:

@@ -167,7 +167,7 @@ print(*events.Tags()["scalars"], *events.Tags()["images"])
 
 
 def test_tensorboard_holds_tables_and_the_place_of_files(tmp_path: Path) -> None:
-    logger = LoggerGroup([TensorboardLogger(TensorboardConfig(), tmp_path)])
+    logger = LoggerGroup([TensorboardLogger(TensorboardConfig(), tmp_path, "run", {})])
     columns, rows = ["case", "psnr"], [["a|b", 30.123456789], ["<script>x</script>", None]]
     logger.log_table("cases", columns, rows)
     logger.log_file("report", Path("runs/x/report/full/index.html"))

@@ -109,13 +109,14 @@ def test_a_callers_autocast_and_half_precision_change_no_term(name: str) -> None
         torch.testing.assert_close(terms.by_name[term], value)
 
 
-def test_products_of_a_term_are_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_of_a_term_are_in_float32(request: pytest.FixtureRequest) -> None:
     """Autocast would round a matrix product to bfloat16."""
 
     def product(reconstruction: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         return (reconstruction.flatten(1) @ image.flatten(1).T).diagonal()
 
-    monkeypatch.setitem(LOSSES, "product", product)
+    LOSSES.register("product")(product)
+    request.addfinalizer(lambda: LOSSES.remove("product"))
     result, image = output()
     expected = (result.reconstruction.double() * image.double()).flatten(1).sum(1).float()
     objective = Objective(LossConfig(terms={"product": 1.0}), (2, 2, 2))

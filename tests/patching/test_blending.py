@@ -31,5 +31,5 @@ def test_gaussian_has_the_deviation_of_an_eighth() -> None:
 
 def test_a_blend_that_there_is_not_is_named() -> None:
     regions = GridPatches((2, 2)).regions((4, 4))
-    with pytest.raises(ConfigError, match=r"evaluation\.blend must be one of uniform, hann"):
+    with pytest.raises(ConfigError, match=r"inference\.blend must be one of uniform, hann"):
         PatchAggregator(regions, 1, (4, 4), "cosine")

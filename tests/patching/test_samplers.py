@@ -7,11 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from vae3d.errors import ConfigError
+from vae3d.patching.config import WholeVolumeConfig
 from vae3d.patching.samplers import (
     GridPatches,
     RandomPatches,
     WholeVolume,
     axis_starts,
+    build_sampler,
     patch_size,
 )
 from vae3d.runtime.seeding import numpy_generator
@@ -53,7 +55,7 @@ def test_a_whole_volume_is_one_patch() -> None:
     region = sampler.region((3, 4, 5), 0, numpy_generator(0, ""), lambda generator: None)
     assert sampler.num_patches((3, 4, 5)) == 1
     assert (region.corner, region.size) == ((0, 0, 0), (3, 4, 5))
-    assert sampler.fitted(3) is sampler
+    assert isinstance(build_sampler(WholeVolumeConfig(), 3), WholeVolume)
 
 
 def corners(
@@ -102,7 +104,7 @@ def test_sizes_are_given_once_or_for_each_axis() -> None:
         with pytest.raises(ConfigError, match=r"patching\.size"):
             patch_size(wrong, 3)
     for sampler in (GridPatches((6,)), RandomPatches((6,))):
-        assert vars(sampler.fitted(2))["size"] == (6, 6)
+        assert vars(build_sampler(sampler, 2))["size"] == (6, 6)
 
 
 def test_impossible_settings_are_refused() -> None:

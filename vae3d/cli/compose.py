@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_search_path import SearchPathElement
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -36,7 +37,9 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
     register_schemas(command)
     search_path = create_automatic_config_search_path(None, None, CONFIG_MODULE)
     if config_dir is not None:
-        search_path.append("command-line", f"file://{config_dir.expanduser().absolute()}")
+        own = SearchPathElement("command-line", f"file://{config_dir.absolute()}")
+        # The schemas, which are registered, have to come last.
+        search_path.get_path().insert(-1, own)
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2(task_name="vae3d", config_search_path=search_path)
     composed = hydra.compose_config(

@@ -39,8 +39,8 @@ def unknown_key(key: str, keys: Sequence[str]) -> str:
 def no_option(group: str, chosen: str, options: Sequence[str]) -> str:
     """That a group has no such option, and which it has."""
     shown = [option for option in options if not option.endswith("_schema")]
-    near = did_you_mean(chosen, shown)
-    return f"{group} has no option {chosen!r}{near}, choose from {', '.join(shown)}"
+    near = did_you_mean(chosen, shown) or ","
+    return f"{group} has no option {chosen!r}{near} choose from {', '.join(shown)}"
 
 
 def fail(message: str, code: int) -> int:

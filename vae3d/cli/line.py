@@ -9,9 +9,10 @@ from pathlib import Path
 from vae3d.cli.catalog import keys_of
 from vae3d.cli.explain import no_option, unknown_key
 from vae3d.cli.words import overrides, parts
+from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError
 from vae3d.settings.command import Command
-from vae3d.settings.groups import Group, chosen_by_default, groups_of
+from vae3d.settings.groups import Group, chosen_by_default, groups_of, option_files
 from vae3d.settings.nearest import RENAMED
 from vae3d.settings.schema import settings_of
 
@@ -42,12 +43,19 @@ class Line:
 
     @cached_property
     def config_dir(self) -> Path | None:
-        """The folder of the user's own option files."""
+        """The folder of the user's own option files.
+
+        Raises:
+            ConfigError: there is no such folder.
+        """
         own = self.words[self._first_of_hydra() :]
         for index, word in enumerate(own):
             name, equals, value = word.partition("=")
             if name in CONFIG_DIRS:
-                return Path(value if equals else [*own, "."][index + 1])
+                path = Path(value if equals else [*own, "."][index + 1]).expanduser()
+                if not path.is_dir():
+                    raise ConfigError(f"{name}: no such folder: {path}")
+                return path
         return None
 
     @property
@@ -103,7 +111,16 @@ class Line:
         options = value.strip("[]").split(",")
         for option in filter(None, map(str.strip, options)):
             if WORD.fullmatch(option) and option not in group.options:
-                raise ConfigError(no_option(group.name, option, [*group.options]))
+                raise ConfigError(self._refusal(group, option))
+
+    def _refusal(self, group: Group, option: str) -> str:
+        if option not in option_files(group.name):
+            return no_option(group.name, option, [*group.options])
+        takers = [n for n in COMMANDS if option in _options_of(COMMANDS[n], group.name)]
+        return (
+            f"{group.name}={option} is for vae3d {', '.join(takers)}; "
+            f"for {self.command.name} choose from {', '.join(group.options)}"
+        )
 
     def _is_known(self, key: str) -> bool:
         if key in RENAMED:
@@ -123,3 +140,8 @@ class Line:
     def _first_of_hydra(self) -> int:
         own = [index for index, word in enumerate(self.words) if word.startswith("-")]
         return own[0] if own else len(self.words)
+
+
+def _options_of(command: Command, group: str) -> dict[str, str]:
+    """The options of a group that a command takes; none where it does not take the group."""
+    return groups_of(command)[group].options if group in groups_of(command) else {}

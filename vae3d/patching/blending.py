@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vae3d.bounds import OneOf
 from vae3d.patching.config import BLENDS
 from vae3d.patching.region import Region
 
@@ -57,6 +58,7 @@ class PatchAggregator:
         blend: str = "hann",
         device: torch.device | str = "cpu",
     ) -> None:
+        OneOf(of=BLENDS).checked(blend, "evaluation.inference.blend")
         self.shape = shape
         self.device = device
         self.mean = torch.zeros(channels, *shape, device=device)

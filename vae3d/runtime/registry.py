@@ -58,6 +58,11 @@ class Registry(Mapping[str, T]):
 
         return add
 
+    def remove(self, name: str) -> None:
+        """Takes an entry of a plugin out again."""
+        for table in (self._places, self._loaded, self._plugins):
+            table.pop(name, None)
+
     def plugin_of(self, name: str) -> str | None:
         """The module that added an entry; None for those of vae3d itself."""
         return self._plugins.get(name)
