@@ -236,7 +236,7 @@ class Gibibytes(Bound):
         return value
 
     def describe(self) -> str:
-        return "GiB, auto or null"
+        return "a number of GiB, auto or null"
 
 
 class Weights(Bound):
@@ -275,7 +275,7 @@ class Text(Bound):
 
 PATH = Text("path")
 NAME = Text("name")
-CODE = Text("package.module")
+CODE = Text("Python module")
 
 
 class Settings:
@@ -317,11 +317,32 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
     plain, bounds = parts(hint)
     if value is None and allows_none(plain):
         return None
-    if plain is int and not (isinstance(value, int) and not isinstance(value, bool)):
-        raise ConfigError(f"{key} must be a whole number, got {value!r}")
+    _check_type(plain, value, key)
     for bound in bounds:
         value = bound.checked(value, key)
     return value
+
+
+def _check_type(plain: Any, value: Any, key: str) -> None:
+    """Raises a ConfigError for a value of another type, where the type is a plain one."""
+    kinds = [kind for kind in typing.get_args(plain) or (plain,) if kind is not types.NoneType]
+    if any(kind not in _TYPE_NAMES for kind in kinds) or any(_is_a(value, kind) for kind in kinds):
+        return
+    raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return is_number(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
 
 
 @cache

@@ -45,7 +45,7 @@ COMMAND = Command(
     examples=(
         ("vae3d decode run=runs/ct64 input=latents output=decoded", "what vae3d encode wrote"),
         (
-            "vae3d decode run=runs/ct64 input=samples.npy scaling=channels statistics=latents",
+            "vae3d decode run=runs/ct64 input=a.npy scaling=channels statistics=latents",
             "samples of a diffusion model",
         ),
         ("vae3d decode run=runs/ct64 input=a.npy like=/scans/a.nii.gz", "on the grid of a scan"),

@@ -129,9 +129,10 @@ def _by_usual_word(word: str, keys: Iterable[str]) -> str | None:
 
 
 def _by_leaf(word: str, keys: Iterable[str]) -> str | None:
-    """The first key that ends as the word does: `lr` and `model.lr` are trainer.lr."""
+    """The key that ends as the word does and is most like it: `lr`, `model.lr` are trainer.lr."""
     leaf = word.rpartition(".")[2]
-    return next((key for key in keys if key.rpartition(".")[2] == leaf), None)
+    same = [key for key in keys if key.rpartition(".")[2] == leaf]
+    return max(same, key=lambda key: _alike(word, key), default=None)
 
 
 def _by_spelling(word: str, keys: Iterable[str]) -> str | None:

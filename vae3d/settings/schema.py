@@ -12,11 +12,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vae3d.bounds import CODE, Text, hints_of, parts
+from vae3d.bounds import Text, hints_of, parts
 from vae3d.settings.command import Command
 from vae3d.settings.groups import group_of, kinds
 
 _WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
+FIRST = (
+    *("name", "run", "input", "output", "mode", "size"),
+    *("root", "list", "dataset", "options", "shape", "count", "spacing", "window", "percentiles"),
+)
+"""Fields that are changed most, at the head of their section."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def _of_class(
 ) -> Iterator[Setting]:
     sentences = sentences_of(kind)
     defaults = defaults_of(kind)
-    for name, hint in hints_of(kind).items():
+    for name, hint in most_changed_first(kind):
         key = f"{prefix}.{name}".lstrip(".")
         plain, bounds = parts(hint)
         inner = inner_class(plain)
@@ -66,6 +71,12 @@ def _of_class(
             continue
         for option in options_of(inner, command, chosen):
             yield from _of_class(option, key, command, chosen)
+
+
+def most_changed_first(kind: Any) -> list[tuple[str, Any]]:
+    """The fields of a dataclass with their types: FIRST, then as they stand in the class."""
+    known = {name: place for place, name in enumerate(FIRST)}
+    return sorted(hints_of(kind).items(), key=lambda field: known.get(field[0], len(FIRST)))
 
 
 def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | None) -> list[Any]:
@@ -88,30 +99,34 @@ def _setting(
         choices = ("true", "false")
     if choices and nullable(plain):
         choices = (*choices, "null")
-    text = next((bound.kind for bound in bounds if isinstance(bound, Text)), None)
-    words = " ".join(filter(None, [bound.describe() for bound in bounds if not bound.choices()]))
-    name = type_name(plain)
     return Setting(
         key=key,
         default=default,
         sentence=sentence,
-        bound=", ".join(filter(None, [name if name not in words else "", words]))
-        if not choices
-        else "",
+        bound="" if choices and not is_list(plain) else rule_of(plain, bounds),
         choices=choices,
-        text=text,
-        many=is_list(plain) or (text == CODE.kind and is_list(plain)),
+        text=next((bound.kind for bound in bounds if isinstance(bound, Text)), None),
+        many=is_list(plain),
         table=typing.get_origin(plain) is dict,
     )
 
 
+def rule_of(plain: Any, bounds: tuple[Any, ...]) -> str:
+    """The type and the bound of a field in words."""
+    ends = (
+        ["null"] if nullable(plain) or any(getattr(b, "nullable", False) for b in bounds) else []
+    )
+    literal = [bound.describe() for bound in bounds if isinstance(bound, Text)]
+    if literal:
+        return " or ".join([f"list of {literal[0]}s" if is_list(plain) else literal[0], *ends])
+    words = [bound.describe() for bound in bounds]
+    return " or ".join([", ".join(filter(None, [type_name(plain), *words])), *ends])
+
+
 def type_name(plain: Any) -> str:
     """A type in the words of somebody who types it."""
-    if plain is Any:
-        return ""
     if typing.get_origin(plain) in (typing.Union, types.UnionType):
-        names = [type_name(part) for part in typing.get_args(plain) if part is not types.NoneType]
-        return " or ".join([*filter(None, names), *(["null"] if nullable(plain) else [])])
+        return " or ".join(filter(None, map(type_name, typing.get_args(plain))))
     if typing.get_origin(plain) is tuple:
         return ""
     if is_list(plain):
