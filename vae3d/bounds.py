@@ -325,7 +325,8 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
 
 def _check_type(plain: Any, value: Any, key: str) -> None:
     """Raises a ConfigError for a value of another type, where the type is a plain one."""
-    kinds = [kind for kind in typing.get_args(plain) or (plain,) if kind is not types.NoneType]
+    members = typing.get_args(plain) if is_union(plain) else (plain,)
+    kinds = [kind for kind in members if kind is not types.NoneType]
     if any(kind not in _TYPE_NAMES for kind in kinds) or any(_is_a(value, kind) for kind in kinds):
         return
     raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
@@ -362,8 +363,12 @@ def parts(hint: Any) -> tuple[Any, tuple[Bound, ...]]:
 
 def allows_none(plain: Any) -> bool:
     """Whether a plain type is a union with None."""
-    union = typing.get_origin(plain) in (typing.Union, types.UnionType)
-    return union and types.NoneType in typing.get_args(plain)
+    return is_union(plain) and types.NoneType in typing.get_args(plain)
+
+
+def is_union(plain: Any) -> bool:
+    """Whether a plain type is `A | B`."""
+    return typing.get_origin(plain) in (typing.Union, types.UnionType)
 
 
 def is_number(value: Any) -> bool:
