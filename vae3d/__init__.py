@@ -4,15 +4,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vae3d.evaluation.config import METRICS
     from vae3d.latents.dataset import LatentDataset
     from vae3d.library import eval_3d, train_3d
-    from vae3d.model.config import VAEConfig
+    from vae3d.loss.config import LOSSES
+    from vae3d.model.config import ACTIVATIONS, NORMS, VAEConfig
     from vae3d.model.vae import CustomVAE
 
 __version__ = "0.1.0"
-__all__ = ["CustomVAE", "LatentDataset", "VAEConfig", "__version__", "eval_3d", "train_3d"]
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "METRICS",
+    "NORMS",
+    "CustomVAE",
+    "LatentDataset",
+    "VAEConfig",
+    "__version__",
+    "eval_3d",
+    "train_3d",
+]
 
 _HOMES = {
+    "ACTIVATIONS": "vae3d.model.config",
+    "LOSSES": "vae3d.loss.config",
+    "METRICS": "vae3d.evaluation.config",
+    "NORMS": "vae3d.model.config",
     "LatentDataset": "vae3d.latents.dataset",
     "CustomVAE": "vae3d.model.vae",
     "VAEConfig": "vae3d.model.config",

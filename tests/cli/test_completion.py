@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.catalog import Small
-from vae3d.completion import FILES, FOLDERS, answer, candidates, parse, script
+from vae3d.cli.completion import FILES, FOLDERS, answer, candidates, parse, script
 from vae3d.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ FAKE = f"""\
 if [ "$1" = completion ]; then
     PYTHONPATH={ROOT} exec {sys.executable} -c 'import sys
 from tests.cli.catalog import Small
-from vae3d.completion import answer
+from vae3d.cli.completion import answer
 sys.stdout.write(answer(Small(), sys.argv[2:]))' "$@"
 fi
 printf RAN; for word; do printf '<%s>' "$word"; done; echo

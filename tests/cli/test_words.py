@@ -13,9 +13,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from vae3d.cli.values import FUNCTION, QUOTED
+from vae3d.cli.words import HYDRA, Keys, overrides
 from vae3d.errors import ConfigError
-from vae3d.values import FUNCTION, QUOTED
-from vae3d.words import HYDRA, Keys, overrides
 
 GROUPS = {
     "data": ("ct", "mri", "custom"),

@@ -4,11 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+from vae3d.bounds import PATH
+from vae3d.cli.completion import FILES
 from vae3d.cli.keys import Keys
 from vae3d.commands import COMMANDS
 from vae3d.settings.command import Command
 from vae3d.settings.groups import EXPERIMENT, groups_of
 from vae3d.settings.schema import settings_of
+
+_PATHS = {PATH.kind: (FILES,)}
+"""What the shell completes for keys whose value is literal text."""
 
 
 @cache
@@ -24,6 +29,7 @@ def keys_of(command: Command) -> Keys:
         groups=groups,
         positional=command.plain,
         optional=frozenset({EXPERIMENT} & {*groups}),
+        only_lists=frozenset(s.key for s in settings if s.many and ".N" not in s.key),
     )
 
 
@@ -32,7 +38,8 @@ class Catalog:
 
     def commands(self) -> Mapping[str, str]:
         """Every command with its sentence."""
-        return {name: COMMANDS[name].summary for name in COMMANDS}
+        own = {"completion": "print what makes Tab complete in bash, zsh or fish"}
+        return {name: COMMANDS[name].summary for name in COMMANDS} | own
 
     def groups(self, command: str) -> Mapping[str, Mapping[str, str]]:
         """The options of each group of a command with their sentences."""
@@ -44,4 +51,4 @@ class Catalog:
         """The keys of a command under the options that were typed: sentence and choices."""
         options = dict(word.split("=", 1) for word in typed if re.fullmatch(r"\w+=\w+", word))
         settings = settings_of(COMMANDS[command], options)
-        return {s.key: (s.sentence, s.choices) for s in settings}
+        return {s.key: (s.sentence, s.choices + _PATHS.get(s.text or "", ())) for s in settings}

@@ -6,7 +6,7 @@ The shells know nothing by themselves: on every Tab they send the line up to the
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vae3d.cli.shells import SCRIPTS
 from vae3d.errors import ConfigError
@@ -75,13 +75,16 @@ def candidates(catalog: Catalog, words: Sequence[str], current: str) -> Candidat
         return []
     if typed and typed[-1] in HYDRA_CHOICES:
         return values("", current, dict.fromkeys(HYDRA_CHOICES[typed[-1]], ""))
-    if (name := awaited(catalog, command, typed)) is not None:
-        return values("", current, choices(catalog, command, typed, name))
+    name = typed[-1].removeprefix("--") if typed and typed[-1].startswith("--") else ""
+    typed = as_settings(typed)
+    if name and (described := choices(catalog, command, typed, name)) is not None:
+        return values("", current, described)
     name, equals, value = current.partition("=")
     if equals:
         key = name.lstrip("+~") if not name.startswith("--") else name[2:]
-        return values(f"{name}=", value, choices(catalog, command, typed, key))
-    return [*plain_words(catalog, command, typed, current), *names(catalog, words, current)]
+        return values(f"{name}=", value, choices(catalog, command, typed, key) or {})
+    keys = names(catalog, command, typed, current)
+    return [*plain_words(catalog, command, typed, current), *keys]
 
 
 def beginning(current: str, described: Mapping[str, str]) -> Candidates:
@@ -89,19 +92,26 @@ def beginning(current: str, described: Mapping[str, str]) -> Candidates:
     return [(word, text) for word, text in described.items() if word.startswith(current)]
 
 
-def awaited(catalog: Catalog, command: str, typed: Sequence[str]) -> str | None:
-    """Return the key whose value comes next, after `--data`; None after any other word."""
-    name = typed[-1][2:] if typed and typed[-1].startswith("--") else ""
-    known = name in catalog.groups(command) or name in catalog.keys(command, typed)
-    return name if known else None
+def as_settings(typed: Sequence[str]) -> list[str]:
+    """Return the words with `--data ct`, `--data=ct` and `+data=ct` as `data=ct`."""
+    settings: list[str] = []
+    for word in typed:
+        before = settings[-1] if settings else ""
+        if before.startswith("--") and not word.startswith("-"):
+            settings[-1] = f"{before[2:]}={word}"
+        else:
+            settings.append(word.lstrip("+-") if "=" in word else word)
+    return settings
 
 
-def choices(catalog: Catalog, command: str, typed: Sequence[str], key: str) -> Mapping[str, str]:
-    """Return what a group or a key may be set to, and a sentence about each."""
+def choices(
+    catalog: Catalog, command: str, typed: Sequence[str], key: str
+) -> Mapping[str, str] | None:
+    """Return what a group or a key may be set to, with sentences; None where it is neither."""
     if key in (groups := catalog.groups(command)):
         return groups[key]
-    _, known = catalog.keys(command, typed).get(key, ("", ()))
-    return dict.fromkeys(known, "")
+    keys = catalog.keys(command, typed)
+    return dict.fromkeys(keys[key][1], "") if key in keys else None
 
 
 def values(before: str, value: str, described: Mapping[str, str]) -> Candidates:
@@ -119,13 +129,13 @@ def plain_words(catalog: Catalog, command: str, typed: Sequence[str], current: s
     """Return FOLDERS where the folder of a run may come without `run=`."""
     if "run" not in catalog.keys(command, typed) or current.startswith(("-", "+")):
         return []
-    named = any(word.startswith(("run=", "--run")) for word in typed)
+    named = any(word.startswith("run=") for word in typed)
     one = any(not word.startswith("-") and "=" not in word for word in typed)
     full = named or (one and command not in SEVERAL_RUNS)
     return [] if full else [(FOLDERS, "")]
 
 
-def names(catalog: Catalog, words: Sequence[str], current: str) -> Candidates:
+def names(catalog: Catalog, command: str, typed: Sequence[str], current: str) -> Candidates:
     """Return groups, keys and Hydra's words that begin like the current word.
 
     Keys appear one level at a time: `trainer.` first, and what is below it after the dot.
@@ -137,18 +147,17 @@ def names(catalog: Catalog, words: Sequence[str], current: str) -> Candidates:
     if current.startswith("-") and not begun:
         return own
     end = "" if prefix in ("--", "~") else "="
-    given = {word.lstrip("+-").partition("=")[0] for word in words}
+    given = {word.partition("=")[0] for word in typed}
     found = {
         f"{prefix}{name}{'' if name.endswith('.') else end}": about
-        for name, about in one_level(catalog, words, begun).items()
+        for name, about in one_level(catalog, command, typed, begun).items()
         if name not in given
     }
     return [*own, *found.items()]
 
 
-def one_level(catalog: Catalog, words: Sequence[str], begun: str) -> dict[str, str]:
+def one_level(catalog: Catalog, command: str, typed: Sequence[str], begun: str) -> dict[str, str]:
     """Return groups and keys that begin like this, cut after the next dot."""
-    command, *typed = words
     options = catalog.groups(command).items()
     groups = {group: f"one of {', '.join(names)}" for group, names in options}
     keys = {key: about for key, (about, _) in catalog.keys(command, typed).items()}
@@ -181,16 +190,16 @@ def answer(catalog: Catalog, arguments: Sequence[str]) -> str:
 
 def reply(catalog: Catalog, line: str, breaks: str = "") -> str:
     """Return the candidates for a line that ends at the cursor, one a line."""
-    words, current, kept = parse(line, breaks)
-    path = len(current)
+    words, current, kept, in_quotes = parse(line, breaks)
     lines = []
     for word, about in candidates(catalog, words, current):
         if word in (FILES, FOLDERS):
-            path = len(about)
-            lines.append(f"{word}\t{about[kept:]}\t{current[path:]}")
+            lines.append(f"{word}\t{about[kept:]}\t{current[len(about) :]}")
         else:
-            finished = "" if word.endswith(("=", ".")) or "[" in word else " "
-            lines.append(f"{word[kept:]}{finished}\t{' '.join(about.split())}")
+            continues = word.endswith(("=", ".")) or "[" in word
+            # The space would become a part of the value.
+            space = "" if continues or (in_quotes and breaks) else " "
+            lines.append(f"{word[kept:]}{space}\t{' '.join(about.split())}")
     return "".join(f"{text}\n" for text in lines)
 
 
@@ -203,12 +212,21 @@ PIECE = re.compile(
 """A part of a line, up to a space or a change of quoting; the last quotes may lack their end."""
 
 
-def parse(line: str, breaks: str) -> tuple[list[str], str, int]:
-    """Return the words after `vae3d`, the word at the cursor, and how much of it a shell keeps.
+class Line(NamedTuple):
+    """The words after `vae3d` and the one at the cursor, all without quotes.
 
-    All are without their quotes, as the command would get them.
+    Of that word a shell keeps the first `kept` characters, and replaces the others.
     """
-    words, kept = [""], 0
+
+    words: list[str]
+    current: str
+    kept: int
+    in_quotes: bool
+
+
+def parse(line: str, breaks: str) -> Line:
+    """Return the parts of a line that ends at the cursor."""
+    words, kept, in_quotes = [""], 0, False
     for piece in PIECE.finditer(line):
         if piece["space"]:
             words.append("")
@@ -217,11 +235,12 @@ def parse(line: str, breaks: str) -> tuple[list[str], str, int]:
         text = "".join(filter(None, piece.group("single", "double", "escaped", "plain")))
         if breaks and (part := kept_of(piece, text, breaks)) is not None:
             kept = len(words[-1]) + part
+        in_quotes = piece["open1"] is not None or piece["open2"] is not None
         words[-1] += text
     *before, current = words
     names = [word.rpartition("/")[2] for word in before]
     start = names.index("vae3d") + 1 if "vae3d" in names else 1
-    return before[start:], current, kept
+    return Line(before[start:], current, kept, in_quotes)
 
 
 def kept_of(piece: re.Match[str], text: str, breaks: str) -> int | None:

@@ -5,10 +5,10 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_automatic_config_search_path
+from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathElement
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -54,8 +54,23 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
     return task
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Raises a ConfigError for a word that Hydra would answer with its whole usage."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; vae3d COMMAND --hydra-help lists what there is")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    if parser.parse_intermixed_args([*words]).experimental_rerun is not None:
+        raise ConfigError(
+            "--experimental-rerun would run a pickled file; type the settings instead"
+        )
+
+
 def run_hydra(command: Command, arguments: Sequence[str], job: Callable[[Any], Any]) -> None:
     """Hydra's own program, for its own words: sweeps, `--cfg`, `--info` and the like."""
+    check_words(arguments)
     register_schemas(command)
     hydra = importlib.import_module("hydra")
     sys.argv = [f"vae3d {command.name}", *arguments]

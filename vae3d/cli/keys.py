@@ -1,9 +1,10 @@
 """What the words after a command may name: its keys, its groups, and how each is read."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from vae3d.settings.nearest import nearest_key
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Keys:
     `literal` keys hold paths, patterns or names, whose every character counts; those in `lists`
     may hold lists of them. Anybody may add a key to the tables in `mappings`. `groups` are the
     options of each group, of which those in `optional` are in no defaults list: Hydra asks for a
-    `+` before them. Plain words fill the `positional` key, several where it is in `lists`.
+    `+` before them. Plain words fill the `positional` key, several where it is in `lists`. A
+    lone value of a key in `only_lists` is a list of one.
     """
 
     literal: frozenset[str]
@@ -23,6 +25,7 @@ class Keys:
     groups: Mapping[str, tuple[str, ...]]
     positional: str | None
     optional: frozenset[str] = frozenset()
+    only_lists: frozenset[str] = frozenset()
 
     def knows(self, name: str) -> bool:
         """Whether this is a key or a group, `model.levels.1.channels` and `loss.terms.l1` too."""
@@ -34,8 +37,5 @@ class Keys:
         return any(name.startswith(f"{mapping}.") for mapping in self.mappings)
 
     def nearest(self, name: str) -> str:
-        """The key whose last part this is, or that is spelled much like it; empty if none is."""
-        names = sorted({*self.known, *self.groups})
-        same_end = [known for known in names if known.rpartition(".")[2] == name]
-        close = same_end or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-        return close[0] if close else ""
+        """The key that was probably meant; empty if none is near."""
+        return nearest_key(name, sorted({*self.known, *self.groups})) or ""

@@ -202,10 +202,15 @@ def single_value(key: str, text: str, keys: Keys) -> str:
     if key in keys.lists and (several := values.collection(text)) is not None:
         return several
     if key not in keys.literal:
-        return values.readable(text)
+        return as_list(key, values.readable(text), keys)
     alone = values.scalar(text)
-    is_list = key == keys.positional and key in keys.lists and alone not in ("", "null")
-    return f"[{alone}]" if is_list else alone
+    return as_list(key, alone, keys)
+
+
+def as_list(key: str, value: str, keys: Keys) -> str:
+    """Return a lone value of a key that holds nothing but lists as a list of one."""
+    alone = value not in ("", "null") and not value.startswith(("[", "${"))
+    return f"[{value}]" if alone and key in keys.only_lists else value
 
 
 def positional(command: str, words: Words, keys: Keys, sweep: bool) -> list[str]:
