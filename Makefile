@@ -69,6 +69,10 @@ test-faults: $(STAMP) ## the same by the thousand, over night
 test-gpu: $(STAMP) ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
 
+.PHONY: settings
+settings: $(STAMP) ## write docs/settings.md from the settings' own sentences
+	$(BIN)/python scripts/write_settings.py
+
 .PHONY: format
 format: $(STAMP) ## ruff format and its safe fixes
 	$(BIN)/ruff check --fix

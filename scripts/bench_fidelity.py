@@ -24,11 +24,10 @@ from pathlib import Path
 import numpy as np
 import peers
 import torch
-from hydra import compose, initialize_config_module
 from peers import Network
 from torch import Tensor, nn
 
-from vae3d.cli.compose import register_schemas, to_object
+from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.data.readers import read_volume
 from vae3d.logger.console import announce
@@ -139,9 +138,7 @@ def score(contender: Contender, volume: Tensor) -> float:
 
 def ours(text: str, arguments: argparse.Namespace) -> Contender:
     """vae3d with the settings that `vae3d train TEXT` would have."""
-    register_schemas()
-    with initialize_config_module("vae3d.conf", version_base="1.3"):
-        config: TrainConfig = to_object(compose("train", shlex.split(text)), TrainConfig)
+    config: TrainConfig = composed("train", *shlex.split(text))
     model = CustomVAE(config.model).placed(CPU)
     objective = Objective(config.loss, model.factor)
     options = config.trainer

@@ -20,10 +20,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
-from hydra import compose, initialize_config_module
 from torch import Tensor
 
-from vae3d.cli.compose import register_schemas, to_object
+from vae3d.cli.compose import composed
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.train import TrainConfig
@@ -148,9 +147,7 @@ def command(arguments: argparse.Namespace) -> int:
 
 def settings(model: str, given: list[str]) -> TrainConfig:
     """What `vae3d train model=MODEL ...` would have."""
-    register_schemas()
-    with initialize_config_module("vae3d.conf", version_base="1.3"):
-        config: TrainConfig = to_object(compose("train", [f"model={model}", *given]), TrainConfig)
+    config: TrainConfig = composed("train", f"model={model}", *given)
     return config
 
 

@@ -42,11 +42,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_module
 from peers import MONAI_CHANNELS
 from torch import Tensor, nn
 
-from vae3d.cli.compose import register_schemas, to_object
+from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.data.synthetic import phantom
 from vae3d.logger.console import announce
@@ -224,9 +223,7 @@ def network(name: str) -> CustomVAE:
 
 def settings(name: str) -> TrainConfig:
     """What `vae3d train model=NAME` would have."""
-    register_schemas()
-    with initialize_config_module("vae3d.conf", version_base="1.3"):
-        config: TrainConfig = to_object(compose("train", [f"model={name}"]), TrainConfig)
+    config: TrainConfig = composed("train", f"model={name}")
     return config
 
 

@@ -1,13 +1,12 @@
 """Every option of every group composes for every command, and the models build."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from vae3d import conf as conf_package
-from vae3d.cli.compose import compose, to_object
+from vae3d.cli.compose import composed
 from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.saved import load_config, save_config
@@ -22,11 +21,6 @@ PACKAGE = Path(__file__).parent.parent / "vae3d"
 
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def composed(name: str, *overrides: str) -> Any:
-    command = COMMANDS[name]
-    return to_object(compose(command, overrides), command.config)
 
 
 ALL = [

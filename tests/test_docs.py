@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_conf import composed, options
+from tests.test_conf import options
+from vae3d.cli.compose import composed
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.evaluation.config import METRICS

@@ -51,6 +51,7 @@ def train_3d(
     """
     path = Path(output)
     source = DatasetSource(dataset, window)
+    model, loss = model or VAEConfig(), loss or LossConfig()
     data = CustomConfig(val_fraction=val_fraction, test_fraction=test_fraction, window=window)
     config = TrainConfig(
         name=path.name,
@@ -58,8 +59,9 @@ def train_3d(
         seed=seed,
         data=data,
         patching=_patching(patching, patch_options or {}),
-        model=model or VAEConfig(),
-        loss=loss or LossConfig(),
+        plugins=[*dict.fromkeys(model.plugins + loss.plugins)],
+        model=model,
+        loss=loss,
         trainer=trainer or TrainerConfig(),
     )
     folder = RunFolder(train(config, source))

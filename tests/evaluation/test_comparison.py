@@ -17,7 +17,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from tests.conftest import vae3d
-from tests.test_conf import composed
+from vae3d.cli.compose import composed
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.commands.compare import CompareConfig

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.conftest import rounding, tiny_model
 from tests.model.test_options import COMBINATIONS, config_of
-from tests.test_conf import composed
+from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError
 from vae3d.inference.config import InferenceConfig

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, assert_same_output
-from tests.test_conf import composed
+from vae3d.cli.compose import composed
 from vae3d.errors import ConfigError
 from vae3d.model.monai import from_monai
 from vae3d.model.vae import CustomVAE

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.test_conf import composed, options
+from tests.test_conf import options
+from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
 from vae3d.model.blocks import BlockStyle, EndPaddedDownsample, pixel_shuffle, pixel_unshuffle

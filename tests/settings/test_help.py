@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import vae3d
-from tests.test_conf import composed
 from vae3d.bounds import hints_of, parts
+from vae3d.cli.compose import composed
 from vae3d.commands import COMMANDS
 from vae3d.settings.groups import EXPERIMENT, groups_of, kinds
 from vae3d.settings.reference import reference

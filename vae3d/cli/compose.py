@@ -28,6 +28,12 @@ VERSION_BASE = "1.3"
 T = TypeVar("T")
 
 
+def composed(name: str, *overrides: str) -> Any:
+    """The checked settings that `vae3d NAME` would have with some of Hydra's overrides."""
+    command = COMMANDS[name]
+    return to_object(compose(command, overrides), command.config)
+
+
 def compose(command: Command, overrides: Sequence[str], config_dir: Path | None = None) -> Any:
     """The settings of a command as OmegaConf composes them, not yet checked.
 

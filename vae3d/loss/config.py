@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from vae3d.bounds import AtLeast, OneOf, Settings, Weights
-from vae3d.runtime.registry import Registry
+from vae3d.runtime.registry import Registry, plugins_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,3 +50,8 @@ class LossConfig(Settings, key="loss"):
     free_bits: Annotated[float, AtLeast(0)] = 0.0
     """Nats per latent element that each latent channel may use without cost (Kingma et al. 2016,
     section C.8)."""
+
+    @property
+    def plugins(self) -> list[str]:
+        """The modules of plugins that the terms need."""
+        return plugins_of(*((LOSSES, name) for name in self.terms))
