@@ -37,7 +37,6 @@ def vae3d(*words: str) -> list[str]:
 
 def commands(run: Path) -> dict[str, tuple[list[str], float, str]]:
     """What is timed, by name, with its goal as a ratio and what it stands against."""
-    given = f"run={run}"
     first_step = ["trainer.steps=1", "trainer.log_every=1", "evaluation.media=[]"]
     return {
         "train --help": (vae3d("train", "--help"), 0.25, "import torch"),

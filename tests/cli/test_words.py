@@ -33,7 +33,8 @@ LITERAL = frozenset({"name", "run", "output", "data.root", "trainer.train"})
 def keys(positional: str | None = "run", lists: tuple[str, ...] = ("trainer.train",)) -> Keys:
     mappings = frozenset({"data.options", "loss.terms"})
     optional = frozenset({"experiment"})
-    return Keys(LITERAL, frozenset(lists), mappings, KNOWN, GROUPS, positional, optional)
+    only = frozenset({positional or ""} & {*lists})
+    return Keys(LITERAL, frozenset(lists), mappings, KNOWN, GROUPS, positional, optional, only)
 
 
 TRAIN, EVAL, COMPARE = keys(None), keys(), keys(lists=("run", "trainer.train"))

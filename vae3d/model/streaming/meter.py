@@ -2,7 +2,7 @@
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ def metered() -> Iterator["Meter"]:
         yield meter
 
 
+aten = torch.ops.aten
+
+
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that are made, as they come and go.
 
@@ -32,13 +35,21 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch asks whether to import its compiler, which takes a second, to stay out of here."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Calls the operator and takes note of what it made."""
         for found in _storages((args, kwargs)):
             self._known.add(found)
-        result = func(*args, **(kwargs or {}))
+        make = MADE_WITHOUT_VALUES.get(func)
+        result = make(*args) if make and _without_values(args[0]) else NotImplemented
+        if result is NotImplemented:
+            result = func(*args, **(kwargs or {}))
         for made in _storages(result):
             if made not in self._known:
                 self._known.add(made)
@@ -61,6 +72,50 @@ class _AtOnce(TorchFunctionMode):
         if func is torch.nn.functional.scaled_dot_product_attention and args[0].is_meta:
             return torch.empty_like(args[0])
         return func(*args, **(kwargs or {}))
+
+
+def layer_norm_outputs(x: Tensor, shape: list[int], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """What layer norm over the last axes of a tensor without values makes: norm, mean, 1 / std."""
+    kept = [*x.shape[: x.dim() - len(shape)], *(1 for _ in shape)]
+    mean, rstd = x.new_empty(kept), x.new_empty(kept)
+    return torch.empty_like(x, memory_format=torch.contiguous_format), mean, rstd
+
+
+def _without_values(value: Any) -> bool:
+    return bool((value[0] if isinstance(value, list) else value).is_meta)
+
+
+def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
+    shape = [*parts[0].shape]
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    return parts[0].new_empty(shape)
+
+
+def _like(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _like_both(x: Tensor, other: Any, *_: Any) -> Any:
+    same = isinstance(other, Tensor) and (other.shape, other.dtype) == (x.shape, x.dtype)
+    return torch.empty_like(x) if same else NotImplemented
+
+
+MADE_WITHOUT_VALUES: dict[Any, Callable[..., Any]] = {
+    aten.native_layer_norm.default: layer_norm_outputs,
+    **dict.fromkeys(
+        (
+            *(aten.relu.default, aten.leaky_relu.default, aten.elu.default, aten.gelu.default),
+            *(aten.silu.default, aten.mish.default, aten.hardswish.default, aten.tanh.default),
+            *(aten.clamp.default, aten.exp.default, aten.sigmoid.default),
+        ),
+        _like,
+    ),
+    aten.add.Tensor: _like_both,
+    aten.mul.Tensor: _like_both,
+    aten.cat.default: _joined,
+}
+"""What these operators make of tensors on the meta device, where torch would take them apart and
+import its compiler for it, which takes a second."""
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
