@@ -118,6 +118,9 @@ def test_a_signal_before_the_first_step(tmp_path: Path) -> None:
     )
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode in (130, -signal.SIGINT)
     assert b"Traceback" not in errors or process.returncode == -signal.SIGINT
