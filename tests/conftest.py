@@ -1,6 +1,7 @@
 """What many tests need: small configs, phantoms, processes that form a group."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,6 +47,14 @@ def tiny_training(folder: Path, **changes: object) -> TrainConfig:
         **changes,
     }
     return TrainConfig(**values)  # type: ignore[arg-type]
+
+
+def copied(run: Path, folder: Path) -> Path:
+    """A run and the scans beside it, copied to `folder`, as if they had always been there."""
+    shutil.copytree(run, folder / run.name)
+    settings = folder / run.name / "config.yaml"
+    settings.write_text(settings.read_text().replace(str(run.parent), str(folder)))
+    return folder / run.name
 
 
 def tiny_trainer(**changes: object) -> TrainerConfig:
