@@ -140,6 +140,11 @@ def vae3d(
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that no core waits for one of them at the end."""
+    items.sort(key=lambda item: item.path.name != "test_kills.py")
+
+
 def pytest_unconfigure() -> None:
     """Ends the process that commands are forked from."""
     COMMANDS.close()
