@@ -46,15 +46,15 @@ test-all: $(STAMP) ## the tests and the faults of the gate, in one session
 	$(PYTEST) $(GATE)
 
 .PHONY: test
-test: $(STAMP) ## the tests without the faults, five minutes on two cores
+test: $(STAMP) ## the tests without the faults
 	$(PYTEST) $(GATE) --ignore=tests/faults --ignore=tests/security
 
 .PHONY: faults
-faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, damaged files; five minutes
+faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, damaged files
 	$(PYTEST) $(GATE) tests/faults tests/security
 
 .PHONY: test-extras
-test-extras: $(STAMP) ## agreement with MONAI, scikit-image and browsers, the examples; two minutes
+test-extras: $(STAMP) ## agreement with MONAI and browsers, the examples
 	$(PYTEST) -m "extras and not slow and not gpu"
 
 .PHONY: test-slow

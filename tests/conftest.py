@@ -1,6 +1,7 @@
 """What many tests need: small configs, phantoms, processes that form a group."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,6 +46,14 @@ def tiny_training(folder: Path, **changes: object) -> TrainConfig:
         **changes,
     }
     return TrainConfig(**values)  # type: ignore[arg-type]
+
+
+def copied(run: Path, folder: Path) -> Path:
+    """A run and the scans beside it, copied to `folder`, as if they had always been there."""
+    shutil.copytree(run, folder / run.name)
+    settings = folder / run.name / "config.yaml"
+    settings.write_text(settings.read_text().replace(str(run.parent), str(folder)))
+    return folder / run.name
 
 
 def tiny_trainer(**changes: object) -> TrainerConfig:
@@ -128,6 +137,11 @@ def vae3d(
         timeout=300,
         check=False,
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that no core waits for one of them at the end."""
+    items.sort(key=lambda item: item.path.name != "test_kills.py")
 
 
 def pytest_unconfigure() -> None:

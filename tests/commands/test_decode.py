@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import rounding, run_distributed, tiny_model, tiny_training
+from tests.conftest import copied, rounding, run_distributed, tiny_model, tiny_training
 from vae3d import LatentDataset
 from vae3d.commands.decode import DecodeConfig
 from vae3d.commands.decode_run import decode
@@ -51,10 +51,17 @@ def scan_folder(tmp_path: Path) -> Path:
     return scans_of(tmp_path / "scans")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    root = str(scans_of(folder / "scans"))
+    data = CTConfig(root=root, store=None, val_fraction=0.4, test_fraction=0.0)
+    return train(tiny_training(folder, data=data))
+
+
 @pytest.fixture
-def run(tmp_path: Path, scan_folder: Path) -> Path:
-    data = CTConfig(root=str(scan_folder), store=None, val_fraction=0.4, test_fraction=0.0)
-    return train(tiny_training(tmp_path, data=data))
+def run(trained: Path, tmp_path: Path, scan_folder: Path) -> Path:
+    return copied(trained, tmp_path)
 
 
 def encoded(run: Path, name: str = "latents", **changes: Any) -> Path:

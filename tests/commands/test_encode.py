@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import assert_same_output, run_distributed, tiny_training
+from tests.conftest import assert_same_output, copied, run_distributed, tiny_training
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
 from vae3d.commands.train_run import train
@@ -19,9 +19,14 @@ from vae3d.model.vae import CustomVAE
 from vae3d.runtime.lock import locked
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tiny_training(tmp_path_factory.mktemp("trained")))
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return train(tiny_training(tmp_path))
+def run(trained: Path, tmp_path: Path) -> Path:
+    return copied(trained, tmp_path)
 
 
 def encoded(run: Path, name: str = "latents", **changes: object) -> Path:
@@ -65,11 +70,18 @@ def scan_folder(tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
     return folder, arrays
 
 
-@pytest.fixture
-def ct_run(tmp_path: Path) -> tuple[Path, Path, list[np.ndarray]]:
-    scans, arrays = scan_folder(tmp_path)
+@pytest.fixture(scope="module")
+def trained_on_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained_on_ct")
+    scans, _ = scan_folder(folder)
     data = CTConfig(root=str(scans), store=None, val_fraction=0.4, test_fraction=0.0)
-    return train(tiny_training(tmp_path, data=data)), scans, arrays
+    return train(tiny_training(folder, data=data))
+
+
+@pytest.fixture
+def ct_run(trained_on_ct: Path, tmp_path: Path) -> tuple[Path, Path, list[np.ndarray]]:
+    scans, arrays = scan_folder(tmp_path)
+    return copied(trained_on_ct, tmp_path), scans, arrays
 
 
 def test_scans_keep_their_place_and_memory_changes_nothing(

@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.command_server import COMMANDS, CommandServer
 from tests.conftest import ROOT, vae3d
 from vae3d.data import prepare
 from vae3d.data.build import build_source, open_cases, store_of
@@ -202,22 +201,20 @@ def test_kill_9_in_the_middle_leaves_no_trace(tmp_path: Path) -> None:
     scans = write_scans(tmp_path / "in")
     for number in range(40):
         shutil.copy2(scans / f"case{number % 6}.nii.gz", scans / f"copy{number:02d}.nii.gz")
-    command = [sys.executable, "-m", "vae3d", "prepare", "data=ct", f"data.root={scans}"]
-    command += [f"data.store={tmp_path / 'killed'}", "workers=2"]
+    arguments = ["prepare", "data=ct", f"data.root={scans}"]
+    arguments += [f"data.store={tmp_path / 'killed'}", "workers=2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     kills = 0
     for wanted in (3, 11, 25):
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None:
+        command = COMMANDS.start(arguments, tmp_path, environment)
+        while command.runs():
             if len([*(tmp_path / "killed").glob("cases/??/*.b2nd")]) >= wanted:
-                process.send_signal(signal.SIGKILL)
+                os.kill(command.pid, signal.SIGKILL)  # its workers have to notice
                 break
             time.sleep(0.001)
-        kills += process.wait() == -signal.SIGKILL
+        kills += command.completed(300).returncode == -signal.SIGKILL
     assert kills >= 2, "the preparation was too fast to be killed"
-    assert vae3d(*command[3:], cwd=tmp_path).returncode == 0
+    assert vae3d(*arguments, cwd=tmp_path).returncode == 0
     whole = CTConfig(root=str(scans), store=str(tmp_path / "whole"))
     preparation(whole).run()
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -440,13 +437,13 @@ def test_damaged_scans_never_reach_a_store_with_other_voxels(tmp_path: Path) -> 
 
 def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:
     scans = write_scans(tmp_path / "in")
-    command = [sys.executable, "-m", "vae3d", "prepare", "data=ct", f"data.root={scans}"]
+    arguments = ["prepare", "data=ct", f"data.root={scans}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    both = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    assert [process.communicate()[1] and process.returncode for process in both] == [0, 0]
+    second = CommandServer()
+    both = [server.start(arguments, tmp_path, environment) for server in (COMMANDS, second)]
+    done = [command.completed(300) for command in both]
+    second.close()
+    assert [(bool(d.stderr), d.returncode) for d in done] == [(True, 0)] * 2
     (store,) = (tmp_path / "stores").iterdir()
     preparation(CTConfig(root=str(scans), store=str(tmp_path / "whole"))).run()
     assert contents(tmp_path / "whole") == contents(store)

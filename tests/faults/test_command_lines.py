@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -131,7 +132,7 @@ def fuzzed(name: str, rng: np.random.Generator) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "count", [300, pytest.param(5000, marks=pytest.mark.faults)], ids=["fast", "nightly"]
+    "count", [120, pytest.param(5000, marks=pytest.mark.faults)], ids=["fast", "nightly"]
 )
 def test_no_command_line_ends_in_a_traceback(lines: Lines, tmp_path: Path, count: int) -> None:
     rng = np.random.default_rng(count)
@@ -143,11 +144,12 @@ def test_no_command_line_ends_in_a_traceback(lines: Lines, tmp_path: Path, count
     assert written <= {"multirun.yaml"}, "nothing may be written or run"
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_paths_arrive_as_they_were_typed(lines: Lines, path: str) -> None:
-    assert lines("inspect", "data=mri", f"data.root={path}", f"output={path}") == ""
+@pytest.mark.parametrize("paths", [*itertools.zip_longest(PATHS[::2], PATHS[1::2], fillvalue="x")])
+def test_paths_arrive_as_they_were_typed(lines: Lines, paths: tuple[str, str]) -> None:
+    root, output = paths
+    assert lines("inspect", "data=mri", f"data.root={root}", f"output={output}") == ""
     (settings,) = lines.settings
-    assert (settings.data.root, settings.output) == (path, path)
+    assert (settings.data.root, settings.output) == paths
 
 
 @pytest.mark.parametrize("key", ["store", "root", "list"])
@@ -186,14 +188,16 @@ def test_words_of_hydra_may_stand_anywhere(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize(
-    "count", [5, pytest.param(100, marks=pytest.mark.faults)], ids=["fast", "nightly"]
+    ("count", "nightly"),
+    [(5, False), pytest.param(100, True, marks=pytest.mark.faults)],
+    ids=["fast", "nightly"],
 )
-def test_processes_end_alike(tmp_path: Path, count: int) -> None:
+def test_processes_end_alike(tmp_path: Path, count: int, nightly: bool) -> None:
     rng = np.random.default_rng(0)
     while count:
         # `info` of what happens to be right takes no time, and writes nothing.
         arguments = [word for word in fuzzed("info", rng) if "\x00" not in word]
-        done = vae3d(*arguments, cwd=tmp_path)
+        done = vae3d(*arguments, cwd=tmp_path, fresh=nightly)
         assert done.returncode in (0, 2), (arguments, done.stderr)
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
         if done.returncode:

@@ -17,7 +17,17 @@ import pytest
 
 from tests.command_server import COMMANDS
 from tests.conftest import ROOT, tiny_model
-from tests.faults.forked import completed, digest, ended, killed_after, log_of, started, toy
+from tests.faults.forked import (
+    at_step,
+    completed,
+    digest,
+    ended,
+    killed_after,
+    log_of,
+    signalled,
+    started,
+    toy,
+)
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import SyntheticConfig
 from vae3d.runtime.files import sweep
@@ -33,27 +43,36 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def kind(name: str, folder: Path) -> TrainConfig:
+def kind(name: str, folder: Path, **changes: Any) -> TrainConfig:
     """One of the trainings that are killed."""
     folder.mkdir(parents=True, exist_ok=True)
     if name != "workers":
-        return toy(folder, **KINDS[name])
+        return toy(folder, **{**changes, **KINDS[name]})
     config = toy(folder)
     config.data = SyntheticConfig(shape=(16, 16, 16), count=6, workers=2)
     return config
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(250, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    ("count", "changes"),
+    [
+        (25, {"steps": 15, "val_every": 5}),
+        pytest.param(250, {}, marks=pytest.mark.faults),
+    ],
+    ids=["fast", "nightly"],
+)
 @pytest.mark.parametrize("name", KINDS)
-def test_kills_at_random_moments(tmp_path: Path, name: str, count: int) -> None:
+def test_kills_at_random_moments(
+    tmp_path: Path, name: str, count: int, changes: dict[str, int]
+) -> None:
     start = time.monotonic()
-    expected = digest(completed(kind(name, tmp_path / "whole")))
+    expected = digest(completed(kind(name, tmp_path / "whole", **changes)))
     duration = time.monotonic() - start
     draw = random.Random(name)
     kills = chains = 0
     while kills < count:
         chains += 1
-        config = kind(name, tmp_path / f"chain{chains}")
+        config = kind(name, tmp_path / f"chain{chains}", **changes)
         while killed_after(started(config), draw.uniform(0.05, 0.8) * duration):
             kills += 1
         assert digest(completed(config)) == expected
@@ -117,22 +136,27 @@ class CrashPoint:
 
 
 @pytest.mark.parametrize("step", [6, *(pytest.param(s, marks=pytest.mark.faults) for s in (3, 9))])
-def test_a_crash_at_any_point_of_a_save(tmp_path: Path, step: int) -> None:
+@pytest.mark.parametrize("point", [1, 2], ids=["odd", "even"])
+def test_a_crash_at_any_point_of_a_save(tmp_path: Path, step: int, point: int) -> None:
     changes: dict[str, Any] = {"steps": 9, "val_every": 3}
-    (tmp_path / "whole").mkdir()
+    for name in ("whole", "before"):
+        (tmp_path / name).mkdir()
     expected = digest(completed(toy(tmp_path / "whole", **changes)))
-    point = 1
+    # Each crash begins with the run that was stopped one step before.
+    before = toy(tmp_path / "before", **changes)
+    assert ended(started(before, at_step(step - 1, signalled(signal.SIGTERM)))) == 75
     while True:
         folder = tmp_path / f"point{point}"
         folder.mkdir()
         config = toy(folder, **changes)
+        shutil.copytree(before.folder, config.folder)
         code = ended(started(config, CrashPoint(point, folder, step).install))
         assert code in (137, 3), log_of(config).read_text()
         assert digest(completed(config)) == expected, f"crash point {point}"
         shutil.rmtree(folder)
         if code == 3:
             break
-        point += 1
+        point += 2  # the others are those of the other test
     assert point > 40, "a save has that many"
 
 
