@@ -33,7 +33,7 @@ import traceback
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -491,7 +491,7 @@ def find_baseline(files: Sequence[str], slots: Sequence[Path]) -> Baseline:
         sys.settrace(watcher.trace)
         status = run_pytest(slot, [file], watcher)
         sys.settrace(None)
-        (slot / "baseline.json").write_text(json.dumps(asdict(watcher.baseline)))
+        (slot / "baseline.json").write_text(json.dumps(vars(watcher.baseline)))
         return status
 
     def take(file: str, slot: Path, status: int) -> None:
@@ -581,6 +581,8 @@ def in_fork(work: Callable[[], int], slot: Path, seconds: int) -> None:
         os.chdir(slot)
         os.environ["PYTHONPATH"] = str(slot)
         sys.path.insert(0, str(slot))
+        # A process that a test spawns would import this script.
+        vars(sys.modules["__main__"]).pop("__file__", None)
         status = work()
     except BaseException:
         traceback.print_exc()
