@@ -56,8 +56,8 @@ AREAS = {
     "runtime": ["runtime/**/*.py"],
 }
 """Modules of each area below vae3d/; one that fits several belongs to the first."""
-NOT_ASKED = {"faults"}
-"""Folders of tests that are too slow to ask."""
+NOT_ASKED = ("faults/", "commands/", "security/test_privacy.py")
+"""Tests that are too slow to ask, for what they look at is processes from start to end."""
 LONGEST = 20.0
 """Seconds that a test may take without a fault; longer ones are left out."""
 MEMORY = 12 * 2**30
@@ -384,10 +384,10 @@ def tests_of(area: str) -> list[str]:
     folders = {module.split(".")[1] for module in modules}
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        folder = path.relative_to(ROOT / "tests").parts[0]
-        if folder in NOT_ASKED or folder.endswith(".py"):
+        name = path.relative_to(ROOT / "tests").as_posix()
+        if name.startswith(NOT_ASKED) or "/" not in name:
             continue
-        if folder in folders or modules & imports_of(path):
+        if name.split("/")[0] in folders or modules & imports_of(path):
             found.append(str(path.relative_to(ROOT)))
     return found
 
@@ -579,7 +579,7 @@ def in_fork(work: Callable[[], int], slot: Path, seconds: int) -> None:
         for stream in (1, 2):
             os.dup2(log, stream)
         os.chdir(slot)
-        os.environ["PYTHONPATH"] = str(slot)
+        os.environ |= {"PYTHONPATH": str(slot), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         sys.path.insert(0, str(slot))
         # A process that a test spawns would import this script.
         vars(sys.modules["__main__"]).pop("__file__", None)
@@ -600,10 +600,16 @@ def run_pytest(slot: Path, files: Sequence[str], plugin: object) -> int:
         "mutants", derandomize=True, database=None, deadline=None, phases=phases
     )
     hypothesis.settings.load_profile("mutants")
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu and not faults"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--assert=plain",
+        "-m",
+        "not slow and not gpu and not faults",
+    ]
     options += ["--basetemp", str(slot.parent / f"{slot.name}.tmp"), "--rootdir", str(slot)]
-    # The libraries that the parent imported are there already.
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     status = int(pytest.main([*options, *files], plugins=[plugin]))
     # No test that runs is no test that notices.
     return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else status
