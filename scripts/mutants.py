@@ -21,6 +21,7 @@ import compileall
 import contextlib
 import importlib
 import json
+import math
 import os
 import random
 import resource
@@ -454,7 +455,7 @@ class Watcher:
         self.now = self.own[item.nodeid] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.baseline.seconds[report.nodeid] += report.duration
+        self.baseline.seconds[report.nodeid] += math.inf if report.failed else report.duration
 
     def pytest_sessionfinish(self) -> None:
         for test in self.baseline.seconds:
@@ -478,10 +479,10 @@ class Chooser:
 
 
 def find_baseline(files: Sequence[str], slots: Sequence[Path]) -> Baseline:
-    """Runs test files without a fault.
+    """Runs test files without a fault; a test that fails even so is left out.
 
     Raises:
-        RuntimeError: a test fails.
+        RuntimeError: a file cannot be run.
     """
     found = Baseline()
 
@@ -492,16 +493,19 @@ def find_baseline(files: Sequence[str], slots: Sequence[Path]) -> Baseline:
         status = run_pytest(slot, [file], watcher)
         sys.settrace(None)
         (slot / "baseline.json").write_text(json.dumps(vars(watcher.baseline)))
-        return status
+        return 0 if status == pytest.ExitCode.TESTS_FAILED else status
 
     def take(file: str, slot: Path, status: int) -> None:
         if status:
-            raise RuntimeError(f"{file} fails without a fault:\n{log_of(slot)}")
+            raise RuntimeError(f"{file} cannot be run:\n{log_of(slot)}")
         part = Baseline(**json.loads((slot / "baseline.json").read_text()))
         found.seconds.update(part.seconds)
         found.calls.update(part.calls)
-        seconds = sum(part.seconds.values())
+        seconds = sum(s for s in part.seconds.values() if s < math.inf)
         print_line(f"{file}: {len(part.seconds)} tests, {seconds:.0f} s without a fault")
+        for test, seconds in part.seconds.items():
+            if seconds == math.inf:
+                print_line(f"left out, since it fails without a fault: {test}")
 
     run_forked(files, slots, watch, take, lambda area: 3600)
     return found
@@ -511,20 +515,19 @@ def test_mutants(
     drawn: Sequence[Mutant], baseline: Baseline, slots: Sequence[Path]
 ) -> list[Mutant]:
     """Runs the tests of each mutant; the mutants that all of them let through."""
+    sources = {mutant.path: (ROOT / mutant.path).read_bytes() for mutant in drawn}
     survivors: list[Mutant] = []
 
     def attack(mutant: Mutant, slot: Path) -> int:
         chosen = baseline.chosen(mutant)
         if not chosen:
             return 0
-        path = slot / mutant.path
-        source = path.read_bytes()
-        path.write_bytes(mutant.apply(source))
+        (slot / mutant.path).write_bytes(mutant.apply(sources[mutant.path]))
         files = sorted({test.split("::")[0] for test in chosen})
-        return run_pytest(slot, files, Chooser(chosen))
+        return run_pytest(slot, ["-x", *files], Chooser(chosen))
 
     def take(mutant: Mutant, slot: Path, status: int) -> None:
-        shutil.copy2(ROOT / mutant.path, slot / mutant.path)
+        (slot / mutant.path).write_bytes(sources[mutant.path])
         if not status:
             survivors.append(mutant)
         print_line(f"{'noticed' if status else 'let through'}  {mutant}")
@@ -591,7 +594,7 @@ def in_fork(work: Callable[[], int], slot: Path, seconds: int) -> None:
         os._exit(min(status, 255))
 
 
-def run_pytest(slot: Path, files: Sequence[str], plugin: object) -> int:
+def run_pytest(slot: Path, arguments: Sequence[str], plugin: object) -> int:
     """The exit status of pytest in a copy; hypothesis draws the same examples each time."""
     import hypothesis
 
@@ -601,7 +604,6 @@ def run_pytest(slot: Path, files: Sequence[str], plugin: object) -> int:
     )
     hypothesis.settings.load_profile("mutants")
     options = [
-        "-x",
         "-q",
         "-p",
         "no:cacheprovider",
@@ -610,7 +612,7 @@ def run_pytest(slot: Path, files: Sequence[str], plugin: object) -> int:
         "not slow and not gpu and not faults",
     ]
     options += ["--basetemp", str(slot.parent / f"{slot.name}.tmp"), "--rootdir", str(slot)]
-    status = int(pytest.main([*options, *files], plugins=[plugin]))
+    status = int(pytest.main([*options, *arguments], plugins=[plugin]))
     # No test that runs is no test that notices.
     return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else status
 
