@@ -59,7 +59,7 @@ AREAS = {
 """Modules of each area below vae3d/; one that fits several belongs to the first."""
 NOT_ASKED = ("faults/", "commands/", "security/test_privacy.py")
 """Tests that are too slow to ask, for what they look at is processes from start to end."""
-LONGEST = 20.0
+LONGEST = 5.0
 """Seconds that a test may take without a fault; longer ones are left out."""
 MEMORY = 12 * 2**30
 """Bytes that a faulty process may take."""
