@@ -59,8 +59,8 @@ AREAS = {
 """Modules of each area below vae3d/; one that fits several belongs to the first."""
 NOT_ASKED = ("faults/", "commands/", "security/test_privacy.py")
 """Tests that are too slow to ask, for what they look at is processes from start to end."""
-LONGEST = 5.0
-"""Seconds that a test may take without a fault; longer ones are left out."""
+SECONDS = 40.0
+"""Seconds that the tests of one mutant may take together; beyond it the longest are left out."""
 MEMORY = 12 * 2**30
 """Bytes that a faulty process may take."""
 
@@ -99,7 +99,10 @@ RETURNED = {"bool": "not ({})", "int": "({}) + 1", "float": "({}) * 2", "Tensor"
 """What is returned instead, by the type; None instead of any other."""
 STARTERS = {"_execute_child", "_launch", "spawnv_passfds"}
 """Functions of the standard library that start a process, whose calls are not seen."""
-ANYTHING = ["", 0]
+
+Place = tuple[str, int]
+"""A function, by its module and first line."""
+ANYTHING: Place = ("", 0)
 """Noted of a test that starts processes: it may call anything."""
 
 
@@ -130,21 +133,36 @@ class Mutant:
 
 @dataclass
 class Baseline:
-    """Of each test without a fault: its seconds, and [path, line] of each function it calls."""
+    """Of each test without a fault: its seconds, and the functions that it calls."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    calls: dict[str, list[list[Any]]] = field(default_factory=dict)
+    calls: dict[str, set[Place]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line."""
+        calls = {test: sorted(places) for test, places in self.calls.items()}
+        return json.dumps({"seconds": self.seconds, "calls": calls})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Baseline":
+        """What `to_json` wrote."""
+        values = json.loads(text)
+        calls = {test: {*map(tuple, places)} for test, places in values["calls"].items()}
+        return cls(values["seconds"], calls)
 
     def chosen(self, mutant: Mutant) -> dict[str, float]:
-        """The tests of its area that may notice a mutant, and their seconds."""
-        files, place = tests_of(mutant.area), [mutant.path, mutant.function]
-        return {
-            test: seconds
-            for test, seconds in self.seconds.items()
-            if seconds <= LONGEST
-            and test.split("::")[0] in files
-            and (not mutant.function or place in self.calls[test] or ANYTHING in self.calls[test])
-        }
+        """The tests of its area that may notice a mutant, and their seconds, the quick ones."""
+        files, place = tests_of(mutant.area), (mutant.path, mutant.function)
+        found: dict[str, float] = {}
+        left = SECONDS
+        for test, seconds in sorted(self.seconds.items(), key=lambda item: item[1]):
+            called = not mutant.function or self.calls[test] & {place, ANYTHING}
+            if called and test.split("::")[0] in files:
+                left -= seconds
+                if left < 0:
+                    break
+                found[test] = seconds
+        return found
 
 
 def main() -> int:
@@ -433,8 +451,8 @@ class Watcher:
         self.baseline = Baseline()
         self.root = f"{folder}/"
         self.package = f"{folder}/vae3d/"
-        self.shared: dict[str, set[tuple[str, int]]] = defaultdict(set)
-        self.own: dict[str, set[tuple[str, int]]] = {}
+        self.shared: dict[str, set[Place]] = defaultdict(set)
+        self.own: dict[str, set[Place]] = {}
         # Until a test runs, calls are those of imports: they belong to all tests.
         self.now = self.shared[""]
 
@@ -443,7 +461,7 @@ class Watcher:
         if code.co_filename.startswith(self.package):
             self.now.add((code.co_filename[len(self.root) :], code.co_firstlineno))
         elif code.co_name in STARTERS:
-            self.now.add(("", 0))
+            self.now.add(ANYTHING)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -461,7 +479,7 @@ class Watcher:
         for test in self.baseline.seconds:
             shared = self.shared[test.split("::")[0]]
             calls = self.own.get(test, set()) | shared | self.shared[""]
-            self.baseline.calls[test] = [[*call] for call in sorted(calls)]
+            self.baseline.calls[test] = calls
 
 
 class Chooser:
@@ -492,13 +510,13 @@ def find_baseline(files: Sequence[str], slots: Sequence[Path]) -> Baseline:
         sys.settrace(watcher.trace)
         status = run_pytest(slot, [file], watcher)
         sys.settrace(None)
-        (slot / "baseline.json").write_text(json.dumps(vars(watcher.baseline)))
+        (slot / "baseline.json").write_text(watcher.baseline.to_json())
         return 0 if status == pytest.ExitCode.TESTS_FAILED else status
 
     def take(file: str, slot: Path, status: int) -> None:
         if status:
             raise RuntimeError(f"{file} cannot be run:\n{log_of(slot)}")
-        part = Baseline(**json.loads((slot / "baseline.json").read_text()))
+        part = Baseline.from_json((slot / "baseline.json").read_text())
         found.seconds.update(part.seconds)
         found.calls.update(part.calls)
         seconds = sum(s for s in part.seconds.values() if s < math.inf)
