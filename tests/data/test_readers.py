@@ -364,3 +364,25 @@ def test_real_scans_agree_with_nibabel(
     expected = np.asarray(image.get_fdata(dtype=np.float32)).transpose(2, 1, 0)
     assert np.allclose(volume.data[0].numpy(), expected, rtol=1e-6, atol=1e-6)
     assert np.allclose(volume.affine, image.affine[:, [2, 1, 0, 3]])
+
+
+def test_what_is_no_file_is_said_plainly(tmp_path: Path) -> None:
+    for name, content in (("empty.nii", b""), ("short.nii", b"x"), ("short.png", b"x")):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.nii").mkdir()
+    for name, said in (
+        ("missing.nii", "does not exist"),
+        ("folder.nii", "is not a file"),
+        ("empty.nii", r"is empty \(0 bytes\)"),
+        ("short.nii", "(?!.*empty)"),
+        ("short.png", "is damaged or not what its suffix says"),
+        ("a.txt", "has no suffix of a scan"),
+    ):
+        with pytest.raises(VolumeError, match=said):
+            read_volume(tmp_path / name)
+
+
+def test_a_case_is_called_like_its_file_unless_it_is_named(tmp_path: Path) -> None:
+    path = _save(tmp_path / "case_01.b.NII.gz")
+    assert read_volume(path).case_id == "case_01.b"
+    assert read_volume(path, case_id="mine").case_id == "mine"

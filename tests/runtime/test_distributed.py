@@ -1,11 +1,20 @@
 """One process alone, devices by name, and ranks that are lost."""
 
+import contextlib
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from vae3d.errors import ConfigError, RankError
-from vae3d.runtime.distributed import Distributed, choose_device, naming_lost_ranks
+from vae3d.runtime import distributed
+from vae3d.runtime.distributed import (
+    Distributed,
+    choose_device,
+    naming_lost_ranks,
+    start_distributed,
+)
 
 CPU = torch.device("cpu")
 
@@ -49,3 +58,27 @@ def test_a_lost_rank_is_named(text: str, said: str) -> None:
 def test_other_errors_are_left_alone() -> None:
     with pytest.raises(RuntimeError, match=r"^sizes differ$"), naming_lost_ranks(lambda: 7):
         raise RuntimeError("sizes differ")
+
+
+def test_a_group_is_joined_and_left_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        distributed.dist,
+        "init_process_group",
+        lambda backend, timeout: calls.append((backend, timeout.total_seconds())),
+    )
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: calls.append("left"))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with start_distributed("cpu", timeout=7) as found:
+        assert (found.rank, found.world, found.device) == (1, 2, CPU)
+        assert calls == [("gloo", 7.0)]
+    assert calls == [("gloo", 7.0), "left"]
+    with contextlib.suppress(KeyError), start_distributed("cpu"):
+        raise KeyError
+    assert calls[2:] == [("gloo", 1800.0), "left"]
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name)
+    with start_distributed("cpu") as found:
+        assert (found.rank, found.world) == (0, 1)
+    assert len(calls) == 4, "alone there is no group"
