@@ -7,12 +7,13 @@ Prints, area by area, how many were noticed, and the ones that were not.
 
 The copy's tests run in a fork of this process, which has imported torch and the other libraries
 already. A first run, without a fault, notes which functions each test calls: a fault inside a
-function runs only the tests that call it, the quick ones first.
+function runs only the tests that call it, one outside of all functions those that import its
+module, the quick ones first.
 
 Not drawn, since no test should notice them: texts and messages, type hints, assertions,
-decorators, `__repr__`, branches for a GPU, and the arguments in UNNOTICEABLE. Some of the rest
-change nothing either (a limit of speed or memory, `<` for `<=` where both sides agree), so that
-100 % is no goal.
+decorators, `__repr__`, abstract methods, branches for a GPU, and the arguments in UNNOTICEABLE.
+Some of the rest change nothing either (a limit of speed or memory, `<` for `<=` where both sides
+agree), so that 100 % is no goal.
 """
 
 import argparse
@@ -153,11 +154,13 @@ class Baseline:
     def chosen(self, mutant: Mutant) -> dict[str, float]:
         """The tests of its area that may notice a mutant, and their seconds, the quick ones."""
         files, place = tests_of(mutant.area), (mutant.path, mutant.function)
+        near = tests_importing(mutant.path) & {*files} or files
         found: dict[str, float] = {}
         left = SECONDS
         for test, seconds in sorted(self.seconds.items(), key=lambda item: item[1]):
-            called = not mutant.function or self.calls[test] & {place, ANYTHING}
-            if called and test.split("::")[0] in files:
+            file = test.split("::")[0]
+            called = self.calls[test] & {place, ANYTHING} if mutant.function else file in near
+            if called and file in files:
                 left -= seconds
                 if left < 0:
                     break
@@ -275,7 +278,8 @@ class Collector(ast.NodeVisitor):
         pass
 
     def visit_Raise(self, node: ast.Raise) -> None:
-        self.add(node, "pass")
+        if node.exc is None or "NotImplementedError" not in ast.unparse(node.exc):
+            self.add(node, "pass")
 
     def visit_Continue(self, node: ast.Continue) -> None:
         self.add(node, "pass")
@@ -411,6 +415,15 @@ def tests_of(area: str) -> list[str]:
     return found
 
 
+@lru_cache
+def tests_importing(path: str) -> set[str]:
+    """Test files that import from a module."""
+    name = path.removesuffix(".py").replace("/", ".")
+    found = (test for test in (ROOT / "tests").rglob("test_*.py") if name in imports_of(test))
+    return {test.relative_to(ROOT).as_posix() for test in found}
+
+
+@lru_cache
 def imports_of(path: Path) -> set[str]:
     """Names of the modules that a file imports, wherever in it."""
     names: set[str] = set()

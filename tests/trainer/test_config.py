@@ -1,5 +1,6 @@
 """Settings of the loop that make no sense are named; those at the edge are taken."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -52,6 +53,19 @@ def test_what_lies_at_the_edge_is_taken(edge: dict[str, Any]) -> None:
 def test_what_makes_no_sense_is_named(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=rf"trainer\.{next(iter(wrong))} {said}"):
         TrainerConfig(**wrong)
+
+
+def test_defaults_are_pinned() -> None:
+    """A run that does not name a setting shall be what it was."""
+    assert asdict(TrainerConfig()) == {
+        "steps": 2000, "epochs": None, "batch_size": 4, "accumulation": 1, "optimizer": "adamw",
+        "lr": 2e-3, "weight_decay": 0.01, "warmup_steps": 100, "min_lr_ratio": 0.01,
+        "clip_norm": 1.0, "ema_decay": None, "precision": "auto", "device": "auto",
+        "compile": False, "log_every": 10, "val_every": 500, "val_cases": 8,
+        "checkpoint_every": 500, "keep_checkpoints": 2, "keep_best": 1, "best_by": "psnr",
+        "patience": None, "max_nonfinite": 0, "timeout": 1800.0, "resume": None,
+        "allow_change": [],
+    }  # fmt: skip
 
 
 def test_what_is_better_and_what_alters_a_run_are_pinned() -> None:

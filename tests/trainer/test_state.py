@@ -38,6 +38,10 @@ def test_when_nothing_is_left_to_do(
     assert state.is_finished(10, patience) == finished
 
 
+def test_a_training_begins_at_step_0() -> None:
+    assert TrainState() == TrainState(0, [], False, 0, 0)
+
+
 def test_it_comes_back_as_it_was() -> None:
     state = TrainState(7, [(2.5, 4), (1.0, 2)], True, 3, 2)
     again = TrainState()
