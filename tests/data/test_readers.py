@@ -16,6 +16,7 @@ import tifffile
 import torch
 
 from vae3d.data.readers import is_scan, read_volume
+from vae3d.data.readers.image import check_size
 from vae3d.errors import VolumeError
 
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (9, 12, 7)).astype(np.int16)
@@ -364,3 +365,51 @@ def test_real_scans_agree_with_nibabel(
     expected = np.asarray(image.get_fdata(dtype=np.float32)).transpose(2, 1, 0)
     assert np.allclose(volume.data[0].numpy(), expected, rtol=1e-6, atol=1e-6)
     assert np.allclose(volume.affine, image.affine[:, [2, 1, 0, 3]])
+
+
+def test_what_is_no_file_is_said_plainly(tmp_path: Path) -> None:
+    for name, content in (("empty.nii", b""), ("short.nii", b"x"), ("short.png", b"x")):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.nii").mkdir()
+    for name, said in (
+        ("missing.nii", "does not exist"),
+        ("folder.nii", "is not a file"),
+        ("empty.nii", r"is empty \(0 bytes\)"),
+        ("short.nii", "(?!.*empty)"),
+        ("short.png", "is damaged or not what its suffix says"),
+        ("a.txt", "has no suffix of a scan"),
+    ):
+        with pytest.raises(VolumeError, match=said):
+            read_volume(tmp_path / name)
+
+
+def test_a_case_is_called_like_its_file_unless_it_is_named(tmp_path: Path) -> None:
+    path = _save(tmp_path / "case_01.b.NII.gz")
+    assert read_volume(path).case_id == "case_01.b"
+    assert read_volume(path, case_id="mine").case_id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ((-32768, 32767), torch.int16), ((-32769, 5), torch.float32), ((-5, 32768), torch.float32),
+        ((-40000, -39999), torch.float32),
+    ],
+)  # fmt: skip
+def test_integers_are_int16_where_they_fit(
+    tmp_path: Path, values: tuple[int, int], dtype: torch.dtype
+) -> None:
+    np.save(tmp_path / "a.npy", np.array([values], np.int32))
+    found = read_volume(tmp_path / "a.npy").data
+    assert found.dtype == dtype
+    assert found.flatten().tolist() == [*values]
+
+
+def test_no_more_is_decoded_than_there_is_and_than_8_gib(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    check_size(path, 100, 100)
+    with pytest.raises(VolumeError, match="promises 101 bytes, the file holds at most 100"):
+        check_size(path, 101, 100)
+    check_size(path, 8 * 2**30, 2**40)
+    with pytest.raises(VolumeError, match="the limit is 8"):
+        check_size(path, 8 * 2**30 + 1, 2**40)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.config import CTConfig
+from vae3d.data.config import CTConfig, Images2DConfig
 from vae3d.data.intensity import IntensityRange
-from vae3d.data.scans import ScanSource, search
+from vae3d.data.scans import ScanSource, case_name, search
 from vae3d.data.splits import case_rank, split_by_rank
-from vae3d.errors import DataError
+from vae3d.errors import ConfigError, DataError, VolumeError
 
 
 def write_scan(path: Path) -> None:
@@ -133,3 +133,62 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"scan\xff.nii")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"is not UTF-8; rename it"):
         search(str(tmp_path), (".nii",))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/b.nii.gz", "a/b"), ("a/b.NII", "a/b"), ("b.c.npy", "b.c"), ("x.tiff", "x"),
+        ("x.jpeg", "x"), ("x.txt", "x.txt"), ("b.gz", "b.gz"),
+    ],
+)  # fmt: skip
+def test_names_of_cases(path: str, name: str) -> None:
+    assert case_name(Path(path)) == name
+
+
+def test_scans_of_one_name_keep_their_suffixes(tmp_path: Path) -> None:
+    for name in ("a.nii", "a.nii.gz", "b.nii"):
+        write_scan(tmp_path / name)
+    (tmp_path / "c.nii").symlink_to(tmp_path / "b.nii")
+    assert ScanSource(CTConfig(root=str(tmp_path))).case_ids == ["a.nii", "a.nii.gz", "b"]
+    (one,) = search(str(tmp_path / "b.nii"), (".nii",))
+    assert (one.path, one.case_id, one.split) == (tmp_path / "b.nii", "b", None)
+    for root, said in ((None, "must name a folder"), ("no/such", "no such folder or scan")):
+        with pytest.raises((ConfigError, DataError), match=said):
+            search(root, (".nii",))
+    with pytest.raises(DataError, match=r"no scans \(\.png, \.npy\) found in"):
+        search(str(tmp_path), (".png", ".npy"))
+
+
+def test_a_scan_that_changed_has_another_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    write_scan(path)
+    source = ScanSource(CTConfig(root=str(tmp_path)))
+    before = source.stamp(0)
+    assert source.stamp(0) == before
+    assert before.num_bytes == path.stat().st_size
+    os.utime(path, ns=(1, 1))
+    assert source.stamp(0).mark == f"{before.num_bytes}:1" != before.mark
+    path.unlink()
+    with pytest.raises(VolumeError, match=r"a\.nii: cannot be opened"):
+        source.stamp(0)
+
+
+def test_spacing_and_axes_are_checked(tmp_path: Path) -> None:
+    for spacing in ((0.01, 1.0, 100.0), None):
+        CTConfig(spacing=spacing)
+    for wrong in ((1.0, 1.0), (0.009, 1.0, 1.0), (1.0, 1.0, 101.0)):
+        with pytest.raises(ConfigError, match=r"data\.spacing must be three numbers"):
+            CTConfig(spacing=wrong)
+    with pytest.raises(ConfigError, match="images_2d have no spacing"):
+        Images2DConfig(spacing=(1.0, 1.0, 1.0))
+    np.save(tmp_path / "a.npy", np.arange(12.0).reshape(3, 4))
+    with pytest.raises(VolumeError, match="has 2 axes where 3 are needed"):
+        ScanSource(CTConfig(root=str(tmp_path))).read(0)
+    write_scan(tmp_path / "b" / "b.nii")
+    moved = ScanSource(CTConfig(root=str(tmp_path / "b"), spacing=(0.5, 1.0, 1.0)))
+    assert moved.read(0).shape == (10, 4, 3)
+    assert moved.spacing == [0.5, 1.0, 1.0]
+    for window in ((0.0,), (0.0, 1.0, 2.0)):
+        with pytest.raises(ConfigError, match=r"data\.window"):
+            CTConfig(window=window).contract()

@@ -1,10 +1,15 @@
 """Laws of the phantoms."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from vae3d.data.synthetic import phantom
 
+GOLDEN = Path(__file__).parent.parent / "golden" / "phantoms.json"
+"""`python -m tests.data.test_synthetic` notes it anew."""
 SHAPES = [(1, 24, 24), (21, 24, 24), (32, 16, 8), (64, 64), (1, 1, 1), (5, 3)]
 
 
@@ -46,3 +51,28 @@ def test_a_patient_is_the_same_at_every_resolution() -> None:
 def test_patients_differ() -> None:
     sizes = [(phantom((96, 96), seed=0, index=i) > -300).mean() for i in range(8)]
     assert np.ptp(sizes) > 0.02
+
+
+def seen() -> list[list[float]]:
+    """Means of HU of eight blocks along each axis, of small phantoms and images."""
+    images = [phantom((32, 24, 32), seed=1, index=index) for index in range(10)]
+    images += [phantom((40, 40), seed=2, index=index)[None] for index in range(6)]
+    means = []
+    for image in images:
+        blocks = [
+            np.array_split(image, min(8, length), axis=axis)
+            for axis, length in enumerate(image.shape)
+        ]
+        means.append([round(float(part.mean()), 2) for parts in blocks for part in parts])
+    return means
+
+
+def test_phantoms_are_what_they_were() -> None:
+    """Else scores on them could not be compared with older ones: nothing else would tell."""
+    np.testing.assert_allclose(
+        np.concatenate(seen()), np.concatenate(json.loads(GOLDEN.read_text())), rtol=0, atol=0.05
+    )
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text("[\n" + ",\n".join(map(json.dumps, seen())) + "\n]\n")

@@ -168,6 +168,33 @@ def test_nmse_of_even_images(level: float, expected: float) -> None:
     assert whole(image, image)["nmse"] == 0
 
 
+def test_what_is_better_is_pinned() -> None:
+    better = {"psnr": 1, "ssim": 1, "ms_ssim": 1, "seam": 0}
+    names = [*METRICS, "seam", "whatever"]
+    for name in names:
+        assert better_of(name) == better.get(name, -1)
+        assert better_of(f"{name}/bone") == better_of(f"{name}@floor") == better_of(name)
+    regional = {"mse", "mae", "rmse", "psnr", "ssim"}
+    assert {name for name, metric in METRICS.items() if metric.regional} == regional
+    structural = {"ssim", "ms_ssim"}
+    assert {name for name, metric in METRICS.items() if metric.structural} == structural
+
+
+def test_scores_are_in_the_units_of_the_scan_and_of_the_model() -> None:
+    """An error of 0.5 on [-1, 1]: 500 of 2000 HU, a quarter on [0, 1]."""
+    image = torch.zeros(1, 12, 12)
+    errors = measure([image, image + 0.5], [(0, 1)], image, Buckets([]))[0][WHOLE]
+    found = scored([*METRICS], errors, Scale(2000.0, 1.0))
+    expected = {"mse": 250000.0, "mae": 500.0, "rmse": 500.0, "gradient": 0.0,
+                "mse_model": 0.0625, "mae_model": 0.25, "rmse_model": 0.25}  # fmt: skip
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["psnr"] == pytest.approx(10 * math.log10(4 / 0.25))
+    units = {"mse": "HU^2", "mae": "HU", "rmse": "HU", "psnr": "dB", "gradient": "HU/voxel"}
+    assert {name: unit_of(name, "HU") for name in METRICS} == {
+        name: units.get(name, "") for name in METRICS
+    }
+
+
 def test_units() -> None:
     assert unit_of("mae/bone", "HU") == "HU"
     assert unit_of("mse@floor", "HU") == "HU^2"

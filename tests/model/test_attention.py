@@ -82,6 +82,16 @@ def test_it_is_the_table_of_pairs(size: tuple[int, ...], window: tuple[int, ...]
     torch.testing.assert_close(layer(x), naive(layer, x))
 
 
+def test_the_table_has_a_number_for_each_offset() -> None:
+    """From one end of a window to the other, and nothing that no two voxels use."""
+    layer = build(4, (2, 3))
+    assert layer.bias is not None
+    assert layer.bias.table.shape == (2, 3, 5)
+    layer(torch.randn(1, 4, 4, 6, dtype=torch.float64)).square().sum().backward()
+    assert layer.bias.table.grad is not None
+    assert (layer.bias.table.grad != 0).all()
+
+
 @pytest.mark.parametrize("size", [(4, 5), (2, 3, 4)], ids=str)
 def test_a_window_as_large_as_the_image_is_global(size: tuple[int, ...]) -> None:
     windowed, whole = build(4, size, bias=False), build(4, None)

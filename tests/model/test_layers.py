@@ -1,4 +1,4 @@
-"""Norms against their formulas."""
+"""Norms against their formulas, and dropout by its seeds."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae3d.model.config import NORMS
+from vae3d.model.layers import SampleDropout
 
 GROUPS = 3
 
@@ -75,3 +76,18 @@ def test_half_precision_stays_near(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = norm(x.bfloat16())
     assert F.mse_loss(found.float(), norm(x)) < 1e-4
+
+
+def test_dropout_keeps_the_mean_and_belongs_to_its_seed() -> None:
+    layer, x = SampleDropout(0.25, number=3), torch.full((3, 2, 40, 50), 6.0)
+    found = layer(x, [7, 8, 7])
+    assert found.unique().tolist() == [0.0, 8.0], "what is kept is enlarged"
+    assert 0.23 < (found == 0).float().mean().item() < 0.27
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(layer(x[1:2], [8]), found[1:2]), "in any batch"
+    assert not torch.equal(SampleDropout(0.25, number=4)(x, [7, 8, 7]), found)
+    torch.manual_seed(0)
+    assert layer(x, None).unique().tolist() == [0.0, 8.0]
+    assert SampleDropout(0.0)(x, [7, 8, 7]) is x
+    assert layer.eval()(x, [7, 8, 7]) is x

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import ROOT
-from tests.test_conf import options
+from tests.conftest import ROOT, tiny_model
+from tests.test_conf import composed, options
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
@@ -210,6 +210,20 @@ def test_the_receptive_field_is_no_less_than_what_is_seen(
         rows = gradient[0, 0].abs().sum(dim=1).nonzero()
         seen = max(seen, int(rows.max() - rows.min()) + 1)
     assert 0.5 * told[0] < seen <= told[0]
+
+
+def test_the_receptive_field_is_the_sum_of_its_layers() -> None:
+    """Of the tiny model, in voxels: edges and folding 2 + 3, two blocks of two convolutions at
+    the first level 8, a step down and up 2 + 4, two blocks at the second level 16, heads 8."""
+    assert receptive_field(tiny_model()) == (5 + 8 + 6 + 16 + 8,) * 3
+    levels = [
+        LevelSpec(8, blocks=2),
+        LevelSpec(8, blocks=1, decoder_blocks=2, stride=(1, 2, 4), attention="windowed"),
+    ]
+    attention = AttentionSpec("windowed", window=(2, 3, 4), head_channels=4)
+    config = VAEConfig(levels=levels, patch=(1, 2, 2), attention=attention)
+    assert receptive_field(config) == (63, 263, 561)
+    assert receptive_field(tiny_model(norm="group", norm_groups=2)) is None
 
 
 def test_a_summary_adds_up() -> None:

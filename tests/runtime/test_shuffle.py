@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae3d.runtime.shuffle import Shuffle
+from vae3d.runtime.shuffle import Shuffle, _mixed
 
 
 @given(n=st.integers(1, 5000), seed=st.integers(0, 9))
@@ -18,6 +18,20 @@ def test_any_part_without_the_rest() -> None:
     window = np.arange(10**9, 10**9 + 50)
     assert shuffle(window).tolist() == [int(shuffle(window[i : i + 1])[0]) for i in range(50)]
     assert len(set(shuffle(window).tolist())) == 50
+
+
+def test_an_order_is_pinned() -> None:
+    """A run that is resumed goes through its epoch as it began to."""
+    assert Shuffle(1000, 7, "order", 2)(np.arange(6)).tolist() == [323, 656, 620, 381, 408, 797]
+    values = np.array([0, 1, 2**63, 0x123456789ABCDEF], np.uint64)
+    assert _mixed(values).tolist() == [splitmix(int(value)) for value in values]
+
+
+def splitmix(value: int) -> int:
+    """The finaliser of SplitMix64 in whole numbers."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        value = (value ^ (value >> shift)) * factor % 2**64 if shift < 31 else value ^ value >> 31
+    return value
 
 
 def test_it_mixes_well() -> None:

@@ -123,6 +123,30 @@ def test_every_file_is_part_of_the_seal(tmp_path: Path) -> None:
         folder.verify(2)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [(RuntimeError("odd\nmore"), "odd$"), (ValueError(), "ValueError$")]
+)
+def test_what_torch_cannot_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """Though its sum is right: one line, whatever the reason is."""
+    folder = CheckpointFolder(tmp_path)
+    saved(folder, 2)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint.torch, "load", fail)
+    with pytest.raises(CheckpointError, match=f"step_00000002: cannot be read: {said}"):
+        folder.load(2)
+
+
+def test_two_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    saved(folder, 2, 4, 6)
+    assert folder.steps() == [4, 6]
+
+
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = CheckpointFolder(tmp_path)
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)

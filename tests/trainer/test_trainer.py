@@ -60,6 +60,7 @@ def build(
     optimizer: str = "adamw",
     loss: LossConfig | None = None,
     validate: Callable[[int], dict[str, float]] = lambda step: {},
+    report_bad_step: Callable[[int, list[str]], None] = lambda step, wrong: None,
     **changes: Any,
 ) -> Trainer:
     config = SyntheticConfig(shape=(16, 16, 16), count=4, val_fraction=0, test_fraction=0)
@@ -84,7 +85,7 @@ def build(
         callbacks=Callbacks(
             validate=lambda step, interrupted: validate(step),
             save_weights=lambda which, step, state: None,
-            report_bad_step=lambda step, wrong: None,
+            report_bad_step=report_bad_step,
             about={},
         ),
         seed=0,
@@ -120,6 +121,22 @@ def test_the_loop_stops_at_the_step(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match=r"step 3: loss"):
         trainer.fit()
     assert trainer.checkpoints.steps() == [2]
+
+
+def test_a_step_that_is_skipped_is_reported_once(tmp_path: Path) -> None:
+    heard: list[tuple[int, list[str]]] = []
+    trainer = build(
+        tmp_path,
+        poisoned=3,
+        report_bad_step=lambda step, wrong: heard.append((step, wrong)),
+        max_nonfinite=1,
+        steps=8,
+        log_every=3,
+    )
+    trainer.fit()
+    assert heard == [(3, ["loss", "grad_norm"])]
+    assert trainer.state.skipped == 0
+    assert trainer.checkpoints.steps()[-1] == 8
 
 
 def rows_of(trainer: Trainer) -> Notes:

@@ -17,7 +17,7 @@ from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.files import atomic_folder, atomic_write, write_json
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import CheckpointFolder
-from vae3d.trainer.config import TrainerConfig
+from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Trainer
 
@@ -110,7 +110,7 @@ class Journal:
             "steps": state.step,
             "best_step": step,
             "best_by": self.config.best_by,
-            "best_score": None if score is None else abs(score),
+            "best_score": None if score is None else score * BEST_BY[self.config.best_by],
             "parameters": parameters,
         }
         write_json(self.folder.summary, reached)

@@ -1,0 +1,179 @@
+"""Cases in memory: which are usable, which are remembered, where their foreground is."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vae3d.data.cases import LoadedCase, LoadedCases, checked
+from vae3d.data.config import CaseData, PreparableData, SourceData, SyntheticConfig
+from vae3d.data.foreground import ForegroundMap
+from vae3d.data.intensity import IntensityContract
+from vae3d.data.phantoms import PhantomSource
+from vae3d.data.volume import Volume
+from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.runtime.seeding import numpy_generator
+
+WINDOW = IntensityContract("window", 0.0, 100.0, "HU")
+
+
+def volume_of(values: Any) -> Volume:
+    return Volume(torch.as_tensor(values).reshape(1, 1, 1, -1), np.eye(4), "case")
+
+
+class Phantoms(PhantomSource):
+    """Phantoms that count how often they are read, of which some cannot be."""
+
+    def __init__(self, config: SyntheticConfig, bad: tuple[int, ...] = ()) -> None:
+        super().__init__(config)
+        self.bad = bad
+        self.reads: list[int] = []
+
+    def read(self, index: int) -> Volume:
+        self.reads.append(index)
+        if index in self.bad:
+            raise VolumeError(f"scan{index}.nii", "is gone")
+        return super().read(index)
+
+
+def cases_of(bad: tuple[int, ...] = (), count: int = 4, **options: Any) -> LoadedCases:
+    options = {"val_fraction": 0.0, "test_fraction": 0.0, **options}
+    config = SyntheticConfig(shape=(8, 8, 8), count=count, **options)
+    return LoadedCases(Phantoms(config, bad), config)
+
+
+def reads(cases: LoadedCases) -> list[int]:
+    assert isinstance(cases.source, Phantoms)
+    return cases.source.reads
+
+
+def test_as_many_are_remembered_as_there_is_room_for() -> None:
+    """The ones that were not asked for the longest go first; one always stays."""
+    one = 4 * 8**3
+    cases = cases_of(cache_gib=2.5 * one / 2**30)
+    for index in (0, 1, 0, 2, 0, 1):
+        assert cases[index].case_id == f"phantom_{index:04d}"
+    assert reads(cases) == [0, 1, 2, 1]
+    cases = cases_of(cache_gib=2 * one / 2**30)
+    for index in (0, 1, 0, 1):
+        cases[index]
+    assert reads(cases) == [0, 1], "just enough room"
+    cases = cases_of(cache_gib=0)
+    for index in (0, 0, 1, 0):
+        cases[index]
+    assert reads(cases) == [0, 1, 0]
+
+
+def test_a_survey_stops_at_the_first_or_leaves_out_the_bad() -> None:
+    said: list[str] = []
+    cases = cases_of(bad=(1, 3))
+    with pytest.raises(VolumeError, match=r"scan1\.nii: is gone"):
+        cases.survey("train", said.append)
+    assert reads(cases) == [0, 1]
+    assert said == []
+    cases = cases_of(bad=(1, 3), on_error="skip")
+    usable = cases.survey("train", said.append)
+    assert usable.tolist() == [0, 2]
+    assert said == [
+        "skipped scan1.nii: is gone", "skipped scan3.nii: is gone", "2 cases of train were skipped"
+    ]  # fmt: skip
+    assert [*cases.shapes(usable)] == [(8, 8, 8)] * 2
+    assert cases_of().survey("val", said.append).tolist() == []
+    assert cases_of().survey("train", said.append).tolist() == [0, 1, 2, 3]
+    assert len(said) == 3
+    with pytest.raises(DataError, match="none of the 4 cases of train can be used, the first"):
+        cases_of(bad=(0, 1, 2, 3), on_error="skip").survey("train", said.append)
+
+
+def test_a_fingerprint_is_of_names_and_shapes() -> None:
+    few, many = cases_of(), cases_of(count=6)
+    prints = []
+    for cases in (few, many):
+        cases.survey("train", print)
+        prints.append(cases.fingerprint(np.arange(4)))
+        prints.append(cases.fingerprint(np.arange(3)))
+    assert prints[0] == prints[2] != prints[1] == prints[3]
+    larger = SyntheticConfig(shape=(8, 8, 9), count=4, val_fraction=0, test_fraction=0)
+    other = LoadedCases(PhantomSource(larger), larger)
+    other.survey("train", print)
+    assert other.fingerprint(np.arange(4)) != prints[0]
+
+
+def test_voxels_that_teach_nothing_are_refused() -> None:
+    nan, inf = float("nan"), float("inf")
+    volume = volume_of([3.0, 1.0, 2.0])
+    assert checked(volume, "fail") == (volume, 0)
+    with pytest.raises(VolumeError, match="all voxels have the one value 7"):
+        checked(volume_of([7.0, 7.0]), "fail")
+    with pytest.raises(VolumeError, match="holds no finite voxel"):
+        checked(volume_of([nan, inf]), "fill")
+    for bad in (nan, inf, -inf):
+        broken = volume_of([3.0, bad, 1.0, 2.0, bad])
+        with pytest.raises(VolumeError, match="2 of 5 voxels are NaN or Inf"):
+            checked(broken, "fail")
+        filled, count = checked(broken, "fill")
+        assert count == 2
+        assert filled.data.flatten().tolist() == [3, 1, 1, 2, 1]
+    with pytest.raises(VolumeError, match="one value 3"):
+        checked(volume_of([3.0, nan]), "fill")
+
+
+def test_foreground_lies_above_a_tenth_of_the_range() -> None:
+    voxels = torch.zeros(1, 20, 17, 40)
+    voxels[0, 18, 16, 33] = 10.5
+    voxels[0, 2, 3, 4] = 9.5
+    case = LoadedCase(Volume(voxels, np.eye(4), "case"), WINDOW)
+    for number in range(5):
+        generator = numpy_generator(0, "", number)
+        found = case.foreground_voxel(None, generator)
+        assert found is not None
+        assert found.tolist() == [18, 16, 33]
+    assert case.foreground_voxel(10.5, generator) is None, "above, not at it"
+    drawn = {
+        tuple(voxel.tolist())
+        for number in range(40)
+        if (voxel := case.foreground_voxel(9.0, numpy_generator(0, "", number))) is not None
+    }
+    assert drawn == {(18, 16, 33), (2, 3, 4)}
+
+
+def test_the_map_has_the_largest_value_of_each_cell() -> None:
+    image = np.random.default_rng(0).integers(-99, 99, (33, 16, 5))
+    found = ForegroundMap.of(image)
+    assert found.maxima.shape == (3, 1, 1)
+    assert found.maxima[:, 0, 0].tolist() == [image[i : i + 16].max() for i in (0, 16, 32)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "said"),
+    [
+        (CaseData, {"max_skipped": 1.1}, "max_skipped must lie in"),
+        (CaseData, {"max_skipped": -0.1}, "max_skipped must lie in"),
+        (CaseData, {"val_fraction": 1.0}, "val_fraction must lie in"),
+        (CaseData, {"test_fraction": -0.1}, "test_fraction must lie in"),
+        (CaseData, {"val_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
+        (CaseData, {"on_error": "stop"}, "on_error must be one of fail, skip"),
+        (CaseData, {"workers": -1}, "workers must be 0 or more"),
+        (CaseData, {"timeout": 0}, "timeout must be above 0"),
+        (SourceData, {"nonfinite": "drop"}, "nonfinite must be one of fail, fill"),
+        (SourceData, {"cache_gib": -0.1}, "cache_gib must be 0 or more"),
+        (SourceData, {"cache_gib": float("inf")}, "cache_gib must be 0 or more"),
+        (PreparableData, {"codec": "zip"}, "codec must be one of lz4, zstd, none"),
+        (SyntheticConfig, {"shape": (4,)}, "two or three numbers"),
+        (SyntheticConfig, {"shape": (4, 0)}, "two or three numbers"),
+        (SyntheticConfig, {"shape": (4, 1025)}, "two or three numbers"),
+        (SyntheticConfig, {"count": 0}, "count must be at least 1"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(kind: Any, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        kind(**wrong)
+
+
+def test_extreme_settings_are_taken() -> None:
+    CaseData(max_skipped=0.0, val_fraction=0.0, test_fraction=0.0, workers=0, timeout=1e-3)
+    CaseData(max_skipped=1.0, val_fraction=0.5, test_fraction=0.49)
+    SourceData(cache_gib=0.0)
+    SyntheticConfig(shape=(1, 1024), count=1)

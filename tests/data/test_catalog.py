@@ -1,0 +1,126 @@
+"""Journals and catalogs: what was written whole is read, line by line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae3d.data.catalog import CaseRecord, Catalog, Journal, LatestRecords, write_catalog
+from vae3d.data.splits import case_rank, split_by_rank
+from vae3d.data.statistics import PERCENTILES, CaseStatistics
+from vae3d.data.volume import SourceGeometry
+from vae3d.errors import DataError
+
+STATISTICS = CaseStatistics(-1.0, 2.0, 0.5, 0.1, tuple(map(float, PERCENTILES)), 3, "d")
+AFFINE = np.array([[1.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
+
+
+def record(name: str, **changes: object) -> CaseRecord:
+    values = {
+        "case_id": name, "source": f"/scans/{name}", "stamp": "1:2", "file": f"cases/{name}",
+        "num_bytes": 9, "digest": "f", "dtype": "int16", "channels": 2, "shape": (3, 4, 5),
+        "affine": tuple(map(tuple, AFFINE.tolist())), "statistics": STATISTICS,
+        "geometry": SourceGeometry(Path(f"/scans/{name}"), (5, 4, 3), AFFINE, "int16"),
+        "box": ((0, 1, 2), (1, 1, 1)), **changes,
+    }  # fmt: skip
+    return CaseRecord(**values)  # type: ignore[arg-type]
+
+
+def failed(name: str) -> CaseRecord:
+    return CaseRecord(name, f"/scans/{name}", "", error="is gone")
+
+
+def test_a_record_is_one_line_and_comes_back() -> None:
+    for one in (record("a"), failed("b"), record("c", geometry=None, box=None)):
+        text = one.to_json()
+        assert "\n" not in text
+        again = CaseRecord.from_json(text)
+        assert again.to_json() == text
+        assert (again.shape, again.affine, again.box) == (one.shape, one.affine, one.box)
+        assert again.statistics == one.statistics
+    assert record("a").decoded_bytes == 2 * 60 * 2
+    assert failed("a").decoded_bytes == 0
+    for wrong in ("", "{}", "[]", '{"case_id": "a"}', record("a").to_json()[:-5]):
+        with pytest.raises(ValueError):  # noqa: PT011
+            CaseRecord.from_json(wrong)
+
+
+def test_a_journal_goes_on_after_a_cut_off_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    journal = Journal(path)
+    for name in "ab":
+        journal.append(record(name))
+    whole = path.read_bytes()
+    assert whole.count(b"\n") == 2
+    assert whole.endswith(b"\n")
+    path.write_bytes(whole[:-7])
+    journal.append(record("c"))
+    assert [one.case_id for one in journal.records()] == ["a", "c"]
+    assert path.read_bytes().count(b"\n") == 3
+    path.write_bytes(b"")
+    journal.append(record("d"))
+    assert path.read_bytes() == record("d").to_json().encode() + b"\n"
+
+
+def test_of_each_case_the_newest_counts() -> None:
+    records = [record("a", num_bytes=1), record("b"), record("a", num_bytes=2)]
+    with LatestRecords(records) as latest:
+        assert latest["a"].num_bytes == 2
+        assert latest["b"].num_bytes == 9
+
+
+def test_a_catalog_tells_of_its_cases(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    rows = [record("a"), failed("b"), record("c", shape=(7, 8))]
+    write_catalog(path, [(row, None) for row in rows])
+    catalog = Catalog(path)
+    assert len(catalog) == 3
+    assert [catalog.case_id(number) for number in range(3)] == ["a", "b", "c"]
+    assert [one.to_json() for one in catalog.records()] == [one.to_json() for one in rows]
+    assert catalog.record(2).to_json() == rows[2].to_json()
+    assert [*catalog.shapes(np.array([0, 2]))] == [(3, 4, 5), (7, 8)]
+    assert [*catalog.shapes(np.array([2]))] == [(7, 8)]
+    assert [*catalog.shapes(np.array([], np.int64))] == []
+    assert [*catalog.files()] == ["cases/a", "cases/c"]
+    assert [*catalog.stamps()] == [("a", None, "1:2"), ("b", None, ""), ("c", None, "1:2")]
+    assert [*catalog.failures()] == [(1, "/scans/b", "is gone")]
+    expected = split_by_rank(map(case_rank, "abc"), 0.4, 0.0)
+    found = catalog.split(0.4, 0.0)
+    assert {k: v.tolist() for k, v in found.items()} == {
+        k: v.tolist() for k, v in expected.items()
+    }
+    write_catalog(path, zip(rows, ["val", "train", "val"], strict=True))
+    assigned = {name: numbers.tolist() for name, numbers in Catalog(path).split(0.4, 0.0).items()}
+    assert assigned == {"train": [1], "val": [0, 2], "test": []}
+
+
+def test_a_fingerprint_is_of_names_splits_and_voxels(tmp_path: Path) -> None:
+    prints = []
+    for rows in (
+        [(record("a"), None)],
+        [(record("a", num_bytes=1, source="elsewhere", stamp="3"), None)],
+        [(record("b"), None)],
+        [(record("a"), "val")],
+        [(record("a", statistics=CaseStatistics(0, 1, 0, 0, (), 0, "e")), None)],
+        [(failed("a"), None)],
+        [(record("a"), None), (record("b"), None)],
+    ):
+        write_catalog(tmp_path / "catalog.sqlite", rows)
+        prints.append(Catalog(tmp_path / "catalog.sqlite").fingerprint)
+    assert prints[0] == prints[1]
+    assert len({*prints}) == len(prints) - 1
+
+
+def test_damage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "catalog.sqlite"
+    with pytest.raises(DataError, match=r"no store here \(catalog\.sqlite is missing\)"):
+        Catalog(path)
+    path.write_bytes(b"no database" * 99)
+    with pytest.raises(DataError, match=r"catalog\.sqlite: damaged"):
+        Catalog(path)
+    monkeypatch.setattr("vae3d.data.catalog.FORMAT", 2)
+    write_catalog(path, [(record("a"), None)])
+    assert len(Catalog(path)) == 1
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="format 2 is not 1"):
+        Catalog(path)

@@ -1,0 +1,138 @@
+"""What is odd about a case, word for word."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vae3d.data.cases import LoadedCases
+from vae3d.data.config import SourceData
+from vae3d.data.inspection import CaseReport, inspect_cases, orientation_of
+from vae3d.data.intensity import IntensityContract
+from vae3d.data.source import CaseSource
+from vae3d.data.volume import SourceGeometry, Volume
+from vae3d.errors import VolumeError
+
+WINDOW = IntensityContract("window", -1000.0, 1000.0, "HU")
+
+
+def turned(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def volume(
+    values: Any = (-1000.0, 0.0, 500.0, 800.0), spacing: Any = (1, 1, 1), angle: float = 0.0
+) -> Volume:
+    data = torch.as_tensor(values, dtype=torch.float32).reshape(1, 1, 2, -1)
+    geometry = SourceGeometry(Path("a.nii"), tuple(data.shape[1:]), turned(angle), "float32")
+    return Volume(data, np.diag([*map(float, spacing), 1.0]), "case", geometry)
+
+
+class Given(CaseSource):
+    """Volumes that are given, in splits that are given; what is None cannot be read."""
+
+    def __init__(
+        self, volumes: list[Volume | None], splits: list[str], contract: IntensityContract
+    ) -> None:
+        names = [f"case{number}" for number in range(len(volumes))]
+        super().__init__(3, contract, names, [*splits])
+        self.volumes = volumes
+
+    def read(self, index: int) -> Volume:
+        found = self.volumes[index]
+        if found is None:
+            raise VolumeError("scan.nii", "is gone")
+        return replace(found, case_id=self.case_ids[index])
+
+
+def reports(
+    volumes: list[Volume | None],
+    patch: tuple[int, ...] | None = None,
+    splits: list[str] | None = None,
+    contract: IntensityContract = WINDOW,
+) -> list[CaseReport]:
+    source = Given(volumes, splits or ["train"] * len(volumes), contract)
+    return inspect_cases(LoadedCases(source, SourceData(nonfinite="fill")), patch)
+
+
+def odd(one: Volume, **options: Any) -> list[str]:
+    return reports([one], **options)[0].odd
+
+
+def test_an_ordinary_case_is_reported_as_it_is() -> None:
+    (found,) = reports([volume()], patch=(1, 2, 2))
+    assert (found.case_id, found.split, found.usable, found.odd) == ("case0", "train", True, [])
+    assert (found.shape, found.voxels, found.spacing) == ((1, 2, 2), 4, (1.0, 1.0, 1.0))
+    assert (found.minimum, found.maximum, found.filled) == (-1000, 800, 0)
+    assert found.orientation == "RAS"
+    assert len(found.digest) == 32
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (volume(spacing=(5, 1, 2)), []),
+        (volume(spacing=(5.1, 1, 2)), ["voxels are far from cubes"]),
+        (volume(angle=4.9), []),
+        (volume(angle=5.6), ["oblique by 6 degrees"]),
+        (volume((-1000.0, float("nan"), 5.0, 8.0)), ["1 voxels were NaN or Inf"]),
+        (volume((-499.0, 0.0, 1.0, 2.0)), ["no air: are these Hounsfield units?"]),
+        (volume((-500.0, 0.0, 1.0, 2.0)), []),
+        (volume((-3000.0, -2000.0, -1500.0, -1000.0)),
+         ["all values lie outside the intensity range"]),
+        (volume([-1200.0] * 90 + [-999.0] * 10), []),
+        (volume([-1200.0] * 96 + [0.0] * 2), ["95 % of the voxels lie below the intensity range"]),
+        (volume((1000.0, 1001.0, 1002.0, 1003.0)),
+         ["no air: are these Hounsfield units?", "all values lie outside the intensity range"]),
+        (volume([-800.0] * 2 + [1000.0] * 96),
+         ["95 % of the voxels lie above the intensity range"]),
+        (volume([-800.0] * 5 + [1000.0] * 93), []),
+    ],
+)  # fmt: skip
+def test_what_is_odd_is_said(one: Volume, said: list[str]) -> None:
+    assert odd(one) == said
+
+
+def test_thin_cases_and_other_units() -> None:
+    assert odd(volume(), patch=(2, 2, 2)) == ["thinner than a patch: padded"]
+    assert odd(volume(), patch=(1, 2, 3)) == ["thinner than a patch: padded"]
+    intensity = IntensityContract("percentiles", 0.0, 100.0, "intensity")
+    assert odd(volume((1.0, 2.0, 3.0, 4.0)), contract=intensity) == []
+
+
+def test_what_cannot_be_used_is_reported_too() -> None:
+    found = reports([volume(), None], splits=["val", "train"])
+    assert [report.case_id for report in found] == ["case0", "case1"]
+    assert found[1].odd == ["cannot be used: is gone"]
+    assert (found[1].usable, found[1].voxels, found[1].split) == (False, 0, "train")
+    assert [report.odd for report in reports([None])] == [["cannot be used: is gone"]]
+
+
+def test_twins_and_strangers_are_found() -> None:
+    other = (-1000.0, 1.0, 2.0, 3.0)
+    found = reports(
+        [volume(), volume(other), volume(), volume(other), volume((-1000.0, 7.0, 8.0, 9.0))],
+        splits=["train", "train", "test", "train", "val"],
+    )
+    assert [report.odd for report in found] == [
+        ["same voxels as case2 of another split"], ["same voxels as case3"],
+        ["same voxels as case0 of another split"], ["same voxels as case1"], [],
+    ]  # fmt: skip
+    for spacing, far in (((2, 1, 1), False), ((2.1, 1, 1), True), ((1, 0.5, 1), False),
+                         ((1, 0.49, 1), True)):  # fmt: skip
+        values = [(-1000.0, 1.0, 2.0, float(number)) for number in range(3, 6)]
+        (*_, last) = reports(
+            [volume(values[0]), volume(values[1]), volume(values[2], spacing=spacing)]
+        )
+        assert last.odd == (["spacing far from the others'"] if far else [])
+
+
+def test_axes_have_letters_and_a_lean() -> None:
+    assert orientation_of(np.diag([-1.0, -2.0, 3.0, 1.0])) == ("LPS", 0.0)
+    codes, lean = orientation_of(turned(30.0))
+    assert (codes, round(lean, 6)) == ("RAS", 30.0)
+    assert orientation_of(np.diag([2.0, 1, 1, 1])[[1, 0, 2, 3]])[0] == "ARS"

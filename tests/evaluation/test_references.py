@@ -1,0 +1,165 @@
+"""What a reconstruction is held against, and the frame that it is scored in."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from tests.conftest import tiny_model
+from vae3d.data.cases import LoadedCase
+from vae3d.data.intensity import IntensityContract
+from vae3d.data.readers import read_volume
+from vae3d.data.resample import resample_to_shape, resample_to_spacing
+from vae3d.data.volume import Volume
+from vae3d.errors import ConfigError, VolumeError
+from vae3d.evaluation.config import EvaluationConfig
+from vae3d.evaluation.references import downsampled, jpeg, on_grid_of, untouched
+from vae3d.evaluation.scorer import CaseScorer
+from vae3d.inference.config import InferenceConfig
+from vae3d.inference.reconstructor import Reconstructor
+from vae3d.model.vae import CustomVAE
+from vae3d.runtime.precision import Precision
+
+WINDOW = IntensityContract("window", -1000.0, 1000.0, "HU")
+
+
+def image_of(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return F.avg_pool2d(torch.rand(*shape, generator=generator) * 2 - 1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers", "small"),
+    [
+        ((16, 24), 96, (8, 12)), ((16, 24), 95, (7, 11)),
+        ((8, 8, 8), 64, (4, 4, 4)), ((4, 4), 0, (1, 1)),
+    ],
+)  # fmt: skip
+def test_downsampling_is_an_average_and_back(
+    shape: tuple[int, ...], numbers: int, small: tuple[int, ...]
+) -> None:
+    image = image_of(1, *shape)
+    pool = F.adaptive_avg_pool2d if len(shape) == 2 else F.adaptive_avg_pool3d
+    expected = resample_to_shape(pool(image, small), shape)  # type: ignore[arg-type]
+    torch.testing.assert_close(downsampled(image, numbers), expected)
+
+
+def encoded(plane: Tensor, quality: int) -> bytes:
+    stream = io.BytesIO()
+    grey = ((plane + 1) * 127.5).round().clamp(0, 255).numpy().astype(np.uint8)
+    Image.fromarray(grey).save(stream, "jpeg", quality=quality)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("quality", [1, 40, 41, 95])
+@pytest.mark.parametrize("spare", [0, 1])
+def test_jpeg_is_the_best_that_fits(quality: int, spare: int) -> None:
+    """In two bytes a number; what would take less than the coarsest is the coarsest."""
+    image = image_of(1, 3, 24, 32)
+    sizes = [0, *(sum(len(encoded(p, q)) for p in image[0]) for q in range(1, 96))]
+    numbers = -(-sizes[quality] // 2) + spare
+    found = jpeg(image, numbers)
+    best = max(q for q in range(1, 96) if sizes[q] <= 2 * numbers)
+    planes = [np.asarray(Image.open(io.BytesIO(encoded(p, best)))) for p in image[0]]
+    expected = torch.from_numpy(np.stack(planes)).float()[None] / 127.5 - 1
+    torch.testing.assert_close(found, expected)
+    coarsest = jpeg(image, 0)
+    assert (coarsest - image).abs().mean() >= (found - image).abs().mean()
+
+
+def scan_of(folder: Path, shape: tuple[int, ...] = (6, 8, 4)) -> Path:
+    voxels = np.random.default_rng(0).integers(-1500, 1500, shape).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 1, 2, 1])), folder / "scan.nii")
+    return folder / "scan.nii"
+
+
+def test_the_untouched_scan_is_the_files(tmp_path: Path) -> None:
+    path = scan_of(tmp_path)
+    volume = read_volume(path)
+    case = LoadedCase(volume, WINDOW)
+    assert untouched(case, volume.data) is volume.data, "nothing was resampled"
+    moved = resample_to_spacing(volume, (1.0, 1.0, 1.0))
+    resampled = LoadedCase(moved, WINDOW)
+    assert torch.equal(untouched(resampled, moved.data), volume.data)
+    homeless = LoadedCase(replace(moved, source=None), WINDOW)
+    assert untouched(homeless, moved.data) is moved.data
+    scan_of(tmp_path, (6, 8, 5))
+    with pytest.raises(VolumeError, match="is not the scan any more that was prepared"):
+        untouched(resampled, moved.data)
+    with pytest.raises(VolumeError, match="is not the scan any more"):
+        untouched(resampled, moved.data.repeat(2, 1, 1, 1))
+    assert on_grid_of(moved.data, moved.data) is moved.data
+    on_grid = on_grid_of(moved.data, volume.data)
+    assert torch.equal(on_grid, resample_to_shape(moved.data, volume.shape))
+
+
+def scorer(
+    mode: str = "full", contract: IntensityContract = WINDOW, **changes: object
+) -> CaseScorer:
+    config = EvaluationConfig(media=[], **changes)  # type: ignore[arg-type]
+    precision = Precision("fp32", torch.device("cpu"))
+    inference = InferenceConfig(size=(4,), overlap=0.0)
+    reconstructor = Reconstructor(CustomVAE(tiny_model()).eval(), mode, inference, precision)
+    return CaseScorer(config, contract, reconstructor, lambda text: None)
+
+
+def test_a_frame_is_the_middle_filled_up_evenly() -> None:
+    framed = scorer(crop=(4, 5, 2))._framed
+    image = torch.arange(2.0 * 7 * 4).reshape(1, 2, 7, 4)
+    expected = F.pad(image[:, :, 1:6, 1:3], (0, 0, 0, 0, 1, 1), value=-1.0)
+    assert torch.equal(framed(image, -1), expected)
+    odd = framed(image[:, :1, :4], -1)
+    assert torch.equal(odd, F.pad(image[:, :1, :4, 1:3], (0, 0, 0, 1, 1, 2), value=-1.0))
+    assert scorer()._framed(image, -1) is image
+
+
+def test_scores_and_units_are_those_that_are_promised() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(-900, 900, (1, 8, 8, 8), generator=generator, dtype=torch.int16)
+    case = LoadedCase(Volume(values, np.eye(4), "case"), WINDOW)
+    image = case.range.to_model(values)
+    other = (image + 0.1 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)
+    found = scorer(
+        "patch", metrics=["mae", "psnr", "nmse"], regions=["foreground"], floor=True,
+        baselines=["downsample"],
+    )  # fmt: skip
+    scores = found.score(case, values, image, other)
+    names = {"mae", "psnr", "nmse", "seam", "mae/foreground", "psnr/foreground"}
+    names |= {f"{m}@{r}" for m in ("mae", "psnr") for r in ("scan", "floor", "downsample")}
+    assert {*scores} == {*found.units()} == names
+    assert found.units()["mae/foreground"] == found.units()["mae@scan"] == "HU"
+    error = (other - image).abs()
+    assert (
+        scores["mae"] == scores["mae@scan"] == pytest.approx(1000 * error.mean().item(), rel=1e-5)
+    )
+    above = values >= -800
+    assert scores["mae/foreground"] == pytest.approx(1000 * error[above].mean().item(), rel=1e-5)
+    assert scores["mae@floor"] == 0, "nothing was clipped"
+    kept = downsampled(image, found.reconstructor.numbers((8, 8, 8)))
+    assert scores["mae@downsample"] == pytest.approx(
+        1000 * (kept - image).abs().mean().item(), rel=1e-5
+    )
+
+
+def test_scores_in_another_window() -> None:
+    """Both are clipped to it; what lies outside of it counts for the scan on disk alone."""
+    values = torch.tensor([-1400.0, -500, 0, 250, 500, 900, 1500, 100]).reshape(1, 2, 2, 2)
+    case = LoadedCase(Volume(values, np.eye(4), "case"), WINDOW)
+    image = case.range.to_model(values)
+    other = image.flip(1)
+    found = scorer(window=(0.0, 500.0), metrics=["mae"], floor=True, regions=[])
+    scores = found.score(case, values, image, other)
+    scan, back = values.clamp(0, 500), case.range.from_model(other).clamp(0, 500)
+    assert scores["mae"] == pytest.approx((scan - back).abs().mean().item(), rel=1e-5)
+    assert scores["mae@scan"] == pytest.approx((values - back).abs().mean().item(), rel=1e-5)
+    assert scores["mae@floor"] == pytest.approx((values - scan).abs().mean().item(), rel=1e-5)
+    percentiles = IntensityContract("percentiles", 0.0, 99.0, "intensity")
+    with pytest.raises(ConfigError, match=r"evaluation\.window=\[0\.0, 500\.0\] needs scans"):
+        scorer(contract=percentiles, window=(0.0, 500.0))

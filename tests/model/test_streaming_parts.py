@@ -1,0 +1,207 @@
+"""The parts of a stream against their layers, plane by plane, and what a plan counts with."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.conftest import tiny_model
+from vae3d.errors import ConfigError
+from vae3d.model.streaming import plan as module
+from vae3d.model.streaming.meter import metered
+from vae3d.model.streaming.norms import MeasuredNorm
+from vae3d.model.streaming.plan import (
+    GIB,
+    StreamingPlan,
+    slabs_of,
+    streamed_bytes,
+    streamed_plans,
+    streaming_plan,
+    whole_bytes,
+)
+from vae3d.model.streaming.planes import Planes
+from vae3d.model.streaming.stream import Chain, Pointwise, Residual, Stream
+from vae3d.model.streaming.volume import latent_planes
+from vae3d.model.streaming.windows import Gathered, Rows, Sliding
+from vae3d.model.vae import CustomVAE
+
+SHAPE = (2, 4, 11, 3)
+
+
+def image_of() -> Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def streamed(stream: Stream, x: Tensor, slabs: list[int]) -> list[Tensor]:
+    with torch.no_grad():
+        return [*Chain([stream]).run(x.split(slabs, dim=2))]
+
+
+def test_planes_come_in_at_the_end_and_leave_at_the_front() -> None:
+    waiting, x = Planes(), image_of()
+    assert waiting.count == 0
+    for slab in x.split([4, 1, 6], dim=2):
+        waiting.add(slab)
+    assert waiting.count == 11
+    assert torch.equal(waiting.take(3), x[:, :, :3])
+    assert torch.equal(waiting.take(4, leave=2), x[:, :, 3:7])
+    assert waiting.count == 6
+    assert torch.equal(waiting.take(6, leave=0), x[:, :, 5:])
+    assert waiting.slabs[0].untyped_storage().nbytes() == 6 * 2 * 4 * 3 * 4, "not the whole slab"
+    assert torch.equal(waiting.take(6), x[:, :, 5:])
+    assert waiting.count == 0
+    waiting.add(x)
+    assert torch.equal(waiting.take(11), x)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (2, 2), (3, 3), (1, 1), (5, 2)])
+@pytest.mark.parametrize("border", [(0, 0), (1, 1), (2, 0), (0, 2)])
+@pytest.mark.parametrize("slabs", [[11], [1] * 11, [3, 5, 1, 2]], ids=str)
+def test_windows_slide(
+    kernel: int, stride: int, border: tuple[int, int], slabs: list[int]
+) -> None:
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(4, 3, (kernel, 1), (stride, 1)), image_of()
+    for replicate in (False, True):
+        stream = Sliding(conv, kernel, stride, border, replicate)
+        mode = "replicate" if replicate else "constant"
+        padded = nn.functional.pad(x, (0, 0, *border), mode=mode)
+        for _ in range(2):
+            found = streamed(stream, x, slabs)
+            torch.testing.assert_close(torch.cat(found, dim=2), conv(padded))
+        # What is ready comes as soon as its last plane is there.
+        for number in range(kernel - border[0] - 1):
+            assert stream.push(x[:, :, number : number + 1]) is None
+        assert stream.push(x[:, :, :1]) is not None
+        [*stream.flush()]
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 20])
+def test_rows_of_windows(side: int) -> None:
+    def layer(x: Tensor) -> Tensor:
+        """Each plane less the first of its window."""
+        return torch.cat([part - part[:, :, :1] for part in x.split(side, dim=2)], dim=2)
+
+    x = image_of()
+    for slabs in ([11], [1] * 11, [3, 5, 1, 2]):
+        stream = Rows(layer, side)
+        for _ in range(2):
+            found = streamed(stream, x, slabs)
+            assert torch.equal(torch.cat(found, dim=2), layer(x))
+
+
+def test_all_planes_are_gathered_and_go_on_in_slabs() -> None:
+    x = image_of()
+    stream = Gathered(lambda y: y - y.mean(dim=2, keepdim=True))
+    for _ in range(2):
+        found = streamed(stream, x, [3, 5, 1, 2])
+        assert [slab.shape[2] for slab in found] == [5, 5, 1]
+        torch.testing.assert_close(torch.cat(found, dim=2), x - x.mean(dim=2, keepdim=True))
+    assert [*stream.flush()] == []
+
+
+def test_both_paths_of_a_residual_meet() -> None:
+    x = image_of()
+    conv = nn.Conv2d(4, 4, (3, 1), padding=(1, 0))
+    inner = nn.Conv2d(4, 4, (3, 1))
+    inner.load_state_dict(conv.state_dict())
+    stream = Residual(Chain([Sliding(inner, 3, 1, (1, 1))]), lambda y: 2 * y, scale=0.5)
+    for slabs in ([11], [1] * 11, [3, 5, 1, 2]):
+        found = streamed(stream, x, slabs)
+        torch.testing.assert_close(torch.cat(found, dim=2), 0.5 * (2 * x + conv(x)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_norm_is_measured_then_applied(groups: int) -> None:
+    norm, x = nn.GroupNorm(groups, 4), 5 * image_of() + 3
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    stream = MeasuredNorm(norm)
+    assert stream.measuring
+    assert streamed(stream, x, [3, 5, 1, 2]) == []
+    assert not stream.measuring
+    found = torch.cat(streamed(stream, x, [1] * 11), dim=2)
+    torch.testing.assert_close(found, norm(x), atol=1e-5, rtol=1e-5)
+    even = MeasuredNorm(norm)
+    streamed(even, torch.full(SHAPE, 0.1), [11])
+    assert torch.cat(streamed(even, x, [11]), dim=2).isfinite().all()
+
+
+def test_a_chain_measures_as_long_as_a_part_of_it_does() -> None:
+    norm = MeasuredNorm(nn.GroupNorm(2, 4))
+    chain = Chain([Pointwise(lambda y: y), Residual(Chain([norm]), lambda y: y)])
+    assert chain.measuring
+    assert [*chain.run([image_of()])] == []
+    assert not chain.measuring
+
+
+def test_bytes_are_counted_as_they_come_and_go() -> None:
+    before = torch.zeros(1000)
+    with metered() as meter:
+        first = before + 1
+        assert meter.bytes == meter.peak == 4000
+        second = torch.cat([first, before])
+        assert meter.bytes == meter.peak == 12000
+        view = second[:10]
+        del first
+        assert (meter.bytes, meter.peak) == (8000, 12000)
+        del second
+        assert meter.bytes == 8000, "a view keeps it"
+        del view
+        assert (meter.bytes, meter.peak) == (0, 12000)
+        before.add_(1)
+        assert meter.peak == 12000, "in its own place nothing is taken"
+
+
+@pytest.mark.parametrize(
+    ("factor", "depth", "expected"),
+    [
+        (1, 1, [1]), (4, 3, [4]), (4, 100, [32, 16, 8, 4]), (3, 1000, [24, 12, 6, 3]),
+        (48, 96, [48]), (16, 17, [32, 16]), (16, 16, [16]), (4, 8, [8, 4]), (2, 5, [8, 4, 2]),
+    ],
+)  # fmt: skip
+def test_slabs_are_halved(factor: int, depth: int, expected: list[int]) -> None:
+    assert [*slabs_of(factor, depth)] == expected
+
+
+def test_planes_of_the_latent_are_rounded_up() -> None:
+    model = CustomVAE(tiny_model())
+    assert [latent_planes(model, planes) for planes in (1, 2, 3, 4)] == [1, 1, 2, 2]
+
+
+def test_what_a_plan_counts_with_is_pinned() -> None:
+    """Measured once: gaps of the heap of up to 2.25, of 1.3 where tensors are large, 32 MiB."""
+    model = CustomVAE(tiny_model())
+    shape = (64, 64, 64)
+    held = []
+    for meta in (torch.device("meta"),):
+        with meta:
+            twin = CustomVAE(tiny_model()).eval()
+            image = torch.empty(1, 1, *shape)
+            latent = torch.empty(1, 4, *twin.latent_size(shape))
+        for part, x in ((twin.encode, image), (twin.decode, latent)):
+            with metered() as meter:
+                part(x)  # type: ignore[operator]
+            held.append(meter.peak)
+    kernels = 2 * max(p.nbytes for p in model.parameters()) + 32 * 2**20
+    peak = max(held)
+    heap = max(1.3 * peak, min(2.25 * peak, 512 * 2**20))
+    assert whole_bytes(model, shape) == int(heap) + kernels
+    thin, thick = (streamed_bytes(model, (99, 64, 64), planes) for planes in (2, 32))
+    assert kernels < thin < thick
+    (plan, *_, last) = streamed_plans(model, (99, 64, 64))
+    assert (plan.planes, plan.bytes, last.planes, last.bytes) == (32, thick, 2, thin)
+    assert (module.HEAP, module.LARGE_HEAP, module.LARGE) == (2.25, 1.3, 512 * 2**20)
+
+
+def test_a_plan_that_fits_to_the_byte_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CustomVAE(tiny_model())
+    shape = (9, 8, 8)
+    whole = whole_bytes(model, shape)
+    plans = [StreamingPlan("streamed", planes, 2, whole - planes) for planes in (1, 2, 4)]
+    monkeypatch.setattr(module, "streamed_plans", lambda model, shape: iter(plans))
+    for less, expected in ((1, plans[0]), (2, plans[1]), (3, plans[2]), (4, plans[2])):
+        assert streaming_plan(model, shape, (whole - less) / GIB) == expected
+    assert streaming_plan(model, shape, whole / GIB).way == "whole"
+    assert streaming_plan(model, shape, None).bytes == whole
+    with pytest.raises(ConfigError, match=r"9 x 8 x 8, got"):
+        streaming_plan(model, shape, (whole - 5) / GIB)

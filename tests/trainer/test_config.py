@@ -1,0 +1,73 @@
+"""Settings of the loop that make no sense are named; those at the edge are taken."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from vae3d.errors import ConfigError
+from vae3d.trainer.config import ALTERS, BEST_BY, MAY_BE_ALLOWED, TrainerConfig
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {"steps": 1}, {"batch_size": 1}, {"accumulation": 1}, {"log_every": 1}, {"val_every": 1},
+        {"checkpoint_every": 1}, {"epochs": 1}, {"val_cases": 1}, {"keep_best": 1},
+        {"patience": 1}, {"resume": 1}, {"keep_checkpoints": 2}, {"warmup_steps": 0},
+        {"weight_decay": 0.0}, {"max_nonfinite": 0}, {"lr": 1e-9}, {"clip_norm": 1e-9},
+        {"timeout": 1e-9}, {"min_lr_ratio": 0.0}, {"min_lr_ratio": 1.0}, {"ema_decay": 0.001},
+        {"ema_decay": 0.999}, {"allow_change": ["lr", "precision"]}, {"optimizer": "sgd"},
+        {"best_by": "mae"}, {"epochs": None, "val_cases": None, "patience": None, "resume": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_lies_at_the_edge_is_taken(edge: dict[str, Any]) -> None:
+    found = TrainerConfig(**edge)
+    assert {name: getattr(found, name) for name in edge} == edge
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        *(({name: 0}, "must be at least 1, got 0") for name in (
+            "steps", "batch_size", "accumulation", "log_every", "val_every", "checkpoint_every",
+            "epochs", "val_cases", "keep_best", "patience", "resume",
+        )),
+        ({"keep_checkpoints": 1}, "must be at least 2, got 1"),
+        *(({name: -1}, "must be at least 0, got -1") for name in (
+            "warmup_steps", "weight_decay", "max_nonfinite",
+        )),
+        *(({name: 0.0}, r"must be above 0, got 0\.0") for name in ("lr", "clip_norm", "timeout")),
+        ({"lr": float("nan")}, "must be above 0, got nan"),
+        ({"min_lr_ratio": -0.1}, r"must lie in \[0, 1\]"),
+        ({"min_lr_ratio": 1.1}, r"must lie in \[0, 1\]"),
+        ({"ema_decay": 0.0}, r"must lie in \(0, 1\)"),
+        ({"ema_decay": 1.0}, r"must lie in \(0, 1\)"),
+        ({"allow_change": ["lr", "seed"]}, "may hold lr, .* got 'seed'"),
+        ({"optimizer": "lion"}, "must be one of adamw, adam, sgd, got 'lion'"),
+        ({"best_by": "kl"}, "must be one of psnr, ssim, mse, mae, got 'kl'"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_makes_no_sense_is_named(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer\.{next(iter(wrong))} {said}"):
+        TrainerConfig(**wrong)
+
+
+def test_defaults_are_pinned() -> None:
+    """A run that does not name a setting shall be what it was."""
+    assert asdict(TrainerConfig()) == {
+        "steps": 2000, "epochs": None, "batch_size": 4, "accumulation": 1, "optimizer": "adamw",
+        "lr": 2e-3, "weight_decay": 0.01, "warmup_steps": 100, "min_lr_ratio": 0.01,
+        "clip_norm": 1.0, "ema_decay": None, "precision": "auto", "device": "auto",
+        "compile": False, "log_every": 10, "val_every": 500, "val_cases": 8,
+        "checkpoint_every": 500, "keep_checkpoints": 2, "keep_best": 1, "best_by": "psnr",
+        "patience": None, "max_nonfinite": 0, "timeout": 1800.0, "resume": None,
+        "allow_change": [],
+    }  # fmt: skip
+
+
+def test_what_is_better_and_what_alters_a_run_are_pinned() -> None:
+    assert BEST_BY == {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
+    assert {*ALTERS} == {*MAY_BE_ALLOWED, "optimizer", "ema_decay"}
