@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, tiny_model
-from tests.test_conf import composed, options
+from tests.test_conf import options
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
