@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from vae3d.bounds import did_you_mean
 from vae3d.settings.nearest import key_hint
 
+NOT_UNDERSTOOD = "the command line cannot be understood; look for a stray + ~ @ = or $"
+
 
 def explain(error: BaseException, keys: Sequence[str]) -> str:
     """What is wrong with the settings, with the nearest right key."""
@@ -24,7 +26,7 @@ def explain(error: BaseException, keys: Sequence[str]) -> str:
         said = re.split(r" (?:full_key|reference_type|object_type)[:=]", reason)[0]
         return f"{match[1]}: {said}"
     if isinstance(cause, AssertionError | TypeError) or not text:
-        return "the command line cannot be understood; look for a stray + ~ @ = or $"
+        return NOT_UNDERSTOOD
     return text.partition(" See https")[0]
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vae3d.cli.catalog import keys_of
-from vae3d.cli.explain import no_option, unknown_key
+from vae3d.cli.explain import NOT_UNDERSTOOD, no_option, unknown_key
 from vae3d.cli.words import overrides, parts
 from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError
@@ -102,6 +102,8 @@ class Line:
     def check(self) -> None:
         """Raises a ConfigError for the first key or option that does not exist."""
         for key, value in self._pairs():
+            if not key:
+                raise ConfigError(NOT_UNDERSTOOD)
             if key in self.groups:
                 self._check_option(self.groups[key], value)
             elif not self._is_known(key):
