@@ -5,7 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from vae3d.bounds import AtLeast, Between, OneOf, OneOfNumbers, PerAxis, Settings, check_fields
+from vae3d.bounds import (
+    Above,
+    AtLeast,
+    Between,
+    OneOf,
+    OneOfNumbers,
+    PerAxis,
+    Settings,
+    check_fields,
+)
 from vae3d.errors import ConfigError
 from vae3d.runtime.plain import from_plain
 from vae3d.runtime.registry import Registry, plugins_of
@@ -164,7 +173,7 @@ class VAEConfig(Settings, key="model"):
     variance: Annotated[str, OneOf(*VARIANCES)] = "learned"
     """Posterior variance: learned for each latent element, with log-variance in [-30, 20], or
     fixed everywhere."""
-    fixed_std: Annotated[float, Between(0, math.inf, "()")] = 0.1
+    fixed_std: Annotated[float, Above(0)] = 0.1
     """Standard deviation of the posterior with variance=fixed."""
     downsampling: Annotated[str, OneOf(*DOWNSAMPLINGS)] = "centered"
     """Padding of the strided convolutions: centered, or end_padded as in latent diffusion."""

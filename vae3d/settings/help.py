@@ -119,7 +119,7 @@ def _examples(command: Command, width: int) -> list[str]:
 
 def _group(group: Group, chosen: str | None, width: int) -> list[str]:
     add = "+" if group.name == EXPERIMENT else ""
-    head = f"{add}{group.name}=   one of"
+    head = f"{add}{group.name}=   one of" + (", * is chosen here" if chosen else "")
     column = max(map(len, group.options), default=0) + 6
     marked = {n: f"{n}{' *' if n == chosen else ''}" for n in group.options}
     return [head, *(_row(marked[n], text, column, width) for n, text in group.options.items())]

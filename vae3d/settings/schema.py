@@ -19,9 +19,10 @@ from vae3d.settings.groups import group_of, kinds
 _WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
 FIRST = (
     *("name", "run", "input", "output", "mode", "size"),
-    *("root", "list", "dataset", "options", "shape", "count", "spacing", "window", "percentiles"),
+    *("data.root", "data.list", "data.dataset", "data.options", "data.shape", "data.count"),
+    *("data.spacing", "data.window", "data.percentiles"),
 )
-"""Fields that are changed most, at the head of their section."""
+"""Keys that are changed most, at the head of their section."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ def _of_class(
 ) -> Iterator[Setting]:
     sentences = sentences_of(kind)
     defaults = defaults_of(kind)
-    for name, hint in most_changed_first(kind):
-        key = f"{prefix}.{name}".lstrip(".")
+    for key, name, hint in most_changed_first(kind, prefix):
         plain, bounds = parts(hint)
         inner = inner_class(plain)
         if inner is None:
@@ -69,14 +69,20 @@ def _of_class(
             yield _setting(key, plain, bounds, defaults[name], sentences[name])
             yield from _of_class(inner, f"{key}.N", command, chosen)
             continue
+        if chosen and nullable(plain) and name not in chosen.get(prefix, ""):
+            # One of several loggers, each of which may be chosen.
+            continue
         for option in options_of(inner, command, chosen):
             yield from _of_class(option, key, command, chosen)
 
 
-def most_changed_first(kind: Any) -> list[tuple[str, Any]]:
-    """The fields of a dataclass with their types: FIRST, then as they stand in the class."""
-    known = {name: place for place, name in enumerate(FIRST)}
-    return sorted(hints_of(kind).items(), key=lambda field: known.get(field[0], len(FIRST)))
+def most_changed_first(kind: Any, prefix: str) -> list[tuple[str, str, Any]]:
+    """Key, name and type of the fields of a dataclass: FIRST, then as they stand in the class."""
+    place = {key: number for number, key in enumerate(FIRST)}
+    fields = [
+        (f"{prefix}.{name}".lstrip("."), name, hint) for name, hint in hints_of(kind).items()
+    ]
+    return sorted(fields, key=lambda field: place.get(field[0], len(FIRST)))
 
 
 def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | None) -> list[Any]:
