@@ -97,8 +97,11 @@ class CustomVAE(nn.Module):
             # Nothing is allocated for a network that is described, but not there.
             with torch.device("meta"):
                 model = cls(VAEConfig.from_json(found.architecture))
-            found.check(model.state_dict())
-            model.to_empty(device="cpu").load_state_dict(found.tensors())
+            described = model.state_dict()
+            found.check(described)
+            # A copy, in the network's own type: the file is mapped, and may hold half precision.
+            tensors = {n: t.to(described[n].dtype, copy=True) for n, t in found.tensors().items()}
+            model.load_state_dict(tensors, assign=True)
         except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             hint = plugin_hint([*found.plugins])

@@ -24,7 +24,7 @@ def describe(config: Any) -> dict[str, Any]:
     for name, group in _chosen_groups(type(config)).items():
         chosen = getattr(config, name)
         options = kinds(group).items()
-        kind = next((option for option, node in options if type(chosen) is node), "library")
+        kind = next((option for option, node in options if isinstance(chosen, node)), "library")
         values[name] = {"kind": kind, **values[name]}
     return values
 
