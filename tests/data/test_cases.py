@@ -179,6 +179,15 @@ def test_extreme_settings_are_taken() -> None:
     SyntheticConfig(shape=(1, 1024), count=1)
 
 
+def test_defaults_of_phantoms_are_pinned() -> None:
+    found = SyntheticConfig()
+    assert (found.shape, found.count, found.seed, found.store) == ((64, 64, 64), 64, 0, None)
+    shared = CaseData()
+    assert (shared.val_fraction, shared.test_fraction, shared.max_skipped) == (0.1, 0.1, 0.01)
+    assert (shared.on_error, shared.workers, shared.timeout) == ("fail", 0, 300.0)
+    assert (found.nonfinite, found.cache_gib, found.codec) == ("fail", 4.0, "lz4")
+
+
 def test_phantoms_say_what_they_are() -> None:
     config = SyntheticConfig(shape=(4, 5, 6), count=2, seed=3)
     assert config.label == "phantoms_4x5x6"

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vae3d.data import prepare
-from vae3d.data.build import build_source, store_of
+from vae3d.data.build import StoreConfig, build_source, open_cases, store_of
+from vae3d.data.cases import LoadedCases
 from vae3d.data.phantoms import SyntheticConfig
 from vae3d.data.prepare import Preparation, Shard, case_file, foreground_box
+from vae3d.data.source import RunData
 from vae3d.errors import ConfigError, DataError
 from vae3d.logger.console import ProgressBar
 
@@ -85,3 +88,19 @@ def test_the_rest_is_judged_by_the_first(
         return
     preparation._check_room(done, [2, 3])
     assert len(bar.said) == said
+
+
+def test_a_store_is_opened_by_its_name(tmp_path: Path) -> None:
+    config = SyntheticConfig(shape=(8, 8, 8), count=3, store=str(tmp_path / "s"))
+    made = open_cases(config, Said())
+    found = open_cases(StoreConfig(root=str(tmp_path / "s")), Said())
+    assert [found.case_id(index) for index in range(3)] == [made.case_id(i) for i in range(3)]
+    assert torch.equal(found[1].volume().data, made[1].volume().data)
+    assert found[1].range == made[1].range
+    loaded = open_cases(SyntheticConfig(shape=(8, 8, 8), count=3), Said())
+    assert isinstance(loaded, LoadedCases)
+    assert torch.equal(loaded[1].volume().data, made[1].volume().data)
+    with pytest.raises(ConfigError, match=r"data\.root must name a store"):
+        open_cases(StoreConfig(), Said())
+    with pytest.raises(ConfigError, match="data must be one of synthetic, ct, mri"):
+        build_source(RunData())
