@@ -104,3 +104,18 @@ def test_a_store_is_opened_by_its_name(tmp_path: Path) -> None:
         open_cases(StoreConfig(), Said())
     with pytest.raises(ConfigError, match="data must be one of synthetic, ct, mri"):
         build_source(RunData())
+
+
+@pytest.mark.parametrize(("free", "refused"), [(GIB // 4 + 2048, False), (GIB // 4 + 2047, True)])
+def test_a_quarter_of_a_gib_is_left_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, refused: bool
+) -> None:
+    """A phantom of 8^3 takes 2048 bytes in memory."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, free))
+    config = SyntheticConfig(shape=(8, 8, 8), count=1, store=str(tmp_path / "s"))
+    if refused:
+        with pytest.raises(DataError, match="the disk is full"):
+            open_cases(config, Said())
+    else:
+        open_cases(config, Said())
