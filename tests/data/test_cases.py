@@ -177,3 +177,33 @@ def test_extreme_settings_are_taken() -> None:
     CaseData(max_skipped=1.0, val_fraction=0.5, test_fraction=0.49)
     SourceData(cache_gib=0.0)
     SyntheticConfig(shape=(1, 1024), count=1)
+
+
+def test_defaults_of_phantoms_are_pinned() -> None:
+    found = SyntheticConfig()
+    assert (found.shape, found.count, found.seed, found.store) == ((64, 64, 64), 64, 0, None)
+    shared = CaseData()
+    assert (shared.val_fraction, shared.test_fraction, shared.max_skipped) == (0.1, 0.1, 0.01)
+    assert (shared.on_error, shared.workers, shared.timeout) == ("fail", 0, 300.0)
+    assert (found.nonfinite, found.cache_gib, found.codec) == ("fail", 4.0, "lz4")
+
+
+def test_phantoms_say_what_they_are() -> None:
+    config = SyntheticConfig(shape=(4, 5, 6), count=2, seed=3)
+    assert config.label == "phantoms_4x5x6"
+    assert config.identity() == {"kind": "Phantoms", "shape": [4, 5, 6], "seed": 3}
+    source = PhantomSource(config)
+    assert source.case_ids == ["phantom_0000", "phantom_0001"]
+    stamps = [source.stamp(index) for index in range(2)]
+    assert stamps[0].mark != stamps[1].mark
+    assert {stamp.num_bytes for stamp in stamps} == {4 * 4 * 5 * 6}
+    other = PhantomSource(SyntheticConfig(shape=(4, 5, 6), count=2, seed=4)).stamp(0)
+    assert other.mark != stamps[0].mark
+    volume = source.read(1)
+    assert volume.shape == (4, 5, 6)
+    assert volume.spacing == pytest.approx([400 / 6] * 3), "400 mm along the longest axis"
+    middle = volume.affine @ [1.5, 2.0, 2.5, 1.0]
+    assert middle.tolist() == pytest.approx([0, 0, 0, 1], abs=1e-9)
+    corner = volume.affine @ [3.0, 0.0, 0.0, 1.0]
+    assert corner[2] > 0, "D runs upwards"
+    assert corner[0] == pytest.approx(-2.5 * 400 / 6)

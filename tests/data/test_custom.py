@@ -55,6 +55,8 @@ def test_an_affine_comes_along() -> None:
     assert np.array_equal(volume.affine, affine)
     assert volume.spacing == (3, 2, 1)
     assert source(IMAGE[0]).spatial_dims == 2
+    learned = IMAGE.clone().requires_grad_()
+    assert not source(learned).read(0).data.requires_grad
 
 
 def test_half_of_the_values_may_lie_outside_the_window() -> None:

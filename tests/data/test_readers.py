@@ -413,3 +413,13 @@ def test_no_more_is_decoded_than_there_is_and_than_8_gib(tmp_path: Path) -> None
     check_size(path, 8 * 2**30, 2**40)
     with pytest.raises(VolumeError, match="the limit is 8"):
         check_size(path, 8 * 2**30 + 1, 2**40)
+
+
+@pytest.mark.parametrize("side", [1, 24, 52, 64, 96])
+def test_the_tightest_packed_scan_is_read(tmp_path: Path, side: int) -> None:
+    """Zeros pack best; no file may be taken for one that promises more than it holds."""
+    voxels = np.zeros((side, side, side), np.int16)
+    path = _save(tmp_path / "a.nii", voxels)
+    packed = tmp_path / "a.nii.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes(), 9))
+    assert read_volume(packed).shape == (side, side, side)

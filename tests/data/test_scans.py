@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.config import CTConfig, Images2DConfig
+from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig
 from vae3d.data.intensity import IntensityRange
 from vae3d.data.scans import ScanSource, case_name, search
 from vae3d.data.splits import case_rank, split_by_rank
@@ -192,3 +192,23 @@ def test_spacing_and_axes_are_checked(tmp_path: Path) -> None:
     for window in ((0.0,), (0.0, 1.0, 2.0)):
         with pytest.raises(ConfigError, match=r"data\.window"):
             CTConfig(window=window).contract()
+
+
+def test_scans_say_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CTConfig(root="some/scans.v1").label == "scans"
+    assert CTConfig(root="some/scans", list="cases.csv").label == "cases"
+    found = MRIConfig(root="scans", channel=1, spacing=(1, 1, 2)).identity()
+    assert found == {
+        "kind": "MRI", "root": str(tmp_path / "scans"), "list": None, "channel": 1,
+        "spacing": [1.0, 1.0, 2.0],
+    }  # fmt: skip
+    assert MRIConfig().identity()["spacing"] is None
+    contract = MRIConfig(percentiles=(1, 99)).contract()
+    assert (contract.kind, contract.low, contract.high) == ("percentiles", 1.0, 99.0)
+    assert CTConfig().contract().describe() == {
+        "kind": "window", "low": -1000.0, "high": 1000.0, "unit": "HU",
+    }  # fmt: skip
+    assert Images2DConfig().contract().describe() == {
+        "kind": "window", "low": 0.0, "high": 255.0, "unit": "intensity",
+    }  # fmt: skip

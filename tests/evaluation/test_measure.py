@@ -269,6 +269,7 @@ def test_buckets_sum_every_piece(
     buckets = Buckets(regions)
     places = buckets.of(values)
     counts, sums = buckets.counts(places), buckets.sums(places, weights)
+    assert counts.dtype == sums.dtype == torch.float64
     for region in regions:
         mask = (values >= region.low) & (values < region.high)
         members = torch.tensor(buckets.members[region.name])

@@ -1,5 +1,6 @@
 """A codec is the model between the scan's units and its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vae3d.errors import DataError
 from vae3d.latents.codec import Codec, source_of
 from vae3d.model.vae import CustomVAE
 from vae3d.model.weights import fingerprint
+from vae3d.runtime.memory import Memory, planned_memory
 from vae3d.runtime.precision import Precision
 
 AFFINE = np.array([[0, 0, 2.0, -5], [0, 1.5, 0, 3], [3.0, 0, 0, 7], [0, 0, 0, 1]])
@@ -80,3 +82,26 @@ def test_what_decodes_to_no_numbers_is_refused() -> None:
     latent[0, 2, 1, 1] = torch.nan
     with pytest.raises(DataError, match="case: its latent decodes to values that are no numbers"):
         found.decode(latent, record)
+
+
+@pytest.mark.parametrize("memory", [None, 0.5, "auto"])
+def test_its_memory_is_what_the_model_may_take(
+    monkeypatch: pytest.MonkeyPatch, memory: Memory
+) -> None:
+    found = replace(codec(), memory=memory)
+    heard: list[object] = []
+    encode, decode = found.model.encode, found.model.decode
+
+    def noting_encode(image: torch.Tensor, memory: float | None = None) -> object:
+        heard.append(memory)
+        return encode(image, memory)
+
+    def noting_decode(latent: torch.Tensor, size: object, memory: float | None = None) -> object:
+        heard.append(memory)
+        return decode(latent, size, memory)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(found.model, "encode", noting_encode)
+    monkeypatch.setattr(found.model, "decode", noting_decode)
+    latent = found.encode(case())
+    found.decode(latent.mean, latent.record)
+    assert heard == [planned_memory(memory, found.device)] * 2

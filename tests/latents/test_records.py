@@ -195,3 +195,17 @@ def test_the_way_to_standard_latents_is_the_formula() -> None:
     # With one channel either axis is the same.
     one = LatentStatistics(4.0, 0.5, [1.0], [0.5])
     assert one.normalised(torch.full((1, 1, 2, 2), 2.0)).unique().tolist() == [2.0]
+
+
+def test_voxels_may_be_small_but_not_flat(tmp_path: Path) -> None:
+    """What counts is how flat a voxel is, not how large."""
+    small = [[value / 1000 for value in row[:3]] + row[3:] for row in AFFINE[:3]] + AFFINE[3:]
+    read_latent(written(tmp_path / "a.safetensors", affine=small))
+    for lean, flat in ((1e-5, False), (1e-7, True)):
+        affine = [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, lean, 0.0], [1.0, 0.0, 0.0, 0.0], AFFINE[3]]
+        path = written(tmp_path / "a.safetensors", affine=affine)
+        if flat:
+            with pytest.raises(DataError, match="is no latent"):
+                read_latent(path)
+        else:
+            read_latent(path)

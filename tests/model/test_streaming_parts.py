@@ -190,7 +190,11 @@ def test_what_a_plan_counts_with_is_pinned() -> None:
     assert kernels < thin < thick
     (plan, *_, last) = streamed_plans(model, (99, 64, 64))
     assert (plan.planes, plan.bytes, last.planes, last.bytes) == (32, thick, 2, thin)
-    assert (module.HEAP, module.LARGE_HEAP, module.LARGE) == (2.25, 1.3, 512 * 2**20)
+
+
+def test_constants_of_a_plan_are_pinned() -> None:
+    assert (module.HEAP, module.LARGE_HEAP, module.LARGE) == (2.25, 1.3, 2**29)
+    assert (module.GIB, module.KERNELS, module.STEADY, module.MOST_PLANES) == (2**30, 2**25, 3, 32)
 
 
 def test_a_plan_that_fits_to_the_byte_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,3 +118,8 @@ def test_impossible_settings_are_refused() -> None:
             RandomPatches(foreground=foreground)
     with pytest.raises(ConfigError, match=r"patching\.per_volume"):
         RandomPatches(per_volume=0)
+
+
+def test_defaults_are_pinned() -> None:
+    assert GridPatches() == GridPatches((64, 64, 64), 0.0)
+    assert RandomPatches() == RandomPatches((64, 64, 64), 8, 0.5, None)

@@ -23,6 +23,7 @@ def test_any_part_without_the_rest() -> None:
 def test_an_order_is_pinned() -> None:
     """A run that is resumed goes through its epoch as it began to."""
     assert Shuffle(1000, 7, "order", 2)(np.arange(6)).tolist() == [323, 656, 620, 381, 408, 797]
+    assert Shuffle(1024, 7, "order", 2)(np.arange(6)).tolist() == [323, 656, 620, 381, 408, 797]
     values = np.array([0, 1, 2**63, 0x123456789ABCDEF], np.uint64)
     assert _mixed(values).tolist() == [splitmix(int(value)) for value in values]
 

@@ -1,0 +1,121 @@
+"""Small parts of a preparation: boxes, shards, and whether there is room."""
+
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vae3d.data import prepare
+from vae3d.data.build import build_source, open_cases, store_of
+from vae3d.data.cases import LoadedCases
+from vae3d.data.config import RunData, StoreConfig, SyntheticConfig
+from vae3d.data.prepare import Preparation, Shard, foreground_box
+from vae3d.errors import ConfigError, DataError
+from vae3d.logger.console import ProgressBar
+from vae3d.runtime.naming import case_file
+
+GIB = 2**30
+
+
+def test_a_box_holds_all_voxels_above_a_threshold() -> None:
+    image = np.zeros((7, 8, 9))
+    image[2, 3, 4] = image[5, 3, 8] = 2
+    image[0, 0, 0] = 1
+    assert foreground_box(image, 1) == ((2, 3, 4), (4, 1, 5))
+    assert foreground_box(image, 0) == ((0, 0, 0), (6, 4, 9))
+    assert foreground_box(image, 2) is None
+
+
+def test_shards_part_the_cases() -> None:
+    names = [f"case{number}" for number in range(60)]
+    parts = [[name for name in names if name in Shard(index, 3)] for index in range(3)]
+    assert sorted(name for part in parts for name in part) == sorted(names)
+    assert min(map(len, parts)) > 8
+    assert Shard.parse("3/8") == Shard(3, 8)
+    assert str(Shard(3, 8)) == "00003-of-00008"
+    assert (Shard().is_whole, Shard(0, 2).is_whole) == (True, False)
+    for wrong in ("8/8", "3", "/8", "3/", "-1/8", "a/8", "1/0"):
+        with pytest.raises(ConfigError, match="shard must be K/N with 0 <= K < N"):
+            Shard.parse(wrong)
+
+
+def test_files_have_readable_names_of_their_own() -> None:
+    name = case_file("site 1/patient.ä")
+    folder, _, rest = name.partition("/")
+    assert len(folder) == 2
+    assert rest.startswith("site_1_patient._-")
+    assert len(rest) == len("site_1_patient._-") + 8
+    assert len(case_file("x" * 300)) == 3 + 80 + 9
+
+
+class Said(ProgressBar):
+    """A bar that remembers what it said."""
+
+    def __init__(self) -> None:
+        super().__init__("prepare", shown=False)
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said", "refused"), [(1, 0, False), (400, 1, False), (2000, 0, True)]
+)
+def test_the_rest_is_judged_by_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: int, said: int, refused: bool
+) -> None:
+    """Each of 6 cases comes from a MiB and takes `scale` of half a MiB; 1 GiB is free."""
+    config = SyntheticConfig(shape=(8, 8, 8), count=6, store=str(tmp_path / "s"))
+    source = build_source(config)
+    folder, settings = store_of(config, source)
+    folder.mkdir(parents=True)
+    bar = Said()
+    preparation = Preparation(source, settings, folder, progress=bar, workers=1)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, GIB))
+    stamps = [prepare.Stamp("x", 2**20)] * 6
+    monkeypatch.setitem(vars(preparation), "stamps", stamps)
+    done = [
+        prepare.CaseRecord("phantom_0000", "", "", num_bytes=scale * 2**19),
+        prepare.CaseRecord("phantom_0001", "", "", error="is gone", num_bytes=GIB),
+    ]
+    if refused:
+        with pytest.raises(DataError, match=r"2 more cases take about 1\.95 GiB, 1\.00 GiB are"):
+            preparation._check_room(done, [2, 3])
+        return
+    preparation._check_room(done, [2, 3])
+    assert len(bar.said) == said
+
+
+def test_a_store_is_opened_by_its_name(tmp_path: Path) -> None:
+    config = SyntheticConfig(shape=(8, 8, 8), count=3, store=str(tmp_path / "s"))
+    made = open_cases(config, Said())
+    found = open_cases(StoreConfig(root=str(tmp_path / "s")), Said())
+    assert [found.case_id(index) for index in range(3)] == [made.case_id(i) for i in range(3)]
+    assert torch.equal(found[1].volume().data, made[1].volume().data)
+    assert found[1].range == made[1].range
+    loaded = open_cases(SyntheticConfig(shape=(8, 8, 8), count=3), Said())
+    assert isinstance(loaded, LoadedCases)
+    assert torch.equal(loaded[1].volume().data, made[1].volume().data)
+    with pytest.raises(ConfigError, match=r"data\.root must name a store"):
+        open_cases(StoreConfig(), Said())
+    with pytest.raises(ConfigError, match="data must be one of synthetic, ct, mri"):
+        build_source(RunData())
+
+
+@pytest.mark.parametrize(("free", "refused"), [(GIB // 4 + 2048, False), (GIB // 4 + 2047, True)])
+def test_a_quarter_of_a_gib_is_left_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, refused: bool
+) -> None:
+    """A phantom of 8^3 takes 2048 bytes in memory."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, free))
+    config = SyntheticConfig(shape=(8, 8, 8), count=1, store=str(tmp_path / "s"))
+    if refused:
+        with pytest.raises(DataError, match="the disk is full"):
+            open_cases(config, Said())
+    else:
+        open_cases(config, Said())
