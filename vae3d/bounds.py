@@ -42,62 +42,69 @@ class Bound:
         return ()
 
 
+class Number(Bound):
+    """A finite number that `holds`."""
+
+    @property
+    def rule(self) -> str:
+        """Which number it must be, after "must"."""
+        return f"be {self.describe()}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a finite number is within the bound."""
+        raise NotImplementedError
+
+    def checked(self, value: Any, key: str) -> Any:
+        if not (is_finite(value) and self.holds(value)):
+            raise ConfigError(f"{key} must {self.rule}, got {value!r}")
+        return value
+
+
 @dataclass(frozen=True)
-class AtLeast(Bound):
+class AtLeast(Number):
     """A finite number of `least` or more."""
 
     least: float
 
-    def checked(self, value: Any, key: str) -> Any:
-        if not number(value, key) >= self.least:
-            raise ConfigError(f"{key} must be at least {self.least:g}, got {value}")
-        return value
+    def holds(self, value: float) -> bool:
+        return value >= self.least
 
     def describe(self) -> str:
         return f"at least {self.least:g}"
 
 
 @dataclass(frozen=True)
-class Above(Bound):
+class Above(Number):
     """A finite number greater than `limit`."""
 
     limit: float
 
-    def checked(self, value: Any, key: str) -> Any:
-        if not number(value, key) > self.limit:
-            raise ConfigError(f"{key} must be above {self.limit:g}, got {value}")
-        return value
+    def holds(self, value: float) -> bool:
+        return value > self.limit
 
     def describe(self) -> str:
         return f"above {self.limit:g}"
 
 
 @dataclass(frozen=True)
-class Between(Bound):
+class Between(Number):
     """A number in [low, high]; `ends` says which of the two belong to it, as in "[)"."""
 
     low: float
     high: float
     ends: str = "[]"
 
-    def checked(self, value: Any, key: str) -> Any:
-        if not self.holds(number(value, key)):
-            raise ConfigError(f"{key} must lie in {self.interval}, got {value}")
-        return value
+    @property
+    def rule(self) -> str:
+        return f"lie {self.describe()}"
 
     def holds(self, value: float) -> bool:
-        """Whether the number lies in the interval."""
         above = value >= self.low if self.ends[0] == "[" else value > self.low
         below = value <= self.high if self.ends[1] == "]" else value < self.high
         return above and below
 
-    @property
-    def interval(self) -> str:
-        """The interval as mathematicians write it."""
-        return f"{self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
-
     def describe(self) -> str:
-        return f"in {self.interval}"
+        return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
 
 
 class OneOf(Bound):
@@ -163,7 +170,7 @@ class PerAxis(Bound):
     only length there is. `whole` numbers stay integers, others become floats.
     """
 
-    each: AtLeast | Above | Between
+    each: Number
     axes: tuple[int, ...] = (1, 2, 3)
     whole: bool = True
     expand: bool = False
@@ -180,12 +187,8 @@ class PerAxis(Bound):
             *others, last = map(str, self.axes)
             lengths = f"{', '.join(others)} or {last}" if others else last
             raise ConfigError(f"{key} needs {lengths} numbers, got {[*values]}")
-        for item in values:
-            try:
-                self.each.checked(item, key)
-            except ConfigError as error:
-                rule = str(error).rpartition(", got ")[0]
-                raise ConfigError(f"{rule} along each axis, got {[*values]}") from None
+        if not all(map(self.each.holds, values)):
+            raise ConfigError(f"{key} must {self.each.rule} along each axis, got {[*values]}")
         return values
 
     def _number(self, value: Any, key: str) -> float:
@@ -376,17 +379,19 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_finite(value: Any) -> bool:
+    """Whether the value is a finite number; every integer is, though some fit no float."""
+    return is_number(value) and (isinstance(value, int) or math.isfinite(value))
+
+
 def number(value: Any, key: str) -> float:
     """The value, if it is a finite number.
 
     Raises:
         ConfigError: it is something else.
     """
-    if not is_number(value):
-        raise ConfigError(f"{key} must be a number, got {value!r}")
-    # An integer of any size is finite, but not every one fits a float.
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{key} must be a finite number, got {value}")
+    if not is_finite(value):
+        raise ConfigError(f"{key} must be a finite number, got {value!r}")
     return typing.cast(float, value)
 
 

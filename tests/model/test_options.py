@@ -243,7 +243,7 @@ def test_impossible_models_are_named() -> None:
     for said, changes in (
         ("model.attention.window needs 1 or 3", {"attention": AttentionSpec(window=(2, 2))}),
         ("head_channels must divide", {"attention": AttentionSpec("global", head_channels=24)}),
-        ("model.patch must be", {"patch": (0,)}),
+        ("model.patch must lie in", {"patch": (0,)}),
         ("model.residual_scale", {"residual_scale": 0.0}),
         ("model.downsampling must be", {"downsampling": "pool"}),
         ("model.head_kernel must be", {"head_kernel": 2}),
