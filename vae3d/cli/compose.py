@@ -1,12 +1,12 @@
 """Hydra's part: overrides and option files composed into the settings of a command."""
 
 import copy
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathElement
@@ -47,8 +47,8 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
         # The schemas, which are registered, have to come last.
         search_path.get_path().insert(-1, own)
     GlobalHydra.instance().clear()
-    hydra = Hydra.create_main_hydra2(task_name="vae3d", config_search_path=search_path)
-    composed = hydra.compose_config(
+    composer = Hydra.create_main_hydra2(task_name="vae3d", config_search_path=search_path)
+    composed = composer.compose_config(
         command.name, [*overrides], run_mode=RunMode.RUN, from_shell=True,
         with_log_configuration=False,
     )  # fmt: skip
@@ -78,7 +78,6 @@ def run_hydra(command: Command, arguments: Sequence[str], job: Callable[[Any], A
     """Hydra's own program, for its own words: sweeps, `--cfg`, `--info` and the like."""
     check_words(arguments)
     register_schemas(command)
-    hydra = importlib.import_module("hydra")
     sys.argv = [f"vae3d {command.name}", *arguments]
     decorate = hydra.main(
         version_base=VERSION_BASE, config_path=CONFIG_MODULE, config_name=command.name
