@@ -3,7 +3,6 @@
 Settings are checked before torch is imported: a mistake is answered at once.
 """
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from vae3d.cli.explain import fail
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError, UserError
+from vae3d.runtime.registry import load
 from vae3d.settings.command import Command
 from vae3d.settings.help import command_help, usage
 from vae3d.settings.plugins import load_plugins
@@ -34,11 +34,6 @@ def main() -> int:
         resumes = sys.argv[1:2] == ["train"] or sys.argv[0].endswith(" train")
         way = "; the same command resumes from the last checkpoint" if resumes else ""
         return fail(f"interrupted{way}", 130)
-    except BrokenPipeError:
-        # The reader of a help or a table has gone, as `head` does.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def dispatch(arguments: list[str]) -> int:
@@ -65,6 +60,7 @@ def dispatch(arguments: list[str]) -> int:
 def help_of(command: Command, typed: Sequence[str]) -> str:
     """The help of a command under the options that were typed."""
     line = Line.of(command, typed)
+    line.check()
     return command_help(
         command,
         line.chosen,
@@ -83,17 +79,16 @@ def run(command: Command, typed: Sequence[str]) -> None:
     load_plugins(line.plugins)
     line.check()
     # OmegaConf and Hydra take a third of a second; most mistakes are found before.
-    from vae3d.cli.jobs import run_once, run_under_hydra
-
-    if line.for_hydra:
-        run_under_hydra(line)
-    else:
-        run_once(line)
+    load(f"vae3d.cli.jobs:{'run_under_hydra' if line.for_hydra else 'run_once'}")(line)
 
 
 def _print(text: str, code: int = 0) -> int:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

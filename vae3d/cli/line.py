@@ -62,10 +62,11 @@ class Line:
     def for_hydra(self) -> bool:
         """Whether Hydra's own program is needed: for sweeps, `--cfg` and the like."""
         own = self.words[self._first_of_hydra() :]
-        dirs = 2 * sum(w in CONFIG_DIRS for w in own) + sum(
-            w.startswith("--config-dir=") for w in own
+        whole = sum(word.startswith("--config-dir=") for word in own)
+        with_folder = sum(word in CONFIG_DIRS for word in own)
+        return len(own) > whole + 2 * with_folder or any(
+            word.startswith("hydra") for word in self.overrides
         )
-        return len(own) > dirs or any(word.startswith("hydra") for word in self.overrides)
 
     @cached_property
     def chosen(self) -> dict[str, str]:
@@ -101,6 +102,8 @@ class Line:
 
     def check(self) -> None:
         """Raises a ConfigError for the first key or option that does not exist."""
+        if {"-sc", "--shell-completion"} & {*self.words}:
+            raise ConfigError('completion is switched on by: eval "$(vae3d completion bash)"')
         for key, value in self._pairs():
             if not key:
                 raise ConfigError(NOT_UNDERSTOOD)

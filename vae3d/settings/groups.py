@@ -26,6 +26,14 @@ IN_THE_REPOSITORY = Path(__file__).parent.parent.parent / "conf"
 EXPERIMENT = "experiment"
 CHOSEN_KIND: dict[type, str] = {DataConfig: "data", PatchingConfig: "patching"}
 """Groups in which every option has a dataclass of its own."""
+ONE_KIND: dict[type, str] = {
+    VAEConfig: "model",
+    TrainerConfig: "trainer",
+    LossConfig: "loss",
+    EvaluationConfig: "evaluation",
+    LoggersConfig: "logger",
+}
+"""Groups whose options are different values of one dataclass."""
 
 
 @dataclass(frozen=True)
@@ -39,29 +47,16 @@ class Group:
 
 def kinds(group: str) -> Mapping[str, type]:
     """The dataclass of each option of a group; one for all under the group's own name."""
-    one: dict[str, type] = {
-        "model": VAEConfig,
-        "loss": LossConfig,
-        "trainer": TrainerConfig,
-        "evaluation": EvaluationConfig,
-        "logger": LoggersConfig,
-    }
     if group == "data":
-        return {**{name: DATA[name] for name in DATA}, "run": RunData}
-    return PATCHING if group == "patching" else {group: one[group]}
+        return {**DATA, "run": RunData}
+    if group == "patching":
+        return PATCHING
+    return {name: kind for kind, name in ONE_KIND.items() if name == group}
 
 
 def group_of(kind: Any) -> str | None:
     """The group whose settings a dataclass is, if it is one's."""
-    one = {
-        VAEConfig: "model",
-        LossConfig: "loss",
-        TrainerConfig: "trainer",
-        EvaluationConfig: "evaluation",
-        LoggersConfig: "logger",
-        **CHOSEN_KIND,
-    }
-    return one.get(kind)
+    return {**ONE_KIND, **CHOSEN_KIND}.get(kind)
 
 
 def groups_of(command: Command, extra: Path | None = None) -> dict[str, Group]:
