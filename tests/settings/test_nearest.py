@@ -43,6 +43,9 @@ def known(command: str) -> list[str]:
         ("pathcing.size", "patching.size"),
         ("evaluation.inferense.overlap", "evaluation.inference.overlap"),
         ("model.atention.window", "model.attention.window"),
+        ("trainer.learing_rate", "trainer.lr"),
+        ("random_crop_size", "patching.size"),
+        ("early_stop_patience", "trainer.patience"),
     ],
 )
 def test_training_words(typed: str, meant: str) -> None:
@@ -72,7 +75,9 @@ def test_nothing_near_is_nothing() -> None:
 
 def test_the_usual_words_lead_to_keys() -> None:
     every = {
-        key for name in COMMANDS for key in (*known(name), "loss.terms.l1", "loss.terms.ssim")
+        key
+        for name in COMMANDS
+        for key in (*known(name), "loss.terms.l1", "loss.terms.ssim", "loss.terms.mse")
     }
     for word, keys in USUAL_WORDS.items():
         assert {*keys} & every, word

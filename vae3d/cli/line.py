@@ -11,6 +11,7 @@ from vae3d.cli.explain import NOT_UNDERSTOOD, no_option, unknown_key
 from vae3d.cli.words import overrides, parts
 from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError
+from vae3d.loss.config import LOSSES
 from vae3d.settings.command import Command
 from vae3d.settings.groups import Group, chosen_by_default, groups_of, option_files
 from vae3d.settings.nearest import RENAMED
@@ -98,7 +99,8 @@ class Line:
     @cached_property
     def keys(self) -> list[str]:
         """Every key that the command has under some option."""
-        return [setting.key for setting in settings_of(self.command)]
+        keys = [setting.key for setting in settings_of(self.command)]
+        return [*keys, *(f"loss.terms.{name}" for name in LOSSES if "loss.terms" in keys)]
 
     def check(self) -> None:
         """Raises a ConfigError for the first key or option that does not exist."""

@@ -35,7 +35,8 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("trainer.ema_decay",): "ema ema_rate use_ema ema_beta",
     ("trainer.patience",): "early_stopping early_stop",
     ("trainer.val_every",): (
-        "val_interval eval_every validation_every eval_interval eval_steps val_freq"
+        "val_interval val_check_interval check_val_every_n_epoch eval_every validation_every "
+        "eval_interval eval_steps val_freq"
     ),
     ("trainer.checkpoint_every",): "save_every save_interval checkpoint_interval save_steps",
     ("trainer.log_every",): "log_interval logging_steps log_steps print_every log_freq",
@@ -61,8 +62,9 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("model.spatial_dims",): "dims ndim n_dims dimensions",
     ("loss.kl_weight",): "kl beta kl_beta kld kld_weight kl_coef lambda_kl kl_lambda kl_scale",
     ("loss.kl_warmup_steps",): "kl_anneal kl_annealing beta_warmup kl_warmup",
-    ("loss.terms.l1",): "l1_weight l1 mae_weight recon_weight",
+    ("loss.terms.l1",): "l1_weight mae_weight recon_weight",
     ("loss.terms.ssim",): "ssim_weight",
+    ("loss.terms.mse",): "mse_weight l2_loss l2_weight",
     ("loss",): "loss_fn criterion objective reconstruction_loss recon_loss loss_type",
     ("data.workers", "workers"): "num_workers n_workers nworkers dataloader_workers",
     ("data.root", "input"): (
@@ -71,7 +73,9 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ),
     ("data.list",): "csv manifest datalist data_list csv_path data_csv json filelist",
     ("data.spacing",): "pixdim voxel_size voxel_spacing resolution target_spacing spacings",
-    ("data.window",): "hu_window clip_range intensity_range a_min a_max hu_range hu clip_values",
+    (
+        "data.window",
+    ): "hu_window clip_range intensity_range a_min a_max hu_range hu hu_min hu_max clip_values",
     ("data.val_fraction",): "val_split val_size validation_split val_ratio val_frac",
     ("data.test_fraction",): "test_split test_size test_ratio test_frac",
     ("data.cache_gib",): "cache cache_rate cache_size cache_num",
@@ -135,10 +139,23 @@ def _by_leaf(word: str, keys: Iterable[str]) -> str | None:
     return max(same, key=lambda key: _alike(word, key), default=None)
 
 
-def _by_spelling(word: str, keys: Iterable[str]) -> str | None:
-    scored = [(_alike(word, key), key) for key in keys]
+def _by_spelling(word: str, keys: Sequence[str]) -> str | None:
+    """The key, or the key of a usual word, that is spelled most like the word."""
+    leaf, known = word.rpartition(".")[2], {*keys}
+    scored = [(max(_alike(word, key), _within(key.rpartition(".")[2], leaf)), key) for key in keys]
+    for usual, meant in USUAL_WORDS.items():
+        key = next((key for key in meant if key in known), None)
+        if key:
+            scored.append((max(0.97 * _ratio(leaf, usual), _within(usual, leaf)), key))
     best = max(scored, key=lambda pair: pair[0], default=(0.0, ""))
     return best[1] if best[0] >= LEAST_ALIKE else None
+
+
+def _within(name: str, leaf: str) -> float:
+    """How much of a word is a name: `crop_size` is two of the three parts of random_crop_size."""
+    parts, own = name.split("_"), leaf.split("_")
+    inside = len(name) > 3 and len(parts) < len(own) and {*parts} <= {*own}
+    return 0.6 + 0.3 * len(parts) / len(own) if inside else 0.0
 
 
 def _alike(word: str, key: str) -> float:
