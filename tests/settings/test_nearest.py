@@ -58,14 +58,13 @@ def test_training_words(typed: str, meant: str) -> None:
         ("encode", "out_dir", "output"),
         ("encode", "device_", "device"),
         ("eval", "checkpoint", "run"),
-        ("eval", "dir", None),
         ("decode", "precison", "precision"),
         ("reconstruct", "overwrite", "existing"),
         ("info", "roi_size", "size"),
         ("prepare", "num_workers", "data.workers"),
     ],
 )
-def test_words_of_other_commands(command: str, typed: str, meant: str | None) -> None:
+def test_words_of_other_commands(command: str, typed: str, meant: str) -> None:
     assert nearest_key(typed, known(command)) == meant
 
 
