@@ -121,5 +121,5 @@ def test_impossible_settings_are_refused() -> None:
 
 
 def test_defaults_are_pinned() -> None:
-    assert GridPatches() == GridPatches((64, 64, 64), 0.0)
-    assert RandomPatches() == RandomPatches((64, 64, 64), 8, 0.5, None)
+    assert GridPatches() == GridPatches((32,), 0.0)
+    assert RandomPatches() == RandomPatches((32,), 8, 0.5, None)
