@@ -5,11 +5,13 @@ import sys
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import ROOT, tiny_model
-from vae3d.model.config import ACTIVATIONS, NORMS
-from vae3d.model.streaming import meter
+from vae3d.model.config import ACTIVATIONS, NORMS, AttentionSpec
+from vae3d.model.streaming import operators
 from vae3d.model.streaming.plan import streamed_plans, whole_bytes
+from vae3d.model.summary import summarise
 from vae3d.model.vae import CustomVAE
 
 OPTIONS = [*((name, "silu") for name in NORMS), *(("layer", name) for name in ACTIVATIONS)]
@@ -31,17 +33,29 @@ def test_operators_are_counted_as_torch_makes_them(
         return found
 
     known = counted()
-    monkeypatch.setattr(meter, "MADE_WITHOUT_VALUES", {})
+    monkeypatch.setattr(operators, "MADE_WITHOUT_VALUES", {})
     assert counted() == known
+
+
+@pytest.mark.parametrize("attention", ["none", "global", "windowed"])
+def test_floating_point_operations_are_counted_as_torch_counts_them(attention: str) -> None:
+    config = tiny_model(attention=AttentionSpec(attention, window=(2,), head_channels=4))
+    with torch.device("meta"):
+        model, image = CustomVAE(config).eval(), torch.empty(1, 1, 12, 10, 8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.decode(model.encode(image).mode(), (12, 10, 8))
+    assert summarise(config, (12, 10, 8)).flops == counter.get_total_flops() > 0
 
 
 def test_a_plan_does_not_load_the_compiler() -> None:
     code = (
         "import sys, torch; from vae3d.model.config import VAEConfig;"
         "from vae3d.model.streaming.plan import streamed_plans, whole_bytes;"
+        "from vae3d.model.summary import summarise;"
         "from vae3d.model.vae import CustomVAE;"
         "m = torch.device('meta').__enter__() and CustomVAE(VAEConfig(spatial_dims=3));"
         "whole_bytes(m, (32, 32, 32)); [*streamed_plans(m, (32, 32, 32))];"
+        "summarise(VAEConfig(spatial_dims=3), (32, 32, 32));"
         "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run(

@@ -35,12 +35,18 @@ class Setting:
 
     key: str
     default: Any
-    sentence: str
+    owner: Any
     bound: str
     choices: tuple[str, ...] = ()
     text: str | None = None
     many: bool = False
     table: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What the setting does, as it stands below the field."""
+        # Read when it is asked for: only help and completion show it.
+        return sentences_of(self.owner)[self.key.rpartition(".")[2]]
 
 
 def settings_of(command: Command, chosen: Mapping[str, str] | None = None) -> list[Setting]:
@@ -57,16 +63,15 @@ def settings_of(command: Command, chosen: Mapping[str, str] | None = None) -> li
 def _of_class(
     kind: Any, prefix: str, command: Command | None, chosen: Mapping[str, str] | None
 ) -> Iterator[Setting]:
-    sentences = sentences_of(kind)
     defaults = defaults_of(kind)
     for key, name, hint in most_changed_first(kind, prefix):
         plain, bounds = parts(hint)
         inner = inner_class(plain)
         if inner is None:
-            yield _setting(key, plain, bounds, defaults[name], sentences[name])
+            yield _setting(key, plain, bounds, defaults[name], kind)
             continue
         if is_list(plain):
-            yield _setting(key, plain, bounds, defaults[name], sentences[name])
+            yield _setting(key, plain, bounds, defaults[name], kind)
             yield from _of_class(inner, f"{key}.N", command, chosen)
             continue
         if chosen and nullable(plain) and name not in chosen.get(prefix, ""):
@@ -97,9 +102,7 @@ def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | N
     return [known[name] for name in known if name in allowed]
 
 
-def _setting(
-    key: str, plain: Any, bounds: tuple[Any, ...], default: Any, sentence: str
-) -> Setting:
+def _setting(key: str, plain: Any, bounds: tuple[Any, ...], default: Any, owner: Any) -> Setting:
     choices = next((bound.choices() for bound in bounds if bound.choices()), ())
     if plain is bool:
         choices = ("true", "false")
@@ -108,7 +111,7 @@ def _setting(
     return Setting(
         key=key,
         default=default,
-        sentence=sentence,
+        owner=owner,
         bound="" if choices and not is_list(plain) else rule_of(plain, bounds),
         choices=choices,
         text=next((bound.kind for bound in bounds if isinstance(bound, Text)), None),
