@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathElement
@@ -40,6 +41,7 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
     Raises:
         HydraException, OmegaConfBaseException: they do not compose.
     """
+    version.setbase(VERSION_BASE)
     register_schemas(command)
     search_path = create_automatic_config_search_path(None, None, CONFIG_MODULE)
     if config_dir is not None:
