@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from tests.conftest import tiny_model
 from vae3d import CustomVAE
 from vae3d.cli.dispatch import dispatch
 from vae3d.commands.saved import load_config
@@ -139,3 +140,19 @@ def test_a_loss_from_python_is_recorded(plugin: str) -> None:
     __import__(plugin)
     assert LossConfig(terms={"quartic": 1.0, "l1": 1.0}).plugins == [plugin]
     assert LossConfig().plugins == []
+
+
+@pytest.mark.parametrize("wrong", ["os", [1], {"a": "b"}, [["os"]], None])
+def test_what_weights_call_plugins_is_text_alone(
+    plugin: str, tmp_path: Path, wrong: object
+) -> None:
+    CustomVAE(tiny_model()).save_pretrained(tmp_path / "w")
+    path = tmp_path / "w/config.json"
+    described = json.loads(path.read_text())
+    assert "plugins" not in described, "weights that need none name none"
+    path.write_text(json.dumps({**described, "plugins": [plugin, "os.system", "../x"]}))
+    CustomVAE.from_pretrained(tmp_path / "w")
+    path.write_text(json.dumps({**described, "plugins": wrong}))
+    with pytest.raises(RunError, match="plugins"):
+        CustomVAE.from_pretrained(tmp_path / "w")
+    assert plugin not in sys.modules
