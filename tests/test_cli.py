@@ -32,7 +32,7 @@ def refused(folder: Path, *arguments: str, but: str = "-") -> str:
         (["trian"], "unknown command 'trian', did you mean 'train'?"),
         (["train", "trainer.sttps=3"], "'trainer.sttps', did you mean 'trainer.steps'?"),
         (["train", "+trainer.stops=3"], "unknown key 'trainer.stops'"),
-        (["train", "trainer.steps=abc"], "trainer.steps: Value 'abc'"),
+        (["train", "trainer.steps=abc"], "trainer.steps must be a whole number, got 'abc'"),
         (["train", "trainer.steps=0"], "trainer.steps must be at least 1, got 0"),
         (["train", "data=ctt"], "data has no option 'ctt', did you mean 'ct'?"),
         (["train", "-sc", "install=bash"], 'eval "$(vae3d completion bash)"'),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from vae3d.bounds import did_you_mean
 from vae3d.settings.nearest import key_hint
 
+TYPES = {"Integer": "a whole number", "Float": "a number"}
+"""What OmegaConf calls the types of settings."""
 NOT_UNDERSTOOD = "the command line cannot be understood; look for a stray + ~ @ = or $"
 
 
@@ -24,10 +26,21 @@ def explain(error: BaseException, keys: Sequence[str]) -> str:
         return no_option(match[2], match[1].split("/")[-1], options)
     if match := re.search(r"full_key: (\S+)", reason):
         said = re.split(r" (?:full_key|reference_type|object_type)[:=]", reason)[0]
-        return f"{match[1]}: {said}"
+        return wrong_type(re.sub(r"\[(\d+)\]", r".\1", match[1]), said)
     if isinstance(cause, AssertionError | TypeError) or not text:
         return NOT_UNDERSTOOD
     return text.partition(" See https")[0]
+
+
+def wrong_type(key: str, said: str) -> str:
+    """What OmegaConf objects to in the value of a key."""
+    if found := re.search(r"Value (.*) of type .* could not be converted to (\w+)", said):
+        return f"{key} must be {TYPES.get(found[2], found[2])}, got {found[1]}"
+    if found := re.search(r"Value (.*) is not a valid bool", said):
+        return f"{key} must be true or false, got {found[1]}"
+    if found := re.search(r"is not a subclass of \w+\. value: (.*)", said):
+        return f"{key} must be a table of settings such as {{key: value}}, got {found[1]}"
+    return f"{key}: {said}"
 
 
 def unknown_key(key: str, keys: Sequence[str]) -> str:
