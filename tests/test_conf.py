@@ -7,6 +7,8 @@ import yaml
 
 from vae3d import conf as conf_package
 from vae3d.cli.compose import composed
+from vae3d.cli.jobs import checked_settings
+from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.saved import load_config, save_config
@@ -77,6 +79,19 @@ def test_an_option_file_holds_only_what_differs(group: str, option: str) -> None
 )
 def test_a_loss_recipe_has_its_own_terms_alone(recipe: str, terms: dict[str, float]) -> None:
     assert composed("train", f"loss={recipe}").loss.terms == terms
+
+
+@pytest.mark.parametrize(
+    ("typed", "terms"),
+    [("{ssim: 1}", {"ssim": 1.0}), ("{mse: 2, l1: 0.5}", {"mse": 2.0, "l1": 0.5})],
+)
+def test_a_table_that_is_typed_whole_replaces_the_default(
+    typed: str, terms: dict[str, float]
+) -> None:
+    line = Line.of(COMMANDS["train"], [f"loss.terms={typed}"])
+    assert checked_settings(line)[0].loss.terms == terms
+    line = Line.of(COMMANDS["train"], ["loss.terms.eagle=1"])
+    assert checked_settings(line)[0].loss.terms == {"l1": 1.0, "eagle": 1.0}
 
 
 @pytest.mark.parametrize("name", options("experiment"))

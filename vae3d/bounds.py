@@ -252,8 +252,9 @@ class Weights(Bound):
     def checked(self, value: Any, key: str) -> Any:
         for name, weight in value.items():
             if name not in self.of:
+                near = did_you_mean(name, self.of) or ","
                 raise ConfigError(
-                    f"{key}.{name} is not a {self.what}, choose from {', '.join(self.of)}"
+                    f"{key}.{name} is not a {self.what}{near} choose from {', '.join(self.of)}"
                 )
             if not (is_number(weight) and math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"{key}.{name} must be a weight of 0 or more, got {weight}")
@@ -276,6 +277,8 @@ class Text(Bound):
         return self.kind
 
 
+MISSING = "???"
+"""What OmegaConf holds where an option has yet to be chosen."""
 PATH = Text("path")
 NAME = Text("name")
 CODE = Text("Python module")
@@ -313,14 +316,14 @@ def check_fields(settings: Any, key: str) -> None:
 
 
 def _checked(hint: Any, value: Any, key: str) -> Any:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            if dataclasses.is_dataclass(item) and not isinstance(item, Settings):
-                check_fields(item, f"{key}.{index}")
     plain, bounds = parts(hint)
     if value is None and allows_none(plain):
         return None
     _check_type(plain, value, key)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if dataclasses.is_dataclass(item) and not isinstance(item, Settings):
+                check_fields(item, f"{key}.{index}")
     for bound in bounds:
         value = bound.checked(value, key)
     return value
@@ -328,11 +331,30 @@ def _checked(hint: Any, value: Any, key: str) -> Any:
 
 def _check_type(plain: Any, value: Any, key: str) -> None:
     """Raises a ConfigError for a value of another type, where the type is a plain one."""
+    holder = typing.get_origin(plain) or plain
+    if holder in (list, dict):
+        _check_holder(holder, typing.get_args(plain)[0], value, key)
+    if isinstance(plain, type) and dataclasses.is_dataclass(plain) and value != MISSING:
+        _check_instance(plain, value, key)
     members = typing.get_args(plain) if is_union(plain) else (plain,)
     kinds = [kind for kind in members if kind is not types.NoneType]
     if any(kind not in _TYPE_NAMES for kind in kinds) or any(_is_a(value, kind) for kind in kinds):
         return
     raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
+
+
+def _check_holder(holder: type, inner: Any, value: Any, key: str) -> None:
+    if not isinstance(value, holder):
+        what = "list" if holder is list else "table"
+        raise ConfigError(f"{key} must be a {what}, got {value!r}")
+    if holder is list and dataclasses.is_dataclass(inner):
+        for index, item in enumerate(typing.cast("list[Any]", value)):
+            _check_instance(inner, item, f"{key}.{index}")
+
+
+def _check_instance(kind: Any, value: Any, key: str) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{key} must be a {kind.__name__}, got {value!r}")
 
 
 def _is_a(value: Any, kind: type) -> bool:

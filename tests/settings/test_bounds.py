@@ -22,6 +22,7 @@ from vae3d.bounds import (
 )
 from vae3d.errors import ConfigError
 from vae3d.inference.config import InferenceConfig
+from vae3d.loss.config import LossConfig
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.trainer.config import TrainerConfig
 
@@ -117,6 +118,10 @@ def test_settings_check_and_convert_their_fields() -> None:
         (lambda: InferenceConfig(overlap=1.0), "evaluation.inference.overlap"),
         (lambda: VAEConfig(levels=[LevelSpec(8), LevelSpec(0)]), "model.levels.1.channels"),
         (lambda: VAEConfig(norm="grup"), "model.norm"),
+        (lambda: VAEConfig(levels=3), "model.levels"),
+        (lambda: VAEConfig(levels=[{"channels": 8}]), "model.levels.0"),
+        (lambda: VAEConfig(attention={"window": 4}), "model.attention"),
+        (lambda: LossConfig(terms=["l1"]), "loss.terms"),
     ],
 )
 def test_python_gets_the_same_bounds(make: Any, key: str) -> None:

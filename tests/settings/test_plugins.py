@@ -122,6 +122,19 @@ def test_a_plugin_that_there_is_not_is_named(wrong: str) -> None:
         dispatch([*TRAIN, f"plugins={wrong}"])
 
 
+@pytest.mark.parametrize("code", ["raise RuntimeError('boom')", "def", "import sys; sys.exit(3)"])
+def test_a_plugin_that_breaks_is_named(code: str, plugin: str, tmp_path: Path) -> None:
+    (tmp_path / f"{plugin}.py").write_text(code)
+    with pytest.raises(ConfigError, match=rf"^plugins: {plugin} cannot be imported: \w+: "):
+        dispatch([*TRAIN, f"plugins={plugin}"])
+
+
+def test_a_loss_of_another_shape_is_named(plugin: str, tmp_path: Path) -> None:
+    (tmp_path / f"{plugin}.py").write_text(CODE.replace(".flatten(1).mean(dim=1)", ".mean()"))
+    with pytest.raises(ConfigError, match=r"loss\.terms\.quartic must return .* got shape \(\)"):
+        dispatch([*TRAIN, "loss.terms.quartic=1", f"plugins={plugin}"])
+
+
 def test_a_name_belongs_to_one_module() -> None:
     registry: Registry[int] = Registry("number", {"one": "math:pi"})
     assert registry["one"] == 3.141592653589793

@@ -14,6 +14,7 @@ from hydra.core.config_search_path import SearchPathElement
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf, open_dict, read_write
 
@@ -22,7 +23,7 @@ from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError
 from vae3d.settings.command import Command
 from vae3d.settings.groups import CHOSEN_KIND, group_of, kinds
-from vae3d.settings.schema import defaults_of
+from vae3d.settings.schema import defaults_of, settings_of
 
 CONFIG_MODULE = "pkg://vae3d.conf"
 VERSION_BASE = "1.3"
@@ -59,7 +60,18 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
     task = copy.deepcopy(composed)
     with read_write(task), open_dict(task):
         del task["hydra"]
+    # Hydra's own program, should it be needed next, starts one of its own.
+    GlobalHydra.instance().clear()
     return task
+
+
+def replace_tables(composed: Any, command: Command, overrides: Sequence[str]) -> None:
+    """Sets each table that was typed whole, `loss.terms={ssim: 1}`; Hydra would add to it."""
+    tables = {setting.key for setting in settings_of(command) if setting.table}
+    for override in OverridesParser.create().parse_overrides([*overrides]):
+        if override.key_or_group in tables and isinstance(override.value(), dict):
+            with open_dict(composed):
+                OmegaConf.update(composed, override.key_or_group, override.value(), merge=False)
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -70,7 +82,10 @@ def check_words(words: Sequence[str]) -> None:
         raise ConfigError(f"{message}; vae3d COMMAND --hydra-help lists what there is")
 
     parser.error = refuse  # type: ignore[method-assign]
-    if parser.parse_intermixed_args([*words]).experimental_rerun is not None:
+    known = parser.parse_intermixed_args([*words])
+    if known.package and not known.cfg:
+        refuse("--package goes with --cfg")
+    if known.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun would run a pickled file; type the settings instead"
         )

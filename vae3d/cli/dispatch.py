@@ -51,8 +51,8 @@ def dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name!r}{_near(name)}")
     command = COMMANDS[name]
-    if any(word in HELP for word in typed):
-        return _print(help_of(command, [word for word in typed if word not in HELP]))
+    if any(word in HELP for word in typed) or typed == ["help"]:
+        return _print(help_of(command, [word for word in typed if word not in (*HELP, "help")]))
     run(command, typed)
     return 0
 

@@ -10,6 +10,14 @@ from vae3d.settings.nearest import key_hint
 
 TYPES = {"Integer": "a whole number", "Float": "a number"}
 """What OmegaConf calls the types of settings."""
+RULES = {
+    "is not Optional": "not be null",
+    "is not a ListConfig, list or tuple": "be a list, as in [1,2]",
+    "Cannot merge DictConfig with ListConfig": "be a table, as in {name: value}",
+    "to Dict[": "be a table, as in {name: value}",
+    "Cannot convert 'list' to string": "be one word, not a list",
+}
+"""What OmegaConf says of values of the wrong kind, and what it means."""
 NOT_UNDERSTOOD = "the command line cannot be understood; look for a stray + ~ @ = or $"
 
 
@@ -20,7 +28,9 @@ def explain(error: BaseException, keys: Sequence[str]) -> str:
         cause = cause.__cause__
     text, reason = (" ".join(str(e).split()) for e in (error, cause))
     if match := re.search(r"Could not override '([^']+)'", text):
-        return unknown_key(match[1].split("@")[0], keys)
+        key = match[1].split("@")[0]
+        inner = re.search(r"Key '(\w+)' not in '\w+'", reason)
+        return unknown_key(f"{key}.{inner[1]}" if inner and key in keys else key, keys)
     if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*)", text):
         options = match[3].partition(" Config search path")[0].split()
         return no_option(match[2], match[1].split("/")[-1], options)
@@ -40,6 +50,9 @@ def wrong_type(key: str, said: str) -> str:
         return f"{key} must be true or false, got {found[1]}"
     if found := re.search(r"is not a subclass of \w+\. value: (.*)", said):
         return f"{key} must be a table of settings such as {{key: value}}, got {found[1]}"
+    for sign, rule in RULES.items():
+        if sign in said:
+            return f"{key} must {rule}"
     return f"{key}: {said}"
 
 

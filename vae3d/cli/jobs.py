@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vae3d import __version__
-from vae3d.cli.compose import compose, run_hydra, to_object
+from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
 from vae3d.cli.line import Line
 from vae3d.errors import ConfigError, ResourceError, UserError
@@ -29,18 +31,28 @@ def run_once(line: Line) -> None:
     Raises:
         UserError: the settings do not compose, or the command objects.
     """
+    settings, _ = checked_settings(line)
+    sys.argv = [f"vae3d {line.command.name}", *line.words]
+    refuse_code_from_files(settings, line)
+    with naming_full_disks():
+        call(line.command, settings)
+
+
+def checked_settings(line: Line) -> tuple[Any, Any]:
+    """The settings that the line stands for, and as OmegaConf composed them.
+
+    Raises:
+        ConfigError: they do not compose, or are out of their bounds.
+    """
     try:
         composed = compose(line.command, line.overrides, line.config_dir)
-        settings: Any = to_object(composed, line.command.config)
+        replace_tables(composed, line.command, line.overrides)
+        return to_object(composed, line.command.config), composed
     except UserError:
         raise
     except Exception as error:
         # Of settings that Hydra did not foresee it raises asserts and ValueErrors too.
         raise ConfigError(explain(error, line.keys)) from error
-    sys.argv = [f"vae3d {line.command.name}", *line.words]
-    refuse_code_from_files(settings, line)
-    with naming_full_disks():
-        call(line.command, settings)
 
 
 def run_under_hydra(line: Line) -> None:
@@ -49,6 +61,11 @@ def run_under_hydra(line: Line) -> None:
     Raises:
         UserError: the settings do not compose, or the command objects.
     """
+    if line.shows_settings:
+        # Hydra would print what it cannot check, and tables with what was typed added to them.
+        _, composed = checked_settings(line)
+        sys.stdout.write(OmegaConf.to_yaml(composed))
+        return
     started = False
     folders: list[Any] = []
 
@@ -56,6 +73,7 @@ def run_under_hydra(line: Line) -> None:
         nonlocal started
         started = True
         try:
+            replace_tables(composed, line.command, HydraConfig.get().overrides.task)
             settings: Any = to_object(composed, line.command.config)
             refuse_code_from_files(settings, line)
             with naming_full_disks():

@@ -53,9 +53,10 @@ class Line:
         for index, word in enumerate(own):
             name, equals, value = word.partition("=")
             if name in CONFIG_DIRS:
-                path = Path(value if equals else [*own, "."][index + 1]).expanduser()
-                if not path.is_dir():
-                    raise ConfigError(f"{name}: no such folder: {path}")
+                given = value if equals else "".join(own[index + 1 : index + 2])
+                path = Path(given).expanduser()
+                if not given or not path.is_dir():
+                    raise ConfigError(f"{name} needs a folder of option files, got {given!r}")
                 return path
         return None
 
@@ -68,6 +69,12 @@ class Line:
         return len(own) > whole + 2 * with_folder or any(
             word.startswith("hydra") for word in self.overrides
         )
+
+    @property
+    def shows_settings(self) -> bool:
+        """Whether the settings shall be printed and nothing run."""
+        own = self.words[self._first_of_hydra() :]
+        return own in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"])
 
     @cached_property
     def chosen(self) -> dict[str, str]:
@@ -86,10 +93,17 @@ class Line:
         return {key for key, _ in self._pairs()}
 
     @property
+    def removed(self) -> set[str]:
+        """The keys with a `~`, but for entries of tables and Hydra's own."""
+        taken = {parts(word)[1] for word in self.overrides if word.startswith("~")}
+        return {key for key in taken if not (self._is_in_table(key) or key.startswith("hydra"))}
+
+    @property
     def plugins(self) -> list[str]:
         """The modules that `plugins=` names."""
         given = [value for key, value in self._pairs() if key == "plugins"]
-        return re.findall(r"[^\s,'\"\[\]]+", given[-1]) if given else []
+        named = re.findall(r"[^\s,'\"\[\]]+", given[-1]) if given else []
+        return [name for name in named if name != "null"]
 
     @cached_property
     def groups(self) -> dict[str, Group]:
@@ -109,12 +123,23 @@ class Line:
         for key, value in self._pairs():
             if not key:
                 raise ConfigError(NOT_UNDERSTOOD)
+            if key in self.removed:
+                raise ConfigError(
+                    f"~{key}: a setting cannot be removed, only set to another value"
+                )
             if key in self.groups:
                 self._check_option(self.groups[key], value)
             elif not self._is_known(key):
                 raise ConfigError(unknown_key(key, [*self.keys, *self.groups]))
 
     def _check_option(self, group: Group, value: str) -> None:
+        several = value.startswith("[") and group.name != "logger"
+        if several or value.startswith("{"):
+            names = ", ".join(group.options)
+            raise ConfigError(
+                f"{group.name} takes one option ({names}), got {value}; "
+                f"single settings are typed as {group.name}.KEY=VALUE"
+            )
         options = value.strip("[]").split(",")
         for option in filter(None, map(str.strip, options)):
             if WORD.fullmatch(option) and option not in group.options:
@@ -135,9 +160,13 @@ class Line:
         if re.match(r"hydra([./]|$)", key):
             return True
         plain = re.sub(r"\.\d+(?=\.|$)", ".N", key).removesuffix(".N")
-        tables = [s.key for s in settings_of(self.command) if s.table]
-        inside = any(plain.startswith(f"{table}.") for table in tables)
-        return inside or any(k == plain or k.startswith(f"{plain}.") for k in self.keys)
+        return self._is_in_table(key) or any(
+            k == plain or k.startswith(f"{plain}.") for k in self.keys
+        )
+
+    def _is_in_table(self, key: str) -> bool:
+        tables = [setting.key for setting in settings_of(self.command) if setting.table]
+        return any(key.startswith(f"{table}.") for table in tables)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         for word in self.overrides:

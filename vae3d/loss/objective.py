@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vae3d.errors import ConfigError
 from vae3d.loss.config import LOSSES, LossConfig
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VAEOutput
@@ -59,9 +60,9 @@ class Objective:
         self, reconstruction: Tensor, image: Tensor, inside: Sequence[tuple[int, ...]]
     ) -> dict[str, Tensor]:
         if all(size == tuple(image.shape[2:]) for size in inside):
-            return {name: LOSSES[name](reconstruction, image) for name in self.terms}
+            return {name: term(name, reconstruction, image) for name in self.terms}
         pairs = list(zip(crops(reconstruction, inside), crops(image, inside), strict=True))
-        return {name: torch.cat([LOSSES[name](*pair) for pair in pairs]) for name in self.terms}
+        return {name: torch.cat([term(name, *pair) for pair in pairs]) for name in self.terms}
 
     def _kl(self, posterior: DiagonalGaussian, inside: Sequence[tuple[int, ...]]) -> Tensor:
         latent_sizes = [
@@ -78,6 +79,21 @@ class Objective:
             return channels.mean()
         total = channels.sum() * kl[0, 0].numel()
         return total if self.config.kl_reduction == "sum" else total / voxels
+
+
+def term(name: str, reconstruction: Tensor, image: Tensor) -> Tensor:
+    """A reconstruction term of each case, (B,).
+
+    Raises:
+        ConfigError: a plugin's loss returns another shape.
+    """
+    value = LOSSES[name](reconstruction, image)
+    if value.shape != (len(image),):
+        raise ConfigError(
+            f"loss.terms.{name} must return a value for each case, shape ({len(image)},), "
+            f"got shape {tuple(value.shape)}"
+        )
+    return value
 
 
 def crops(batch: Tensor, sizes: Sequence[tuple[int, ...]]) -> list[Tensor]:

@@ -17,5 +17,8 @@ def load_plugins(modules: Iterable[str]) -> None:
             raise ConfigError(f"plugins must hold names as package.module, got {module!r}")
         try:
             import_module(module)
-        except ImportError as error:
-            raise ConfigError(f"plugins: {module} cannot be imported: {error}") from error
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ConfigError(f"plugins: {module} cannot be imported: {reason}") from error
