@@ -30,7 +30,9 @@ def explain(error: BaseException, keys: Sequence[str]) -> str:
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1].split("@")[0]
         inner = re.search(r"Key '(\w+)' not in '\w+'", reason)
-        return unknown_key(f"{key}.{inner[1]}" if inner and key in keys else key, keys)
+        # A key of a table inside of the value that was typed.
+        deeper = inner is not None and key in keys and not key.endswith(inner[1])
+        return unknown_key(f"{key}.{inner[1]}" if inner and deeper else key, keys)
     if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*)", text):
         options = match[3].partition(" Config search path")[0].split()
         return no_option(match[2], match[1].split("/")[-1], options)
