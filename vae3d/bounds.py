@@ -38,7 +38,7 @@ class Bound:
         return ""
 
     def choices(self) -> tuple[str, ...]:
-        """The words that may be given, where there are only so many."""
+        """The allowed words, or nothing if any value within the bound is allowed."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""The commands: what each is told (NAME.py, without torch) and what it does (NAME_run.py)."""
+"""The commands: settings in NAME.py, without torch, and what they run in NAME_run.py."""
 
 from vae3d.runtime.registry import Registry
 from vae3d.settings.command import Command

@@ -1,4 +1,4 @@
-"""What `vae3d compare` is told."""
+"""The settings, examples and summary of `vae3d compare`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

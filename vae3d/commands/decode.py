@@ -1,4 +1,4 @@
-"""What `vae3d decode` is told."""
+"""The settings, examples and summary of `vae3d decode`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any

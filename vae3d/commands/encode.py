@@ -1,4 +1,4 @@
-"""What `vae3d encode` is told."""
+"""The settings, examples and summary of `vae3d encode`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What `vae3d eval` is told."""
+"""The settings, examples and summary of `vae3d eval`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

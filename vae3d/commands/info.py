@@ -1,4 +1,4 @@
-"""What `vae3d info` is told."""
+"""The settings, examples and summary of `vae3d info`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What `vae3d inspect` is told."""
+"""The settings, examples and summary of `vae3d inspect`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What `vae3d prepare` is told."""
+"""The settings, examples and summary of `vae3d prepare`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What `vae3d reconstruct` is told."""
+"""The settings, examples and summary of `vae3d reconstruct`."""
 
 from dataclasses import dataclass
 from typing import Annotated

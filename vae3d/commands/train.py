@@ -1,4 +1,4 @@
-"""What `vae3d train` is told."""
+"""The settings, examples and summary of `vae3d train`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
