@@ -15,15 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vae3d.data.catalog import CaseRecord, write_catalog
 from vae3d.data.config import StoreConfig
 from vae3d.data.patches import PatchDataset
-from vae3d.data.statistics import PERCENTILES, CaseStatistics
-from vae3d.data.store import CATALOG, SETTINGS, StoredCases, StoreSettings
-from vae3d.data.volume import SourceGeometry
+from vae3d.data.stored import StoredCases
 from vae3d.logger.console import announce
 from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.files import write_json
+from vae3d.scans.volume import SourceGeometry
+from vae3d.store.catalog import CaseRecord, write_catalog
+from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
+from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
 
 
 def main() -> int:
@@ -66,7 +67,7 @@ def made_up(count: int) -> Iterator[tuple[CaseRecord, None]]:
             shape=shape,
             affine=affine,
             geometry=SourceGeometry(Path(path), shape[::-1], np.array(affine), "int16"),
-            statistics=CaseStatistics(
+            statistics=VoxelStatistics(
                 -1024.0, 3071.0, -512.25, 480.125, tuple(map(float, PERCENTILES)), 0, "0" * 32
             ),
             box=((0, 10, 20), shape),

@@ -27,13 +27,13 @@ import torch
 from peers import Network
 from torch import Tensor, nn
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
-from vae3d.data.readers import read_volume
 from vae3d.logger.console import announce
 from vae3d.loss.objective import Objective
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
+from vae3d.scans.files import read_volume
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.optimizer import build_optimizer
 from vae3d.trainer.schedule import learning_rate
@@ -139,7 +139,7 @@ def score(contender: Contender, volume: Tensor) -> float:
 def ours(text: str, arguments: argparse.Namespace) -> Contender:
     """vae3d with the settings that `vae3d train TEXT` would have."""
     config: TrainConfig = composed("train", *shlex.split(text))
-    model = CustomVAE(config.model).placed(CPU)
+    model = CustomVAE(config.model).to_device(CPU)
     objective = Objective(config.loss, model.factor)
     options = config.trainer
     optimizer = build_optimizer(options.optimizer, model, options.lr, options.weight_decay)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
@@ -30,10 +31,10 @@ from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig
 from vae3d.data.synthetic import phantom
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor, chunks
+from vae3d.inference.patches import chunks
 from vae3d.logger.console import ProgressBar
-from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
@@ -62,14 +63,14 @@ def main() -> int:
 def inference(arguments: argparse.Namespace) -> int:
     """Bare forwards, ours and MONAI's."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = CustomVAE(settings(arguments.model, []).model).placed(device).eval()
+    model = CustomVAE(settings(arguments.model, []).model).to_device(device).eval()
     precision = Precision(arguments.precision, device)
     image = torch.rand(1, *arguments.shape) * 2 - 1
     calls: dict[str, Call] = {}
     count, calls["bare forwards"] = bare(model, image, precision, device, arguments)
     for blend in ("hann", "uniform"):
         config = InferenceConfig((arguments.size,), arguments.overlap, blend, arguments.batch)
-        ours = Reconstructor(model, "patch", config, precision)
+        ours = build_runner(config, "patch", model, device, precision)
         calls[f"vae3d, {blend}"] = lambda ours=ours: ours.reconstruct(image)  # type: ignore[misc]
     for mode in ("gaussian", "constant"):
         calls[f"MONAI SlidingWindowInferer, {mode}"] = monai(
@@ -118,7 +119,7 @@ def command(arguments: argparse.Namespace) -> int:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         precision = Precision(arguments.precision, device)
         config = InferenceConfig((arguments.size,), arguments.overlap, batch_size=arguments.batch)
-        reconstructor = Reconstructor(model.placed(device), "patch", config, precision)
+        reconstructor = build_runner(config, "patch", model, device, precision)
         stored = CTConfig(root=str(scans), store=f"{folder}/store")
         cases = open_cases(stored, ProgressBar("prepare", False))
         images = [cases[n].range.to_model(cases[n].volume().data) for n in range(arguments.cases)]

@@ -45,11 +45,11 @@ import torch
 from peers import MONAI_CHANNELS
 from torch import Tensor, nn
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.data.synthetic import phantom
 from vae3d.logger.console import announce
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.memory import free_memory, peak_memory
 
 DIRECTIONS = ("encode", "decode")
@@ -218,7 +218,7 @@ def network(name: str) -> CustomVAE:
     torch.manual_seed(0)
     model = CustomVAE(settings(name).model)
     randomise(model)
-    return model.placed(CPU).eval()
+    return model.to_device(CPU).eval()
 
 
 def settings(name: str) -> TrainConfig:

@@ -30,6 +30,7 @@ import nibabel
 import numpy as np
 import torch
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CTConfig
@@ -38,7 +39,6 @@ from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.synthetic import phantom
 from vae3d.logger.console import ProgressBar, announce
 from vae3d.model.config import LevelSpec, VAEConfig
-from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.shuffle import Shuffle

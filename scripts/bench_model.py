@@ -27,9 +27,9 @@ from peers import DTYPES, MONAI_CHANNELS, Network
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.logger.console import announce
 from vae3d.model.config import LevelSpec, VAEConfig
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import has_bf16
@@ -70,7 +70,7 @@ def compare(
             contenders.append(make(precision))
     for contender in contenders:
         model = contender.model
-        model.placed(device) if isinstance(model, CustomVAE) else model.to(device)
+        model.to_device(device) if isinstance(model, CustomVAE) else model.to(device)
     calls: dict[tuple[str, str], Callable[[], None]] = {}
     for contender in contenders:
         name = contender.title

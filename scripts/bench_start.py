@@ -22,7 +22,8 @@ IMPORT = [sys.executable, "-c", "import torch"]
 STEP = [
     sys.executable,
     "-c",
-    "import torch; from vae3d.cli.compose import composed; from vae3d.model.vae import CustomVAE;"
+    "import torch; from vae3d.cli.compose import composed; "
+    "from vae3d.autoencoder.vae import CustomVAE;"
     "m = CustomVAE(composed('train', 'model=tiny').model);"
     "o = torch.optim.AdamW(m.parameters(), fused=True);"
     "x = torch.zeros(4, 1, 32, 32, 32);"

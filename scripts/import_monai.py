@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vae3d.autoencoder.monai import from_monai
 from vae3d.errors import RunError, UserError
-from vae3d.model.monai import from_monai
+from vae3d.values.contract import InputContract
+from vae3d.values.intensity import IntensityContract
 
 MAX_DEPTH = 8
 """How deep in dicts the weights may lie; a dict can hold itself."""
@@ -46,7 +48,8 @@ def main() -> int:
     except UserError as error:
         sys.stderr.write(f"{arguments.file}: {error}\n")
         return error.exit_code
-    model.contract = {"intensity": intensity(arguments), "spacing": arguments.spacing}
+    spacing = arguments.spacing and tuple(arguments.spacing)
+    model.contract = InputContract(intensity(arguments), spacing)
     model.save_pretrained(arguments.folder)
     count = sum(p.numel() for p in model.parameters())
     sys.stdout.write(f"{count:,} parameters, factor {model.factor}: {arguments.folder}\n")
@@ -90,13 +93,13 @@ def state_dict(found: Any) -> dict[str, Any]:
     raise RunError("cannot be loaded: it holds no state dict")
 
 
-def intensity(arguments: argparse.Namespace) -> dict[str, object]:
+def intensity(arguments: argparse.Namespace) -> IntensityContract:
     """The intensity contract."""
     if arguments.percentiles:
         low, high = arguments.percentiles
-        return {"kind": "percentiles", "low": low, "high": high, "unit": "intensity"}
+        return IntensityContract("percentiles", low, high, "intensity")
     low, high = arguments.window or (-1000.0, 1000.0)
-    return {"kind": "window", "low": low, "high": high, "unit": "HU"}
+    return IntensityContract("window", low, high, "HU")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def refused(folder: Path, *arguments: str, but: str = "-") -> str:
         (["train", "loss=l1_kl", "+loss.terms.foo=1"], "loss.terms.foo is not a loss"),
         (["train", "data=ct"], "data.root must name a folder"),
         (["train", "data=ct", "data.root=/no,where=é"], "no such folder or scan: /no,where=é"),
-        (["train", "data=ct", "data.root=."], "no scans (.nii, .nii.gz, .npy) found in ."),
+        (["train", "data=ct", "data.root=."], "no scans (.nii.gz, .nii, .npy) found in ."),
         (["train", "data=run"], "data=run is for vae3d eval, encode"),
         (["train", "data=custom"], "data.dataset must be package.module:name"),
         (["train", "data=custom", "data.dataset=no_such:Thing"], "cannot be imported"),

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from vae3d import conf as conf_package
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.cli.jobs import checked_settings
 from vae3d.cli.line import Line
@@ -13,7 +14,6 @@ from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.saved import load_config, save_config
 from vae3d.commands.train import TrainConfig
-from vae3d.model.vae import CustomVAE
 from vae3d.settings.groups import EXPERIMENT, groups_of
 from vae3d.settings.saved import describe, differences
 

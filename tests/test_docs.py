@@ -10,8 +10,8 @@ from tests.test_conf import options
 from vae3d.cli.compose import composed
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
-from vae3d.evaluation.config import METRICS
 from vae3d.loss.config import LOSSES
+from vae3d.scoring.config import METRICS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -3,15 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vae3d.version import __version__
+
 if TYPE_CHECKING:
-    from vae3d.evaluation.config import METRICS
+    from vae3d.autoencoder.vae import CustomVAE
     from vae3d.latents.dataset import LatentDataset
     from vae3d.library import eval_3d, train_3d
     from vae3d.loss.config import LOSSES
     from vae3d.model.config import ACTIVATIONS, NORMS, VAEConfig
-    from vae3d.model.vae import CustomVAE
+    from vae3d.scoring.config import METRICS
 
-__version__ = "0.1.0"
 __all__ = [
     "ACTIVATIONS",
     "LOSSES",
@@ -28,10 +29,10 @@ __all__ = [
 _HOMES = {
     "ACTIVATIONS": "vae3d.model.config",
     "LOSSES": "vae3d.loss.config",
-    "METRICS": "vae3d.evaluation.config",
+    "METRICS": "vae3d.scoring.config",
     "NORMS": "vae3d.model.config",
     "LatentDataset": "vae3d.latents.dataset",
-    "CustomVAE": "vae3d.model.vae",
+    "CustomVAE": "vae3d.autoencoder.vae",
     "VAEConfig": "vae3d.model.config",
     "train_3d": "vae3d.library",
     "eval_3d": "vae3d.library",

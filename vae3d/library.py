@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.train import TrainConfig
@@ -14,11 +15,10 @@ from vae3d.data.config import CustomConfig
 from vae3d.data.custom import DatasetSource
 from vae3d.errors import ConfigError
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.report import EvaluationResult
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
-from vae3d.model.vae import CustomVAE
 from vae3d.patching.config import PATCHING
+from vae3d.report.result import EvaluationResult
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.config import TrainerConfig
 

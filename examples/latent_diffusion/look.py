@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae3d.data.readers import is_scan, read_volume
-from vae3d.data.volume import Volume
-from vae3d.evaluation.figures import Picture, Plane, fit, gray, planes
 from vae3d.logger.console import announce
+from vae3d.pictures.figures import Picture, Plane, fit, gray, planes
+from vae3d.scans.files import read_volume
+from vae3d.scans.formats import is_scan
+from vae3d.scans.volume import Volume
 
 SIDE = 192
 """Pixels of the longer side of a plane."""

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import copied, rounding, run_distributed, tiny_model, tiny_training
 from vae3d import LatentDataset
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.decode import DecodeConfig
 from vae3d.commands.decode_run import decode
 from vae3d.commands.encode import EncodeConfig
@@ -20,11 +21,10 @@ from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.reconstruct_run import reconstruct
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig
-from vae3d.data.readers import read_volume
 from vae3d.errors import ConfigError, DataError, RunError, VolumeError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_statistics
-from vae3d.model.vae import CustomVAE
+from vae3d.scans.files import read_volume
 
 # Oblique, two axes swapped, two of them running backwards: as scanners write them.
 AFFINES = [

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import assert_same_output, copied, run_distributed, tiny_training
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
 from vae3d.commands.train_run import train
@@ -15,7 +16,6 @@ from vae3d.data.config import CTConfig
 from vae3d.errors import ConfigError, DataError, LockedError, VolumeError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_manifest, read_statistics
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.lock import locked
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model, vae3d
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.info_run import Cost, inference_cost, training_cost
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.memory import free_memory, peak_memory
 from vae3d.runtime.precision import Precision
 

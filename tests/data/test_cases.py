@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.cases import LoadedCase, LoadedCases, checked
 from vae3d.data.config import CaseData, PreparableData, SourceData, SyntheticConfig
-from vae3d.data.foreground import ForegroundMap
-from vae3d.data.intensity import IntensityContract
+from vae3d.data.loaded import LoadedCase, LoadedCases
 from vae3d.data.phantoms import PhantomSource
-from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.runtime.seeding import numpy_generator
+from vae3d.scans.check import checked
+from vae3d.scans.volume import Volume
+from vae3d.store.foreground import ForegroundMap
+from vae3d.values.intensity import IntensityContract
 
 WINDOW = IntensityContract("window", 0.0, 100.0, "HU")
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae3d.data.catalog import CaseRecord, Catalog, Journal, LatestRecords, write_catalog
-from vae3d.data.splits import case_rank, split_by_rank
-from vae3d.data.statistics import PERCENTILES, CaseStatistics
-from vae3d.data.volume import SourceGeometry
 from vae3d.errors import DataError
+from vae3d.scans.volume import SourceGeometry
+from vae3d.store.catalog import CaseRecord, Catalog, Journal, LatestRecords, write_catalog
+from vae3d.values.splits import case_rank, split_by_rank
+from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
 
-STATISTICS = CaseStatistics(-1.0, 2.0, 0.5, 0.1, tuple(map(float, PERCENTILES)), 3, "d")
+STATISTICS = VoxelStatistics(-1.0, 2.0, 0.5, 0.1, tuple(map(float, PERCENTILES)), 3, "d")
 AFFINE = np.array([[1.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
 
 
@@ -101,7 +101,7 @@ def test_a_fingerprint_is_of_names_splits_and_voxels(tmp_path: Path) -> None:
         [(record("a", num_bytes=1, source="elsewhere", stamp="3"), None)],
         [(record("b"), None)],
         [(record("a"), "val")],
-        [(record("a", statistics=CaseStatistics(0, 1, 0, 0, (), 0, "e")), None)],
+        [(record("a", statistics=VoxelStatistics(0, 1, 0, 0, (), 0, "e")), None)],
         [(failed("a"), None)],
         [(record("a"), None), (record("b"), None)],
     ):
@@ -118,7 +118,7 @@ def test_damage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path.write_bytes(b"no database" * 99)
     with pytest.raises(DataError, match=r"catalog\.sqlite: damaged"):
         Catalog(path)
-    monkeypatch.setattr("vae3d.data.catalog.FORMAT", 2)
+    monkeypatch.setattr("vae3d.store.catalog.FORMAT", 2)
     write_catalog(path, [(record("a"), None)])
     assert len(Catalog(path)) == 1
     monkeypatch.undo()

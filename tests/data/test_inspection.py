@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.cases import LoadedCases
 from vae3d.data.config import SourceData
-from vae3d.data.inspection import CaseReport, inspect_cases, orientation_of
-from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseSource
-from vae3d.data.volume import SourceGeometry, Volume
+from vae3d.data.inspection import CaseReport, inspect_cases
+from vae3d.data.loaded import LoadedCases
 from vae3d.errors import VolumeError
+from vae3d.scans.orientation import orientation_of
+from vae3d.scans.source import CaseSource
+from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.values.intensity import IntensityContract
 
 WINDOW = IntensityContract("window", -1000.0, 1000.0, "HU")
 

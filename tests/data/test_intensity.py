@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data import intensity
-from vae3d.data.intensity import IntensityContract, IntensityRange
-from vae3d.data.statistics import CaseStatistics
-from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, VolumeError
+from vae3d.scans.volume import Volume
+from vae3d.values import intensity
+from vae3d.values.intensity import IntensityContract, IntensityRange
+from vae3d.values.voxel_statistics import VoxelStatistics
 
 WINDOW = IntensityRange(-200.0, 600.0, "HU")
 
@@ -55,12 +55,16 @@ def test_portions_and_strides_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_contract_finds_the_range_of_a_scan(dtype: torch.dtype) -> None:
     scan = volume(torch.arange(201, dtype=dtype))
     window = IntensityContract("window", -3.0, 7.0, "HU")
-    assert window.range_of(scan) == IntensityRange(-3.0, 7.0, "HU")
+    assert window.range_of(scan.data.numpy(), scan.case_id) == IntensityRange(-3.0, 7.0, "HU")
     parts = IntensityContract("percentiles", 5.0, 99.5, "intensity")
-    assert parts.range_of(scan) == IntensityRange(10.0, 199.0, "intensity")
-    statistics = CaseStatistics.of(scan, 0)
+    assert parts.range_of(scan.data.numpy(), scan.case_id) == IntensityRange(
+        10.0, 199.0, "intensity"
+    )
+    statistics = VoxelStatistics.of(scan.data.numpy(), 0)
     for contract in (window, parts):
-        assert contract.range_known(statistics, "case") == contract.range_of(scan)
+        assert contract.range_known(statistics, "case") == contract.range_of(
+            scan.data.numpy(), scan.case_id
+        )
     for low, high in ((3.0, 99.5), (5.0, 97.0)):
         other = IntensityContract("percentiles", low, high, "intensity")
         assert other.range_known(statistics, "case") is None, "not among those that are kept"
@@ -72,8 +76,8 @@ def test_percentiles_that_coincide_are_refused() -> None:
     even = volume(torch.tensor([0.0] * 99 + [1.0]))
     contract = IntensityContract("percentiles", 1.0, 90.0, "intensity")
     for find in (
-        lambda: contract.range_of(even),
-        lambda: contract.range_known(CaseStatistics.of(even, 0), "case"),
+        lambda: contract.range_of(even.data.numpy(), even.case_id),
+        lambda: contract.range_known(VoxelStatistics.of(even.data.numpy(), 0), "case"),
     ):
         with pytest.raises(VolumeError, match=r"case: percentiles 1\.0 and 90\.0 are both 0"):
             find()

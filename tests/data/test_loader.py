@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
-from vae3d.data.cases import LoadedCase, LoadedCases
 from vae3d.data.config import SyntheticConfig
+from vae3d.data.loaded import LoadedCase, LoadedCases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
 from vae3d.data.phantoms import PhantomSource

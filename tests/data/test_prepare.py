@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data import prepare
-from vae3d.data.build import build_source, open_cases, store_of
-from vae3d.data.cases import LoadedCases
+from vae3d.data.build import build_source, open_cases
 from vae3d.data.config import RunData, StoreConfig, SyntheticConfig
-from vae3d.data.prepare import Preparation, Shard, foreground_box
+from vae3d.data.loaded import LoadedCases
+from vae3d.data.prepared import store_of
 from vae3d.errors import ConfigError, DataError
 from vae3d.logger.console import ProgressBar
-from vae3d.runtime.naming import case_file
+from vae3d.store import prepare
+from vae3d.store.prepare import Preparation, Shard, foreground_box
+from vae3d.values.naming import case_file
 
 GIB = 2**30
 

@@ -15,9 +15,10 @@ import pytest
 import tifffile
 import torch
 
-from vae3d.data.readers import is_scan, read_volume
-from vae3d.data.readers.image import check_size
 from vae3d.errors import VolumeError
+from vae3d.scans.files import read_volume
+from vae3d.scans.formats import is_scan
+from vae3d.scans.voxels import check_size
 
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (9, 12, 7)).astype(np.int16)
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.resample import resample_to_shape, resample_to_spacing
-from vae3d.data.volume import Volume
 from vae3d.errors import VolumeError
+from vae3d.scans.resample import resample_to_shape, resample_to_spacing
+from vae3d.scans.volume import Volume
 
 
 def _volume(shape: tuple[int, ...], spacing: tuple[float, ...]) -> Volume:

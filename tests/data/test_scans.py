@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig
-from vae3d.data.intensity import IntensityRange
-from vae3d.data.scans import ScanSource, case_name, search
-from vae3d.data.splits import case_rank, split_by_rank
+from vae3d.data.scan_source import ScanSource, search
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.scans.formats import case_name
+from vae3d.values.intensity import IntensityRange
+from vae3d.values.splits import case_rank, split_by_rank
 
 
 def write_scan(path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.statistics import PERCENTILES, CaseStatistics
-from vae3d.data.volume import Volume
+from vae3d.scans.volume import Volume
+from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
 
 
 def case(dtype: torch.dtype, channels: int = 1) -> Volume:
@@ -21,12 +21,12 @@ def case(dtype: torch.dtype, channels: int = 1) -> Volume:
 def test_they_are_numpys(dtype: torch.dtype, channels: int) -> None:
     volume = case(dtype, channels)
     voxels = volume.data.numpy().astype(np.float64)
-    found = CaseStatistics.of(volume, 3)
+    found = VoxelStatistics.of(volume.data.numpy(), 3)
     assert (found.minimum, found.maximum, found.filled) == (voxels.min(), voxels.max(), 3)
     assert found.mean == pytest.approx(voxels.mean(), rel=1e-12)
     assert found.std == pytest.approx(voxels.std(), rel=1e-9)
     np.testing.assert_allclose(found.percentiles, np.percentile(voxels, PERCENTILES), rtol=1e-6)
-    assert CaseStatistics.from_json({**asdict(found)}) == found
+    assert VoxelStatistics.from_json({**asdict(found)}) == found
     assert found.percentile(50.0) == pytest.approx(np.median(voxels), rel=1e-6)
     assert found.percentile(50.1) is None
 
@@ -41,21 +41,21 @@ def test_the_kept_percentiles_are_pinned() -> None:
 def test_an_even_case_has_no_deviation() -> None:
     """Rounding may leave the mean square below the square of the mean."""
     data = torch.full((1, 3, 3, 3), 0.1)
-    found = CaseStatistics.of(Volume(data, np.eye(4), "case"), 0)
+    found = VoxelStatistics.of(data.numpy(), 0)
     assert found.std == pytest.approx(0, abs=1e-7)
     assert found.mean == pytest.approx(0.1)
 
 
 def test_the_digest_is_of_voxels_and_shape() -> None:
     volume = case(torch.int16)
-    digest = CaseStatistics.of(volume, 0).digest
+    digest = VoxelStatistics.of(volume.data.numpy(), 0).digest
     assert len(digest) == 32
     other = Volume(volume.data.clone(), 2 * np.eye(4), "another")
-    assert CaseStatistics.of(other, 0).digest == digest
+    assert VoxelStatistics.of(other.data.numpy(), 0).digest == digest
     strided = volume.data.transpose(1, 3).contiguous().transpose(1, 3)
-    assert CaseStatistics.of(Volume(strided, np.eye(4), "case"), 0).digest == digest
+    assert VoxelStatistics.of(strided.numpy(), 0).digest == digest
     reshaped = Volume(volume.data.reshape(1, 6, 5, 7), np.eye(4), "case")
     changed = Volume(volume.data.clone(), np.eye(4), "case")
     changed.data[0, -1, -1, -1] += 1
     for one in (reshaped, changed):
-        assert CaseStatistics.of(one, 0).digest != digest
+        assert VoxelStatistics.of(one.data.numpy(), 0).digest != digest

@@ -20,17 +20,14 @@ from hypothesis import strategies as st
 
 from tests.command_server import COMMANDS, CommandServer
 from tests.conftest import ROOT, vae3d
-from vae3d.data import prepare
-from vae3d.data.build import build_source, open_cases, store_of
-from vae3d.data.cases import Cases, LoadedCases
-from vae3d.data.catalog import CaseRecord, Catalog, Journal, write_catalog
+from vae3d.data.build import build_source, open_cases
+from vae3d.data.cases import Cases
 from vae3d.data.config import CTConfig, MRIConfig, ScansConfig
-from vae3d.data.foreground import ForegroundMap
+from vae3d.data.loaded import LoadedCases
 from vae3d.data.patches import Draw, PatchDataset
-from vae3d.data.prepare import Preparation, Shard
-from vae3d.data.scans import ScanSource
-from vae3d.data.statistics import percentiles_of
-from vae3d.data.store import CATALOG, CODECS, StoredCases, array_suffix, open_array, write_array
+from vae3d.data.prepared import store_of
+from vae3d.data.scan_source import ScanSource
+from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError, VolumeError
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.region import Region
@@ -41,7 +38,14 @@ from vae3d.patching.samplers import (
     WholeVolume,
     build_sampler,
 )
-from vae3d.runtime.naming import case_file
+from vae3d.store import prepare
+from vae3d.store.arrays import CODECS, array_suffix, open_array, write_array
+from vae3d.store.catalog import CaseRecord, Catalog, Journal, write_catalog
+from vae3d.store.foreground import ForegroundMap
+from vae3d.store.prepare import Preparation, Shard
+from vae3d.store.settings import CATALOG
+from vae3d.values.naming import case_file
+from vae3d.values.voxel_statistics import percentiles_of
 
 SILENT = ProgressBar("prepare", shown=False)
 SHAPES = [(20, 33, 17), (9, 70, 65), (1, 12, 80), (34, 18, 22), (16, 16, 16), (7, 7, 7)]

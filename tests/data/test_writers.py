@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.readers import read_volume
-from vae3d.data.resample import resample_to_spacing
-from vae3d.data.volume import Volume
-from vae3d.data.writers import write_volume
 from vae3d.errors import VolumeError
+from vae3d.scans.files import read_volume, write_volume
+from vae3d.scans.resample import resample_to_spacing
+from vae3d.scans.volume import Volume
 
 OBLIQUE = np.array(
     [[-0.9, 0.1, 0.2, 40.0], [0.05, 0.2, -2.9, -7.0], [0.1, 1.2, 0.3, 11.0], [0, 0, 0, 1]]

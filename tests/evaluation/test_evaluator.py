@@ -10,29 +10,30 @@ import torch
 from torch import Tensor
 
 from tests.conftest import tiny_model
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CTConfig, MRIConfig, SyntheticConfig
-from vae3d.data.readers import read_volume
 from vae3d.errors import ConfigError
 from vae3d.evaluation import gallery
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.references import downsampled, jpeg
-from vae3d.evaluation.report import EvaluationResult, interval
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar
 from vae3d.model.blocks import pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import LevelSpec
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.sizes import cropped, pad_to_multiple
-from vae3d.model.vae import CustomVAE
+from vae3d.report.result import EvaluationResult, interval
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.precision import Precision
+from vae3d.scans.files import read_volume
+from vae3d.scoring.references import downsampled, jpeg
 
-FP32 = Precision("fp32", torch.device("cpu"))
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
 SILENT = ProgressBar("prepare", False)
 ODD = [(5, 17, 23), (1, 9, 14), (3, 2, 31), (21, 24, 24), (18, 11), (7, 40)]
 
@@ -44,11 +45,16 @@ class Identity(CustomVAE):
         levels = [LevelSpec(4)]
         super().__init__(tiny_model(dims, levels=levels, patch=(2,), latent_channels=2**dims))
 
-    def encode(self, image: Tensor) -> DiagonalGaussian:
+    def encode(self, image: Tensor, memory: float | None = None) -> DiagonalGaussian:
         folded = pixel_unshuffle(pad_to_multiple(image, self.factor), self.config.patches)
         return DiagonalGaussian(folded, torch.full_like(folded, -30.0))
 
-    def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
+    def decode(
+        self,
+        latent: Tensor,
+        size: tuple[int, ...] | None = None,
+        memory: float | None = None,
+    ) -> Tensor:
         image = pixel_shuffle(latent, self.config.patches)
         return image if size is None else cropped(image, size)
 
@@ -56,7 +62,12 @@ class Identity(CustomVAE):
 class Halving(Identity):
     """Every deviation from the middle of the range comes back half as large."""
 
-    def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
+    def decode(
+        self,
+        latent: Tensor,
+        size: tuple[int, ...] | None = None,
+        memory: float | None = None,
+    ) -> Tensor:
         return super().decode(latent, size) / 2
 
 
@@ -66,7 +77,7 @@ def evaluated(
     settings = {"media": [], "report": False, **changes}
     config = EvaluationConfig(**settings)  # type: ignore[arg-type]
     inference = InferenceConfig(size=(8,), overlap=0.3)
-    reconstructor = Reconstructor(model, mode, inference, FP32)
+    reconstructor = build_runner(inference, mode, model, CPU, FP32)
     evaluator = Evaluator(reconstructor, cases, config, Distributed(0, 1))
     indices = [i for members in cases.splits.values() for i in members.tolist()]
     return evaluator.evaluate(sorted(indices), folder, Logger())
@@ -181,7 +192,7 @@ def test_best_median_and_worst_are_shown_kept_or_not(
     monkeypatch.setattr(gallery, "MAX_BYTES", room)
     write_scans(tmp_path, count=5)
     cases = open_cases(CTConfig(root=str(tmp_path), store=None), SILENT)
-    reconstructor = Reconstructor(Halving(3), "full", InferenceConfig(), FP32)
+    reconstructor = build_runner(InferenceConfig(), "full", Halving(3), CPU, FP32)
     evaluator = Evaluator(reconstructor, cases, EvaluationConfig(media=[]), Distributed(0, 1))
     result = evaluator.evaluate([0, 1, 2, 3, 4], tmp_path, Logger())
     held = [place for place in range(5) if evaluator.gallery.get(place)]

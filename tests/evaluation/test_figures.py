@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vae3d.evaluation.figures import (
+from vae3d.pictures.figures import (
     BACKGROUND,
     DIVERGING,
     MAX_FRAMES,

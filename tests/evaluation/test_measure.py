@@ -8,13 +8,15 @@ import torch
 from skimage.metrics import normalized_root_mse, structural_similarity
 from torch import Tensor
 
-from vae3d.evaluation import measure as measuring
-from vae3d.evaluation.config import METRICS
-from vae3d.evaluation.measure import measure
-from vae3d.evaluation.metrics import Scale, better_of, scored, unit_of, worth
-from vae3d.evaluation.regions import TISSUES, WHOLE, Buckets, value_regions
-from vae3d.evaluation.seams import seam_score
 from vae3d.loss.structural import SCALE_WEIGHTS, ms_ssim, ssim
+from vae3d.scoring import measure as measuring
+from vae3d.scoring.config import METRICS
+from vae3d.scoring.measure import measure
+from vae3d.scoring.metrics import Scale
+from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, value_regions
+from vae3d.scoring.scores import better_of, scored, unit_of, worth
+from vae3d.scoring.seams import seam_score
+from vae3d.values.intensity import IntensityRange
 
 SHAPES = [(40, 33), (16, 20, 18), (13, 40, 27), (11, 12, 13), (5, 24, 24), (1, 24, 24), (3, 1, 2)]
 SCALE = Scale(span=2000.0)
@@ -104,7 +106,7 @@ def test_multiscale_similarity_in_3d_is_exacter_than_monais() -> None:
 def test_regions_are_masks() -> None:
     image, other = pair(1, 16, 20, 18)
     hu = image * 1000
-    regions = value_regions(["foreground", "tissues"], "HU", -1000, 1000)
+    regions = value_regions(["foreground", "tissues"], IntensityRange(-1000, 1000, "HU"))
     (found,) = measure([image, other], [(0, 1)], hu, Buckets(regions))
     assert [*found] == [WHOLE, "foreground", *(tissue.name for tissue in TISSUES)]
     _, map_ = structural_similarity(
@@ -120,7 +122,7 @@ def test_regions_are_masks() -> None:
         assert errors.absolute == pytest.approx(np.abs(error).mean(), rel=1e-9)
         assert errors.squared == pytest.approx((error**2).mean(), rel=1e-9)
         assert errors.ssim == pytest.approx(map_[inner][mask[inner]].mean(), abs=1e-5)
-    assert {r.name for r in value_regions(["tissues"], "", 0, 1)} == set()
+    assert {r.name for r in value_regions(["tissues"], IntensityRange(0, 1, ""))} == set()
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -241,7 +243,7 @@ def test_a_scan_is_compared_as_if_nothing_were_shared(
     image, other = pair(1, *shape)
     scan = image.clone()
     scan.view(-1)[torch.randperm(scan.numel())[:clipped]] -= 0.5
-    regions = value_regions(["foreground", "tissues"], "HU", -1000, 1000)
+    regions = value_regions(["foreground", "tissues"], IntensityRange(-1000, 1000, "HU"))
     pairs = [(0, 1), (2, 1), (2, 0)]
     found = measure([image, other, scan], pairs, scan * 1000, Buckets(regions))
     for errors, numbers in zip(found, pairs, strict=True):
@@ -259,13 +261,13 @@ def test_a_scan_is_compared_as_if_nothing_were_shared(
 def test_buckets_sum_every_piece(
     width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae3d.evaluation.regions.MANY", 700)
+    monkeypatch.setattr("vae3d.scoring.regions.MANY", 700)
     generator = torch.Generator().manual_seed(2)
     values = (torch.randn(1, 5, 9, width, generator=generator) * 800).to(dtype)
     # On an edge a voxel belongs to what begins there.
     values[0, 0, 0, 0] = -900
     weights = torch.rand(values.shape, generator=generator)
-    regions = value_regions(["foreground", "tissues"], "HU", -1000, 1000)
+    regions = value_regions(["foreground", "tissues"], IntensityRange(-1000, 1000, "HU"))
     buckets = Buckets(regions)
     places = buckets.of(values)
     counts, sums = buckets.counts(places), buckets.sums(places, weights)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vae3d.evaluation.figures import diverging, gray, planes, round_limit
-from vae3d.evaluation.page import MOST_POINTS, MOST_ROWS, data_uri, pack, pack_view, write_page
-from vae3d.evaluation.report import CaseScore, EvaluationResult
-from vae3d.evaluation.views import CaseView
+from vae3d.pictures.figures import diverging, gray, planes, round_limit
+from vae3d.pictures.views import CaseView
+from vae3d.report.page import MOST_POINTS, MOST_ROWS, data_uri, pack, pack_view, write_page
+from vae3d.report.result import CaseScore, EvaluationResult
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_NAMES = [
@@ -122,8 +122,8 @@ def test_a_large_volume_keeps_every_nth_voxel_and_its_middle() -> None:
 
 
 def test_a_page_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae3d.evaluation.page.PAGE_BYTES", 3_000_000)
-    monkeypatch.setattr("vae3d.evaluation.page.PICTURE_BYTES", 200_000)
+    monkeypatch.setattr("vae3d.report.page.PAGE_BYTES", 3_000_000)
+    monkeypatch.setattr("vae3d.report.page.PICTURE_BYTES", 200_000)
     noise = np.random.default_rng(0).integers(0, 255, (300, 2000, 3)).astype(np.uint8)
     names = [f"case_{n}" for n in range(3 * MOST_ROWS)]
     views = [view((60, 64, 64), f"case_{n}") for n in (0, 1, 2)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vae3d.errors import UserError
-from vae3d.evaluation.figures import (
+from vae3d.pictures.figures import (
     case_figure,
     diverging,
     gray,
@@ -18,7 +18,7 @@ from vae3d.evaluation.figures import (
     round_limit,
     scroll_frames,
 )
-from vae3d.evaluation.media import write_gif, write_mp4, write_png
+from vae3d.pictures.media import write_gif, write_mp4, write_png
 
 SHAPES = [(1, 24, 24), (16, 16, 16), (64, 48, 32), (300, 20, 20), (33, 17)]
 

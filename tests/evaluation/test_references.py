@@ -13,19 +13,21 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import tiny_model
-from vae3d.data.cases import LoadedCase
-from vae3d.data.intensity import IntensityContract
-from vae3d.data.readers import read_volume
-from vae3d.data.resample import resample_to_shape, resample_to_spacing
-from vae3d.data.volume import Volume
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.data.loaded import LoadedCase
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.references import downsampled, jpeg, on_grid_of, untouched
-from vae3d.evaluation.scorer import CaseScorer
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
+from vae3d.scans.files import read_volume
+from vae3d.scans.resample import resample_to_shape, resample_to_spacing
+from vae3d.scans.volume import Volume
+from vae3d.scoring.references import downsampled, jpeg, on_grid_of, untouched
+from vae3d.scoring.scorer import CaseScorer
+from vae3d.values.intensity import IntensityContract
+
+CPU = torch.device("cpu")
 
 WINDOW = IntensityContract("window", -1000.0, 1000.0, "HU")
 
@@ -106,7 +108,7 @@ def scorer(
     config = EvaluationConfig(media=[], **changes)  # type: ignore[arg-type]
     precision = Precision("fp32", torch.device("cpu"))
     inference = InferenceConfig(size=(4,), overlap=0.0)
-    reconstructor = Reconstructor(CustomVAE(tiny_model()).eval(), mode, inference, precision)
+    reconstructor = build_runner(inference, mode, CustomVAE(tiny_model()).eval(), CPU, precision)
     return CaseScorer(config, contract, reconstructor, lambda text: None)
 
 
@@ -142,7 +144,7 @@ def test_scores_and_units_are_those_that_are_promised() -> None:
     above = values >= -800
     assert scores["mae/foreground"] == pytest.approx(1000 * error[above].mean().item(), rel=1e-5)
     assert scores["mae@floor"] == 0, "nothing was clipped"
-    kept = downsampled(image, found.reconstructor.numbers((8, 8, 8)))
+    kept = downsampled(image, found.runner.model.latent_numbers((8, 8, 8)))
     assert scores["mae@downsample"] == pytest.approx(
         1000 * (kept - image).abs().mean().item(), rel=1e-5
     )

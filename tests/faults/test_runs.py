@@ -24,8 +24,8 @@ from tests.faults.forked import (
     toy,
 )
 from vae3d.commands.train_run import train
-from vae3d.data.cases import LoadedCases
 from vae3d.data.config import SyntheticConfig
+from vae3d.data.loaded import LoadedCases
 from vae3d.errors import DataError, LockedError, RunError, UserError, VolumeError
 from vae3d.trainer.checkpoint import CheckpointFolder
 

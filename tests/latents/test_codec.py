@@ -1,6 +1,5 @@
 """A codec is the model between the scan's units and its own."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +7,16 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
-from vae3d.data.cases import LoadedCase
-from vae3d.data.intensity import IntensityContract
-from vae3d.data.volume import SourceGeometry, Volume
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.weights import fingerprint
+from vae3d.data.loaded import LoadedCase
 from vae3d.errors import DataError
+from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec, source_of
-from vae3d.model.vae import CustomVAE
-from vae3d.model.weights import fingerprint
 from vae3d.runtime.memory import Memory, planned_memory
 from vae3d.runtime.precision import Precision
+from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.values.intensity import IntensityContract
 
 AFFINE = np.array([[0, 0, 2.0, -5], [0, 1.5, 0, 3], [3.0, 0, 0, 7], [0, 0, 0, 1]])
 GEOMETRY = SourceGeometry(Path("scan.nii.gz"), (7, 6, 9), 2 * AFFINE, "int16")
@@ -32,7 +32,8 @@ def case(source: SourceGeometry | None = None) -> LoadedCase:
 def codec(precision: str = "fp32") -> Codec:
     torch.manual_seed(0)
     model = CustomVAE(tiny_model()).eval()
-    return Codec(model, Precision(precision, torch.device("cpu")))
+    device = torch.device("cpu")
+    return Codec(ModelRunner(model, device, Precision(precision, device)))
 
 
 def test_it_is_the_model_between_the_units() -> None:
@@ -71,7 +72,7 @@ def test_the_record_leads_back_to_the_scan() -> None:
     assert (back.shape, back.dtype) == (GEOMETRY.shape, GEOMETRY.dtype)
     assert np.array_equal(back.affine, GEOMETRY.affine)
     assert source_of(found.record(case())) is None
-    assert found.device == torch.device("cpu")
+    assert found.runner.device == torch.device("cpu")
 
 
 def test_what_decodes_to_no_numbers_is_refused() -> None:
@@ -88,7 +89,8 @@ def test_what_decodes_to_no_numbers_is_refused() -> None:
 def test_its_memory_is_what_the_model_may_take(
     monkeypatch: pytest.MonkeyPatch, memory: Memory
 ) -> None:
-    found = replace(codec(), memory=memory)
+    found = codec()
+    found.runner.memory = memory
     heard: list[object] = []
     encode, decode = found.model.encode, found.model.decode
 
@@ -104,4 +106,4 @@ def test_its_memory_is_what_the_model_may_take(
     monkeypatch.setattr(found.model, "decode", noting_decode)
     latent = found.encode(case())
     found.decode(latent.mean, latent.record)
-    assert heard == [planned_memory(memory, found.device)] * 2
+    assert heard == [planned_memory(memory, found.runner.device)] * 2

@@ -22,7 +22,7 @@ from vae3d.latents.folder import (
     write_manifest,
     write_statistics,
 )
-from vae3d.model.statistics import LatentStatistics
+from vae3d.values.latent_statistics import LatentStatistics
 
 AFFINE = [[0.0, 0.0, 1.0, -7.0], [0.0, 2.0, 0.0, 1.0], [3.0, 0.0, 0.0, 5.0], [0, 0, 0, 1.0]]
 RECORD = LatentRecord(

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from tests.conftest import assert_same_output, tiny_model
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor
 from vae3d.model.config import UPSAMPLINGS, LevelSpec, VAEConfig
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
+
+CPU = torch.device("cpu")
 
 SHAPES = [(21, 24, 24), (1, 24, 24), (5, 7, 3), (1, 1, 1), (16, 16, 16), (17, 33), (1, 9), (2, 2)]
 FP32 = Precision("fp32", torch.device("cpu"))
@@ -29,7 +31,9 @@ def test_forward_keeps_the_size(shape: tuple[int, ...], upsampling: str) -> None
 def test_reconstruction_keeps_the_size(shape: tuple[int, ...], mode: str) -> None:
     model = CustomVAE(tiny_model(len(shape)))
     config = InferenceConfig(size=(7,), overlap=0.5, batch_size=3)
-    result = Reconstructor(model, mode, config, FP32).reconstruct(torch.rand(1, *shape) * 2 - 1)
+    result = build_runner(config, mode, model, CPU, FP32).reconstruct(
+        torch.rand(1, *shape) * 2 - 1
+    )
     assert result.shape == (1, *shape)
     assert result.isfinite().all()
 

@@ -16,19 +16,20 @@ from tests.conftest import (
     tiny_trainer,
     tiny_training,
 )
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, SyntheticConfig
 from vae3d.data.synthetic import phantom
 from vae3d.evaluation.config import EvaluationConfig
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor
-from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.precision import Precision
 
-FP32 = Precision("fp32", torch.device("cpu"))
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
 
 
 def numbers(folder: Path) -> list[list[str]]:
@@ -79,7 +80,7 @@ def test_posterior_sample_does_not_depend_on_the_cut(shape: tuple[int, ...]) -> 
                     weight.select(axis, 0).zero_()
     image = torch.rand(1, *shape) * 2 - 1
     results = [
-        Reconstructor(model, mode, config, FP32).reconstruct(
+        build_runner(config, mode, model, CPU, FP32).reconstruct(
             image, torch.Generator().manual_seed(5)
         )
         for mode, config in (
@@ -90,7 +91,7 @@ def test_posterior_sample_does_not_depend_on_the_cut(shape: tuple[int, ...]) -> 
     ]
     for other in results[1:]:
         assert_same_output(other, results[0], model)
-    mode = Reconstructor(model, "full", InferenceConfig(), FP32).reconstruct(image)
+    mode = build_runner(InferenceConfig(), "full", model, CPU, FP32).reconstruct(image)
     assert not torch.equal(mode, results[0])
 
 
@@ -101,9 +102,9 @@ def test_patches_side_by_side_are_patches_one_after_the_other(threads: int) -> N
     def seen(threads: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.set_num_threads(threads)
         config = InferenceConfig(size=(8,), overlap=0.5, batch_size=batch)
-        reconstructor, posteriors = Reconstructor(model, "patch", config, FP32), []
-        reconstructor.on_posterior = lambda posterior: posteriors.append(posterior.mean)
-        return reconstructor.reconstruct(image), torch.cat(posteriors)
+        runner, means = build_runner(config, "patch", model, CPU, FP32), []
+        patchwise = runner.reconstruct(image, None, lambda posterior: means.append(posterior.mean))
+        return patchwise, torch.cat(means)
 
     before = torch.get_num_threads()
     try:

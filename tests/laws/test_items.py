@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae3d.data.cases import LoadedCases
 from vae3d.data.config import SyntheticConfig
+from vae3d.data.loaded import LoadedCases
 from vae3d.data.loader import PatchLoader, StepPlan
 from vae3d.data.patches import PADDING, Batch, Draw, PatchDataset
 from vae3d.data.phantoms import PhantomSource

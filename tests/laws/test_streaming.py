@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from tests.conftest import rounding, tiny_model
 from tests.model.test_options import COMBINATIONS, config_of
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor
 from vae3d.model.config import (
     DOWNSAMPLINGS,
     NORMS,
@@ -26,14 +27,14 @@ from vae3d.model.config import (
     VAEConfig,
 )
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.streaming.meter import metered
-from vae3d.model.streaming.network import chain_of
-from vae3d.model.streaming.plan import GIB, StreamingPlan, slabs_of, streaming_plan
-from vae3d.model.streaming.volume import decoded, encoded, stream_decode, stream_encode
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.precision import Precision
+from vae3d.streaming.meter import metered
+from vae3d.streaming.network import chain_of
+from vae3d.streaming.plan import GIB, StreamingPlan, slabs_of, streaming_plan
+from vae3d.streaming.volume import decoded, encoded, stream_decode, stream_encode
 
-FP32 = Precision("fp32", torch.device("cpu"))
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
 MEASURED = ("group", "instance")
 COMBINATION_NUMBERS = {case: number for number, case in enumerate(COMBINATIONS)}
 OPTIONS = [*itertools.product(NORMS, UPSAMPLINGS, DOWNSAMPLINGS)]
@@ -201,7 +202,7 @@ def test_a_plan_says_how() -> None:
     with pytest.raises(ConfigError, match=r"^memory must be at least .* GiB"):
         streaming_plan(model, shape, 1e-6)
     with pytest.raises(ConfigError, match=r"^evaluation.inference.memory must be at least"):
-        Reconstructor(model, "full", InferenceConfig(memory=1e-6), FP32).plan(shape)
+        build_runner(InferenceConfig(memory=1e-6), "full", model, CPU, FP32).plan(shape)
 
 
 @pytest.mark.parametrize(("factor", "depth"), [(1, 1), (4, 3), (4, 100), (3, 1000), (48, 96)])
@@ -214,17 +215,16 @@ def test_slabs_are_multiples_of_the_factor(factor: int, depth: int) -> None:
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
 @pytest.mark.parametrize("sample", [False, True])
-def test_the_reconstructor_streams_under_a_bound(norm: str, sample: bool) -> None:
+def test_a_runner_streams_under_a_bound(norm: str, sample: bool) -> None:
     model = network(tiny_model(norm=norm, norm_groups=2)).train()
     image = an_image(model, (61, 15, 17))[0]
     whole = streaming_plan(model, (61, 15, 17), None).bytes
     results, posteriors = [], []
     for memory in (None, 2.0, 0.99 * whole / GIB):
-        maker = Reconstructor(model, "full", InferenceConfig(memory=memory), FP32)
+        maker = build_runner(InferenceConfig(memory=memory), "full", model, CPU, FP32)
         heard: list[DiagonalGaussian] = []
-        maker.on_posterior = heard.append
         generator = torch.Generator().manual_seed(3) if sample else None
-        results.append(maker.reconstruct(image, generator))
+        results.append(maker.reconstruct(image, generator, heard.append))
         (posterior,) = heard
         posteriors.append(posterior.mean)
     assert maker.plan((61, 15, 17)).way == ("passes" if norm == "group" else "streamed")

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, tiny_model
+from vae3d.autoencoder.hub import FILES, is_hub_id, local_folder
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import RunError
-from vae3d.model.hub import FILES, is_hub_id, local_folder
-from vae3d.model.vae import CustomVAE
 
 NAME, COMMIT, OLDER = "some-one/ct_vae.v2", "4f" * 20, "1b" * 20
 
@@ -149,4 +149,4 @@ def test_one_module_knows_the_hub() -> None:
         names = [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
         names += [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
         knows = any(name.split(".")[0] == "huggingface_hub" for name in names)
-        assert knows == (path.relative_to(ROOT).as_posix() == "vae3d/model/hub.py"), path
+        assert knows == (path.relative_to(ROOT).as_posix() == "vae3d/autoencoder/hub.py"), path

@@ -8,11 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import ROOT, tiny_model
+from vae3d.autoencoder.summary import summarise
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.model.config import ACTIVATIONS, NORMS, AttentionSpec
-from vae3d.model.streaming import operators
-from vae3d.model.streaming.plan import streamed_plans, whole_bytes
-from vae3d.model.summary import summarise
-from vae3d.model.vae import CustomVAE
+from vae3d.streaming import operators
+from vae3d.streaming.plan import streamed_plans, whole_bytes
 
 OPTIONS = [*((name, "silu") for name in NORMS), *(("layer", name) for name in ACTIVATIONS)]
 
@@ -50,9 +50,9 @@ def test_floating_point_operations_are_counted_as_torch_counts_them(attention: s
 def test_a_plan_does_not_load_the_compiler() -> None:
     code = (
         "import sys, torch; from vae3d.model.config import VAEConfig;"
-        "from vae3d.model.streaming.plan import streamed_plans, whole_bytes;"
-        "from vae3d.model.summary import summarise;"
-        "from vae3d.model.vae import CustomVAE;"
+        "from vae3d.streaming.plan import streamed_plans, whole_bytes;"
+        "from vae3d.autoencoder.summary import summarise;"
+        "from vae3d.autoencoder.vae import CustomVAE;"
         "m = torch.device('meta').__enter__() and CustomVAE(VAEConfig(spatial_dims=3));"
         "whole_bytes(m, (32, 32, 32)); [*streamed_plans(m, (32, 32, 32))];"
         "summarise(VAEConfig(spatial_dims=3), (32, 32, 32));"

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, assert_same_output
+from vae3d.autoencoder.monai import from_monai
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.errors import ConfigError
-from vae3d.model.monai import from_monai
-from vae3d.model.vae import CustomVAE
 
 MAISI = "monai.apps.generation.maisi.networks.autoencoderkl_maisi"
 COMMON = {"in_channels": 1, "out_channels": 1, "norm_num_groups": 4}
@@ -131,7 +131,8 @@ def test_the_script_writes_what_loads(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, str(tmp_path / "w"), *options], check=True, env=environment)
     ours = CustomVAE.from_pretrained(tmp_path / "w")
-    assert ours.contract["intensity"]["high"] == 400
+    assert ours.contract.intensity is not None
+    assert ours.contract.intensity.high == 400
     image = torch.randn(1, 1, 8, 8, 8)
     with torch.no_grad():
         found = ours(image).reconstruction

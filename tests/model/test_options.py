@@ -11,6 +11,8 @@ import torch
 
 from tests.conftest import ROOT, tiny_model
 from tests.test_conf import options
+from vae3d.autoencoder.summary import receptive_field, summarise
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
@@ -29,8 +31,6 @@ from vae3d.model.config import (
     VAEConfig,
 )
 from vae3d.model.layers import LayerNorm
-from vae3d.model.summary import receptive_field, summarise
-from vae3d.model.vae import CustomVAE
 
 GOLDEN = ROOT / "tests" / "golden" / "models.json"
 COMBINATIONS = [*itertools.product([2, 3], NORMS, UPSAMPLINGS, DOWNSAMPLINGS, ATTENTIONS)]

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import tiny_model
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
-from vae3d.model.streaming import plan as module
-from vae3d.model.streaming.meter import metered
-from vae3d.model.streaming.norms import MeasuredNorm
-from vae3d.model.streaming.plan import (
+from vae3d.streaming import plan as module
+from vae3d.streaming.meter import metered
+from vae3d.streaming.norms import MeasuredNorm
+from vae3d.streaming.plan import (
     GIB,
     StreamingPlan,
     slabs_of,
@@ -18,11 +19,10 @@ from vae3d.model.streaming.plan import (
     streaming_plan,
     whole_bytes,
 )
-from vae3d.model.streaming.planes import Planes
-from vae3d.model.streaming.stream import Chain, Pointwise, Residual, Stream
-from vae3d.model.streaming.volume import latent_planes
-from vae3d.model.streaming.windows import Gathered, Rows, Sliding
-from vae3d.model.vae import CustomVAE
+from vae3d.streaming.planes import Planes
+from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
+from vae3d.streaming.volume import latent_planes
+from vae3d.streaming.windows import Gathered, Rows, Sliding
 
 SHAPE = (2, 4, 11, 3)
 

@@ -13,6 +13,8 @@ import yaml
 
 import vae3d.commands.train_run as training
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
+from vae3d.autoencoder.card import model_card
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
@@ -21,27 +23,26 @@ from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar
-from vae3d.model.card import model_card
-from vae3d.model.statistics import LatentStatistics
-from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.values.contract import InputContract
+from vae3d.values.latent_statistics import LatentStatistics
 
 STATISTICS = LatentStatistics(2.0, -0.25, [0.5, 0.0, -1.0, 1e-3], [1.0, 0.0, 0.25, 3.0], 3)
-CONTRACTS: dict[str, dict[str, Any]] = {
+DESCRIBED: dict[str, dict[str, Any]] = {
     "CT": {"intensity": {"kind": "window", "low": -1000.0, "high": 1000.0, "unit": "HU"},
            "spacing": [2.5, 1.0, 1.0]},
     "MR": {"intensity": {"kind": "percentiles", "low": 0, "high": 99.5, "unit": "intensity"},
            "spacing": None},
     "nothing": {},
-    "damaged": {"intensity": {"kind": "window", "low": 3, "high": "4"}, "spacing": [[1], 2, 3]},
 }  # fmt: skip
+CONTRACTS = {name: InputContract.from_json(values) for name, values in DESCRIBED.items()}
 
 
-def saved(folder: Path, contract: dict[str, Any] | None = None, **changes: Any) -> Path:
+def saved(folder: Path, contract: InputContract | None = None, **changes: Any) -> Path:
     torch.manual_seed(0)
     model = CustomVAE(tiny_model(**changes))
-    model.contract, model.statistics = contract or {}, STATISTICS
+    model.contract, model.statistics = contract or InputContract(), STATISTICS
     model.save_pretrained(folder)
     return folder
 
@@ -65,6 +66,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, statistics: LatentStatistics |
     again = CustomVAE.from_pretrained(tmp_path / "w")
     assert again.statistics == statistics
     assert again.contract == CONTRACTS["CT"]
+    assert described(tmp_path / "w")["contract"] == DESCRIBED["CT"]
     assert ("latents" in described(tmp_path / "w")) == (statistics is not None)
     again.save_pretrained(tmp_path / "again")
     names = {"README.md", "config.json", "model.safetensors"}
@@ -199,14 +201,39 @@ def test_the_card_is_the_same_anywhere_and_tells_nothing_else(tmp_path: Path) ->
     text = (first / "README.md").read_text()
     assert str(tmp_path) not in text
     assert not re.search(r"\b20\d\d\b|/home|/tmp", text)
-    strange = copy.deepcopy(CONTRACTS["CT"])
+    strange = copy.deepcopy(DESCRIBED["CT"])
     strange["CANARY"] = {"CANARY": ["CANARY"]}
     strange["intensity"]["unit"] = "CANARY\n```\nimport os"
-    told = (saved(tmp_path / "c", strange) / "README.md").read_text()
+    odd = InputContract.from_json(strange)
+    told = (saved(tmp_path / "c", odd) / "README.md").read_text()
     assert "CANARY" not in told
     assert "import os" not in told
     strange["intensity"]["unit"] = "{CANARY}"
-    assert model_card(tiny_model(), strange, None, 1).count("{") == 0
+    odd = InputContract.from_json(strange)
+    assert model_card(tiny_model(), odd, None, 1).count("{") == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([1], "contract must be a table"),
+        ({"intensity": {"kind": "window", "low": 3, "high": "4", "unit": "HU"}}, "high must be"),
+        ({"intensity": {"kind": "window", "low": 3, "high": 4}}, "unit"),
+        ({"intensity": {"kind": "window", "low": 4, "high": 3, "unit": "HU"}}, "low < high"),
+        ({"intensity": "HU"}, "intensity must be a table"),
+        ({"spacing": [[1], 2, 3]}, "spacing.0 must be a number"),
+        ({"spacing": [1, 2]}, "three numbers above 0"),
+        ({"spacing": [1, 2, -1]}, "three numbers above 0"),
+    ],
+)
+def test_a_damaged_contract_is_refused_on_one_line(
+    tmp_path: Path, values: object, reason: str
+) -> None:
+    folder = saved(tmp_path / "w")
+    (folder / "config.json").write_text(json.dumps({**described(folder), "contract": values}))
+    with pytest.raises(RunError, match=reason) as refused:
+        CustomVAE.from_pretrained(folder)
+    assert "\n" not in str(refused.value)
 
 
 WHOLE = {

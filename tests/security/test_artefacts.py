@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import save
 
 from tests.conftest import ROOT, tiny_model
-from vae3d.data.readers import read_volume
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import UserError
-from vae3d.model.vae import CustomVAE
+from vae3d.scans.files import read_volume
 
 CANARY = "canary"
 

@@ -13,23 +13,25 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
-from vae3d.data.cases import LoadedCases
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.config import SourceData
-from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseSource
-from vae3d.data.volume import Volume
-from vae3d.data.writers import write_volume
+from vae3d.data.loaded import LoadedCases
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.media import write_gif, write_mp4, write_png
-from vae3d.evaluation.views import MAX_STEM_BYTES, file_stem
+from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.reconstructor import Reconstructor
 from vae3d.logger.base import Logger
-from vae3d.model.vae import CustomVAE
+from vae3d.pictures.media import write_gif, write_mp4, write_png
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.files import write_json, write_text
 from vae3d.runtime.precision import Precision
+from vae3d.scans.files import write_volume
+from vae3d.scans.source import CaseSource
+from vae3d.scans.volume import Volume
+from vae3d.values.intensity import IntensityContract
+from vae3d.values.naming import MAX_STEM_BYTES, file_stem
+
+CPU = torch.device("cpu")
 
 NAMES = [
     *("../../x", "..", ".", "...", "/abs", "/etc/passwd", "a/../../b", "a/b", "a__b", "a_/_b"),
@@ -79,7 +81,7 @@ def evaluated(source: CaseSource, folder: Path, media: list[str]) -> Names:
     """Everything that an evaluation writes of these cases."""
     model = CustomVAE(tiny_model(source.spatial_dims)).eval()
     precision = Precision("fp32", torch.device("cpu"))
-    reconstructor = Reconstructor(model, "full", InferenceConfig(), precision)
+    reconstructor = build_runner(InferenceConfig(), "full", model, CPU, precision)
     config = EvaluationConfig(media=media, media_cases=None, save_reconstructions=True)
     cases = LoadedCases(source, SourceData())
     logger = Names()

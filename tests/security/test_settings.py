@@ -15,12 +15,12 @@ import torch
 import yaml
 
 from tests.conftest import tiny_model, tiny_training
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.saved import load_config, save_config
 from vae3d.errors import RunError
 from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
-from vae3d.model.statistics import LatentStatistics
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES
+from vae3d.values.latent_statistics import LatentStatistics
 
 CANARY = "CANARY-2f1d9"
 T = TypeVar("T")

@@ -14,16 +14,16 @@ from vae3d import CustomVAE
 from vae3d.cli.dispatch import dispatch
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError, RunError, UserError
-from vae3d.evaluation.config import METRICS
 from vae3d.loss.config import LOSSES, LossConfig
 from vae3d.model.config import ACTIVATIONS, NORMS
 from vae3d.runtime.registry import Registry
+from vae3d.scoring.config import METRICS
 
 MODULE = "plugin_of_a_test"
 CODE = """
 from torch import nn
 from vae3d import ACTIVATIONS, LOSSES, METRICS, NORMS
-from vae3d.evaluation.metrics import Metric
+from vae3d.scoring.metrics import Metric
 
 @LOSSES.register("quartic")
 def quartic(reconstruction, image):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.conftest import tiny_model, tiny_trainer
-from vae3d.data.cases import LoadedCases
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.config import SyntheticConfig
+from vae3d.data.loaded import LoadedCases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
 from vae3d.data.phantoms import PhantomSource
@@ -19,7 +20,6 @@ from vae3d.errors import CheckpointError, NonFiniteError
 from vae3d.logger.base import Logger
 from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import LossTerms, Objective
-from vae3d.model.vae import CustomVAE
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.trainer import trainer as module

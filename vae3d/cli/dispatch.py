@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vae3d import __version__
 from vae3d.bounds import did_you_mean
 from vae3d.cli.catalog import Catalog
 from vae3d.cli.completion import answer
@@ -20,6 +19,7 @@ from vae3d.settings.command import Command
 from vae3d.settings.help import command_help, usage
 from vae3d.settings.plugins import load_plugins
 from vae3d.settings.values import option_values
+from vae3d.version import __version__
 
 HELP = ("-h", "--help")
 

@@ -12,7 +12,6 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae3d import __version__
 from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
 from vae3d.cli.line import Line
@@ -20,6 +19,7 @@ from vae3d.errors import ConfigError, ResourceError, UserError
 from vae3d.runtime.heap import spare_the_heap
 from vae3d.runtime.registry import load
 from vae3d.settings.command import Command
+from vae3d.version import __version__
 
 REFUSED = (HydraException, OmegaConfBaseException)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

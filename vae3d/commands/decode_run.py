@@ -9,23 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae3d.autoencoder.weights import CONFIG_FILE, read_weights
 from vae3d.commands.decode import DecodeConfig
 from vae3d.commands.outputs import Outputs
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.cases import LoadedCases
-from vae3d.data.intensity import IntensityRange
-from vae3d.data.resample import resized_affine
-from vae3d.data.scans import ScanSource
+from vae3d.data.loaded import LoadedCases
+from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
+from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
 from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.logger.console import ProgressBar, announce
-from vae3d.model.statistics import LatentStatistics
-from vae3d.model.weights import CONFIG_FILE, read_weights
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
+from vae3d.scans.resample import resized_affine
+from vae3d.values.intensity import IntensityRange
+from vae3d.values.latent_statistics import LatentStatistics
 
 Read = Callable[[], tuple[Tensor, LatentRecord]]
 """Gives a latent (C, *size) as the model made it, and what leads from it to a scan."""
@@ -78,7 +79,7 @@ class Decoding:
         """The model of the run, where it computes."""
         device = self.distributed.device
         precision = Precision(self.config.precision, device)
-        return Codec(self.trained.model.placed(device), precision, self.config.memory)
+        return Codec(ModelRunner(self.trained.model, device, precision, self.config.memory))
 
     def _latents(self, path: Path) -> dict[str, Read]:
         """How each latent is read, by its name."""
@@ -205,7 +206,7 @@ class Decoding:
             unit=seen.unit,
             weights=self.codec.weights,
             scan="",
-            precision=self.codec.precision.name,
+            precision=self.codec.runner.precision.name,
         )
 
     def _grid(self) -> NDArray[np.float64]:
@@ -224,7 +225,8 @@ class Decoding:
         """What [-1, 1] stands for."""
         if self.config.range is not None:
             low, high = self.config.range
-            unit = str(self.trained.model.contract.get("intensity", {}).get("unit", ""))
+            known = self.trained.model.contract.intensity
+            unit = known.unit if known else ""
             return IntensityRange(float(low), float(high), unit)
         contract = self.trained.contract
         if contract.kind != "window":

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,10 @@ import numpy as np
 
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.build import build_source, open_cases
+from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import PreparableData, SourceData, StoreConfig
-from vae3d.data.source import CaseSource
-from vae3d.data.volume import Volume
-from vae3d.data.writers import write_volume
 from vae3d.errors import ConfigError, DataError, UserError, VolumeError
-from vae3d.evaluation.views import file_stem
+from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
 from vae3d.latents.folder import (
@@ -37,6 +33,10 @@ from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.plain import read_json
 from vae3d.runtime.precision import Precision
+from vae3d.scans.files import write_volume
+from vae3d.scans.source import CaseSource
+from vae3d.scans.volume import Volume
+from vae3d.values.naming import file_stem
 
 
 def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
@@ -103,22 +103,14 @@ class Encoding:
         """The model of the run, where it computes."""
         device = self.distributed.device
         precision = Precision(self.config.precision, device)
-        return Codec(self.trained.model.placed(device), precision, self.config.memory)
+        return Codec(ModelRunner(self.trained.model, device, precision, self.config.memory))
 
     @cached_property
     def cases(self) -> Cases:
         """The cases, read one after the other and none kept."""
-        data = self.trained.data(self.config.data)
-        if isinstance(data, PreparableData):
-            # Each case is read once: a copy of all of them would serve nobody.
-            data = replace(data, store=None)
-        if isinstance(data, SourceData):
-            data = replace(data, cache_gib=0)
-        source = self.source
-        if source is None and not isinstance(data, StoreConfig):
-            source = build_source(data)
-        cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
-        cases.contract = self.trained.fitting(cases.contract, cases.spatial_dims)
+        data = self.trained.data(self.config.data).read_once()
+        bar = ProgressBar("prepare", self.distributed.is_main)
+        cases = open_cases(data, bar, self.source, self.trained.adopt)
         self.trained.check_spacing(cases.spacing)
         return cases
 
@@ -135,7 +127,7 @@ class Encoding:
             },
             "contract": self.cases.contract.describe(),
             "spacing": self.cases.spacing,
-            "precision": self.codec.precision.name,
+            "precision": self.codec.runner.precision.name,
             "dtype": self.config.dtype,
         }
 

@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae3d import __version__
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.train import TrainConfig
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.build import build_source, open_cases
+from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import CaseData, DataConfig, StoreConfig
-from vae3d.data.source import CaseSource
+from vae3d.data.config import CaseData, DataConfig
 from vae3d.errors import DataError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.figures import Picture
 from vae3d.evaluation.gallery import chosen_places
-from vae3d.evaluation.page import write_page
-from vae3d.evaluation.probes import probes
-from vae3d.evaluation.report import EvaluationResult
-from vae3d.inference.reconstructor import Reconstructor
+from vae3d.inference.build import build_runner
 from vae3d.logger.base import Logger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar, announce, table
+from vae3d.pictures.figures import Picture
+from vae3d.pictures.probes import probes
+from vae3d.report.page import write_page
+from vae3d.report.result import EvaluationResult
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
+from vae3d.version import __version__
 
 
 def evaluate(config: EvalConfig, source: CaseSource | None = None) -> EvaluationResult:
@@ -99,15 +99,10 @@ class Evaluation:
         trained = self.trained
         settings = trained.settings
         data = trained.data(self.config.data)
-        source = self.source
-        if source is None and not isinstance(data, StoreConfig):
-            source = build_source(data)
-        if source is not None:
-            # Known before hours go into preparing them.
-            trained.fitting(source.contract, source.spatial_dims)
-        cases = open_cases(data, ProgressBar("prepare", self.distributed.is_main), source)
-        cases.contract = trained.fitting(cases.contract, cases.spatial_dims)
-        if isinstance(data, StoreConfig):
+        bar = ProgressBar("prepare", self.distributed.is_main)
+        cases = open_cases(data, bar, self.source, trained.adopt)
+        # Scans are resampled as they are read; what a store holds stays as it is.
+        if not data.source:
             trained.check_spacing(cases.spacing)
         own = self.source is None and _same_cases(data, settings.data)
         return cases, self._indices(cases, own)
@@ -128,10 +123,12 @@ class Evaluation:
 
     def _evaluator(self, cases: Cases) -> Evaluator:
         settings = with_training_patches(self.config.evaluation, self.trained.settings)
-        model = self.trained.model.placed(self.distributed.device)
-        precision = Precision(settings.precision, self.distributed.device)
-        reconstructor = Reconstructor(model, self.config.mode, settings.inference, precision)
-        return Evaluator(reconstructor, cases, settings, self.distributed)
+        device = self.distributed.device
+        precision = Precision(settings.precision, device)
+        runner = build_runner(
+            settings.inference, self.config.mode, self.trained.model, device, precision
+        )
+        return Evaluator(runner, cases, settings, self.distributed)
 
     def _logger(self) -> Logger:
         if not self.distributed.is_main:
@@ -189,7 +186,7 @@ class Page:
         images = [case.range.to_model(case.volume().data) for case in (first, *others)]
         second = images[1] if len(numbers) > 1 else None
         return probes(
-            self.evaluator.reconstructor,
+            self.evaluator.runner,
             images[0],
             second,
             self.result.latents,

@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vae3d.autoencoder.summary import Summary, summarise
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.info import InfoConfig
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
 from vae3d.logger.console import announce, table
 from vae3d.model.config import VAEConfig
-from vae3d.model.streaming.plan import StreamingPlan, streamed_plans
-from vae3d.model.summary import Summary, summarise
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import free_memory, peak_memory, planned_memory
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.streaming.plan import StreamingPlan, streamed_plans
 from vae3d.trainer.optimizer import build_optimizer
 
 MEGABYTE = 2**20
@@ -133,7 +133,7 @@ def measure(
     voxels = math.prod(size)
     rows = []
     for cost in (training_cost, inference_cost):
-        found = cost(CustomVAE(model).placed(device), precision, device, size)
+        found = cost(CustomVAE(model).to_device(device), precision, device, size)
         if found is None:
             announce("memory cannot be measured on this system")
             return

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vae3d.bounds import PATH, AtLeast, Between, OneOf, Settings
-from vae3d.data.config import DATA, SPLITS, DataConfig, SyntheticConfig
+from vae3d.data.config import DATA, DataConfig, SyntheticConfig
 from vae3d.patching.config import PatchingConfig, RandomPatchesConfig
+from vae3d.runtime.choices import SPLITS
 from vae3d.settings.command import Command
 
 

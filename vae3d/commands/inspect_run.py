@@ -9,17 +9,18 @@ import numpy as np
 
 from vae3d.commands.inspect import InspectConfig
 from vae3d.data.build import open_cases
-from vae3d.data.cases import GIB, Cases
-from vae3d.data.config import SPLITS
+from vae3d.data.cases import Cases
 from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.patches import Draw, PatchDataset
-from vae3d.data.store import StoredCases
+from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
-from vae3d.evaluation.media import write_png
-from vae3d.evaluation.montage import Tile, montage
 from vae3d.logger.console import ProgressBar, announce, table
 from vae3d.patching.samplers import PatchSampler, build_sampler
+from vae3d.pictures.media import write_png
+from vae3d.pictures.montage import Tile, montage
+from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.memory import GIB
 from vae3d.runtime.seeding import numpy_generator
 
 COLUMNS = ["case", "split", "shape", "mm", "range", "axes", "NaN", "odd"]

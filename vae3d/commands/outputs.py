@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae3d.data.readers import scan_suffix
-from vae3d.data.volume import Volume
-from vae3d.data.writers import write_volume
 from vae3d.errors import ConfigError, DataError
-from vae3d.evaluation.views import file_stem
 from vae3d.runtime.distributed import Distributed
+from vae3d.scans.files import write_volume
+from vae3d.scans.formats import scan_suffix
+from vae3d.scans.volume import Volume
+from vae3d.values.naming import file_stem
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ import time
 from pathlib import Path
 
 from vae3d.commands.prepare import PrepareConfig
-from vae3d.data.build import build_source, store_of
-from vae3d.data.catalog import Catalog
+from vae3d.data.build import build_source
 from vae3d.data.config import PreparableData
-from vae3d.data.prepare import Preparation, Shard, gib
-from vae3d.data.store import CATALOG
-from vae3d.errors import ConfigError, DataError
+from vae3d.data.prepared import store_of
+from vae3d.errors import DataError
 from vae3d.logger.console import ProgressBar, announce, table
+from vae3d.store.catalog import Catalog
+from vae3d.store.prepare import Preparation, Shard, gib
+from vae3d.store.settings import CATALOG
 
 MAX_ROWS = 50
 
@@ -21,9 +22,7 @@ def prepare(config: PrepareConfig) -> Path:
     Raises:
         UserError: the data cannot be prepared, or with `on_error=fail` not all of them.
     """
-    data = config.data
-    if not isinstance(data, PreparableData):
-        raise ConfigError("data must be synthetic, ct, mri or images_2d to be prepared")
+    data = config.data.to_prepare()
     source = build_source(data)
     folder, settings = store_of(data, source)
     work = Preparation(

@@ -6,9 +6,10 @@ from pathlib import Path
 from vae3d.commands.outputs import Outputs
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.cases import LoadedCases
-from vae3d.data.scans import ScanSource
+from vae3d.data.loaded import LoadedCases
+from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.logger.console import ProgressBar, announce
 from vae3d.runtime.distributed import Distributed, start_distributed
@@ -45,7 +46,7 @@ class Reconstruction:
         outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)
         due = outputs.due([*numbers], self.distributed)
         precision = Precision(config.precision, device)
-        codec = Codec(self.trained.model.placed(device), precision, config.memory)
+        codec = Codec(ModelRunner(self.trained.model, device, precision, config.memory))
         progress = ProgressBar("reconstruct", self.distributed.is_main)
         progress.start(0, len(due))
         skipped: list[str] = []
@@ -71,9 +72,7 @@ class Reconstruction:
             on_error=config.on_error,
             nonfinite=config.nonfinite,
         )
-        cases = LoadedCases(ScanSource(data), data)
-        cases.contract = self.trained.contract
-        return cases
+        return LoadedCases(ScanSource(data), data, self.trained.contract)
 
     def _through(self, codec: Codec, cases: LoadedCases, index: int, outputs: Outputs) -> None:
         found = codec.encode(cases[index])

@@ -11,42 +11,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae3d import __version__
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.weights import save_weights
 from vae3d.commands.changes import check_changes, frozen
 from vae3d.commands.saved import save_config
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.data.source import CaseSource
 from vae3d.errors import (
     CheckpointError,
     ConfigError,
     DataError,
 )
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.inference.reconstructor import Reconstructor
+from vae3d.inference.build import build_runner
 from vae3d.logger.base import Logger, LoggerGroup
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ConsoleLogger, ProgressBar, announce
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.progress import ProgressPicture
 from vae3d.loss.objective import Objective
-from vae3d.model.statistics import LatentStatistics
-from vae3d.model.vae import CustomVAE
-from vae3d.model.weights import save_weights
-from vae3d.patching.config import WholeVolumeConfig
 from vae3d.patching.samplers import build_sampler
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
+from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
 from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, naming_missing_parts
 from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
+from vae3d.values.contract import InputContract
+from vae3d.values.latent_statistics import LatentStatistics
+from vae3d.version import __version__
 
 
 def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
@@ -238,7 +238,7 @@ class Training:
         return LoggerGroup([table, ConsoleLogger(total), picture, chosen])
 
     def _validation(self, model: CustomVAE, val: list[int], logger: Logger) -> Any:
-        mode = "full" if isinstance(self.config.patching, WholeVolumeConfig) else "patch"
+        mode = self.config.patching.mode
         config = replace(
             self.config.evaluation,
             media=[kind for kind in self.config.evaluation.media if kind != "gif"],
@@ -253,9 +253,11 @@ class Training:
             latents=True,
             report=False,
         )
-        precision = Precision(config.precision, self.distributed.device)
-        reconstructor = Reconstructor(model, mode, config.inference, precision)
-        evaluator = Evaluator(reconstructor, self.cases, config, self.distributed)
+        device = self.distributed.device
+        runner = build_runner(
+            config.inference, mode, model, device, Precision(config.precision, device)
+        )
+        evaluator = Evaluator(runner, self.cases, config, self.distributed)
 
         def validate(step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
             if not val:
@@ -273,10 +275,8 @@ class Training:
         return [name for name in BEST_BY if name in chosen]
 
     def _save_weights(self, which: str, step: int, state: dict[str, Tensor]) -> None:
-        contract = {
-            "intensity": self.cases.contract.describe(),
-            "spacing": self.cases.spacing,
-        }
+        spacing = self.cases.spacing
+        contract = InputContract(self.cases.contract, None if spacing is None else (*spacing,))
         folder, latents = self.folder.weights(which), self.latents.get(step)
         save_weights(folder, self.config.model, state, contract, latents)
 

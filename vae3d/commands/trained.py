@@ -1,28 +1,25 @@
 """`TrainedRun`: the weights that a training left, and the data that fit them."""
 
-import dataclasses
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.weights import CONFIG_FILE
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import (
     CaseData,
     CTConfig,
-    CustomConfig,
     DataConfig,
     Images2DConfig,
     MRIConfig,
     ScansConfig,
 )
-from vae3d.data.intensity import IntensityContract
 from vae3d.errors import ConfigError, RunError
-from vae3d.model.vae import CustomVAE
-from vae3d.model.weights import CONFIG_FILE
-from vae3d.runtime.plain import from_plain
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.values.intensity import IntensityContract
 
 
 @dataclass(frozen=True)
@@ -74,38 +71,28 @@ class TrainedRun:
         """
         return CustomVAE.from_pretrained(self.weights)
 
-    @cached_property
-    def spacing(self) -> list[float] | None:
-        """The spacing (D, H, W) in mm that the weights were trained under, if it was one.
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """The spacing (D, H, W) in mm that the weights were trained with, None for the scans' own.
 
         Raises:
-            RunError: the weights say something else.
+            RunError: there are no weights.
         """
-        spacing: list[float] | None = self._contract("spacing", list[float] | None)
-        if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
-            raise RunError(
-                f"{self.folder.path}: its weights' spacing must be three numbers, got {spacing}"
-            )
-        return spacing
+        return self.model.contract.spacing
 
-    @cached_property
+    @property
     def contract(self) -> IntensityContract:
         """How scans found their intensity range in the training.
 
         Raises:
             RunError: the weights do not say so.
         """
-        contract: IntensityContract = self._contract("intensity contract", IntensityContract)
+        contract = self.model.contract.intensity
+        if contract is None:
+            raise RunError(f"{self.folder.path}: its weights hold no intensity contract")
         return contract
 
-    def _contract(self, what: str, kind: Any) -> Any:
-        key = what.partition(" ")[0]
-        try:
-            return from_plain(kind, self.model.contract.get(key), key)
-        except ConfigError as error:
-            raise RunError(f"{self.folder.path}: its weights hold no {what}: {error}") from error
-
-    def fitting(self, offered: IntensityContract, spatial_dims: int) -> IntensityContract:
+    def adopt(self, offered: IntensityContract, spatial_dims: int) -> IntensityContract:
         """The weights' own contract, for data that offer one of the same kind.
 
         Raises:
@@ -126,9 +113,10 @@ class TrainedRun:
 
     def check_spacing(self, found: list[float] | None) -> None:
         """Raises a ConfigError for data of another spacing than the weights expect."""
-        if found != self.spacing:
+        wanted = self.spacing and [*self.spacing]
+        if found != wanted:
             raise ConfigError(
-                f"the weights of {self.folder.path} expect a spacing of {self.spacing} mm, "
+                f"the weights of {self.folder.path} expect a spacing of {wanted} mm, "
                 f"these data have {found}"
             )
 
@@ -138,21 +126,7 @@ class TrainedRun:
         Raises:
             ConfigError: a key does not fit the run's data, or they came from a custom Dataset.
         """
-        if isinstance(chosen, ScansConfig) and chosen.spacing is None:
-            return replace(chosen, spacing=tuple(self.spacing) if self.spacing else None)
-        if isinstance(chosen, CaseData):
-            return chosen
-        trained = self.settings.data
-        if isinstance(trained, CustomConfig):
-            raise ConfigError(
-                "the run was trained on a custom Dataset, which is never taken from a saved file; "
-                f"say data=custom data.dataset={trained.dataset} if that is what you want to run"
-            )
-        assert isinstance(trained, CaseData)
-        given = {k: v for k, v in dataclasses.asdict(chosen).items() if v is not None}
-        if "root" in given:
-            given.setdefault("list", None)
-        return _replaced(trained, given)
+        return chosen.for_run(self.settings.data, self.spacing)
 
     def scans(self, root: str, **given: Any) -> ScansConfig:
         """Scans below a folder, or one of them, as these weights take them, whatever they saw.
@@ -163,15 +137,7 @@ class TrainedRun:
         ends = (self.contract.low, self.contract.high)
         if self.model.spatial_dims == 2:
             return Images2DConfig(**values)
-        values["spacing"] = tuple(self.spacing) if self.spacing else None
+        values["spacing"] = self.spacing
         if self.contract.kind == "percentiles":
             return MRIConfig(**values, percentiles=ends)
         return CTConfig(**values, window=ends)
-
-
-def _replaced(data: CaseData, values: dict[str, Any]) -> CaseData:
-    known = {entry.name for entry in dataclasses.fields(data)}
-    for key in values:
-        if key not in known and values[key] is not None:
-            raise ConfigError(f"data.{key} does not fit the run's data ({type(data).__name__})")
-    return replace(data, **{k: v for k, v in values.items() if k in known})

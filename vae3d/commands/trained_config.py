@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from vae3d.bounds import CODE, PATH, Gibibytes, OneOf, Settings
-from vae3d.data.config import DTYPES
 from vae3d.runtime.choices import DEVICES, PRECISIONS
+from vae3d.scans.formats import DTYPES
 
 WEIGHTS = ("auto", "best", "latest")
 EXISTING = ("fail", "skip", "replace")

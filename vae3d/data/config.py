@@ -1,6 +1,6 @@
 """What `data=` chooses: the settings of every kind of data."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,13 +18,9 @@ from vae3d.bounds import (
 from vae3d.errors import ConfigError
 from vae3d.runtime.registry import Registry
 
-SPLITS = ("train", "val", "test")
 ON_ERROR = ("fail", "skip")
 NONFINITE = ("fail", "fill")
 CODECS = ("lz4", "zstd", "none")
-IMAGE_DTYPES = ("float32", "uint8", "uint16")
-DTYPES = (*IMAGE_DTYPES, "int8", "int16", "int32", "float64")
-"""Number types that scans can be written in."""
 SHAPE = PerAxis(Between(1, 1024), axes=(2, 3), expand=True)
 SPACING = PerAxis(Between(0.01, 100), axes=(3,), whole=False, expand=True)
 COUNT = AtLeast(1)
@@ -34,7 +30,42 @@ GIB = AtLeast(0)
 
 @dataclass
 class DataConfig(Settings, key="data"):
-    """The cases of a command."""
+    """The cases of a command.
+
+    `source` is the `module:function` that makes the `CaseSource` of these settings, if they name
+    scans of their own.
+    """
+
+    source: ClassVar[str] = ""
+
+    @property
+    def opener(self) -> str:
+        """The `module:function` that opens the cases; see `open_cases`."""
+        return ""
+
+    def to_prepare(self) -> "PreparableData":
+        """Return these data, if they can be copied into a store.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        raise ConfigError("data must be synthetic, ct, mri or images_2d to be prepared")
+
+    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+        """Return the cases for a run trained on `trained`, whose weights expect `spacing` in mm.
+
+        Raises:
+            ConfigError: a key does not fit the run's data.
+        """
+        raise NotImplementedError
+
+    def updated(self, values: dict[str, Any]) -> "CaseData":
+        """Return these data with other values for some keys.
+
+        Raises:
+            ConfigError: they have no such key.
+        """
+        raise NotImplementedError
 
 
 @dataclass
@@ -63,6 +94,12 @@ class RunData(DataConfig):
     store: Annotated[str | None, PATH] = None
     """Folder of the prepared copy; null keeps the run's own."""
 
+    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if "root" in given:
+            given.setdefault("list", None)
+        return trained.updated(given)
+
 
 @dataclass
 class CaseData(DataConfig):
@@ -87,6 +124,22 @@ class CaseData(DataConfig):
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError("data.val_fraction and data.test_fraction leave nothing to train on")
 
+    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+        return self
+
+    def updated(self, values: dict[str, Any]) -> "CaseData":
+        known = {entry.name for entry in fields(self)}
+        for key, value in values.items():
+            if key not in known and value is not None:
+                raise ConfigError(
+                    f"data.{key} does not fit the run's data ({type(self).__name__})"
+                )
+        return replace(self, **{k: v for k, v in values.items() if k in known})
+
+    def read_once(self) -> "CaseData":
+        """Return these data without a store or a cache, which serve nobody in a single pass."""
+        return self
+
 
 @dataclass
 class StoreConfig(CaseData):
@@ -101,20 +154,26 @@ class StoreConfig(CaseData):
     """Percentiles [low, high] of each scan that become [-1, 1], instead of those the store was
     prepared with (MR)."""
 
+    @property
+    def opener(self) -> str:
+        return "vae3d.data.stored:open_store"
+
 
 @dataclass
 class SourceData(CaseData):
-    """Data that are read from where they come from.
-
-    `source` is the `module:attribute` that makes the `CaseSource` of such settings.
-    """
-
-    source: ClassVar[str]
+    """Data that are read from where they come from."""
 
     nonfinite: Annotated[str, OneOf(*NONFINITE)] = "fail"
     """Refuse NaN and infinite voxels, or fill them with the scan's lowest value."""
     cache_gib: Annotated[float, GIB] = 4.0
     """GiB of memory for decoded volumes where there is no store."""
+
+    @property
+    def opener(self) -> str:
+        return "vae3d.data.loaded:open_loaded"
+
+    def read_once(self) -> "CaseData":
+        return replace(self, cache_gib=0.0)
 
 
 @dataclass
@@ -127,6 +186,16 @@ class PreparableData(SourceData):
     codec: Annotated[str, OneOf(*CODECS)] = "lz4"
     """Compression of the store: zstd is a sixth smaller and half as fast as lz4, none is the
     fastest."""
+
+    @property
+    def opener(self) -> str:
+        return super().opener if self.store is None else "vae3d.data.prepared:open_prepared"
+
+    def to_prepare(self) -> "PreparableData":
+        return self
+
+    def read_once(self) -> "CaseData":
+        return replace(self, cache_gib=0.0, store=None)
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what a case's voxels are."""
@@ -166,7 +235,8 @@ class ScansConfig(PreparableData):
     `range_kind` and `unit` are those of their intensity contract, `range` its two numbers.
     """
 
-    source: ClassVar[str] = "vae3d.data.scans:ScanSource"
+    source: ClassVar[str] = "vae3d.data.scan_source:ScanSource"
+    spatial_dims: ClassVar[int] = 3
     range_kind: ClassVar[str] = "window"
     unit: ClassVar[str] = "intensity"
 
@@ -185,6 +255,9 @@ class ScansConfig(PreparableData):
     store: Annotated[str | None, PATH] = "auto"
     """Folder of the compressed copy that patches are read from; auto is one below stores/, null
     reads the scans each time."""
+
+    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+        return self if self.spacing is not None else replace(self, spacing=spacing)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -241,6 +314,8 @@ class MRIConfig(ScansConfig):
 class Images2DConfig(ScansConfig):
     """Grayscale images."""
 
+    spatial_dims: ClassVar[int] = 2
+
     window: Annotated[tuple[float, ...], LowHigh()] = (0.0, 255.0)
     """Values [low, high] that become [-1, 1]; values outside are clipped."""
 
@@ -270,6 +345,12 @@ class CustomConfig(SourceData):
     """Arguments of the Dataset, as in data.options.split=train."""
     window: Annotated[tuple[float, ...], LowHigh()] = (-1.0, 1.0)
     """Values [low, high] of the Dataset's images that become [-1, 1]."""
+
+    def updated(self, values: dict[str, Any]) -> "CaseData":
+        raise ConfigError(
+            "the run was trained on a custom Dataset, which is never taken from a saved file; "
+            f"say data=custom data.dataset={self.dataset} if that is what you want to run"
+        )
 
 
 DATA: Registry[type[DataConfig]] = Registry(

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vae3d.data.config import CustomConfig
-from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseSource
-from vae3d.data.volume import Volume
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.scans.source import CaseSource
+from vae3d.scans.volume import Volume
+from vae3d.values.intensity import IntensityContract
 
 IMAGE_KEYS = ("image", "volume")
 OUTSIDE_SHARE = 0.5

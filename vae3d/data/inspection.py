@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from nibabel.orientations import aff2axcodes
-from numpy.typing import NDArray
 
 from vae3d.data.cases import Case, Cases
-from vae3d.data.config import SPLITS
 from vae3d.errors import VolumeError
+from vae3d.runtime.choices import SPLITS
+from vae3d.scans.orientation import orientation_of
 
 OBLIQUE = 5.0
 """Degrees from the nearest axis of the scanner."""
@@ -54,13 +53,6 @@ def inspect_cases(cases: Cases, patch: tuple[int, ...] | None) -> list[CaseRepor
             )
     _compare([report for report in reports if report.usable])
     return sorted(reports, key=lambda report: report.case_id)
-
-
-def orientation_of(affine: NDArray[np.float64]) -> tuple[str, float]:
-    """The axes of a file as letters (RAS), and how many degrees they lean away from them."""
-    codes = "".join(code or "?" for code in aff2axcodes(affine))
-    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return codes, float(np.degrees(np.arccos(np.clip(np.abs(columns).max(axis=0), 0, 1))).max())
 
 
 def _failed(case_id: str, split: str, error: VolumeError) -> CaseReport:

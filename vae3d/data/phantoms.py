@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from vae3d.data.config import SyntheticConfig
-from vae3d.data.intensity import IntensityContract
-from vae3d.data.source import CaseSource, Stamp
 from vae3d.data.synthetic import phantom
-from vae3d.data.volume import Volume
+from vae3d.scans.source import CaseSource, Stamp
+from vae3d.scans.volume import Volume
+from vae3d.values.intensity import IntensityContract
 
 FIELD_OF_VIEW = 400.0
 """Millimetres across the longest axis of a phantom."""

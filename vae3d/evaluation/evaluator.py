@@ -10,22 +10,23 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from vae3d.data.cases import Case, Cases
-from vae3d.data.writers import write_volume
 from vae3d.errors import Interrupted
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.figures import case_figure, scroll_frames
 from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
-from vae3d.evaluation.media import write_gif, write_mp4, write_png
-from vae3d.evaluation.metrics import worth
-from vae3d.evaluation.report import CaseScore, EvaluationResult
-from vae3d.evaluation.scorer import CaseScorer
-from vae3d.evaluation.views import CaseView, file_stem
-from vae3d.inference.reconstructor import Reconstructor
+from vae3d.inference.runner import ModelRunner, OnPosterior, ignore
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
 from vae3d.logger.console import announce
+from vae3d.pictures.figures import case_figure, scroll_frames
+from vae3d.pictures.media import write_gif, write_mp4, write_png
+from vae3d.pictures.views import CaseView
+from vae3d.report.result import CaseScore, EvaluationResult
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.seeding import torch_generator
+from vae3d.scans.files import write_volume
+from vae3d.scoring.scorer import CaseScorer
+from vae3d.scoring.scores import worth
+from vae3d.values.naming import file_stem
 
 T = TypeVar("T")
 
@@ -72,16 +73,16 @@ class Evaluator:
 
     def __init__(
         self,
-        reconstructor: Reconstructor,
+        runner: ModelRunner,
         cases: Cases,
         config: EvaluationConfig,
         distributed: Distributed,
     ) -> None:
-        self.reconstructor = reconstructor
+        self.runner = runner
         self.cases = cases
         self.config = config
         self.distributed = distributed
-        self.scorer = CaseScorer(config, cases.contract, reconstructor, announce)
+        self.scorer = CaseScorer(config, cases.contract, runner, announce)
         self.gallery = Gallery()
 
     def evaluate(
@@ -112,10 +113,7 @@ class Evaluator:
                 if interrupted():
                     break
                 health[place] = LatentHealth()
-                if self.config.latents:
-                    self.reconstructor.on_posterior = health[place].add
-                done = self._through(read)
-                self.reconstructor.on_posterior = lambda posterior: None
+                done = self._through(read, health[place].add if self.config.latents else ignore)
                 # One case behind, no more: what waits is whole volumes.
                 if behind:
                     mine[behind[0]] = behind[1].result()
@@ -147,16 +145,11 @@ class Evaluator:
 
     def protocol(self) -> dict[str, Any]:
         """What must be known to compare these scores with others."""
-        patch = self.reconstructor.mode == "patch"
-        inference = self.reconstructor.config
         return {
             **self.scorer.protocol(),
-            "mode": self.reconstructor.mode,
-            "patch_size": list(self.reconstructor.size) if patch else None,
-            "overlap": inference.overlap if patch else None,
-            "blend": inference.blend if patch else None,
+            **self.runner.protocol,
             "latent": "sample" if self.config.sample else "mode of the posterior",
-            "precision": self.reconstructor.precision.name,
+            "precision": self.runner.precision.name,
         }
 
     def _read(self, index: int) -> Read:
@@ -164,10 +157,10 @@ class Evaluator:
         values = case.volume().data
         return Read(case, values, case.range.to_model(values))
 
-    def _through(self, read: Read) -> Done:
+    def _through(self, read: Read, on_posterior: OnPosterior = ignore) -> Done:
         name = f"posterior:{read.case.case_id}"
         generator = torch_generator(self.config.seed, name) if self.config.sample else None
-        return Done(read, self.reconstructor.reconstruct(read.image, generator))
+        return Done(read, self.runner.reconstruct(read.image, generator, on_posterior))
 
     def _finished(
         self, done: Done, place: int, folder: Path, logger: Logger, step: int

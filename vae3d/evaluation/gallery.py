@@ -1,8 +1,8 @@
 """`Gallery`: the cases that a report shows, kept as they come by."""
 
-from vae3d.evaluation.metrics import worth
-from vae3d.evaluation.report import EvaluationResult
-from vae3d.evaluation.views import CaseView
+from vae3d.pictures.views import CaseView
+from vae3d.report.result import EvaluationResult
+from vae3d.scoring.scores import worth
 
 MAX_BYTES = 2**30
 

@@ -5,32 +5,28 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.weights import fingerprint
 from vae3d.data.cases import Case
-from vae3d.data.intensity import IntensityRange
-from vae3d.data.volume import SourceGeometry, Volume
 from vae3d.errors import DataError
+from vae3d.inference.runner import ModelRunner
 from vae3d.latents.file import Latent, LatentRecord
-from vae3d.model.vae import CustomVAE
-from vae3d.model.weights import fingerprint
-from vae3d.runtime.memory import Memory, planned_memory
-from vae3d.runtime.precision import Precision
+from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.values.intensity import IntensityRange
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A model where it lies, in a precision, and in so much `memory` (see `planned_memory`)."""
+    """Cases to latents with the way back to their scans, and latents to volumes, by one runner."""
 
-    model: CustomVAE
-    precision: Precision
-    memory: Memory = None
+    runner: ModelRunner
 
     @property
-    def device(self) -> torch.device:
-        """Where the model lies."""
-        return next(self.model.parameters()).device
+    def model(self) -> CustomVAE:
+        """The model whose latents they are."""
+        return self.runner.model
 
     @cached_property
     def weights(self) -> str:
@@ -51,26 +47,22 @@ class Codec:
             unit=case.range.unit,
             weights=self.weights,
             scan=scan,
-            precision=self.precision.name,
+            precision=self.runner.precision.name,
             source_shape=None if geometry is None else [*geometry.shape],
             source_affine=None if geometry is None else geometry.affine.tolist(),
             source_dtype=None if geometry is None else geometry.dtype,
         )
 
-    @torch.no_grad()
     def encode(self, case: Case, split: str = "", scan: str = "") -> Latent:
         """The posterior of a case, on the CPU.
 
         Raises:
             ConfigError: it cannot be found in `memory`.
         """
-        image = case.range.to_model(case.volume().data)[None]
-        with self.precision.autocast(self.device):
-            posterior = self.model.encode(self._at_hand(image, image.shape[2:]), self._gib)
+        posterior = self.runner.encode(case.range.to_model(case.volume().data))
         record = self.record(case, split, scan)
-        return Latent(record, posterior.mean[0].cpu(), posterior.logvar[0].cpu())
+        return Latent(record, posterior.mean[0], posterior.logvar[0])
 
-    @torch.no_grad()
     def decode(self, latent: Tensor, record: LatentRecord) -> Volume:
         """The volume of a latent (C, *size) on the grid of the record, in its units, float32.
 
@@ -78,24 +70,12 @@ class Codec:
             ConfigError: it cannot be found in `memory`.
             DataError: the model makes values of it that are no numbers.
         """
-        shape = tuple(record.shape)
-        with self.precision.autocast(self.device):
-            image = self.model.decode(self._at_hand(latent[None], shape), shape, self._gib)
-        values = image[0].cpu().clamp_(-1, 1)
+        values = self.runner.decode(latent, tuple(record.shape))
         if not values.amax().isfinite():
             raise DataError(f"{record.case_id}: its latent decodes to values that are no numbers")
         range_ = IntensityRange(record.low, record.high, record.unit)
         data = range_.from_model(values, copy=False)
         return Volume(data, np.array(record.affine), record.case_id, source_of(record))
-
-    @property
-    def _gib(self) -> float | None:
-        return planned_memory(self.memory, self.device)
-
-    def _at_hand(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Where the model lies, if all of it goes through at once; slabs go there on their own."""
-        whole = self._gib is None or self.model.plan(tuple(shape), self._gib).way == "whole"
-        return values.to(self.device) if whole else values
 
 
 def source_of(record: LatentRecord) -> SourceGeometry | None:

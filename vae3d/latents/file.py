@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vae3d.data.resample import resized_affine
-from vae3d.data.volume import MAX_MILLIMETRES
 from vae3d.errors import ConfigError, DataError
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.runtime.files import atomic_write
 from vae3d.runtime.plain import from_plain
 from vae3d.runtime.seeding import torch_generator
+from vae3d.scans.resample import resized_affine
+from vae3d.scans.volume import MAX_MILLIMETRES
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"

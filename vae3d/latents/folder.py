@@ -9,10 +9,10 @@ from typing import Any
 
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.file import SUFFIX
-from vae3d.model.statistics import NAMES, LatentStatistics
 from vae3d.runtime.files import write_json, write_text
-from vae3d.runtime.naming import case_file
 from vae3d.runtime.plain import from_plain, read_json
+from vae3d.values.latent_statistics import NAMES, LatentStatistics
+from vae3d.values.naming import case_file
 
 SETTINGS = "latents.json"
 MANIFEST = "manifest.csv"

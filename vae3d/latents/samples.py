@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vae3d.data.readers.nifti import read_channels
 from vae3d.errors import DataError
 from vae3d.latents.file import check_header
+from vae3d.scans.nifti import read_channels
 
 NIFTI = (".nii.gz", ".nii")
 SUFFIXES = (".npy", ".safetensors", *NIFTI)

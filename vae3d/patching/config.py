@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from vae3d.bounds import AtLeast, Between, PerAxis, Settings
 from vae3d.runtime.registry import Registry
@@ -26,17 +26,29 @@ BLENDS: "Registry[Callable[[int], Tensor]]" = Registry(
 
 @dataclass
 class PatchingConfig(Settings, key="patching"):
-    """Which patches of a volume an epoch takes."""
+    """Which patches of a volume an epoch takes.
+
+    `sampler` is the `module:class` that draws them, `mode` how validation sends a volume through
+    the model.
+    """
+
+    sampler: ClassVar[str] = ""
+    mode: ClassVar[str] = "patch"
 
 
 @dataclass
 class WholeVolumeConfig(PatchingConfig):
     """The volume itself."""
 
+    sampler: ClassVar[str] = "vae3d.patching.samplers:WholeVolume"
+    mode: ClassVar[str] = "full"
+
 
 @dataclass
 class GridPatchesConfig(PatchingConfig):
     """Every patch of a regular grid; the last one of each axis ends with the volume."""
+
+    sampler: ClassVar[str] = "vae3d.patching.samplers:GridPatches"
 
     size: Annotated[Any, SIDES] = (32,)
     """Side of a patch in voxels, one number or one per axis (depth, height, width); larger patches
@@ -49,6 +61,8 @@ class GridPatchesConfig(PatchingConfig):
 @dataclass
 class RandomPatchesConfig(PatchingConfig):
     """Fresh patches at random places of every volume in every epoch."""
+
+    sampler: ClassVar[str] = "vae3d.patching.samplers:RandomPatches"
 
     size: Annotated[Any, SIDES] = (32,)
     """Side of a patch in voxels, one number or one per axis (depth, height, width); larger patches

@@ -16,6 +16,7 @@ from vae3d.patching.config import (
     WholeVolumeConfig,
 )
 from vae3d.patching.region import Region
+from vae3d.runtime.registry import load
 
 Foreground = Callable[[np.random.Generator], NDArray[np.int64] | None]
 """Draws a voxel (spatial_dims,) of the foreground; None where there is none."""
@@ -115,13 +116,6 @@ class RandomPatches(RandomPatchesConfig, PatchSampler):
         return Region(tuple(int(c) for c in corner), self.size)
 
 
-SAMPLERS: dict[type[PatchingConfig], Callable[..., PatchSampler]] = {
-    WholeVolumeConfig: WholeVolume,
-    GridPatchesConfig: GridPatches,
-    RandomPatchesConfig: RandomPatches,
-}
-
-
 def build_sampler(config: PatchingConfig, spatial_dims: int) -> PatchSampler:
     """The sampler for data of this many axes; a single number in `size` means every axis.
 
@@ -131,8 +125,8 @@ def build_sampler(config: PatchingConfig, spatial_dims: int) -> PatchSampler:
     values = asdict(config)
     if "size" in values:
         values["size"] = patch_size(values["size"], spatial_dims)
-    build = next(build for kind, build in SAMPLERS.items() if isinstance(config, kind))
-    return build(**values)
+    sampler: PatchSampler = load(config.sampler)(**values)
+    return sampler
 
 
 def axis_starts(length: int, size: int, overlap: float, multiple: int = 1) -> list[int]:

@@ -2,3 +2,4 @@
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+SPLITS = ("train", "val", "test")

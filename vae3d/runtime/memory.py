@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+GIB = 2**30
 Memory = float | int | str | None
 """A number of GiB, `auto`, or None for no limit."""
 

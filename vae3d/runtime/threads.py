@@ -22,12 +22,13 @@ def side_by_side(call: Callable[[T], R], items: Iterable[T], count: int) -> Iter
 
     Torch's threads are shared out among the items at work. Those of one operation wait for each
     other at its end, so that whatever else takes a core for a while stops them all; items do not.
-    Inference mode is that of the caller.
+    Whether gradients are recorded is the caller's choice there too.
     """
     if count == 1:
         yield from map(call, items)
         return
     threads = torch.get_num_threads()
+    gradients = torch.is_grad_enabled()
     inference = torch.is_inference_mode_enabled()
 
     def start() -> None:
@@ -36,7 +37,7 @@ def side_by_side(call: Callable[[T], R], items: Iterable[T], count: int) -> Iter
         torch.set_num_threads(threads // count)
 
     def called(item: T) -> R:
-        with torch.inference_mode(inference):
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
             return call(item)
 
     coming: deque[Future[R]] = deque()

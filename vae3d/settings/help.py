@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae3d import __version__
 from vae3d.settings.command import Command
 from vae3d.settings.groups import EXPERIMENT, Group, groups_of
 from vae3d.settings.schema import Setting, settings_of
+from vae3d.version import __version__
 
 WIDEST = 100
 """Columns; longer lines are hard to read on wide terminals too."""

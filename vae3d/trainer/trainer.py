@@ -9,12 +9,12 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.loader import MicroBatch, PatchLoader
 from vae3d.data.patches import Batch
 from vae3d.errors import CheckpointError, Interrupted
 from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
-from vae3d.model.vae import CustomVAE
 from vae3d.runtime.distributed import Distributed, naming_lost_ranks
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
@@ -74,7 +74,7 @@ class Trainer:
         self.callbacks = callbacks
         self.seed = seed
         self.total_steps = total_steps(config, loader)
-        model.placed(distributed.device)
+        model.to_device(distributed.device)
         network = cast(nn.Module, torch.compile(model)) if config.compile else model
         self.network = distributed.wrap(network)
         self.optimizer = build_optimizer(config.optimizer, model, config.lr, config.weight_decay)

@@ -1,0 +1,219 @@
+"""Weights of MONAI's `AutoencoderKL` and of MAISI's as a `CustomVAE`, without MONAI.
+
+Both number the modules of encoder and decoder from the image to the latent and back, as
+`encoder.blocks.7.conv1.conv.weight`; MAISI has one more `conv` in each convolution's name. The
+kind of a module is read from the names of its tensors, the architecture from their shapes.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.errors import ConfigError
+from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
+
+State = dict[str, Tensor]
+
+
+@dataclass(eq=False)
+class Module:
+    """One numbered module: `residual`, `attention`, `convolution` or `norm`, and its tensors.
+
+    `resamples` marks the convolution of a step down or up.
+    """
+
+    kind: str
+    state: State
+    resamples: bool = False
+
+    @property
+    def channels(self) -> int:
+        """The channels that come out."""
+        name = {"residual": "conv2.weight", "attention": "out.weight"}.get(self.kind, "weight")
+        return len(self.state[name])
+
+
+@dataclass
+class Level:
+    """The modules of one resolution, from the side of the image in the encoder."""
+
+    residuals: list[Module] = field(default_factory=list)
+    attentions: list[Module] = field(default_factory=list)
+
+
+def from_monai(
+    state: State,
+    *,
+    norm_groups: int = 32,
+    head_channels: int | None = None,
+    unit_range: bool = False,
+) -> CustomVAE:
+    """A `CustomVAE` with the weights of an `AutoencoderKL` or `AutoencoderKlMaisi`.
+
+    It gives MONAI's own output up to rounding. What a state dict does not tell must be given:
+    the groups of the norms, the channels of a head of attention (None is one head), and whether
+    images lay in [0, 1] (`unit_range`, as MAISI's do): vae3d's own lie in [-1, 1].
+
+    Raises:
+        ConfigError: these are no such weights.
+    """
+    try:
+        encoder, decoder = list(_modules(state, "encoder")), list(_modules(state, "decoder"))
+        config = _config(state, encoder, decoder, norm_groups, head_channels)
+        model = CustomVAE(replace(config, unit_range=unit_range))
+        model.load_state_dict(dict(_renamed(model, state, encoder, decoder)))
+    except (LookupError, StopIteration, RuntimeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"no weights of MONAI's AutoencoderKL: {reason}") from error
+    return model.eval()
+
+
+def _modules(state: State, part: str) -> Iterator[Module]:
+    numbered: dict[int, State] = defaultdict(dict)
+    for name, tensor in state.items():
+        if match := re.match(rf"{part}\.blocks\.(\d+)\.(.+)", name):
+            numbered[int(match[1])][_plain(match[2])] = tensor
+    for number in sorted(numbered):
+        found = numbered[number]
+        if "conv1.weight" in found:
+            yield Module("residual", found)
+        elif "attn.out_proj.weight" in found:
+            yield Module("attention", _attention(found))
+        elif found["weight"].dim() == 1:
+            yield Module("norm", found)
+        else:
+            edge = number in (0, max(numbered))
+            yield Module("convolution", found, resamples=not edge)
+
+
+def _plain(name: str) -> str:
+    """The name without MONAI's wrappers: `conv1.conv.conv.weight` is `conv1.weight`."""
+    parts = name.split(".")
+    kept = [part for part in parts if part not in ("conv", "postconv")]
+    return ".".join(kept).replace("nin_shortcut", "skip")
+
+
+def _attention(found: State) -> State:
+    plain = {f"norm.{kind}": found[f"norm.{kind}"] for kind in ("weight", "bias")}
+    for kind in ("weight", "bias"):
+        if f"attn.qkv.{kind}" in found:
+            plain[f"qkv.{kind}"] = found[f"attn.qkv.{kind}"]
+        else:
+            plain[f"qkv.{kind}"] = torch.cat([found[f"attn.to_{x}.{kind}"] for x in "qkv"])
+        plain[f"out.{kind}"] = found[f"attn.out_proj.{kind}"]
+    return plain
+
+
+def _config(
+    state: State,
+    encoder: list[Module],
+    decoder: list[Module],
+    norm_groups: int,
+    head_channels: int | None,
+) -> VAEConfig:
+    middle = _middle(decoder)
+    # The encoder ends as the decoder begins: the middle, the norm, the last convolution.
+    down = _levels(encoder, encoder[-2 - len(middle) : -2] if middle else [])
+    up = _levels(decoder[::-1], middle)
+    levels = [
+        LevelSpec(
+            channels=level.residuals[-1].channels,
+            blocks=len(level.residuals),
+            decoder_blocks=_unless_same(len(mirror.residuals), len(level.residuals)),
+            stride=(2,) if index else (1,),
+            attention="global" if level.attentions else "none",
+        )
+        for index, (level, mirror) in enumerate(zip(down, up, strict=True))
+    ]
+    stem = encoder[0].state["weight"]
+    return VAEConfig(
+        spatial_dims=stem.dim() - 2,
+        in_channels=stem.shape[1],
+        latent_channels=len(_latent(state, "quant_conv_mu")["weight"]),
+        levels=levels,
+        norm="group",
+        norm_groups=norm_groups,
+        activation="silu",
+        # MAISI interpolates linearly, AutoencoderKL repeats.
+        upsampling="linear" if "encoder.blocks.0.conv.conv.weight" in state else "nearest",
+        downsampling="end_padded",
+        widening="block",
+        attention=AttentionSpec(
+            bottleneck="global" if middle else "none", head_channels=head_channels
+        ),
+        projection=True,
+        zero_init=False,
+        smooth_init=False,
+        head_norm=True,
+        head_activation=False,
+        patch=(1,),
+    )
+
+
+def _unless_same(count: int, other: int) -> int | None:
+    """The count, where it says anything."""
+    return None if count == other else count
+
+
+def _levels(modules: list[Module], middle: list[Module]) -> list[Level]:
+    """Modules from the image inwards, without those of the middle, as levels."""
+    levels = [Level()]
+    for module in modules[1:-1]:
+        if module in middle or module.kind == "norm":
+            continue
+        if module.resamples:
+            levels.append(Level())
+        elif module.kind == "attention":
+            levels[-1].attentions.append(module)
+        else:
+            levels[-1].residuals.append(module)
+    return levels
+
+
+def _middle(modules: list[Module]) -> list[Module]:
+    """The residual block, attention and residual block next to the latent, if there are any.
+
+    `modules` run from the latent of the decoder. A level whose blocks have attention begins in
+    the same way, but goes on with attention.
+    """
+    first = modules[1:4]
+    kinds = [module.kind for module in modules[1:5]]
+    found = kinds[:3] == ["residual", "attention", "residual"] and kinds[3:] != ["attention"]
+    return first if found else []
+
+
+def _latent(state: State, name: str) -> State:
+    return {kind: state[f"{name}.conv.{kind}"] for kind in ("weight", "bias")}
+
+
+def _renamed(
+    model: CustomVAE, state: State, encoder: list[Module], decoder: list[Module]
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors under the names that they have in a CustomVAE."""
+    for part, modules in (("encoder", encoder), ("decoder", decoder)):
+        targets = _targets(model, part)
+        for module, prefix in zip(modules, targets, strict=True):
+            for name, tensor in module.state.items():
+                yield f"{prefix}.{name}", tensor
+    mean, logvar = _latent(state, "quant_conv_mu"), _latent(state, "quant_conv_log_sigma")
+    for kind in ("weight", "bias"):
+        yield f"encoder.projection.{kind}", torch.cat([mean[kind], logvar[kind]])
+        yield f"decoder.projection.{kind}", _latent(state, "post_quant_conv")[kind]
+
+
+def _targets(model: CustomVAE, part: str) -> list[str]:
+    """Prefixes of a CustomVAE's modules in MONAI's order."""
+    prefixes: list[str] = []
+    for name, _ in model.named_parameters():
+        if not name.startswith(part) or ".projection." in name:
+            continue
+        block = re.match(r".*?(levels\.\d+\.blocks\.\d+|middle\.\d+)\.", name)
+        prefix = block[0][:-1] if block else name.rpartition(".")[0]
+        if prefix not in prefixes:
+            prefixes.append(prefix)
+    return prefixes

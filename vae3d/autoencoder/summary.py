@@ -1,0 +1,144 @@
+"""What an architecture is, in numbers, without computing with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import flop_registry
+
+from vae3d.model.config import VAEConfig
+from vae3d.model.vae import VAE
+from vae3d.streaming.meter import Meter
+
+POINTWISE_NORMS = ("rms", "layer", "none")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of the network: its name, the shape that comes out, its parameters."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of a model for one image of a size.
+
+    `flops` count a multiplication with its addition as two. `receptive_field` is how many voxels
+    along each axis a reconstructed voxel depends on; None means all of them.
+    """
+
+    rows: list[Row]
+    parameters: int
+    factor: tuple[int, ...]
+    latent: tuple[int, ...]
+    compression: float
+    flops: int
+    receptive_field: tuple[int, ...] | None
+
+
+class FlopMeter(Meter):  # type: ignore[no-untyped-call]
+    """Counts floating point operations by torch's own formulas, of tensors without values too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Calls the operator and adds what it computes."""
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.flops += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
+def summarise(config: VAEConfig, size: tuple[int, ...]) -> Summary:
+    """The figures for one image (in_channels, *size)."""
+    with torch.device("meta"):
+        model = VAE(config).eval()
+        image = torch.empty(1, config.in_channels, *size)
+    rows: list[Row] = []
+    handles = [
+        module.register_forward_hook(_recorder(rows, name)) for name, module in _parts(model)
+    ]
+    with FlopMeter() as counter, torch.no_grad():
+        posterior = model.encode(image)
+        model.decode(posterior.mode(), size)
+    for handle in handles:
+        handle.remove()
+    latent = tuple(posterior.mean.shape[1:])
+    return Summary(
+        rows=rows,
+        parameters=sum(p.numel() for p in model.parameters()),
+        factor=model.factor,
+        latent=latent,
+        compression=image.numel() / posterior.mean.numel(),
+        flops=counter.flops,
+        receptive_field=receptive_field(config),
+    )
+
+
+def receptive_field(config: VAEConfig) -> tuple[int, ...] | None:
+    """Voxels along each axis on which a voxel of the reconstruction can depend.
+
+    None where a norm or attention looks at the whole image.
+    """
+    kinds = {config.attention.bottleneck, *(level.attention for level in config.levels)}
+    if config.norm not in POINTWISE_NORMS or "global" in kinds:
+        return None
+    windows = config.attention.windows(config.dims)
+    return tuple(_field_along(config, axis, windows[axis]) for axis in range(config.dims))
+
+
+def _field_along(config: VAEConfig, axis: int, window: int) -> int:
+    """One axis: the sum of the reaches of all layers, in image voxels, plus the voxel itself.
+
+    An upper bound: layers of different grids do not always reach as far as they could.
+    """
+    jump = config.patches[axis]
+    # A folded block is read whole, and written whole.
+    reach = 2 * (jump - 1) + 2 * jump
+    attention = {"windowed": 2 * (window - 1)}
+    for index, level in enumerate(config.levels):
+        stride = level.strides(config.dims)[axis]
+        if stride > 1:
+            reach += (max(3, stride) - 1) * jump
+        jump *= stride
+        down, up = level.blocks, level.decoder_blocks
+        blocks = down + (down if up is None else up)
+        reach += blocks * (4 + attention.get(level.attention, 0)) * jump
+        if stride > 1:
+            # The step up: its kernel at the finer grid, and the rest of a coarse voxel.
+            finer = jump // stride
+            reach += 2 * finer + 2 * (jump - finer)
+        if index == len(config.levels) - 1:
+            # Heads and stems at the latent, and what stands between.
+            reach += 4 * jump
+            if config.attention.bottleneck != "none":
+                reach += 2 * (8 + attention["windowed"]) * jump
+    return reach + 2 * config.patches[axis] + 1
+
+
+def _parts(model: VAE) -> Iterator[tuple[str, nn.Module]]:
+    """Stems, levels, middles and heads, by name."""
+    for side in ("encoder", "decoder"):
+        for name, module in getattr(model, side).named_children():
+            if isinstance(module, nn.ModuleList):
+                yield from ((f"{side}.{name}.{i}", part) for i, part in enumerate(module))
+            elif any(True for _ in module.parameters()):
+                yield f"{side}.{name}", module
+
+
+def _recorder(rows: list[Row], name: str) -> Any:
+    def record(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        count = sum(p.numel() for p in module.parameters())
+        rows.append(Row(name, tuple(output.shape[1:]), count))
+
+    return record

@@ -1,0 +1,202 @@
+"""A trained model on disk: `config.json`, `model.safetensors` and a model card, no code in it."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vae3d.autoencoder.card import model_card
+from vae3d.errors import ConfigError, RunError
+from vae3d.model.config import VAEConfig
+from vae3d.runtime.files import atomic_folder, write_json, write_text
+from vae3d.runtime.plain import from_plain, read_json
+from vae3d.values.contract import InputContract
+from vae3d.values.latent_statistics import LatentStatistics
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+TENSOR_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+LATENTS = "latents"
+"""The key of `config.json` with the statistics of these weights' latents."""
+MAX_HEADER_BYTES = 2**24
+"""The largest network that can be described has a header of about five million."""
+FLOATS = ("F16", "BF16", "F32", "F64")
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+"""What torch's batch norms keep beside their parameters."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a folder describes, as plain values; its tensors are on disk until they are asked for.
+
+    `shapes` has kind (`F32`) and shape of each, as the file's header tells them. `plugins` are
+    names of modules, never imported.
+    """
+
+    path: Path
+    architecture: dict[str, Any]
+    contract: InputContract
+    shapes: dict[str, tuple[str, tuple[int, ...]]]
+    statistics: LatentStatistics | None = None
+    plugins: tuple[str, ...] = ()
+
+    def check(self, expected: dict[str, Tensor]) -> None:
+        """Compares with the tensors of a network, which may be on the meta device.
+
+        Raises:
+            RunError: the first name, shape or kind that differs.
+        """
+        for name in [*expected, *(name for name in self.shapes if name not in expected)]:
+            stored = self.shapes.get(name)
+            wanted = expected.get(name)
+            if wanted is None:
+                raise RunError(f"{name} is in {TENSOR_FILE}, but not in the architecture")
+            if stored is None:
+                raise RunError(f"{name} is missing in {TENSOR_FILE}")
+            kind, shape = stored
+            if shape != tuple(wanted.shape):
+                raise RunError(f"{name} has shape {shape}, not {tuple(wanted.shape)}")
+            if (kind in FLOATS) != wanted.is_floating_point():
+                raise RunError(f"{name} holds {kind} numbers")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them, on the CPU.
+
+        Raises:
+            RunError: damaged.
+        """
+        try:
+            found: dict[str, Tensor] = load_file(self.path)
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(self.path, error) from error
+        return found
+
+
+def save_weights(
+    folder: Path,
+    config: VAEConfig,
+    state: dict[str, Tensor],
+    contract: InputContract,
+    statistics: LatentStatistics | None = None,
+) -> None:
+    """Writes the folder as a whole.
+
+    `statistics` are of latents of exactly these weights; None says nothing about them.
+    """
+    description: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "architecture": dataclasses.asdict(config),
+        "contract": contract.describe(),
+    }
+    if config.plugins:
+        description["plugins"] = config.plugins
+    if statistics is not None:
+        description[LATENTS] = statistics.describe()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    held = {name: v.numel() for name, v in tensors.items() if name.split(".")[-1] not in BUFFERS}
+    card = model_card(config, contract, statistics, sum(held.values()))
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / CONFIG_FILE, description)
+        write_text(temporary / CARD_FILE, card)
+        save_file(tensors, temporary / TENSOR_FILE)
+
+
+def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
+    """The SHA-256 of an architecture and its tensors: other weights, other letters."""
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
+    for name in sorted(state):
+        values = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{values.dtype}:{tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_weights(folder: Path) -> Weights:
+    """Reads the description and the header of a folder of `save_weights`, and no tensor.
+
+    No string in it is ever imported.
+
+    Raises:
+        RunError: missing, damaged, or of a newer format.
+    """
+    description = _read_description(folder)
+    path = folder / TENSOR_FILE
+    return Weights(
+        path,
+        description["architecture"],
+        _contract(folder / CONFIG_FILE, description.get("contract", {})),
+        _shapes(path),
+        _statistics(folder / CONFIG_FILE, description.get(LATENTS)),
+        _plugins(folder / CONFIG_FILE, description.get("plugins", [])),
+    )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        description = read_json(path)
+    except FileNotFoundError:
+        raise RunError(f"{folder}: no weights here ({CONFIG_FILE} is missing)") from None
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from error
+    if not isinstance(description, dict) or "architecture" not in description:
+        raise RunError(f"{path}: not a description of vae3d weights")
+    if description.get("format_version") != FORMAT_VERSION:
+        raise RunError(
+            f"{path}: format_version must be {FORMAT_VERSION}, "
+            f"got {description.get('format_version')!r:.60}; a newer vae3d may have written it"
+        )
+    return description
+
+
+def _statistics(path: Path, values: Any) -> LatentStatistics | None:
+    try:
+        found: LatentStatistics | None = from_plain(LatentStatistics | None, values, LATENTS)
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from error
+    except TypeError as error:  # a dataclass's own word for a key that is missing
+        raise RunError(f"{path}: {LATENTS}: {error}") from error
+    return found
+
+
+def _contract(path: Path, values: Any) -> InputContract:
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: contract must be a table")
+    try:
+        return InputContract.from_json(values)
+    except ConfigError as error:
+        raise RunError(f"{path}: contract: {error}") from error
+    except TypeError as error:  # a dataclass's own word for a key that is missing
+        raise RunError(f"{path}: contract: {error}") from error
+
+
+def _plugins(path: Path, values: Any) -> tuple[str, ...]:
+    try:
+        return tuple(from_plain(list[str], values, "plugins"))
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+        if size > MAX_HEADER_BYTES:
+            raise RunError(f"{path}: its header has {size} bytes, the limit is {MAX_HEADER_BYTES}")
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: cannot be loaded: {' '.join(str(error).split())}")

@@ -1,0 +1,121 @@
+"""`LoadedCases`: cases read from where they come from, kept in memory."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae3d.data.build import Adopt, build_source
+from vae3d.data.cases import Case, Cases
+from vae3d.data.config import SourceData
+from vae3d.errors import VolumeError
+from vae3d.patching.region import Region
+from vae3d.runtime.memory import GIB
+from vae3d.runtime.progress import Progress
+from vae3d.scans.check import checked
+from vae3d.scans.source import CaseSource
+from vae3d.scans.volume import Volume
+from vae3d.store.foreground import ForegroundMap
+from vae3d.values.intensity import IntensityContract
+from vae3d.values.splits import Splits
+from vae3d.values.voxel_statistics import VoxelStatistics
+
+
+class LoadedCase(Case):
+    """A case in memory; `filled` voxels of it were not finite."""
+
+    def __init__(self, volume: Volume, contract: IntensityContract, filled: int = 0) -> None:
+        self.case_id = volume.case_id
+        self.channels = len(volume.data)
+        self.shape = volume.shape
+        self.spacing = volume.spacing
+        self.range = contract.range_of(volume.data.numpy(), volume.case_id)
+        self.geometry = volume.source
+        self.filled = filled
+        self._volume = volume
+
+    @cached_property
+    def statistics(self) -> VoxelStatistics:  # type: ignore[override]
+        return VoxelStatistics.of(self._volume.data.numpy(), self.filled)
+
+    @cached_property
+    def foreground(self) -> ForegroundMap:  # type: ignore[override]
+        return ForegroundMap.of(self._volume.data[0].numpy())
+
+    def volume(self) -> Volume:
+        return self._volume
+
+    def cut(self, region: Region) -> Tensor:
+        return region.cut(self._volume.data)
+
+
+def open_loaded(
+    config: SourceData, progress: Progress, source: CaseSource | None, adopt: Adopt
+) -> "LoadedCases":
+    """Open cases that are read when they are asked for.
+
+    Raises:
+        UserError: they do not exist.
+    """
+    source = source or build_source(config)
+    return LoadedCases(source, config, adopt(source.contract, source.spatial_dims))
+
+
+class LoadedCases(Cases):
+    """Reads cases from their source; remembers those it read last, up to `cache_gib`."""
+
+    def __init__(
+        self,
+        source: CaseSource,
+        config: SourceData,
+        contract: IntensityContract | None = None,
+    ) -> None:
+        super().__init__(config, source.spatial_dims, contract or source.contract)
+        self.nonfinite = config.nonfinite
+        self.room = config.cache_gib * GIB
+        self.source = source
+        self.spacing = source.spacing
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        self._kept: OrderedDict[int, LoadedCase] = OrderedDict()
+        self._bytes = 0
+
+    @cached_property
+    def splits(self) -> Splits:
+        return self.source.split(self.config.val_fraction, self.config.test_fraction)
+
+    def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
+        """Reads every case once."""
+        errors = {}
+        for index in self.splits[split].tolist():
+            try:
+                self._shapes[index] = self[index].shape
+            except VolumeError as error:
+                errors[index] = error
+                if stop:
+                    break
+        return errors
+
+    def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        return (self._shapes[index] for index in indices.tolist())
+
+    def case_id(self, index: int) -> str:
+        return self.source.case_ids[index]
+
+    def __getitem__(self, index: int) -> LoadedCase:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        volume, filled = checked(self.source.read(index), self.nonfinite)
+        case = LoadedCase(volume, self.contract, filled)
+        self._keep(index, case)
+        return case
+
+    def _keep(self, index: int, case: LoadedCase) -> None:
+        self._kept[index] = case
+        self._bytes += case.volume().data.nbytes
+        while self._bytes > self.room and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.volume().data.nbytes

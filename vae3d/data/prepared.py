@@ -1,0 +1,43 @@
+"""Cases that are copied into a store first."""
+
+from pathlib import Path
+
+from vae3d.data.build import Adopt, build_source
+from vae3d.data.config import PreparableData
+from vae3d.data.stored import StoredCases
+from vae3d.runtime.progress import Progress
+from vae3d.scans.source import CaseSource
+from vae3d.store.prepare import Preparation
+from vae3d.store.settings import StoreSettings
+
+STORES = "stores"
+"""Where `data.store=auto` puts stores, below the working folder."""
+
+
+def open_prepared(
+    config: PreparableData, progress: Progress, source: CaseSource | None, adopt: Adopt
+) -> StoredCases:
+    """Bring the store of these data up to date, and open it.
+
+    Raises:
+        UserError: the data do not exist, or cannot be prepared.
+    """
+    source = source or build_source(config)
+    contract = adopt(source.contract, source.spatial_dims)
+    folder, settings = store_of(config, source)
+    Preparation(source, settings, folder, progress=progress).run()
+    return StoredCases(folder, config, contract)
+
+
+def store_of(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:
+    """Return the folder of the store of these data, and what it is made of."""
+    settings = StoreSettings(
+        source=config.identity(),
+        nonfinite=config.nonfinite,
+        codec=config.codec,
+        spatial_dims=source.spatial_dims,
+        contract=source.contract.describe(),
+    )
+    if config.store in (None, "auto"):
+        return Path(STORES) / f"{config.label}-{settings.fingerprint()}", settings
+    return Path(str(config.store)).expanduser(), settings

@@ -1,0 +1,177 @@
+"""`StoredCases`: the cases of a store, known from its catalog."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae3d.data.build import Adopt
+from vae3d.data.cases import Case, Cases
+from vae3d.data.config import CaseData, StoreConfig
+from vae3d.errors import ConfigError, VolumeError
+from vae3d.patching.region import Region
+from vae3d.runtime.progress import Progress
+from vae3d.scans.source import CaseSource
+from vae3d.scans.volume import Volume, spacing_of
+from vae3d.store.arrays import open_array
+from vae3d.store.catalog import CaseRecord, Catalog
+from vae3d.store.foreground import ForegroundMap
+from vae3d.store.settings import CATALOG, StoreSettings
+from vae3d.values.intensity import IntensityContract, IntensityRange
+from vae3d.values.splits import Splits
+
+MAX_OPEN = 64
+"""Arrays that a process keeps open: each costs a few pages of its file and a descriptor."""
+
+
+class StoredCase(Case):
+    """A case of a store; its voxels stay on disk."""
+
+    def __init__(self, folder: Path, record: CaseRecord, contract: IntensityContract) -> None:
+        self.record = record
+        self.case_id = record.case_id
+        self.channels = record.channels
+        self.shape = record.shape
+        self.spacing = spacing_of(np.array(record.affine, np.float64))
+        self.contract = contract
+        self.geometry = record.geometry
+        assert record.statistics is not None
+        self.statistics = record.statistics
+        self.path = folder / str(record.file)
+        self._array, maxima = open_array(self.path)
+        self.foreground = ForegroundMap(maxima)
+        expected = (record.channels, *record.shape), np.dtype(record.dtype)
+        if (self._array.shape, self._array.dtype) != expected:
+            raise VolumeError(self.path, "is not what the catalog says; prepare the store anew")
+
+    @cached_property
+    def range(self) -> IntensityRange:  # type: ignore[override]
+        known = self.contract.range_known(self.statistics, self.case_id)
+        return known or self.contract.range_of(self.volume().data.numpy(), self.case_id)
+
+    def volume(self) -> Volume:
+        return Volume(
+            data=self.cut(Region((0,) * len(self.shape), self.shape)),
+            affine=np.array(self.record.affine, np.float64),
+            case_id=self.case_id,
+            source=self.record.geometry,
+        )
+
+    def cut(self, region: Region) -> Tensor:
+        stop = tuple(
+            min(c + s, n) for c, s, n in zip(region.corner, region.size, self.shape, strict=True)
+        )
+        box = (slice(None), *(slice(a, b) for a, b in zip(region.corner, stop, strict=True)))
+        try:
+            voxels = self._array[box]
+        except (RuntimeError, ValueError, OSError) as error:
+            raise VolumeError(self.path, f"is damaged ({error}); prepare it anew") from error
+        # blosc2 has decompressed into memory of its own; what numpy maps must be copied.
+        return torch.from_numpy(np.array(voxels) if isinstance(voxels, np.memmap) else voxels)
+
+
+def open_store(
+    config: StoreConfig, progress: Progress, source: CaseSource | None, adopt: Adopt
+) -> "StoredCases":
+    """Open a store that `vae3d prepare` made.
+
+    Raises:
+        UserError: there is none, or its intensity range is of another kind than what was given.
+    """
+    if config.root is None:
+        raise ConfigError("data.root must name a store that vae3d prepare made")
+    folder = Path(config.root).expanduser()
+    settings = StoreSettings.read(folder)
+    contract = replaced_range(config, own_contract(settings))
+    return StoredCases(folder, config, adopt(contract, settings.spatial_dims))
+
+
+def own_contract(settings: StoreSettings) -> IntensityContract:
+    """Return the contract that a store was prepared with."""
+    return IntensityContract(**settings.contract)
+
+
+def replaced_range(config: StoreConfig, own: IntensityContract) -> IntensityContract:
+    """Return a store's own contract with what was given replaced.
+
+    Raises:
+        ConfigError: the store's is of the other kind.
+    """
+    for kind, values in (("window", config.window), ("percentiles", config.percentiles)):
+        if values is None:
+            continue
+        if kind != own.kind:
+            raise ConfigError(f"data.{kind} does not fit this store, whose range is {own.kind}")
+        return replace(own, low=values[0], high=values[1])
+    return own
+
+
+class StoredCases(Cases):
+    """The cases of a store, known from its catalog; opened when they are asked for."""
+
+    def __init__(
+        self, folder: Path, config: CaseData, contract: IntensityContract | None = None
+    ) -> None:
+        settings = StoreSettings.read(folder)
+        super().__init__(config, settings.spatial_dims, contract or own_contract(settings))
+        self.folder = folder
+        self.spacing = settings.source.get("spacing")
+        self.catalog = Catalog(folder / CATALOG)
+        self._opened: OrderedDict[int, StoredCase] = OrderedDict()
+        self._process = os.getpid()
+
+    @cached_property
+    def splits(self) -> Splits:
+        return self.catalog.split(self.config.val_fraction, self.config.test_fraction)
+
+    @cached_property
+    def failures(self) -> dict[int, VolumeError]:
+        """What is wrong with the cases that could not be prepared."""
+        return {
+            number: VolumeError(source, reason)
+            for number, source, reason in self.catalog.failures()
+        }
+
+    def num_bytes(self) -> int:
+        """What the store's arrays take on disk."""
+        return sum((self.folder / file).stat().st_size for file in self.catalog.files())
+
+    def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
+        if not self.failures:
+            return {}
+        members = set(self.splits[split].tolist())
+        return {number: error for number, error in self.failures.items() if number in members}
+
+    def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        return self.catalog.shapes(indices)
+
+    def case_id(self, index: int) -> str:
+        return self.catalog.case_id(index)
+
+    def fingerprint(self, indices: NDArray[np.int64]) -> str:
+        known = self.catalog.fingerprint.encode() + indices.tobytes()
+        return hashlib.sha256(known).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": OrderedDict()}
+
+    def __getitem__(self, index: int) -> StoredCase:
+        if self._process != os.getpid():
+            # What a forked worker inherits belongs to its parent.
+            self._opened, self._process = OrderedDict(), os.getpid()
+        case = self._opened.pop(index, None) or StoredCase(
+            self.folder, self.catalog.record(index), self.contract
+        )
+        self._opened[index] = case
+        if len(self._opened) > MAX_OPEN:
+            self._opened.popitem(last=False)
+        return case

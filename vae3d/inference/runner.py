@@ -1,0 +1,126 @@
+"""`ModelRunner`: images through a model on a device, in a precision and in bounded memory."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.errors import ConfigError
+from vae3d.model.gaussian import DiagonalGaussian, draw_noise
+from vae3d.model.vae import eval_mode
+from vae3d.runtime.memory import Memory, planned_memory
+from vae3d.runtime.precision import Precision
+from vae3d.streaming.plan import StreamingPlan
+
+MEMORY_KEY = "evaluation.inference.memory"
+OnPosterior = Callable[[DiagonalGaussian], None]
+
+
+def ignore(posterior: DiagonalGaussian) -> None:
+    """Do nothing with a posterior."""
+
+
+class ModelRunner:
+    """Encode, decode and reconstruct one image at a time, in eval mode and without gradients.
+
+    Images (C, *spatial) in [-1, 1] and latents come and go on the CPU; what does not fit into
+    `memory` in one pass goes through the network in slabs, with the same result but for rounding.
+    The model is moved to the device.
+
+    Raises:
+        ConfigError: from any method, if an image does not fit into `memory` in any way.
+    """
+
+    has_seams: ClassVar[bool] = False
+    """Whether its reconstructions are put together from parts."""
+
+    def __init__(
+        self,
+        model: CustomVAE,
+        device: torch.device,
+        precision: Precision,
+        memory: Memory = None,
+        memory_key: str = "memory",
+    ) -> None:
+        self.model = model.to_device(device)
+        self.device = device
+        self.precision = precision
+        self.memory = memory
+        self.memory_key = memory_key
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What must be known of a reconstruction to compare it with others."""
+        return {"mode": "full", "patch_size": None, "overlap": None, "blend": None}
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> DiagonalGaussian:
+        """Return the posterior (1, latent_channels, *size) of an image."""
+        with eval_mode(self.model), self.precision.autocast(self.device):
+            posterior = self.model.encode(image[None], self._memory_for(tuple(image.shape[1:])))
+        return DiagonalGaussian(posterior.mean.cpu(), posterior.logvar.cpu())
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Return the image (C, *size), float32 and clipped, of a latent (channels, *spatial)."""
+        with eval_mode(self.model), self.precision.autocast(self.device):
+            image = self.model.decode(latent[None], size, self._memory_for(size))
+        return image[0].cpu().clamp_(-1, 1)
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        image: Tensor,
+        generator: Generator | None = None,
+        on_posterior: OnPosterior = ignore,
+    ) -> Tensor:
+        """Return the reconstruction (C, *spatial), float32 and clipped, of an image.
+
+        Decodes the posterior's mode, or with a generator a sample of it. Its noise is drawn for
+        the whole latent grid, so that the sample is the same however the image is cut.
+        `on_posterior` gets the posterior on its way to the decoder.
+        """
+        noise = self._noise(image, generator)
+        gib = self._memory_for(tuple(image.shape[1:]))
+        with eval_mode(self.model):
+            with self.precision.autocast(self.device):
+                posterior = self.model.encode(image[None].float(), gib)
+            on_posterior(posterior)
+            latent = posterior.mode()
+            if noise is not None:
+                latent = posterior.at(noise[None].to(posterior.mean.device))
+            with self.precision.autocast(self.device):
+                decoded = self.model.decode(latent, tuple(image.shape[1:]), gib)
+        return decoded[0].cpu().clamp_(-1, 1)
+
+    def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
+        """Return, for each axis, the planes inside of an image at which a patch begins or ends."""
+        return [[] for _ in shape]
+
+    def plan(self, shape: tuple[int, ...]) -> StreamingPlan:
+        """Return how an image of this spatial shape goes through the model."""
+        try:
+            return self.model.plan(shape, planned_memory(self.memory, self.device))
+        except ConfigError as error:
+            reason = str(error).replace("memory", self.memory_key, 1)
+            hint = "; mode=patch takes less" if self.memory_key == MEMORY_KEY else ""
+            raise ConfigError(f"{reason}{hint}") from error
+
+    def _memory_for(self, shape: tuple[int, ...]) -> float | None:
+        """Return the GiB that an image of this shape may take; None is no limit.
+
+        Raises:
+            ConfigError: it does not fit in any way.
+        """
+        gib = planned_memory(self.memory, self.device)
+        if gib is not None:
+            self.plan(shape)
+        return gib
+
+    def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
+        if generator is None:
+            return None
+        size = self.model.latent_size(image.shape[1:])
+        return draw_noise((1, self.model.config.latent_channels, *size), generator)[0]

@@ -1,0 +1,88 @@
+"""`montage`: patches side by side, each with its place in the scan that it was cut from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vae3d.data.cases import Case
+from vae3d.patching.region import Region
+from vae3d.pictures.figures import (
+    BACKGROUND,
+    FOREGROUND,
+    GAP,
+    TEXT,
+    Picture,
+    fit,
+    fitted,
+    font,
+    gray,
+    planes,
+)
+
+SIDE = 128
+"""Pixels of the longer side of a plane."""
+MARK = np.array([255, 176, 32], np.uint8)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A patch: where in which case it lies."""
+
+    case: Case
+    region: Region
+
+
+def montage(tiles: list[Tile]) -> Picture:
+    """All tiles on one page: the patch's middle planes, then the scan with the patch's outline."""
+    panels = [_panels(tile) for tile in tiles]
+    width = len(panels[0]) * (SIDE + GAP // 2)
+    height = SIDE + 2 * TEXT
+    columns = max(1, min(len(tiles), round((len(tiles) * height / width * 1.6) ** 0.5)))
+    lines = -(-len(tiles) // columns)
+    size = columns * (width + GAP) + GAP, lines * (height + GAP) + GAP
+    page = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(page)
+    for number, (tile, row) in enumerate(zip(tiles, panels, strict=True)):
+        x = GAP + number % columns * (width + GAP)
+        y = GAP + number // columns * (height + GAP)
+        caption = f"{tile.case.case_id}  at {_shape(tile.region.corner)}"
+        face = font(TEXT - 3)
+        draw.text((x, y), fitted(caption, width, TEXT - 3), FOREGROUND, face)
+        for place, panel in enumerate(row):
+            left = x + place * (SIDE + GAP // 2) + (SIDE - panel.shape[1]) // 2
+            page.paste(Image.fromarray(panel), (left, y + TEXT + 3 + (SIDE - panel.shape[0]) // 2))
+    return np.asarray(page)
+
+
+def _panels(tile: Tile) -> list[Picture]:
+    case, region = tile.case, tile.region
+    low, high = case.range.low, case.range.high
+    patch = case.cut(region)[0].float().numpy()
+    shown = [
+        fit(gray(plane.image, low, high), plane.spacing, SIDE)
+        for plane in planes(patch, case.spacing)
+    ]
+    return [*shown, _place(case, region)]
+
+
+def _place(case: Case, region: Region) -> Picture:
+    """The axial slice through the middle of a patch, or the image, with the patch's outline."""
+    inside = region.inside(case.shape)
+    corner, size = list(region.corner), list(inside)
+    whole_corner, whole_size = [0] * len(corner), list(case.shape)
+    if len(corner) == 3:
+        whole_corner[0], whole_size[0] = corner[0] + size[0] // 2, 1
+    image = case.cut(Region(tuple(whole_corner), tuple(whole_size)))[0].float().numpy()
+    picture = gray(image.reshape(image.shape[-2:]), case.range.low, case.range.high).copy()
+    line = max(1, max(picture.shape) // 100)
+    (top, left), (height, width) = corner[-2:], size[-2:]
+    box = picture[top : top + height, left : left + width]
+    for edge in (box[:line], box[-line:], box[:, :line], box[:, -line:]):
+        edge[...] = MARK
+    shown = picture[::-1, ::-1] if len(corner) == 3 else picture
+    return fit(shown, (case.spacing[-2], case.spacing[-1]), SIDE)
+
+
+def _shape(numbers: tuple[int, ...]) -> str:
+    return " x ".join(map(str, numbers))

@@ -1,0 +1,24 @@
+"""`CaseView`: what of a case is shown, apart from how."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """A case and its reconstruction, (D, H, W) or (H, W), float32 in `unit`.
+
+    `low` to `high` is the range that the model sees, `spacing` the size of a voxel along each axis
+    in millimetres, `title` something printable, `stem` a file name that no other case has.
+    """
+
+    title: str
+    stem: str
+    original: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+    low: float
+    high: float
+    unit: str
+    spacing: tuple[float, ...]

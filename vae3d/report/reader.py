@@ -1,0 +1,187 @@
+"""`Report`: what an evaluation left on disk, read with care."""
+
+import csv
+import itertools
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vae3d.errors import ConfigError, RunError
+from vae3d.report.result import CaseScore
+from vae3d.runtime.plain import from_plain, read_json
+from vae3d.runtime.run_folder import RunFolder
+
+MAX_SCORES_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one evaluation left in `folder`; `name` tells it from the others, `run` is as typed."""
+
+    name: str
+    run: str
+    folder: Path
+    cases: dict[str, CaseScore]
+    protocol: dict[str, Any]
+
+    @property
+    def again(self) -> str:
+        """The command that makes such a report."""
+        return evaluation_of(self.run, str(self.protocol.get("mode")))
+
+
+def named_runs(runs: Sequence[str]) -> list[str]:
+    """A short name for each run: so many of its last folders as tell it from the others.
+
+    Raises:
+        ConfigError: less than two runs, or one of them twice.
+    """
+    if len(runs) < 2:
+        raise ConfigError(
+            f"run must name two run folders or more, got {[*runs]}: vae3d compare runs/a runs/b"
+        )
+    places = [Path(run).expanduser().resolve() for run in runs]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise ConfigError(f"run names {runs[number]} twice")
+    for depth in range(1, max(len(place.parts) for place in places) + 1):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len({*names}) == len(names):
+            break
+    return names
+
+
+def read_report(run: str, mode: str, name: str) -> Report:
+    """The report of a run and mode, or the one that the folder `run` itself is.
+
+    Raises:
+        RunError: there is none, or its files are damaged.
+    """
+    folder = _report_folder(run, mode)
+    columns, cases = read_scores(folder / "scores.csv")
+    again = f"evaluate again: {evaluation_of(run, mode)}"
+    path = folder / "summary.json"
+    try:
+        summary = from_plain(dict[str, Any], read_json(path))
+        protocol = from_plain(dict[str, Any], summary.get("protocol"), "protocol")
+        names = from_plain(dict[str, str], protocol.get("scores"), "protocol.scores")
+        from_plain(dict[str, Any], protocol.get("regions", {}), "protocol.regions")
+    except FileNotFoundError:
+        raise RunError(f"{path}: is missing; {again}") from None
+    except ConfigError as error:
+        raise RunError(f"{path}: {error}; {again}") from error
+    if [*names] != columns or summary.get("cases") != len(cases):
+        raise RunError(f"{folder}: scores.csv and summary.json do not belong together; {again}")
+    return Report(name, run, folder, cases, protocol)
+
+
+def _report_folder(run: str, mode: str) -> Path:
+    path = Path(run).expanduser()
+    for folder in (path, RunFolder(path).report(mode)):
+        if (folder / "scores.csv").is_file():
+            return folder
+    if not path.is_dir():
+        raise RunError(f"{run}: no such folder; run= names run folders, for example runs/vae3d")
+    if not RunFolder(path).config.is_file():
+        raise RunError(f"{run}: holds neither a run nor a scores.csv")
+    raise RunError(f"{run}: no report of mode={mode}; make it with: {evaluation_of(run, mode)}")
+
+
+def evaluation_of(run: str, mode: str) -> str:
+    """The command that makes the report of a run."""
+    return f"vae3d eval {shlex.quote(f'run={run}')} mode={mode}"
+
+
+def read_scores(path: Path) -> tuple[list[str], dict[str, CaseScore]]:
+    """The names of the scores and the cases of a `scores.csv`.
+
+    Raises:
+        RunError: it is damaged, told with the line.
+    """
+    try:
+        if path.stat().st_size > MAX_SCORES_BYTES:
+            raise RunError(f"{path}: has more than {MAX_SCORES_BYTES} bytes, as no scores have")
+        with path.open(newline="", encoding="utf-8") as file:
+            columns, cases = _parsed(file, path)
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path}: is no text in UTF-8 ({error.reason})") from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    if not cases:
+        raise RunError(f"{path}: holds no case")
+    return columns, cases
+
+
+def _parsed(file: Iterator[str], path: Path) -> tuple[list[str], dict[str, CaseScore]]:
+    lines = _Lines(file)
+    cases: dict[str, CaseScore] = {}
+    try:
+        head = next((line for line in lines if not line.startswith("# ")), "")
+        rows = csv.reader(itertools.chain([head], lines))
+        columns = next(rows, [])
+        if columns[:3] != ["case_id", "low", "high"] or len({*columns}) < len(columns):
+            raise ValueError("must be case_id,low,high and the names of the scores")
+        for cells in filter(None, rows):
+            case = _case(columns, cells)
+            if case.case_id in cases:
+                raise ValueError(f"{printable(case.case_id)} is there twice")
+            cases[case.case_id] = case
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path}, line {lines.number}: {error}") from error
+    return columns[3:], cases
+
+
+class _Lines:
+    """The lines of a file, of which the last one must be whole: half a number is one too."""
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self.file = file
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.file:
+            self.number += 1
+            if not line.endswith(("\n", "\r")):
+                raise ValueError("is cut off")
+            yield line
+
+
+def _case(columns: Sequence[str], cells: Sequence[str]) -> CaseScore:
+    if len(cells) != len(columns):
+        raise ValueError(f"has {len(cells)} cells, the header has {len(columns)}")
+    numbers = {
+        name: _number(name, cell)
+        for name, cell in zip(columns[1:], cells[1:], strict=True)
+        if cell or name in ("low", "high")
+    }
+    return CaseScore(cells[0], numbers.pop("low"), numbers.pop("high"), numbers)
+
+
+def _number(name: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise ValueError(f"{printable(name)} must be a number, got {printable(cell[:40])!r}")
+    return value
+
+
+def printable(text: str) -> str:
+    """A name from a file, which must not move the cursor or turn the line round."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def shown(value: float, sign: str = "") -> str:
+    """A number with four digits; `sign` + shows it for positive ones too."""
+    if math.isnan(value):
+        return "-"
+    if value and math.isfinite(value) and 1e-4 <= abs(value) < 1e6:
+        places = max(0, 3 - math.floor(math.log10(abs(value))))
+        return f"{value:{sign},.{places}f}"
+    return f"{value:{sign}.3g}"

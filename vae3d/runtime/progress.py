@@ -1,0 +1,19 @@
+"""`Progress`: how far a long piece of work is."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What long work reports to."""
+
+    def say(self, text: str) -> None:
+        """Report something that the user should know."""
+
+    def start(self, done: int, total: int) -> None:
+        """Begin, with `done` of `total` cases finished."""
+
+    def advance(self) -> None:
+        """Count one more case."""
+
+    def close(self) -> None:
+        """End."""

@@ -1,0 +1,66 @@
+"""Scans and images of every format: read as canonical volumes, written on a scan's own grid."""
+
+from pathlib import Path
+
+from vae3d.errors import VolumeError
+from vae3d.scans.formats import FORMATS, case_name, scan_suffix
+from vae3d.scans.volume import Volume
+
+
+def read_volume(
+    path: str | Path, *, channel: int | None = None, case_id: str | None = None
+) -> Volume:
+    """Reads a scan or an image in its own units.
+
+    `channel` chooses one image of a file that holds several; `case_id` is the file's name without
+    its suffix unless it is given. Raises VolumeError for anything that is not one whole image.
+    """
+    path = Path(path)
+    suffix = scan_suffix(path)
+    if suffix is None:
+        raise VolumeError(path, f"has no suffix of a scan; use one of {', '.join(FORMATS)}")
+    _check_file(path)
+    return FORMATS[suffix].read(path, channel=channel, case_id=case_id or case_name(path.name))
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise VolumeError(path, "does not exist; check the path")
+        if not path.is_file():
+            raise VolumeError(path, "is not a file; name the scan itself")
+        if path.stat().st_size == 0:
+            raise VolumeError(path, "is empty (0 bytes); copy it again")
+    except OSError as error:
+        raise VolumeError(path, f"cannot be opened ({error.strerror}); check the path") from error
+
+
+def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> None:
+    """Writes a volume as .nii or .nii.gz, an image as .png or .tiff, either one as .npy.
+
+    A volume that covers the field of view of its `source` goes back to the source's own grid:
+    NIfTI in its axis order, shape and affine, the other formats in its shape. Integer types are
+    rounded and clipped. `dtype` is float32 unless given; for .png uint8, or uint16 if the source
+    was; `source` is that of the source's file, if this format has it. Raises VolumeError for a
+    format or a dtype that cannot hold the volume.
+    """
+    suffix = scan_suffix(path)
+    format_ = FORMATS.get(suffix or "")
+    if format_ is None or not format_.writer:
+        writable = [name for name, known in FORMATS.items() if known.writer]
+        raise VolumeError(path, f"has no suffix to write; use one of {', '.join(writable)}")
+    if len(volume.shape) not in format_.axes:
+        raise VolumeError(
+            path, f"cannot hold shape {volume.shape}; use .nii.gz for 3D, .png for 2D"
+        )
+    dtypes = format_.dtypes
+    kind = _default_dtype(volume, dtypes, dtype) if dtype in (None, "source") else dtype
+    if kind not in dtypes:
+        raise VolumeError(path, f"dtype must be one of {', '.join(dtypes)}, got {kind}")
+    format_.write(path, volume, kind)
+
+
+def _default_dtype(volume: Volume, dtypes: tuple[str, ...], asked: str | None) -> str:
+    if "float32" in dtypes and asked != "source":
+        return "float32"
+    return volume.source.dtype if volume.source and volume.source.dtype in dtypes else dtypes[0]

@@ -1,0 +1,83 @@
+"""The file formats of scans and images, one line a suffix; knowing them imports no library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae3d.runtime.registry import load
+
+if TYPE_CHECKING:
+    from vae3d.scans.volume import Volume
+
+IMAGE_DTYPES = ("float32", "uint8", "uint16")
+DTYPES = (*IMAGE_DTYPES, "int8", "int16", "int32", "float64")
+"""Number types that scans can be written in."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of a suffix are read and written.
+
+    `axes` are the numbers of spatial axes that they hold, `reader` and `writer` the
+    `module:function` that handle them, `dtypes` what can be written, the default first. A format
+    without a writer is only read.
+    """
+
+    axes: tuple[int, ...]
+    reader: str
+    writer: str = ""
+    dtypes: tuple[str, ...] = ()
+
+    @property
+    def read(self) -> "Callable[..., Volume]":
+        """Read a file that exists and is not empty: `(path, *, channel, case_id)`."""
+        function: Callable[..., Volume] = load(self.reader)
+        return function
+
+    @property
+    def write(self) -> Callable[..., Any]:
+        """Write a volume, whole or not at all: `(path, volume, dtype)`."""
+        function: Callable[..., Any] = load(self.writer)
+        return function
+
+
+_NIFTI = Format((3,), "vae3d.scans.nifti:read_nifti", "vae3d.scans.nifti:write_nifti", DTYPES)
+_NUMPY = Format((2, 3), "vae3d.scans.image:read_image", "vae3d.scans.image:write_npy", DTYPES)
+_PNG = ("vae3d.scans.image:read_image", "vae3d.scans.image:write_png", ("uint8", "uint16"))
+_TIFF = ("vae3d.scans.image:read_image", "vae3d.scans.image:write_tiff", IMAGE_DTYPES)
+_JPEG = Format((2,), "vae3d.scans.image:read_image")
+
+FORMATS: dict[str, Format] = {
+    ".nii.gz": _NIFTI,
+    ".nii": _NIFTI,
+    ".png": Format((2,), *_PNG),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".tif": Format((2,), *_TIFF),
+    ".tiff": Format((2,), *_TIFF),
+    ".npy": _NUMPY,
+}
+"""Formats by the suffix of a file's name; of two suffixes that fit, the longer one first."""
+
+
+def suffixes(axes: int) -> tuple[str, ...]:
+    """The suffixes of files that can hold a scan of so many spatial axes."""
+    return tuple(suffix for suffix, format_ in FORMATS.items() if axes in format_.axes)
+
+
+def scan_suffix(path: str | Path) -> str | None:
+    """The suffix of FORMATS that the name ends with, in lower case; None where there is none."""
+    name = Path(path).name.lower()
+    return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
+
+
+def is_scan(path: str | Path) -> bool:
+    """Whether the name is that of a scan; hidden files, as macOS leaves them, are not."""
+    return not Path(path).name.startswith(".") and scan_suffix(path) is not None
+
+
+def case_name(path: str | Path) -> str:
+    """A path without the suffix of its format: `a/case_01.nii.gz` is `a/case_01`."""
+    name = Path(path).as_posix()
+    return name[: len(name) - len(scan_suffix(path) or "")]

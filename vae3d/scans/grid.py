@@ -1,0 +1,66 @@
+"""A volume on the grid of the file that it came from, in the numbers of a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae3d.errors import VolumeError
+from vae3d.scans.orientation import Orientation
+from vae3d.scans.resample import resample_to_shape, resized_affine
+from vae3d.scans.volume import Volume
+
+
+def as_stored(path: Path, volume: Volume, dtype: str) -> tuple[NDArray[Any], Volume]:
+    """Return the voxels (C, *spatial) of a file at `path`, and the volume on that file's grid.
+
+    A volume that covers the field of view of its source goes back to the source's shape. Integers
+    are rounded and clipped.
+
+    Raises:
+        VolumeError: NaN where the type is an integer.
+    """
+    restored = on_source_grid(volume)
+    return _converted(path, restored.data.numpy(force=True), dtype), restored
+
+
+def on_source_grid(volume: Volume) -> Volume:
+    """The volume with as many voxels as its source; one that was cut out of it stays as it is."""
+    if volume.source is None:
+        return volume
+    shape, affine = volume.source.shape, volume.source.affine
+    if len(shape) == 3:
+        orientation = Orientation.of(affine)
+        affine = affine @ orientation.index_map(shape)
+        shape = tuple(shape[axis] for axis in orientation.axes)
+    if len(shape) != len(volume.shape) or not _same_field_of_view(volume, shape, affine):
+        return Volume(volume.data, volume.affine, volume.case_id)
+    if shape == volume.shape:
+        return volume
+    data = resample_to_shape(volume.data, shape)
+    return Volume(data, affine, volume.case_id, volume.source)
+
+
+def _same_field_of_view(
+    volume: Volume, shape: tuple[int, ...], affine: NDArray[np.float64]
+) -> bool:
+    """Whether the volume's corners are those of the grid, to a hundredth of its voxels."""
+    stretched = resized_affine(volume.affine, volume.shape, shape)
+    moved = np.linalg.solve(affine, stretched) - np.eye(len(affine))
+    return bool((np.abs(moved) @ np.array([*shape, 1]) < 0.01).all())
+
+
+def _converted(path: Path, voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
+    kind: type[np.generic] = np.dtype(dtype).type
+    if issubclass(kind, np.floating):
+        return voxels.astype(kind)
+    limits = np.iinfo(dtype)
+    rounded: NDArray[Any] = np.empty(voxels.shape, kind)
+    # One plane after the other, so that what lies in between takes little memory.
+    for place in np.ndindex(voxels.shape[:-2]):
+        plane = np.rint(voxels[place])
+        if np.isnan(plane).any():
+            raise VolumeError(path, f"has NaN voxels, which {dtype} cannot hold; write float32")
+        rounded[place] = np.clip(plane, limits.min, limits.max)
+    return rounded

@@ -1,0 +1,150 @@
+"""PNG, JPEG, TIFF and NumPy files as grayscale volumes."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from vae3d.errors import VolumeError
+from vae3d.runtime.files import atomic_write
+from vae3d.scans.grid import as_stored
+from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
+
+PILLOW_FORMATS = ("PNG", "JPEG")
+"""Nothing else, whatever the suffix: Pillow hands an EPS file to Ghostscript, which runs it."""
+
+# What tifffile logs about damaged tags would stand on stderr beside the one line that matters.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+# Voxels of 1 mm: index (d, h, w) lies at (x, y, z) = (w, h, d).
+UNIT_AFFINE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
+
+
+def read_image(path: Path, *, channel: int | None, case_id: str) -> Volume:
+    """Reads an image (1, H, W), or a 3D array of a .npy file as (1, D, H, W), in the file's order.
+
+    Colour images whose channels are equal count as gray. Pixels are 1 mm wide.
+    """
+    pixels = select_channel(path, _with_channels(path), channel, "channels")
+    affine = np.eye(3) if pixels.ndim == 2 else UNIT_AFFINE.copy()
+    source = SourceGeometry(path, pixels.shape, affine, pixels.dtype.name)
+    return Volume(voxels_to_tensor(path, pixels)[None], affine, case_id, source)
+
+
+def _with_channels(path: Path) -> NDArray[Any]:
+    """The file's array (*spatial, n) of numbers, n = 1 for everything that is really gray."""
+    try:
+        array, has_channels = _decode(path)
+    except VolumeError:
+        raise
+    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+        reason = " ".join(str(error).split())
+        raise VolumeError(path, f"is damaged or not what its suffix says ({reason})") from error
+    if array.dtype.kind not in "biuf":
+        raise VolumeError(path, f"holds {array.dtype} values; save integers or floats")
+    if array.size == 0:
+        raise VolumeError(path, f"holds no pixels (shape {array.shape})")
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    return _without_colour(array) if has_channels else array[..., None]
+
+
+def _without_colour(array: NDArray[Any]) -> NDArray[Any]:
+    """Drops an alpha channel that is the same everywhere, and colours that are all alike."""
+    if array.shape[-1] in (2, 4) and np.ptp(array[..., -1]) == 0:
+        array = array[..., :-1]
+    gray = array.shape[-1] == 3 and (array == array[..., :1]).all()
+    return array[..., :1] if gray else array
+
+
+def _decode(path: Path) -> tuple[NDArray[Any], bool]:
+    """The array and whether its last axis counts channels."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return _decode_npy(path)
+    if suffix in (".tif", ".tiff"):
+        return _decode_tiff(path)
+    return _decode_pillow(path)
+
+
+def _decode_pillow(path: Path) -> tuple[NDArray[Any], bool]:
+    with Image.open(path, formats=PILLOW_FORMATS) as image:
+        if image.format == "PNG" and getattr(image, "is_animated", False):
+            raise VolumeError(path, "is an animation; save one image")
+        # Four bytes for each number: Pillow decodes to no wider ones.
+        check_size(path, 4 * math.prod(image.size) * len(image.getbands()), _room(path))
+        palette = image.palette
+        gray_or_colour = image.convert(palette.mode) if image.mode == "P" and palette else image
+        pixels = np.asarray(gray_or_colour)
+    return pixels, pixels.ndim > 2
+
+
+def _room(path: Path) -> int:
+    """The most bytes that an image file can hold: one that packs tighter says nothing."""
+    return 4096 * path.stat().st_size + 2**20
+
+
+def _decode_npy(path: Path) -> tuple[NDArray[Any], bool]:
+    # A memory map of a file that is shorter than its header says fails before memory is taken.
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3, 4):
+        shape = getattr(array, "shape", "none")
+        raise VolumeError(path, f"must hold (H, W), (D, H, W) or (C, D, H, W), got shape {shape}")
+    return (np.moveaxis(array, 0, -1), True) if array.ndim == 4 else (array, False)
+
+
+def _decode_tiff(path: Path) -> tuple[NDArray[Any], bool]:
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        if series.axes not in ("YX", "YXS"):
+            raise VolumeError(
+                path,
+                f"must hold one image, got shape {series.shape}; save a stack as .npy",
+            )
+        check_size(path, series.size * series.dtype.itemsize, _room(path))
+        _check_segments(path, series.keyframe)
+        return np.asarray(series.asarray()), series.axes == "YXS"
+
+
+def _check_segments(path: Path, page: Any) -> None:
+    # tifffile makes zeros of strips and tiles that are not there.
+    parts = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
+    end = path.stat().st_size
+    whole = all(offset > 0 < count and offset + count <= end for offset, count in parts)
+    if not whole or len(parts) != math.prod(page.chunked):
+        raise VolumeError(path, "is truncated: some of its strips or tiles are missing")
+
+
+def write_png(path: Path, volume: Volume, dtype: str) -> None:
+    """Write an image (1, H, W) as PNG, in the shape of its source."""
+    voxels, _ = as_stored(path, volume, dtype)
+    with atomic_write(path) as temporary:
+        imageio.imwrite(temporary, _only_channel(path, voxels), extension=".png")
+
+
+def write_tiff(path: Path, volume: Volume, dtype: str) -> None:
+    """Write an image (1, H, W) as TIFF, in the shape of its source."""
+    voxels, _ = as_stored(path, volume, dtype)
+    with atomic_write(path) as temporary:
+        tifffile.imwrite(temporary, _only_channel(path, voxels))
+
+
+def write_npy(path: Path, volume: Volume, dtype: str) -> None:
+    """Write an array (*spatial), or (C, *spatial) of several channels."""
+    voxels, _ = as_stored(path, volume, dtype)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.save(file, voxels[0] if len(voxels) == 1 else voxels)
+
+
+def _only_channel(path: Path, voxels: NDArray[Any]) -> NDArray[Any]:
+    if len(voxels) != 1:
+        raise VolumeError(path, f"must hold one channel, got {len(voxels)}; use .npy")
+    image: NDArray[Any] = voxels[0]
+    return image

@@ -1,0 +1,229 @@
+"""NIfTI-1 and NIfTI-2 files, plain or gzipped, as canonical volumes."""
+
+import contextlib
+import gzip
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+from nibabel import Nifti1Header, Nifti1Image, Nifti2Header, Nifti2Image
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from vae3d.errors import VolumeError
+from vae3d.runtime.files import atomic_write
+from vae3d.scans.grid import as_stored
+from vae3d.scans.orientation import Orientation
+from vae3d.scans.volume import MAX_MILLIMETRES, SourceGeometry, Volume
+from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
+
+MAX_TRAILING_BYTES = 16 * 2**20
+_CHUNK = 2**20
+# nibabel reports what it repairs in a header on a logger that writes to stderr.
+_SILENT = logging.Logger("nibabel-header", logging.CRITICAL)
+# NIfTI's X, Y, Z for a volume that came from no file.
+_REVERSED = Orientation(axes=(2, 1, 0), flips=(False, False, False))
+
+
+def read_nifti(path: Path, *, channel: int | None, case_id: str) -> Volume:
+    """Reads a scan (1, D, H, W); 2D files get D = 1.
+
+    `channel` indexes the fourth axis, the components of a colour, or real (0) and imaginary (1).
+    """
+    # numpy would warn of the NaN and the overflows that are looked for below.
+    with _named_errors(path), np.errstate(all="ignore"):
+        header, images = _load(path)
+        image = select_channel(path, images, channel, _kind(header))
+        return _canonical(path, header, image[..., None], case_id)
+
+
+def read_channels(path: Path, *, case_id: str) -> Volume:
+    """Reads all channels (C, D, H, W) that the fourth axis of a file counts."""
+    with _named_errors(path), np.errstate(all="ignore"):
+        return _canonical(path, *_load(path), case_id)
+
+
+def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: str) -> Volume:
+    """The file's voxels (X, Y, Z, C) in canonical orientation and in the scan's own units."""
+    affine = _affine(path, header)
+    orientation = Orientation.of(affine)
+    slope, intercept = header.get_slope_inter()
+    slope, intercept = slope or 1.0, intercept or 0.0
+    channels = [
+        voxels_to_tensor(path, orientation.apply(image), slope, intercept)
+        for image in np.moveaxis(images, -1, 0)
+    ]
+    data = channels[0][None] if len(channels) == 1 else torch.stack([c.float() for c in channels])
+    # Numbers that a slope made of the file's integers are none that this type could hold again.
+    scaled = (slope, intercept) != (1.0, 0.0)
+    kind = str(data.numpy().dtype) if scaled else images.dtype.name
+    shape = images.shape[:3]
+    source = SourceGeometry(path, shape, affine, kind)
+    return Volume(data, affine @ orientation.index_map(shape), case_id, source)
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except EOFError as error:
+        raise VolumeError(path, "is truncated: its data end too early; copy it again") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise VolumeError(path, f"is no whole gzip file ({error}); copy it again") from error
+    except MemoryError as error:
+        raise VolumeError(path, "does not fit into memory; crop or downsample it") from error
+    except (
+        HeaderDataError,
+        ImageFileError,
+        OrientationError,
+        np.linalg.LinAlgError,
+        OSError,
+        OverflowError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise VolumeError(path, f"is no readable NIfTI file ({reason})") from error
+
+
+def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
+    """The header and the raw voxels (X, Y, Z, n); memory is taken after everything is checked."""
+    with _open(path) as stream:
+        header = _read_header(path, stream)
+        shape = _checked_shape(path, header)
+        number, components = _components(header.get_data_dtype())
+        count = components * math.prod(shape)
+        stream.seek(_checked_offset(path, header, count * number.itemsize))
+        voxels = np.empty(count, number)
+        _fill(stream, voxels)
+        _drain(path, stream)
+    # The components of a voxel lie together, the channels of a fourth axis apart from each other.
+    images = voxels.reshape((components, *shape), order="F")
+    return header, images[0] if components == 1 else np.moveaxis(images[..., 0], 0, -1)
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix.lower() == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _read_header(path: Path, stream: BinaryIO) -> Nifti1Header:
+    start = stream.read(Nifti2Header.sizeof_hdr)
+    kinds = (kind for kind in (Nifti1Header, Nifti2Header) if kind.may_contain_header(start))
+    kind = next(kinds, None)
+    if kind is None:
+        raise VolumeError(path, "is no NIfTI file: its header is missing or damaged")
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    if header["magic"].item() != header.single_magic:
+        raise VolumeError(path, "is half of a NIfTI pair; convert it to a single .nii file")
+    _check_zooms(path, header)
+    header.check_fix(logger=_SILENT, error_level=40)
+    return header
+
+
+def _check_zooms(path: Path, header: Nifti1Header) -> None:
+    # Without an sform the affine is made of these, and nibabel would take 1 mm for 0.
+    zooms = header["pixdim"][1 : 1 + min(int(header["dim"][0]), 3)]
+    if header["sform_code"] == 0 and not (zooms != 0).all():
+        raise VolumeError(path, f"has voxels of size {zooms.tolist()} mm; set pixdim or an sform")
+
+
+def _checked_shape(path: Path, header: Nifti1Header) -> tuple[int, ...]:
+    """The shape (X, Y, Z, n): axes of length 1 added or dropped."""
+    dims = header.get_data_shape()
+    if min(dims) < 1 or len(dims) < 2:
+        raise VolumeError(path, f"holds no image: its shape is {dims}")
+    _, components = _components(header.get_data_dtype())
+    channels = [n for n in (*dims[3:], components) if n != 1]
+    if len(channels) > 1:
+        raise VolumeError(path, f"has shape {dims} of {_kind(header)}; split it into 3D scans")
+    return *(*dims, 1)[:3], math.prod(dims[3:])
+
+
+def _checked_offset(path: Path, header: Nifti1Header, size: int) -> int:
+    """Where the voxels begin, if the file can hold `size` bytes of them."""
+    offset = max(int(header.get_data_offset()), int(header.single_vox_offset))
+    on_disk = path.stat().st_size
+    # Deflate makes at best one bit of 258 bytes: a factor of 1032.
+    room = 1032 * on_disk + 65536 if path.suffix.lower() == ".gz" else on_disk
+    check_size(path, offset + size, room)
+    return offset
+
+
+def _components(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
+    """The numbers that a voxel is made of, and how many: colours and complex numbers have more."""
+    if dtype.fields:
+        return np.dtype(np.uint8), len(dtype.fields)
+    if dtype.kind == "c":
+        return np.empty(0, dtype).real.dtype, 2
+    return dtype, 1
+
+
+def _kind(header: Nifti1Header) -> str:
+    dtype = header.get_data_dtype()
+    if dtype.fields:
+        return "colours (" + "".join(dtype.fields) + ")"
+    return f"{dtype} parts (0 is real, 1 imaginary)" if dtype.kind == "c" else "channels"
+
+
+def _fill(stream: BinaryIO, voxels: NDArray[Any]) -> None:
+    buffer = voxels.view(np.uint8).data
+    position = 0
+    while position < len(buffer):
+        count = stream.readinto(buffer[position : position + _CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        position += count
+
+
+def _drain(path: Path, stream: BinaryIO) -> None:
+    """Reads to the end, where gzip checks its sum; a bomb that hides there is refused."""
+    trailing = 0
+    while chunk := stream.read(_CHUNK):
+        trailing += len(chunk)
+        if trailing > MAX_TRAILING_BYTES:
+            raise VolumeError(path, "goes on for more than 16 MiB after its voxels; save it anew")
+
+
+def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
+    """The header's affine (4, 4), which must place every voxel somewhere of its own."""
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    # A comparison with NaN is false.
+    if not (np.abs(affine) < MAX_MILLIMETRES).all():
+        reason = "not finite or leads further than a kilometre"
+        raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
+    volume = np.linalg.norm(affine[:3, :3], axis=0).prod()
+    if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * volume:
+        raise VolumeError(path, "has a singular affine; set its sform or qform")
+    return affine
+
+
+def write_nifti(path: Path, volume: Volume, dtype: str) -> None:
+    """Write a volume (C, D, H, W) in the axis order, shape and affine of its source."""
+    voxels, volume = as_stored(path, volume, dtype)
+    source = volume.source
+    orientation = Orientation.of(source.affine) if source else _REVERSED
+    # One channel is a plain 3D file, several become the fourth axis.
+    channels = [orientation.undo(channel) for channel in voxels]
+    array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
+    index_map = orientation.index_map(array.shape[:3])
+    affine = source.affine if source else volume.affine @ np.linalg.inv(index_map)
+    kind = Nifti1Image if max(array.shape) < 2**15 else Nifti2Image
+    image = kind(array, affine, dtype=array.dtype)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if path.suffix.lower() != ".gz":
+            image.to_stream(file)
+            return
+        # No name and no time inside: the same volume gives the same bytes.
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+            image.to_stream(stream)

@@ -1,0 +1,77 @@
+"""Volumes on another grid over the same field of view."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae3d.errors import VolumeError
+from vae3d.scans.volume import Volume
+
+MAX_GIB = 8
+"""What a resampled scan may take in memory; a header that lies about its voxels asks for more."""
+
+
+def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
+    """The volume on the grid whose voxels come closest to `spacing` (mm, per axis of `data`).
+
+    The corners of the field of view stay where they are, so that a voxel is as large as a whole
+    number of them allows. The result is linear and float32, without anti-aliasing: structures
+    finer than the new voxels may alias. A volume that is on that grid already is returned as is.
+
+    Raises:
+        VolumeError: a spacing that is none, or one that would take more than MAX_GIB.
+    """
+    _check_spacing(volume, spacing)
+    if np.allclose(volume.spacing, spacing, rtol=1e-4, atol=0):
+        return volume
+    pairs = zip(volume.shape, volume.spacing, spacing, strict=True)
+    shape = tuple(max(1, round(n * old / new)) for n, old, new in pairs)
+    if shape == volume.shape:
+        return volume
+    gib = 4 * len(volume.data) * math.prod(shape) / 2**30
+    if gib > MAX_GIB:
+        raise VolumeError(
+            _name(volume),
+            f"voxels of {_mm(volume.spacing)} resampled to {_mm(spacing)} would be "
+            f"{' x '.join(map(str, shape))} of them, {gib:.3g} GiB (at most {MAX_GIB} GiB); "
+            "mend its header or choose a larger data.spacing",
+        )
+    affine = resized_affine(volume.affine, volume.shape, shape)
+    return replace(volume, data=resample_to_shape(volume.data, shape), affine=affine)
+
+
+def resample_to_shape(data: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The image (C, *spatial) linearly resampled to (C, *shape), corner to corner, float32."""
+    mode = "trilinear" if len(shape) == 3 else "bilinear"
+    return F.interpolate(data[None].float(), size=shape, mode=mode, align_corners=False)[0]
+
+
+def resized_affine(
+    affine: NDArray[np.float64], old: tuple[int, ...], new: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """The affine of a grid of shape `new` over the field of view of a grid of shape `old`.
+
+    Voxel 0 ends half a voxel after the corner: its centre moves with the voxel's size.
+    """
+    factor = np.array(old) / np.array(new)
+    index_map = np.diag([*factor, 1.0])
+    index_map[:-1, -1] = (factor - 1) / 2
+    return affine @ index_map
+
+
+def _check_spacing(volume: Volume, spacing: tuple[float, ...]) -> None:
+    axes = len(volume.shape)
+    if len(spacing) != axes or not all(0 < s < float("inf") for s in spacing):
+        raise VolumeError(_name(volume), f"needs {axes} spacings above 0 mm, got {tuple(spacing)}")
+
+
+def _name(volume: Volume) -> str:
+    return str(volume.source.path) if volume.source else volume.case_id
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{s:.3g}" for s in spacing) + " mm"

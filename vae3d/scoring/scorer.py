@@ -1,0 +1,205 @@
+"""`CaseScorer`: everything that is scored of one case."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vae3d.data.cases import Case
+from vae3d.errors import ConfigError, VolumeError
+from vae3d.inference.runner import ModelRunner
+from vae3d.patching.samplers import patch_size
+from vae3d.scoring.config import BASELINES, METRICS, ScoringConfig
+from vae3d.scoring.measure import measure
+from vae3d.scoring.metrics import Scale
+from vae3d.scoring.references import on_grid_of, untouched
+from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
+from vae3d.scoring.scores import SEAM, scored, unit_of
+from vae3d.scoring.seams import seam_score
+from vae3d.values.intensity import IntensityContract, IntensityRange
+
+REFERENCES = ("scan", "floor")
+"""Against the scan as it is on disk: the reconstruction, and what it is without any VAE."""
+TOLD = {
+    "scan": "against the scan on disk: its own grid, not clipped",
+    "floor": "the same without a VAE: clipped, resampled and back",
+    "downsample": "averaged to as many numbers as the latent has, and linearly back",
+    "jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
+}
+COMPARED = ("mae", "rmse", "psnr", "ssim")
+"""Metrics that are told for regions and references too."""
+
+
+class CaseScorer:
+    """Scores reconstructions of cases under one protocol.
+
+    Raises:
+        ConfigError: the protocol does not fit the scans.
+    """
+
+    def __init__(
+        self,
+        config: ScoringConfig,
+        contract: IntensityContract,
+        runner: ModelRunner,
+        report: Callable[[str], None],
+    ) -> None:
+        if config.window and contract.kind != "window":
+            raise ConfigError(
+                f"evaluation.window={[*config.window]} needs scans in a unit of their own such as "
+                "HU, these have a range each; say evaluation.window=null"
+            )
+        self.config = config
+        self.contract = contract
+        self.runner = runner
+        self.report = report
+        self.compared = [name for name in COMPARED if name in config.metrics]
+        low, high = config.model_range
+        self.model_span = high - low
+        dims = runner.model.spatial_dims
+        self.crop = patch_size(config.crop, dims, key="evaluation.crop") if config.crop else None
+
+    @property
+    def references(self) -> list[str]:
+        """What else is compared, by name."""
+        return [*self.config.baselines, *(REFERENCES if self.config.floor else ())]
+
+    def units(self) -> dict[str, str]:
+        """The unit of every score that a case may have."""
+        regions = names_of(self.config.regions, self.contract.unit)
+        names = [
+            *self.config.metrics,
+            *([SEAM] if self.runner.has_seams else []),
+            *(f"{metric}/{region}" for region in regions for metric in self.compared),
+            *(
+                f"{metric}@{reference}"
+                for reference in self.references
+                for metric in self.compared
+            ),
+        ]
+        return {name: unit_of(name, self.contract.unit) for name in names}
+
+    def protocol(self) -> dict[str, Any]:
+        """What must be known of the scores to compare them with others."""
+        window, crop = self.config.window, self.crop
+        unit = self.contract.unit
+        tissues = {t.name: f"[{t.low:g}, {t.high:g}) HU" for t in TISSUES}
+        regions = {"foreground": "above a tenth of the range", **tissues}
+        return {
+            "scores": self.units(),
+            "intensity": self.contract.describe(),
+            "data_range": f"{[*window]} {unit}" if window else "the intensity range, high - low",
+            "compared": "scan and reconstruction, both clipped to the data range",
+            "crop": f"{[*crop]} around the centre, filled with the low end" if crop else "none",
+            "mask": "none; padding to the model's factor is cut off",
+            "regions": {n: regions[n] for n in names_of(self.config.regions, unit)},
+            "model_range": [*self.config.model_range],
+            "grid": "the grid the model sees (resampled where data.spacing is set)",
+            "ssim": "Gaussian window 11, sigma 1.5, valid windows only, K 0.01 and 0.03",
+            **{f"@{name}": TOLD[name] for name in self.references},
+        }
+
+    def score(
+        self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
+    ) -> dict[str, float]:
+        """All scores by name.
+
+        Of (C, *spatial): `values` in the scan's units, `image` the same and `reconstruction` as
+        the model sees them in [-1, 1].
+        """
+        range_, other = self._range(case), reconstruction
+        if range_ != case.range:
+            image = range_.to_model(values)
+            other = range_.to_model(case.range.from_model(reconstruction))
+        sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
+        numbers = self.runner.model.latent_numbers(image.shape[1:])
+        for name in self.config.baselines:
+            sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1), 0)
+        scan = self._untouched(case, values) if self.config.floor and self.compared else None
+        apart = scan is not None and (self.crop is not None or scan.shape != image.shape)
+        if scan is not None and not apart:
+            # On one grid with the rest, so that what they share is computed once.
+            sheet.against_scan(range_.to_model(scan, clip=False), 1, 0)
+        scores = self._told(sheet, self._framed(values, range_.low), range_)
+        if self.runner.has_seams:
+            borders = self.runner.borders(tuple(image.shape[1:]))
+            scores[SEAM] = seam_score(image, other, borders)
+        if scan is not None and apart:
+            pair = [on_grid_of(kept, scan) for kept in (other, image)]
+            own = Sheet(pair, [], [])
+            own.against_scan(range_.to_model(scan, clip=False), 0, 1)
+            scores |= self._told(own, scan, range_)
+        return scores
+
+    def _told(self, sheet: "Sheet", values: Tensor, range_: IntensityRange) -> dict[str, float]:
+        """The scores of what is on a sheet; regions are those of the reconstruction alone."""
+        main = sheet.names[0] == ""
+        metrics = self.config.metrics if main else self.compared
+        chosen = self.config.regions if main else []
+        regions = value_regions(chosen, range_)
+        device = self.runner.device
+        with torch.inference_mode():
+            found = measure(
+                [image.to(device) for image in sheet.images],
+                sheet.pairs,
+                values.to(device),
+                Buckets(regions),
+                any(METRICS[name].structural for name in metrics),
+            )
+        scale = Scale(range_.span, self.model_span)
+        scores: dict[str, float] = {}
+        for suffix, errors in zip(sheet.names, found, strict=True):
+            for region, part in errors.items():
+                names = metrics if region == WHOLE and not suffix else self.compared
+                place = suffix if region == WHOLE else f"/{region}"
+                scores |= {f"{n}{place}": v for n, v in scored(names, part, scale).items()}
+        return scores
+
+    def _range(self, case: Case) -> IntensityRange:
+        window = self.config.window
+        return IntensityRange(window[0], window[1], case.range.unit) if window else case.range
+
+    def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
+        try:
+            return untouched(case, values)
+        except VolumeError as error:
+            self.report(f"no floor for {case.case_id}: {error}")
+            return None
+
+    def _framed(self, values: Tensor, fill: float) -> Tensor:
+        """The crop around the centre, filled up where the scan is smaller."""
+        if self.crop is None:
+            return values
+        for axis, size in enumerate(self.crop, start=1):
+            values = values.narrow(
+                axis, max(0, (values.shape[axis] - size) // 2), min(size, values.shape[axis])
+            )
+        missing = [size - n for size, n in zip(self.crop, values.shape[1:], strict=True)]
+        # F.pad counts axes from the last one.
+        sides = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
+        return F.pad(values.float(), sides, value=fill)
+
+
+@dataclass
+class Sheet:
+    """Images on one grid, and which of them are compared under which suffix of a score."""
+
+    images: list[Tensor]
+    pairs: list[tuple[int, int]]
+    names: list[str]
+
+    def add(self, name: str, image: Tensor, against: int) -> None:
+        """One more image, compared with one that is there."""
+        self.images.append(image)
+        self.pairs.append((against, len(self.images) - 1))
+        self.names.append(name)
+
+    def against_scan(self, scan: Tensor, reconstruction: int, image: int) -> None:
+        """The untouched scan: the reconstruction, and what is left without any VAE."""
+        self.images.append(scan)
+        last = len(self.images) - 1
+        self.pairs += [(last, reconstruction), (last, image)]
+        self.names += [f"@{name}" for name in REFERENCES]

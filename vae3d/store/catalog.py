@@ -1,0 +1,262 @@
+"""`Catalog`: the table of a store's cases, read row by row, however many there are."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae3d.errors import DataError
+from vae3d.runtime.choices import SPLITS
+from vae3d.runtime.files import atomic_write
+from vae3d.scans.volume import SourceGeometry
+from vae3d.values.splits import Splits, case_rank, split_by_rank
+from vae3d.values.voxel_statistics import VoxelStatistics
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE cases (
+    number INTEGER PRIMARY KEY, case_id TEXT NOT NULL, split TEXT, rank INTEGER NOT NULL,
+    stamp TEXT NOT NULL, file TEXT, shape TEXT, error TEXT
+);
+CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One case of a store: where it came from, what it is, and what is known of its voxels.
+
+    A case that could not be prepared has an `error` and neither `file` nor what follows it.
+    `stamp` changes when the source changes. `shape` is (D, H, W) or (H, W), `affine` maps its
+    indices to RAS millimetres; `digest` is that of the stored file.
+    """
+
+    case_id: str
+    source: str
+    stamp: str
+    error: str | None = None
+    file: str | None = None
+    num_bytes: int = 0
+    digest: str = ""
+    dtype: str = ""
+    channels: int = 0
+    shape: tuple[int, ...] = ()
+    affine: tuple[tuple[float, ...], ...] = ()
+    geometry: SourceGeometry | None = None
+    statistics: VoxelStatistics | None = None
+    box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    @property
+    def decoded_bytes(self) -> int:
+        """The size of its voxels in memory."""
+        if not self.dtype:
+            return 0
+        return self.channels * math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def to_json(self) -> str:
+        """One line."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values["geometry"] = self.geometry and self.geometry.describe()
+        values["statistics"] = self.statistics and asdict(self.statistics)
+        return json.dumps(values, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "CaseRecord":
+        """The record of a line.
+
+        Raises:
+            ValueError: it is no whole record.
+        """
+        try:
+            values = json.loads(text)
+            statistics, geometry = values["statistics"], values["geometry"]
+            return cls(
+                **{
+                    **values,
+                    "shape": tuple(values["shape"]),
+                    "affine": tuple(map(tuple, values["affine"])),
+                    "geometry": geometry and SourceGeometry.from_json(geometry),
+                    "statistics": statistics and VoxelStatistics.from_json(statistics),
+                    "box": values["box"] and tuple(map(tuple, values["box"])),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no record of a case: {error}") from error
+
+
+class Catalog:
+    """An SQLite file with a row a case, in the order of their names.
+
+    What is asked of all cases stands in a narrow table, the rest in another that need not be read.
+    It is opened anew in every process, since a connection must not cross a fork.
+
+    Raises:
+        DataError: missing, damaged, or of another version; `vae3d prepare` makes it anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: tuple[int, sqlite3.Connection] | None = None
+        if not path.is_file():
+            raise DataError(f"{path.parent}: no store here ({path.name} is missing)")
+        about = dict(self._rows("SELECT key, value FROM about"))
+        if int(about.get("format", 0)) != FORMAT:
+            raise DataError(f"{path}: format {about.get('format')} is not {FORMAT}")
+        self.fingerprint = about["fingerprint"]
+
+    def __len__(self) -> int:
+        return int(next(self._rows("SELECT COUNT(*) FROM cases"))[0])
+
+    def record(self, number: int) -> CaseRecord:
+        """Everything about one case."""
+        (text,) = next(self._rows("SELECT record FROM records WHERE number = ?", number))
+        return CaseRecord.from_json(text)
+
+    def records(self) -> Iterator[CaseRecord]:
+        """All of them, one at a time."""
+        rows = self._rows("SELECT record FROM records ORDER BY number")
+        return (CaseRecord.from_json(text) for (text,) in rows)
+
+    def case_id(self, number: int) -> str:
+        """The name of a case."""
+        return str(next(self._rows("SELECT case_id FROM cases WHERE number = ?", number))[0])
+
+    def shapes(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        """The shapes of these cases, given in ascending order, in one pass over the table."""
+        wanted = iter(numbers.tolist())
+        row = next(wanted, None)
+        for number, shape in self._rows("SELECT number, shape FROM cases ORDER BY number"):
+            if number == row:
+                yield tuple(map(int, shape.split("x")))
+                row = next(wanted, None)
+
+    def files(self) -> Iterator[str]:
+        """The file of every case that could be prepared, relative to the store."""
+        return (file for (file,) in self._rows("SELECT file FROM cases WHERE file IS NOT NULL"))
+
+    def stamps(self) -> Iterator[tuple[str, str | None, str]]:
+        """Name, split and stamp of every case."""
+        return self._rows("SELECT case_id, split, stamp FROM cases ORDER BY number")
+
+    def failures(self) -> Iterator[tuple[int, str, str]]:
+        """Number, source and reason of the cases that could not be prepared."""
+        query = "SELECT number FROM cases WHERE error IS NOT NULL ORDER BY number"
+        for (number,) in self._rows(query):
+            record = self.record(number)
+            yield number, record.source, str(record.error)
+
+    def split(self, val_fraction: float, test_fraction: float) -> Splits:
+        """The splits that the list assigned, or by the hash of the names."""
+        if not next(self._rows("SELECT EXISTS (SELECT 1 FROM cases WHERE split IS NOT NULL)"))[0]:
+            ranks = (rank for (rank,) in self._rows("SELECT rank FROM cases ORDER BY number"))
+            return split_by_rank(ranks, val_fraction, test_fraction)
+        query = "SELECT number FROM cases WHERE split = ? ORDER BY number"
+        return {
+            name: np.fromiter((n for (n,) in self._rows(query, name)), np.int64) for name in SPLITS
+        }
+
+    def _rows(self, query: str, *values: Any) -> Iterator[Any]:
+        try:
+            yield from self._connected().execute(query, values)
+        except sqlite3.Error as error:
+            raise DataError(f"{self.path}: damaged ({error})") from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None or self._connection[0] != os.getpid():
+            # Immutable: no lock is taken, which network file systems answer slowly or wrongly.
+            uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
+            self._connection = os.getpid(), sqlite3.connect(uri, uri=True, check_same_thread=False)
+        return self._connection[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connection": None}
+
+
+def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> None:
+    """Writes records with their splits as a catalog, whole or not at all.
+
+    They come in the order of their names. The fingerprint is that of names, splits and voxels.
+    """
+    fingerprint = hashlib.sha256()
+    with atomic_write(path) as temporary:
+        connection = sqlite3.connect(temporary)
+        # The file is flushed and renamed when it is whole: no journal is needed.
+        connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
+        with connection:
+            for number, (record, split) in enumerate(rows):
+                _insert(connection, number, record, split)
+                voxels = record.statistics.digest if record.statistics else record.error
+                fingerprint.update(json.dumps([record.case_id, split, voxels]).encode())
+            about = {"format": str(FORMAT), "fingerprint": fingerprint.hexdigest()}
+            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+        connection.close()
+
+
+def _insert(
+    connection: sqlite3.Connection, number: int, record: CaseRecord, split: str | None
+) -> None:
+    row = (
+        number,
+        record.case_id,
+        split,
+        case_rank(record.case_id),
+        record.stamp,
+        record.file,
+        "x".join(map(str, record.shape)) or None,
+        record.error,
+    )
+    connection.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO records VALUES (?, ?)", (number, record.to_json()))
+
+
+class Journal:
+    """Records as lines of a file, in the order in which they came."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: CaseRecord) -> None:
+        """One more line; after a cut-off one it begins anew."""
+        with self.path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            torn = size > 0 and file.read(1) != b"\n"
+            file.write(b"\n" * torn + record.to_json().encode() + b"\n")
+
+    def records(self) -> Iterator[CaseRecord]:
+        """Those that were written whole."""
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    yield CaseRecord.from_json(line)
+
+
+class LatestRecords:
+    """The newest record of each case, on disk until it is closed: there may be millions."""
+
+    def __init__(self, records: Iterable[CaseRecord]) -> None:
+        self._connection = sqlite3.connect("")
+        self._connection.execute("CREATE TABLE latest (case_id TEXT PRIMARY KEY, record TEXT)")
+        lines = ((record.case_id, record.to_json()) for record in records)
+        self._connection.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?)", lines)
+
+    def __getitem__(self, case_id: str) -> CaseRecord:
+        query = "SELECT record FROM latest WHERE case_id = ?"
+        (text,) = self._connection.execute(query, (case_id,)).fetchone()
+        return CaseRecord.from_json(text)
+
+    def __enter__(self) -> "LatestRecords":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()

@@ -1,0 +1,357 @@
+"""`Preparation`: every scan of a source into a store, in parallel, from wherever it stopped."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.runtime.files import file_digest, write_json
+from vae3d.runtime.memory import GIB
+from vae3d.runtime.progress import Progress
+from vae3d.scans.check import checked
+from vae3d.scans.source import CaseSource, Stamp
+from vae3d.scans.volume import Volume
+from vae3d.store.arrays import array_suffix, write_array
+from vae3d.store.catalog import CaseRecord, Catalog, Journal, LatestRecords, write_catalog
+from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
+from vae3d.values.intensity import IntensityRange
+from vae3d.values.naming import case_file
+from vae3d.values.splits import case_rank
+from vae3d.values.voxel_statistics import VoxelStatistics
+
+RESERVE = GIB // 4
+"""Bytes of a disk that are left free."""
+WORTH_TELLING = GIB // 10
+SAMPLE = 4
+"""Cases that are prepared first, to tell from them how large the store will be."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count`: a case belongs to the same part whichever others there are."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """`3/8` is the fourth of eight parts.
+
+        Raises:
+            ConfigError: anything else.
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise ConfigError(f"shard must be K/N with 0 <= K < N, got {text!r}")
+        return cls(int(index), int(count))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is."""
+        return self.count == 1
+
+    def __contains__(self, case_id: object) -> bool:
+        return case_rank(str(case_id)) % self.count == self.index
+
+    def __str__(self) -> str:
+        return f"{self.index:05d}-of-{self.count:05d}"
+
+
+class Preparation:
+    """Brings one store up to date with its source.
+
+    Each case becomes a file, then a line of a journal; at the end the journals become the
+    catalog. A killed preparation leaves whole files and a journal: the next one goes on behind
+    them, and the store is the one that an undisturbed preparation makes.
+
+    `shard` takes one part of the cases and leaves the catalog to a later run without shards.
+    `workers` are threads, 0 for as many as there are cores, up to 16.
+    """
+
+    def __init__(
+        self,
+        source: CaseSource,
+        settings: StoreSettings,
+        folder: Path,
+        *,
+        progress: Progress,
+        shard: Shard | None = None,
+        workers: int = 0,
+    ) -> None:
+        self.source = source
+        self.settings = settings
+        self.folder = folder
+        self.shard = shard or Shard()
+        self.workers = workers or min(os.cpu_count() or 1, 16)
+        self.progress = progress
+        self.parts = folder / "parts"
+        self.journal = Journal(self.parts / f"{self.shard}.jsonl")
+
+    def run(self) -> None:
+        """Prepares what is missing; the parts of others become the catalog too.
+
+        Raises:
+            DataError: the folder belongs to other data, or cannot hold them.
+        """
+        if self.is_fresh():
+            return
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be written ({error.strerror})") from error
+        with self._locked():
+            # Another process may have prepared it while this one waited.
+            if self.is_fresh():
+                return
+            self._claim()
+            mine = [i for i in self.order if self.source.case_ids[i] in self.shard]
+            known = self._known()
+            todo = [i for i in mine if known.get(self.source.case_ids[i]) != self.stamps[i].mark]
+            self.progress.start(len(mine) - len(todo), len(mine))
+            try:
+                self._prepare(todo)
+            finally:
+                self.progress.close()
+            if self.shard.is_whole:
+                self._write_catalog()
+
+    @cached_property
+    def order(self) -> list[int]:
+        """The cases in the order of their names."""
+        return sorted(range(len(self.source.case_ids)), key=self.source.case_ids.__getitem__)
+
+    @cached_property
+    def stamps(self) -> list[Stamp]:
+        """The stamp of each case; that of a missing one is empty."""
+        return [self._stamp(index) for index in range(len(self.source.case_ids))]
+
+    def is_fresh(self) -> bool:
+        """Whether the catalog holds exactly these cases, as they are now, all prepared."""
+        if not self.shard.is_whole or not (self.folder / CATALOG).is_file():
+            return False
+        self._claim()
+        try:
+            return self._holds(Catalog(self.folder / CATALOG))
+        except DataError as error:
+            self.progress.say(f"{error}; what it held is prepared anew")
+            (self.folder / CATALOG).unlink()
+            return False
+
+    def _holds(self, catalog: Catalog) -> bool:
+        if len(catalog) != len(self.order) or next(catalog.failures(), None):
+            return False
+        expected = (
+            (self.source.case_ids[i], self.source.splits[i], self.stamps[i].mark)
+            for i in self.order
+        )
+        files = self._files()
+        return all(a == b for a, b in zip(catalog.stamps(), expected, strict=True)) and all(
+            file in files for file in catalog.files()
+        )
+
+    def verify(self) -> list[str]:
+        """Removes the files that are not what they were when they were written, and names them."""
+        damaged = []
+        for record in Catalog(self.folder / CATALOG).records():
+            path = self.folder / str(record.file)
+            if record.file and path.exists() and file_digest(path) != record.digest:
+                path.unlink()
+                damaged.append(record.case_id)
+        return damaged
+
+    def _files(self) -> set[str]:
+        return {str(path.relative_to(self.folder)) for path in self.folder.glob("cases/??/*")}
+
+    def _stamp(self, index: int) -> Stamp:
+        try:
+            return self.source.stamp(index)
+        except VolumeError:
+            return Stamp("", 0)
+
+    def _claim(self) -> None:
+        """Writes what the store is made of, or finds that it is the same as here."""
+        path = self.folder / SETTINGS
+        if not path.exists():
+            if any(item != self.parts for item in self.folder.iterdir()):
+                raise DataError(f"{self.folder}: holds files that are no store; name another")
+            write_json(path, asdict(self.settings))
+        found, wanted = StoreSettings.read(self.folder), self.settings
+        if found.identity() != wanted.identity():
+            changed = [
+                f"{key}: {old!r} -> {wanted.identity()[key]!r}"
+                for key, old in found.identity().items()
+                if old != wanted.identity()[key]
+            ]
+            raise DataError(
+                f"{self.folder}: was prepared with other settings ({'; '.join(changed)}); "
+                "name another data.store= or remove it"
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone in this part of the store; without shards, in all parts. Ends with the process."""
+        own = self.parts / f"{self.shard}.lock"
+        others = self.parts.glob("*.lock") if self.shard.is_whole else []
+        with ExitStack() as stack:
+            for path in sorted({own, *others}):
+                lock = FileLock(path)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    self.progress.say(f"{self.folder}: another process prepares it, waiting")
+                    lock.acquire()
+                stack.callback(lock.release)
+            yield
+
+    def _records(self) -> Iterator[CaseRecord]:
+        """What is known of every case, older before newer."""
+        if (self.folder / CATALOG).is_file():
+            yield from Catalog(self.folder / CATALOG).records()
+        for path in sorted(self.parts.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+            yield from Journal(path).records()
+
+    def _known(self) -> dict[str, str]:
+        """The stamps of the cases whose files are there; a case that failed is tried again."""
+        files = self._files()
+        known = {}
+        for record in self._records():
+            known[record.case_id] = record.stamp if record.file in files else ""
+        return known
+
+    def _prepare(self, todo: list[int]) -> None:
+        sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
+        chosen = set(sample)
+        rest = [index for index in todo if index not in chosen]
+        records = self._run(sample)
+        if rest:
+            self._check_room(records, rest)
+            self._run(rest)
+
+    def _run(self, indices: list[int]) -> list[CaseRecord]:
+        records = []
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for record in self._completed(pool, iter(indices)):
+                    self.journal.append(record)
+                    self.progress.advance()
+                    records.append(record)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return records
+
+    def _completed(self, pool: ThreadPoolExecutor, indices: Iterator[int]) -> Iterator[CaseRecord]:
+        # Never more cases under way than threads: each holds a volume.
+        pending = {pool.submit(self._case, i) for i in islice(indices, self.workers)}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+            pending |= {pool.submit(self._case, i) for i in islice(indices, len(done))}
+
+    def _check_room(self, records: list[CaseRecord], rest: list[int]) -> None:
+        """Stops before the disk is full, judging by the first cases."""
+        whole = {record.case_id: record.num_bytes for record in records if record.error is None}
+        sizes = zip(self.source.case_ids, self.stamps, strict=True)
+        read = sum(stamp.num_bytes for case_id, stamp in sizes if case_id in whole)
+        ratio = sum(whole.values()) / max(read, 1)
+        needed = ratio * sum(self.stamps[i].num_bytes for i in rest)
+        free = shutil.disk_usage(self.folder).free
+        told = (
+            f"{self.folder}: {len(rest)} more cases take about {gib(needed)}, {gib(free)} are free"
+        )
+        if needed + RESERVE > free:
+            raise DataError(f"{told}; make room, name another data.store= or use data.codec=zstd")
+        if needed > WORTH_TELLING:
+            self.progress.say(told)
+
+    def _case(self, index: int) -> CaseRecord:
+        """One case, written; what is wrong with it, if it cannot be."""
+        case_id, stamp = self.source.case_ids[index], self.stamps[index].mark
+        try:
+            volume, filled = checked(self.source.read(index), self.settings.nonfinite)
+            statistics = VoxelStatistics.of(volume.data.numpy(), filled)
+            range_ = self._range(volume, statistics)
+        except VolumeError as error:
+            return CaseRecord(case_id, error.path, stamp, error=error.reason)
+        file = f"cases/{case_file(case_id)}{array_suffix(self.settings.codec)}"
+        num_bytes, digest = self._write(self.folder / file, volume)
+        return CaseRecord(
+            case_id=case_id,
+            source=str(volume.source.path) if volume.source else case_id,
+            stamp=stamp,
+            file=file,
+            num_bytes=num_bytes,
+            digest=digest,
+            dtype=str(volume.data.numpy().dtype),
+            channels=len(volume.data),
+            shape=volume.shape,
+            affine=tuple(map(tuple, volume.affine.tolist())),
+            geometry=volume.source,
+            statistics=statistics,
+            box=foreground_box(volume.data[0].numpy(), range_.foreground),
+        )
+
+    def _range(self, volume: Volume, statistics: VoxelStatistics) -> IntensityRange:
+        contract = self.source.contract
+        known = contract.range_known(statistics, volume.case_id)
+        return known or contract.range_of(volume.data.numpy(), volume.case_id)
+
+    def _write(self, path: Path, volume: Volume) -> tuple[int, str]:
+        data = volume.data.numpy()
+        free = shutil.disk_usage(self.folder).free
+        if free < data.nbytes + RESERVE:
+            raise DataError(
+                f"{self.folder}: the disk is full ({gib(free)} are free); make room and run the "
+                "same command again, it goes on from here"
+            )
+        try:
+            write_array(path, data, self.settings.codec)
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{path}: cannot be written ({error})") from error
+        return path.stat().st_size, file_digest(path)
+
+    def _write_catalog(self) -> None:
+        with LatestRecords(self._records()) as latest:
+            rows = ((latest[self.source.case_ids[i]], self.source.splits[i]) for i in self.order)
+            write_catalog(self.folder / CATALOG, rows)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Removes what the catalog does not name: cut-off writes, lost cases, journals."""
+        wanted = set(Catalog(self.folder / CATALOG).files())
+        for file in self._files() - wanted:
+            (self.folder / file).unlink()
+        for path in (*self.parts.glob("*.jsonl"), *self.parts.glob(".*")):
+            path.unlink()
+
+
+def foreground_box(
+    image: NDArray[Any], threshold: float
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Corner and size of the box around all voxels above the threshold, if there are any."""
+    inside = image > threshold
+    sides = []
+    for axis in range(image.ndim):
+        others = tuple(other for other in range(image.ndim) if other != axis)
+        hits = np.flatnonzero(inside.any(axis=others))
+        if not hits.size:
+            return None
+        sides.append((int(hits[0]), int(hits[-1] - hits[0] + 1)))
+    corner, size = zip(*sides, strict=True)
+    return corner, size
+
+
+def gib(num_bytes: float) -> str:
+    """Bytes for a reader."""
+    return f"{num_bytes / GIB:.2f} GiB"
