@@ -5,6 +5,7 @@ its splits, of the patches of `patching=full`, and of one case in the middle.
 """
 
 import argparse
+import logging
 import subprocess
 import sys
 import tempfile
@@ -18,17 +19,20 @@ import numpy as np
 from vae3d.data.config import StoreConfig
 from vae3d.data.patches import PatchDataset
 from vae3d.data.stored import StoredCases
-from vae3d.logger.console import announce
 from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.files import write_json
+from vae3d.runtime.messages import show_messages
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.catalog import CaseRecord, write_catalog
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
 from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
 
+log = logging.getLogger("vae3d.bench_catalog")
+
 
 def main() -> int:
     """Writes and opens."""
+    show_messages()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1_000_000)
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
@@ -44,7 +48,7 @@ def main() -> int:
         start = time.perf_counter()
         write_catalog(folder / CATALOG, made_up(arguments.cases))
         size = (folder / CATALOG).stat().st_size / 2**20
-        announce(f"written: {time.perf_counter() - start:.1f} s, {size:.0f} MiB")
+        log.info(f"written: {time.perf_counter() - start:.1f} s, {size:.0f} MiB")
         subprocess.run([sys.executable, __file__, "--open", str(folder)], check=True)
     return 0
 
@@ -83,12 +87,12 @@ def open_catalog(folder: Path) -> None:
     def tell(what: str) -> None:
         nonlocal start
         spent = time.perf_counter() - start
-        announce(f"{what}: {spent:.2f} s, {resident() - before:.0f} MiB above start")
+        log.info(f"{what}: {spent:.2f} s, {resident() - before:.0f} MiB above start")
         start = time.perf_counter()
 
     cases = StoredCases(folder, StoreConfig(root=str(folder)))
     tell(f"opened {len(cases.catalog)} cases")
-    train = cases.survey("train", announce)
+    train = cases.survey("train")
     tell("splits")
     dataset = PatchDataset(cases, train, GridPatches(size=(64, 64, 64)), seed=0)
     tell(f"patching=full knows its {len(dataset)} patches")

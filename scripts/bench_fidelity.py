@@ -11,6 +11,7 @@ many steps instead, however long they take: what minutes of an idle machine give
 """
 
 import argparse
+import logging
 import math
 import shlex
 import statistics
@@ -30,13 +31,15 @@ from torch import Tensor, nn
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
-from vae3d.logger.console import announce
 from vae3d.loss.objective import Objective
+from vae3d.runtime.messages import show_messages
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.optimizer import build_optimizer
 from vae3d.trainer.schedule import learning_rate
+
+log = logging.getLogger("vae3d.bench_fidelity")
 
 CPU = torch.device("cpu")
 TICKS = 10_000
@@ -55,6 +58,7 @@ class Contender:
 
 def main() -> int:
     """Trains one after the other; a row for each."""
+    show_messages()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +76,7 @@ def main() -> int:
     volumes = [scaled(path, arguments.mri) for path in sorted(arguments.scans.glob("*.nii*"))]
     held_out = volumes[arguments.fold :: 4]
     train = [volume for index, volume in enumerate(volumes) if index % 4 != arguments.fold]
-    announce(f"{len(train)} to train, {len(held_out)} held out")
+    log.info(f"{len(train)} to train, {len(held_out)} held out")
     sys.stdout.write("| | parameters | steps | Mvoxel/s | PSNR, dB |\n|---|---|---|---|---|\n")
     makers: list[Callable[[], Contender]] = [
         partial(ours, text, arguments) for text in arguments.train
@@ -117,7 +121,7 @@ def fit(contender: Contender, train: list[Tensor], arguments: argparse.Namespace
         loss = contender.step(torch.stack(patches), progress)
         steps += 1
         if steps % 200 == 0:
-            announce(f"{contender.name}: {progress:.0%} step {steps} loss {loss:.4f}")
+            log.info(f"{contender.name}: {progress:.0%} step {steps} loss {loss:.4f}")
     return steps
 
 

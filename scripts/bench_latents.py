@@ -26,6 +26,7 @@ has 20480 numbers a column (channels x depth x height) or less: a whole CT has m
 
 import argparse
 import json
+import logging
 import math
 import re
 import resource
@@ -49,8 +50,10 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.data.synthetic import phantom
-from vae3d.logger.console import announce
 from vae3d.runtime.memory import free_memory, peak_memory
+from vae3d.runtime.messages import show_messages
+
+log = logging.getLogger("vae3d.bench_latents")
 
 DIRECTIONS = ("encode", "decode")
 CPU = torch.device("cpu")
@@ -80,6 +83,7 @@ class Contender:
 
 def main() -> int:
     """Prints the tables, or measures one contender for them."""
+    show_messages()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -258,10 +262,10 @@ def in_turns(
                 made = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
                 result: Result | None = json.loads(made.stdout.splitlines()[-1])
                 if result is None:
-                    announce(f"{row.name}, {direction}: does not fit")
+                    log.info(f"{row.name}, {direction}: does not fit")
                     continue
                 taken.append(result)
-                announce(
+                log.info(
                     f"{number + 1}/{rounds} {row.name}, {direction}: {result['seconds']:.2f} s"
                 )
     return results

@@ -14,6 +14,7 @@ many of a volume before the next. The files lie in the page cache: decoding is m
 
 import argparse
 import ctypes
+import logging
 import math
 import os
 import statistics
@@ -37,11 +38,14 @@ from vae3d.data.config import CTConfig
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.synthetic import phantom
-from vae3d.logger.console import ProgressBar, announce
+from vae3d.logger.console import ProgressBar
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.messages import show_messages
 from vae3d.runtime.shuffle import Shuffle
+
+log = logging.getLogger("vae3d.bench_loader")
 
 PER_VOLUME = 8
 WINDOW = (-1000.0, 1000.0)
@@ -50,6 +54,7 @@ Patches = Iterator[torch.Tensor]
 
 def main() -> int:
     """Prints the table that was asked for, as Markdown."""
+    show_messages()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -89,7 +94,7 @@ def make_scans(folder: Path, arguments: argparse.Namespace) -> Path:
         voxels = phantom(tuple(arguments.shape), 0, index).astype(np.int16).transpose(2, 1, 0)
         image = nibabel.Nifti1Image(voxels, np.diag([1.5, 1.5, 1.5, 1.0]))
         nibabel.save(image, folder / f"scan{index:04d}.nii.gz")
-        announce(f"made {index + 1}/{arguments.made_up}")
+        log.info(f"made {index + 1}/{arguments.made_up}")
     return folder
 
 
@@ -135,7 +140,7 @@ def compare(scans: Path, folder: Path, arguments: argparse.Namespace) -> None:
     paths = sorted(scans.rglob("*.nii*"))
     shape = "x".join(map(str, nibabel.load(paths[0]).shape))
     head = "| | patches/s | range | peak memory above start, MiB |"
-    announce(f"{len(paths)} scans, the first {shape}; patches of {'x'.join(map(str, size))}")
+    log.info(f"{len(paths)} scans, the first {shape}; patches of {'x'.join(map(str, size))}")
     sys.stdout.write("\n".join([head, "|---|---|---|---|", *rows]) + "\n")
 
 
@@ -166,7 +171,7 @@ def dataset_of(cases: Cases, size: tuple[int, ...]) -> PatchDataset:
     """Uniform random patches of every case."""
     cases.config.val_fraction = cases.config.test_fraction = 0.0
     sampler = RandomPatches(size=size, per_volume=PER_VOLUME, foreground=0.0)
-    return PatchDataset(cases, cases.survey("train", announce), sampler, seed=0)
+    return PatchDataset(cases, cases.survey("train"), sampler, seed=0)
 
 
 def from_vae3d(config: CTConfig, size: tuple[int, ...], finished: bool = False) -> Patches:

@@ -15,6 +15,7 @@ and once as its presets are built: blocks of 2 voxels folded into channels, the 
 """
 
 import argparse
+import logging
 import statistics
 import sys
 import time
@@ -28,15 +29,18 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.logger.console import announce
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import peak_memory
+from vae3d.runtime.messages import show_messages
 from vae3d.runtime.precision import has_bf16
+
+log = logging.getLogger("vae3d.bench_model")
 
 
 def main() -> int:
     """A table for each batch size."""
+    show_messages()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +56,7 @@ def main() -> int:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     dtypes = {name: dtype for name, dtype in DTYPES.items() if name == "fp32" or has_bf16(device)}
     peaks = {name: peak_flops(device, dtype) for name, dtype in dtypes.items()}
-    announce(", ".join(f"{name} peak {peak / 1e9:,.0f} GFLOP/s" for name, peak in peaks.items()))
+    log.info(", ".join(f"{name} peak {peak / 1e9:,.0f} GFLOP/s" for name, peak in peaks.items()))
     for batch in arguments.batch:
         compare(arguments, batch, device, peaks)
     return 0

@@ -20,10 +20,15 @@ from vae3d.data.config import SyntheticConfig
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import RandomPatchesConfig
+from vae3d.runtime.messages import ROOT as ROOT_LOGGER
+from vae3d.runtime.messages import show_messages
 from vae3d.trainer.config import TrainerConfig
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
+# As the command line does; propagated too, so that `caplog` sees what is logged.
+show_messages()
+ROOT_LOGGER.propagate = True
 
 
 def tiny_model(spatial_dims: int = 3, **changes: object) -> VAEConfig:

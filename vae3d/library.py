@@ -19,6 +19,7 @@ from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.patching.config import PATCHING
 from vae3d.report.result import EvaluationResult
+from vae3d.runtime.messages import show_messages_unless_configured
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.config import TrainerConfig
 
@@ -49,6 +50,7 @@ def train_3d(
     Raises:
         UserError: settings, data or run folder do not allow it.
     """
+    show_messages_unless_configured()
     path = Path(output)
     source = DatasetSource(dataset, window)
     model, loss = model or VAEConfig(), loss or LossConfig()
@@ -83,6 +85,7 @@ def eval_3d(
     Raises:
         UserError: there is no such run, or the data do not fit its weights.
     """
+    show_messages_unless_configured()
     config = EvalConfig(
         run=str(run),
         mode=mode,

@@ -8,6 +8,7 @@ repeats what it was trained on is nearer.
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae3d.logger.console import announce
 from vae3d.pictures.figures import Picture, Plane, fit, gray, planes
+from vae3d.runtime.messages import show_messages
 from vae3d.scans.files import read_volume
 from vae3d.scans.formats import is_scan
 from vae3d.scans.volume import Volume
+
+log = logging.getLogger("vae3d.look")
 
 SIDE = 192
 """Pixels of the longer side of a plane."""
@@ -70,6 +73,7 @@ def row(pair: tuple[Volume, Volume], window: tuple[float, float]) -> Picture:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws, and tells the distances."""
+    show_messages()
     args = parsed(arguments)
     generated, real = volumes(args.generated), volumes(args.real)
     voxels = stacked(real)
@@ -78,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = [(scan, real[n]) for scan, n in zip(generated, which.tolist(), strict=True)]
     iio.imwrite(args.output, np.concatenate([row(pair, tuple(args.window)) for pair in pairs]))
     for (scan, twin), distance in zip(pairs, near.tolist(), strict=True):
-        announce(f"{scan.case_id}: {distance:.1f} from {twin.case_id}, the nearest real one")
-    announce(f"real scans: {among.median():.1f} (median) from the nearest other; {args.output}")
+        log.info(f"{scan.case_id}: {distance:.1f} from {twin.case_id}, the nearest real one")
+    log.info(f"real scans: {among.median():.1f} (median) from the nearest other; {args.output}")
 
 
 if __name__ == "__main__":

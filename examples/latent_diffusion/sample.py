@@ -8,6 +8,7 @@ They are normalised numbers (N, C, *size), as the model knows them; `vae3d decod
 
 import argparse
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from monai.networks.schedulers import DDIMScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vae3d.logger.console import announce
+from vae3d.runtime.messages import show_messages
+
+log = logging.getLogger("vae3d.sample")
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,6 +53,7 @@ def denoised(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Samples, and writes them."""
+    show_messages()
     args = parsed(arguments)
     told = json.loads((args.model / "diffusion.json").read_text())
     net = DiffusionModelUNet(**told["unet"])
@@ -63,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found.append(denoised(net, start, told["noise"], args.steps).cpu())
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_file({"latents": torch.cat(found)}, args.output)
-    announce(f"{args.count} latents of {shape}: {args.output}")
+    log.info(f"{args.count} latents of {shape}: {args.output}")
 
 
 if __name__ == "__main__":

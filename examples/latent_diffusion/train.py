@@ -8,6 +8,7 @@ are: all that `sample.py` needs.
 
 import argparse
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -23,7 +24,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from vae3d import LatentDataset
-from vae3d.logger.console import announce
+from vae3d.runtime.messages import show_messages
+
+log = logging.getLogger("vae3d.train")
+
 
 UNET: dict[str, Any] = {
     "channels": [32, 64, 64],
@@ -92,6 +96,7 @@ def follow(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, and writes the averaged weights."""
+    show_messages()
     args = parsed(arguments)
     latents = opened(args)
     channels, *size = latents[0]["latent"].shape
@@ -121,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mean_loss += (loss.item() - mean_loss) / min(step, 50)
         if time.monotonic() - spoke > 10 or step == args.steps:
             spoke = time.monotonic()
-            announce(f"step {step}/{args.steps} loss {mean_loss:.4f}")
+            log.info(f"step {step}/{args.steps} loss {mean_loss:.4f}")
 
     args.output.mkdir(parents=True, exist_ok=True)
     save_file(average.state_dict(), args.output / "diffusion.safetensors")

@@ -38,7 +38,7 @@ class TroubledCases(LoadedCases):
 def loader_of(fate: Fate | None, workers: int, timeout: float = 60) -> PatchLoader:
     cases = TroubledCases(fate)
     sampler = RandomPatches(size=(8, 8, 8), per_volume=2)
-    dataset = PatchDataset(cases, cases.survey("train", print), sampler, seed=1)
+    dataset = PatchDataset(cases, cases.survey("train"), sampler, seed=1)
     return PatchLoader(dataset, 2, 2, Distributed(), workers, timeout)
 
 
@@ -75,7 +75,7 @@ def loader_without(lost: set[int], max_skipped: float = 0.5) -> PatchLoader:
     )  # fmt: skip
     cases = UnreadCases(PhantomSource(config), config)
     sampler = RandomPatches(size=(4, 4, 4), per_volume=4)
-    dataset = PatchDataset(cases, cases.survey("train", print), sampler, seed=1)
+    dataset = PatchDataset(cases, cases.survey("train"), sampler, seed=1)
     cases.lost = frozenset(lost)
     return PatchLoader(dataset, 2, 2, Distributed(), workers=0)
 

@@ -51,30 +51,26 @@ def test_files_have_readable_names_of_their_own() -> None:
     assert len(case_file("x" * 300)) == 3 + 80 + 9
 
 
-class Said(ProgressBar):
-    """A bar that remembers what it said."""
-
-    def __init__(self) -> None:
-        super().__init__("prepare", shown=False)
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
+SILENT = ProgressBar("prepare", shown=False)
 
 
 @pytest.mark.parametrize(
     ("scale", "said", "refused"), [(1, 0, False), (400, 1, False), (2000, 0, True)]
 )
 def test_the_rest_is_judged_by_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: int, said: int, refused: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scale: int,
+    said: int,
+    refused: bool,
 ) -> None:
     """Each of 6 cases comes from a MiB and takes `scale` of half a MiB; 1 GiB is free."""
     config = SyntheticConfig(shape=(8, 8, 8), count=6, store=str(tmp_path / "s"))
     source = build_source(config)
     folder, settings = store_of(config, source)
     folder.mkdir(parents=True)
-    bar = Said()
-    preparation = Preparation(source, settings, folder, progress=bar, workers=1)
+    preparation = Preparation(source, settings, folder, progress=SILENT, workers=1)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, GIB))
     stamps = [prepare.Stamp("x", 2**20)] * 6
@@ -88,21 +84,21 @@ def test_the_rest_is_judged_by_the_first(
             preparation._check_room(done, [2, 3])
         return
     preparation._check_room(done, [2, 3])
-    assert len(bar.said) == said
+    assert len(caplog.messages) == said
 
 
 def test_a_store_is_opened_by_its_name(tmp_path: Path) -> None:
     config = SyntheticConfig(shape=(8, 8, 8), count=3, store=str(tmp_path / "s"))
-    made = open_cases(config, Said())
-    found = open_cases(StoreConfig(root=str(tmp_path / "s")), Said())
+    made = open_cases(config, SILENT)
+    found = open_cases(StoreConfig(root=str(tmp_path / "s")), SILENT)
     assert [found.case_id(index) for index in range(3)] == [made.case_id(i) for i in range(3)]
     assert torch.equal(found[1].volume().data, made[1].volume().data)
     assert found[1].range == made[1].range
-    loaded = open_cases(SyntheticConfig(shape=(8, 8, 8), count=3), Said())
+    loaded = open_cases(SyntheticConfig(shape=(8, 8, 8), count=3), SILENT)
     assert isinstance(loaded, LoadedCases)
     assert torch.equal(loaded[1].volume().data, made[1].volume().data)
     with pytest.raises(ConfigError, match=r"data\.root must name a store"):
-        open_cases(StoreConfig(), Said())
+        open_cases(StoreConfig(), SILENT)
     with pytest.raises(ConfigError, match="data must be one of synthetic, ct, mri"):
         build_source(RunData())
 
@@ -117,6 +113,6 @@ def test_a_quarter_of_a_gib_is_left_free(
     config = SyntheticConfig(shape=(8, 8, 8), count=1, store=str(tmp_path / "s"))
     if refused:
         with pytest.raises(DataError, match="the disk is full"):
-            open_cases(config, Said())
+            open_cases(config, SILENT)
     else:
-        open_cases(config, Said())
+        open_cases(config, SILENT)

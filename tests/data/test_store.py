@@ -121,7 +121,7 @@ def test_a_store_is_its_scans(tmp_path: Path, codec: str, config: Any, dtype: st
 def test_patches_are_the_same_from_store_and_scans(tmp_path: Path, sampler: PatchSampler) -> None:
     write_scans(tmp_path / "in")
     datasets = [
-        PatchDataset(cases, cases.survey("train", print), build_sampler(sampler, 3), seed=5)
+        PatchDataset(cases, cases.survey("train"), build_sampler(sampler, 3), seed=5)
         for cases in both(tmp_path, CTConfig)
     ]
     assert len(datasets[0]) == len(datasets[1]) > 0
@@ -151,7 +151,7 @@ def test_the_patches_of_full_are_known_without_a_volume(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "s" / "cases")
     sampler = GridPatches(size=(8, 8, 8), overlap=0.5)
     counts = [
-        PatchDataset(cases, cases.survey("train", print), sampler, 0).starts.tolist()
+        PatchDataset(cases, cases.survey("train"), sampler, 0).starts.tolist()
         for cases in (stored, loaded)
     ]
     assert counts[0] == counts[1]
@@ -284,9 +284,9 @@ def test_what_cannot_be_used_is_told_and_tried_again(tmp_path: Path) -> None:
     cases = open_cases(config, SILENT)
     split = next(name for name, members in cases.splits.items() if 1 in members)
     with pytest.raises(VolumeError, match=r"case1\.nii\.gz.*truncated"):
-        cases.survey(split, print)
+        cases.survey(split)
     (scans / "case1.nii.gz").write_bytes(whole)
-    assert 1 in open_cases(config, SILENT).survey(split, print)
+    assert 1 in open_cases(config, SILENT).survey(split)
 
 
 def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def _cut(path: Path, make: Make) -> None:
 def opened(data: ScansConfig) -> None:
     """What train and eval do with their data before the first step."""
     cases = open_cases(data, SILENT)
-    indices = cases.survey("train", lambda text: None)
+    indices = cases.survey("train")
     patching = build_sampler(RandomPatchesConfig(size=(4,)), cases.spatial_dims)
     dataset = PatchDataset(cases, indices, patching, seed=0)
     for number in range(min(len(dataset), 3)):

@@ -35,7 +35,7 @@ SAMPLERS = [
 def make_dataset(sampler: PatchSampler) -> PatchDataset:
     config = SyntheticConfig(shape=(12, 17, 16), count=5, val_fraction=0, test_fraction=0)
     cases = LoadedCases(PhantomSource(config), config)
-    indices = cases.survey("train", lambda text: None)
+    indices = cases.survey("train")
     return PatchDataset(cases, indices, build_sampler(sampler, 3), seed=3)
 
 

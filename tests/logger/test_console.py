@@ -19,10 +19,13 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("rows", [3, 5000])
 def test_a_reader_that_has_gone_away_is_no_error(rows: int) -> None:
     script = f"""
-from vae3d.logger.console import announce, table
+import logging
+from vae3d.logger.console import table
+from vae3d.runtime.messages import show_messages
+show_messages()
 input()
 table("scores", ["case"], [["x"]] * {rows})
-announce("after")
+logging.getLogger("vae3d.any").info("after")
 """
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, text=True,

@@ -250,7 +250,7 @@ def measured(config: TrainConfig, folder: Path) -> LatentStatistics | None:
         open_cases(config.data, ProgressBar("prepare", False)),
     )
     health = LatentHealth()
-    val = cases.survey("val", print).tolist()
+    val = cases.survey("val").tolist()
     for index in val:
         case = cases[index]
         with torch.no_grad():

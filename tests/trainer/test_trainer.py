@@ -66,7 +66,7 @@ def build(
     config = SyntheticConfig(shape=(16, 16, 16), count=4, val_fraction=0, test_fraction=0)
     cases = LoadedCases(PhantomSource(config), config)
     sampler = RandomPatches(size=(8, 8, 8), per_volume=4)
-    dataset = PatchDataset(cases, cases.survey("train", print), sampler, seed=0)
+    dataset = PatchDataset(cases, cases.survey("train"), sampler, seed=0)
     settings = tiny_trainer(optimizer=optimizer, **changes)
     torch.manual_seed(0)
     model = CustomVAE(tiny_model())

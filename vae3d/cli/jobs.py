@@ -17,6 +17,7 @@ from vae3d.cli.explain import explain, fail
 from vae3d.cli.line import Line
 from vae3d.errors import ConfigError, ResourceError, UserError
 from vae3d.runtime.heap import spare_the_heap
+from vae3d.runtime.messages import show_messages
 from vae3d.runtime.registry import load
 from vae3d.settings.command import Command
 from vae3d.version import __version__
@@ -115,6 +116,7 @@ def call(command: Command, settings: Any) -> Any:
         with contextlib.suppress(OSError):
             sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
             sys.stdout.flush()
+    show_messages()
     if command.spares_heap:
         spare_the_heap()
     return load(command.run)(settings)

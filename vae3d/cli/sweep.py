@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from vae3d.logger.console import announce, table
+from vae3d.logger.console import table
 from vae3d.runtime.files import atomic_write
 from vae3d.runtime.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 def job_name(name: str, arguments: list[str]) -> str:
@@ -43,7 +46,7 @@ def summarise(folders: list[Path]) -> None:
         writer.writerows(rows)
     shown = [column for column in columns if column != "run"]
     table("sweep", shown, [[row.get(column, "") for column in shown] for row in rows])
-    announce(f"sweep: {path}")
+    log.info(f"sweep: {path}")
 
 
 def _settings(label: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What may change from one start of a run to the next, and what may not."""
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from vae3d.commands.train import TrainConfig
 from vae3d.errors import RunError
 from vae3d.settings.saved import describe, differences
 from vae3d.trainer.config import ALTERS, MAY_BE_ALLOWED
+
+log = logging.getLogger(__name__)
 
 MAY_CHANGE = {
     "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec", "max_skipped"},
@@ -19,10 +21,8 @@ MAY_CHANGE = {
 """Groups whose settings a run keeps, and the keys of each that do not matter to its result."""
 
 
-def check_changes(
-    file: Path, config: TrainConfig, has_checkpoints: bool, say: Callable[[str], None]
-) -> None:
-    """Compares the settings with those that the run's `file` holds; says what changes from here.
+def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
+    """Compare the settings with those of the run's `file`, and log what changes from here.
 
     Raises:
         RunError: something differs that may not.
@@ -49,7 +49,7 @@ def check_changes(
             f"{way}take it back, or choose another name="
         )
     for line in said:
-        say(f"from here on {line}")
+        log.info(f"from here on {line}")
 
 
 def frozen(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """`vae3d compare`: the scores of two or more runs, paired case by case."""
 
+import logging
 import math
 from pathlib import Path
 
 from vae3d.commands.compare import CompareConfig
 from vae3d.errors import ConfigError
-from vae3d.logger.console import announce, table
+from vae3d.logger.console import table
 from vae3d.report.comparison import Comparison, compare_reports
 from vae3d.report.comparison_page import page
 from vae3d.report.reader import named_runs, printable, read_report, shown
 from vae3d.report.result import is_plain
 from vae3d.runtime.files import write_text
 from vae3d.values.naming import file_stem
+
+log = logging.getLogger(__name__)
 
 MOST_NAMED = 8
 
@@ -47,13 +50,13 @@ def folder_name(names: list[str]) -> str:
 def show(found: Comparison, output: Path) -> None:
     """The scores of the whole volume and every PSNR; all others are in the files."""
     for note in found.notes:
-        announce(printable(note))
+        log.info(printable(note))
     if found.partial:
         named = [
             f"{case} ({', '.join(runs)})" for case, runs in [*found.partial.items()][:MOST_NAMED]
         ]
         rest = ", ..." if len(found.partial) > len(named) else ""
-        announce(
+        log.info(
             printable(f"{len(found.partial)} cases are not in all runs: {', '.join(named)}{rest}")
         )
     first = found.reports[0].name
@@ -69,4 +72,4 @@ def show(found: Comparison, output: Path) -> None:
             )  # fmt: skip
     columns = ["score", "unit", first, "run", "mean", "difference", "95 %", "better", "worse", ""]
     table(f"{len(found.common)} cases, against {first}", columns, rows)
-    announce(f"table: {output / 'compare.html'}")
+    log.info(f"table: {output / 'compare.html'}")

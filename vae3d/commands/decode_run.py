@@ -1,5 +1,6 @@
 """`vae3d decode`: latents, encoded or made by a diffusion model, to scans in place and units."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,12 +22,14 @@ from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
 from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
-from vae3d.logger.console import ProgressBar, announce
+from vae3d.logger.console import ProgressBar
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.scans.resample import resized_affine
 from vae3d.values.intensity import IntensityRange
 from vae3d.values.latent_statistics import LatentStatistics
+
+log = logging.getLogger(__name__)
 
 Read = Callable[[], tuple[Tensor, LatentRecord]]
 """Gives a latent (C, *size) as the model made it, and what leads from it to a scan."""
@@ -71,7 +74,7 @@ class Decoding:
             progress.close()
         self.distributed.barrier()
         if self.distributed.is_main:
-            announce(f"{len(found)} decoded: {place}")
+            log.info(f"{len(found)} decoded: {place}")
         return place
 
     @cached_property

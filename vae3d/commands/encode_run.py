@@ -1,6 +1,7 @@
 """`vae3d encode`: the posterior of every case as a file, with the way back to the scan."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from vae3d.latents.folder import (
     write_statistics,
 )
 from vae3d.latents.health import LatentHealth
-from vae3d.logger.console import ProgressBar, announce
+from vae3d.logger.console import ProgressBar
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.files import sweep, write_json
@@ -37,6 +38,8 @@ from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
 from vae3d.values.naming import file_stem
+
+log = logging.getLogger(__name__)
 
 
 def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
@@ -187,7 +190,7 @@ class Encoding:
             try:
                 found = read_latent(path)
             except DataError as error:
-                announce(f"encoded anew: {error}")
+                log.warning(f"encoded anew: {error}")
             else:
                 if (found.record.scan, found.record.split) == (scan, split):
                     if not picture.exists():
@@ -231,7 +234,7 @@ class Encoding:
             return
         everything = {name: value for part, _ in parts for name, value in part.items()}
         for line in (line for _, lines in parts for line in lines):
-            announce(f"skipped {line}")
+            log.info(f"skipped {line}")
         if not everything:
             raise DataError("none of the cases can be encoded")
         entries = [everything[name] for name in sorted(everything)]
@@ -239,4 +242,4 @@ class Encoding:
         whole = LatentHealth.merged(health for _, health in entries)
         write_statistics(self.output, whole.summary(), len(entries))
         write_manifest(self.output, [entry for entry, _ in entries])
-        announce(f"{len(entries)} latents: {self.output}")
+        log.info(f"{len(entries)} latents: {self.output}")

@@ -1,5 +1,6 @@
 """`vae3d eval`: scores the weights of a run on its held-out cases, or on other data."""
 
+import logging
 import math
 import platform
 import sys
@@ -23,7 +24,7 @@ from vae3d.evaluation.gallery import chosen_places
 from vae3d.inference.build import build_runner
 from vae3d.logger.base import Logger
 from vae3d.logger.build import build_loggers
-from vae3d.logger.console import ProgressBar, announce, table
+from vae3d.logger.console import ProgressBar, table
 from vae3d.pictures.figures import Picture
 from vae3d.pictures.probes import probes
 from vae3d.report.page import write_page
@@ -34,6 +35,8 @@ from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
 from vae3d.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvalConfig, source: CaseSource | None = None) -> EvaluationResult:
@@ -115,7 +118,7 @@ class Evaluation:
             names = [name for name, members in cases.splits.items() if members.size]
         else:
             names = [split]
-        found = [cases.survey(name, self._say) for name in names]
+        found = [cases.survey(name) for name in names]
         indices = sorted(np.concatenate(found).tolist()) if found else []
         if not indices:
             raise DataError(f"split={split} holds no case; say split=all to score every case")
@@ -135,10 +138,6 @@ class Evaluation:
             return Logger()
         folder, settings = self.trained.folder, self.trained.settings
         return build_loggers(self.config.logger, folder.path, settings.name, describe(settings))
-
-    def _say(self, text: str) -> None:
-        if self.distributed.is_main:
-            announce(text)
 
 
 def _same_cases(data: CaseData, trained: DataConfig) -> bool:
@@ -212,10 +211,10 @@ def show(result: EvaluationResult, output: Path) -> None:
     ]
     title = f"{len(result.cases)} cases, mode={result.protocol['mode']}"
     table(title, ["metric", "mean", "std", "unit"], rows)
-    announce(f"scores: {output / 'scores.csv'}")
+    log.info(f"scores: {output / 'scores.csv'}")
     for what, path in (("pictures", output / "cases"), ("report", output / "index.html")):
         if path.exists():
-            announce(f"{what}: {path}")
+            log.info(f"{what}: {path}")
 
 
 def _number(value: float) -> str:

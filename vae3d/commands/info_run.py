@@ -1,5 +1,6 @@
 """`vae3d info`: what a model is, and what it takes on this machine."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.info import InfoConfig
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
-from vae3d.logger.console import announce, table
+from vae3d.logger.console import table
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import free_memory, peak_memory, planned_memory
@@ -22,6 +23,8 @@ from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.streaming.plan import StreamingPlan, streamed_plans
 from vae3d.trainer.optimizer import build_optimizer
+
+log = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
 RESERVE = 0.9
@@ -63,7 +66,7 @@ def info(config: InfoConfig) -> Summary:
     found = summarise(model, size)
     show(found, model, size)
     for line in lines:
-        announce(line)
+        log.info(line)
     if config.measure:
         measure(model, precision, device, size)
     return found
@@ -82,12 +85,12 @@ def show(found: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:
     table(f"image {_sides((model.in_channels, *size))}", ["part", "output", "parameters"], rows)
     field = found.receptive_field
     reach = "the whole image" if field is None else f"at most {_sides(field)} voxels"
-    announce(f"parameters       {found.parameters:,}")
-    announce(f"factor           {_sides(found.factor)}, latent {_sides(found.latent)}")
-    announce(f"compression      {found.compression:.3g} times fewer numbers")
-    announce(f"receptive field  {reach}")
+    log.info(f"parameters       {found.parameters:,}")
+    log.info(f"factor           {_sides(found.factor)}, latent {_sides(found.latent)}")
+    log.info(f"compression      {found.compression:.3g} times fewer numbers")
+    log.info(f"receptive field  {reach}")
     voxels = math.prod(size)
-    announce(f"FLOPs            {found.flops:.3g}, {found.flops / voxels:,.0f} a voxel")
+    log.info(f"FLOPs            {found.flops:.3g}, {found.flops / voxels:,.0f} a voxel")
 
 
 def ways(config: VAEConfig, size: tuple[int, ...], memory: float | None) -> list[str]:
@@ -129,13 +132,13 @@ def measure(
 ) -> None:
     """Memory and time of a training step and of a reconstruction, and what would fit."""
     free = free_memory(device) * RESERVE
-    announce(f"{device.type}, {precision.name}, {free / 2**30:.1f} GiB to plan with")
+    log.info(f"{device.type}, {precision.name}, {free / 2**30:.1f} GiB to plan with")
     voxels = math.prod(size)
     rows = []
     for cost in (training_cost, inference_cost):
         found = cost(CustomVAE(model).to_device(device), precision, device, size)
         if found is None:
-            announce("memory cannot be measured on this system")
+            log.info("memory cannot be measured on this system")
             return
         most = found.fitting(free)
         side = int(most ** (1 / model.dims))

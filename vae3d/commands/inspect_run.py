@@ -1,6 +1,7 @@
 """`vae3d inspect`: the cases, their sums and some of their patches, before hours are spent."""
 
 import csv
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
-from vae3d.logger.console import ProgressBar, announce, table
+from vae3d.logger.console import ProgressBar, table
 from vae3d.patching.samplers import PatchSampler, build_sampler
 from vae3d.pictures.media import write_png
 from vae3d.pictures.montage import Tile, montage
@@ -22,6 +23,8 @@ from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.seeding import numpy_generator
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ["case", "split", "shape", "mm", "range", "axes", "NaN", "odd"]
 SHOWN = 6
@@ -39,10 +42,8 @@ def inspect(config: InspectConfig) -> Path:
     cases = open_cases(config.data, ProgressBar("prepare"))
     patching = build_sampler(config.patching, cases.spatial_dims)
     reports = inspect_cases(cases, getattr(patching, "size", None))
-    cases.config.on_error = "skip"
-    dataset = PatchDataset(
-        cases, cases.survey(config.split, lambda text: None), patching, config.seed
-    )
+    indices, _ = cases.usable(config.split)
+    dataset = PatchDataset(cases, indices, patching, config.seed)
     if not len(dataset):
         raise DataError(f"split={config.split} holds no case; choose another")
     output = Path(config.output).expanduser()
@@ -129,14 +130,14 @@ def show(
     table(title, COLUMNS[:SHOWN], [row(report)[:SHOWN] for report in ordered])
     for report in ordered:
         if report.odd:
-            announce(f"odd: {report.case_id}: {'; '.join(report.odd)}")
+            log.info(f"odd: {report.case_id}: {'; '.join(report.odd)}")
     if len(reports) > config.rows:
-        announce(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
+        log.info(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
     cases, patches = summary["cases"], summary["patches"]
     for split in SPLITS:
-        announce(f"{split:5s} {cases[split]} cases, {patches[split]} patches an epoch")
+        log.info(f"{split:5s} {cases[split]} cases, {patches[split]} patches an epoch")
     speed = f"{summary['reading']['patches_per_second']:.0f} patches a second from one process"
     store = summary["reading"].get("store_gib")
     size = "" if store is None else f", store {store:.2f} GiB"
-    announce(f"{summary['voxels'] / 1e6:.1f} million voxels{size}, {speed}")
-    announce(f"patches: {output / 'montage.png'}")
+    log.info(f"{summary['voxels'] / 1e6:.1f} million voxels{size}, {speed}")
+    log.info(f"patches: {output / 'montage.png'}")

@@ -1,5 +1,6 @@
 """`vae3d prepare`: scans into a store, with a report of what was left out and why."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from vae3d.data.build import build_source
 from vae3d.data.config import PreparableData
 from vae3d.data.prepared import store_of
 from vae3d.errors import DataError
-from vae3d.logger.console import ProgressBar, announce, table
+from vae3d.logger.console import ProgressBar, table
 from vae3d.store.catalog import Catalog
 from vae3d.store.prepare import Preparation, Shard, gib
 from vae3d.store.settings import CATALOG
+
+log = logging.getLogger(__name__)
 
 MAX_ROWS = 50
 
@@ -35,11 +38,11 @@ def prepare(config: PrepareConfig) -> Path:
     )
     if config.verify and (folder / CATALOG).is_file():
         for case_id in work.verify():
-            announce(f"damaged, prepared anew: {case_id}")
+            log.warning(f"damaged, prepared anew: {case_id}")
     start = time.monotonic()
     work.run()
     if config.shard:
-        announce(f"part {config.shard} is prepared: {folder}; a last run without shard joins them")
+        log.info(f"part {config.shard} is prepared: {folder}; a last run without shard joins them")
     else:
         report(folder, data, time.monotonic() - start)
     return folder
@@ -62,8 +65,8 @@ def report(folder: Path, data: PreparableData, seconds: float) -> None:
         table(f"{len(failures)} skipped", ["source", "reason"], failures[:MAX_ROWS])
     if not count:
         raise DataError(f"none of the {len(catalog)} cases can be used: {failures[0][1]}")
-    announce(f"{count} cases, {gib(stored)} on disk for {gib(decoded)} of voxels, {seconds:.1f} s")
-    announce(f"store: {folder}")
+    log.info(f"{count} cases, {gib(stored)} on disk for {gib(decoded)} of voxels, {seconds:.1f} s")
+    log.info(f"store: {folder}")
     if failures and data.on_error == "fail":
         raise DataError(
             f"{len(failures)} of {len(catalog)} cases cannot be used, the first: "

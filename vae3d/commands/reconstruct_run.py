@@ -1,5 +1,6 @@
 """`vae3d reconstruct`: scans through the encoder and the decoder, back onto their own grids."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
-from vae3d.logger.console import ProgressBar, announce
+from vae3d.logger.console import ProgressBar
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
+
+log = logging.getLogger(__name__)
 
 
 def reconstruct(config: ReconstructConfig) -> Path:
@@ -84,7 +87,7 @@ class Reconstruction:
         if not self.distributed.is_main:
             return
         for line in lines:
-            announce(f"skipped {line}")
+            log.info(f"skipped {line}")
         if len(lines) == len(names):
             raise DataError("none of the scans can be reconstructed")
-        announce(f"{len(names) - len(lines)} reconstructed: {place}")
+        log.info(f"{len(names) - len(lines)} reconstructed: {place}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from vae3d.evaluation.evaluator import Evaluator
 from vae3d.inference.build import build_runner
 from vae3d.logger.base import Logger, LoggerGroup
 from vae3d.logger.build import build_loggers
-from vae3d.logger.console import ConsoleLogger, ProgressBar, announce
+from vae3d.logger.console import ConsoleLogger, ProgressBar
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.progress import ProgressPicture
 from vae3d.loss.objective import Objective
@@ -47,6 +48,8 @@ from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics
 from vae3d.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
@@ -84,7 +87,7 @@ class Training:
         self.folder = RunFolder(config.folder)
         self.cases = open_cases(config.data, ProgressBar("prepare", distributed.is_main), source)
         self.config = fitted(config, self.cases.spatial_dims, distributed)
-        self.checkpoints = CheckpointFolder(self.folder.checkpoints, self._say)
+        self.checkpoints = CheckpointFolder(self.folder.checkpoints)
         self.journal = Journal(
             self.folder, self.checkpoints, self.config.trainer, self.distributed
         )
@@ -97,9 +100,7 @@ class Training:
         model = CustomVAE(self.config.model)
         parameters = sum(p.numel() for p in model.parameters())
         if self.folder.config.exists():
-            check_changes(
-                self.folder.config, self.config, bool(self.checkpoints.steps()), self._say
-            )
+            check_changes(self.folder.config, self.config, bool(self.checkpoints.steps()))
         plan = self._plan()
         finished = self._finished(plan)
         if finished:
@@ -119,12 +120,12 @@ class Training:
         finally:
             logger.close(failed)
         self.journal.summary(state, parameters)
-        self._say(f"trained {state.step} steps: {self.folder.path}")
+        log.info(f"trained {state.step} steps: {self.folder.path}")
         return self.folder.path
 
     def _plan(self) -> Plan:
-        train = self.cases.survey("train", self._say)
-        val = self.cases.survey("val", self._say)[: self.config.trainer.val_cases].tolist()
+        train = self.cases.survey("train")
+        val = self.cases.survey("val")[: self.config.trainer.val_cases].tolist()
         if not train.size:
             raise DataError("no case is left to train on")
         self._check_channels(int(train[0]))
@@ -187,7 +188,7 @@ class Training:
         if not state.is_finished(total, self.config.trainer.patience):
             return None
         reason = self.journal.ending(state, total)
-        self._say(reason)
+        log.info(reason)
         self.journal.status("finished", state.step, total, reason, 0)
         return state
 
@@ -196,7 +197,7 @@ class Training:
         step = plan.checkpoint.step if plan.checkpoint else 0
         back = self.config.trainer.resume is not None
         if plan.checkpoint:
-            self._say(f"{self.folder.path} goes {'back to' if back else 'on at'} step {step}")
+            log.info(f"{self.folder.path} goes {'back to' if back else 'on at'} step {step}")
         self.distributed.barrier()
         if not self.distributed.is_main:
             return
@@ -279,10 +280,6 @@ class Training:
         contract = InputContract(self.cases.contract, None if spacing is None else (*spacing,))
         folder, latents = self.folder.weights(which), self.latents.get(step)
         save_weights(folder, self.config.model, state, contract, latents)
-
-    def _say(self, text: str) -> None:
-        if self.distributed.is_main:
-            announce(text)
 
 
 def fitted(config: TrainConfig, spatial_dims: int, distributed: Distributed) -> TrainConfig:

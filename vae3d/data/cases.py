@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,8 @@ from vae3d.store.foreground import ForegroundMap
 from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import Splits
 from vae3d.values.voxel_statistics import VoxelStatistics
+
+log = logging.getLogger(__name__)
 
 
 class Case:
@@ -76,29 +79,36 @@ class Cases:
         """The numbers of the cases of each split, those included that cannot be used."""
         raise NotImplementedError
 
-    def survey(self, split: str, report: Callable[[str], None]) -> NDArray[np.int64]:
+    def survey(self, split: str) -> NDArray[np.int64]:
         """The numbers of the usable cases of a split.
 
-        With `on_error=skip` the others are reported and left out.
+        With `on_error=skip` the others are logged and left out.
 
         Raises:
             DataError: the first one that cannot be used, or none can.
         """
         members = self.splits[split]
-        errors = self.errors(split, stop=self.config.on_error == "fail")
+        usable, errors = self.usable(split, stop=self.config.on_error == "fail")
         if errors and self.config.on_error == "fail":
             raise next(iter(errors.values()))
         for error in errors.values():
-            report(f"skipped {error}")
-        usable = np.array([index for index in members.tolist() if index not in errors], np.int64)
+            log.info(f"skipped {error}")
         if members.size and not usable.size:
             first = next(iter(errors.values()))
             raise DataError(
                 f"none of the {members.size} cases of {split} can be used, the first: {first}"
             )
         if errors:
-            report(f"{len(errors)} cases of {split} were skipped")
+            log.info(f"{len(errors)} cases of {split} were skipped")
         return usable
+
+    def usable(
+        self, split: str, stop: bool = False
+    ) -> tuple[NDArray[np.int64], dict[int, VolumeError]]:
+        """Return the numbers of the usable cases of a split, and what is wrong with the others."""
+        errors = self.errors(split, stop)
+        members = self.splits[split].tolist()
+        return np.array([index for index in members if index not in errors], np.int64), errors
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
         """What is wrong with the cases of a split that cannot be used; `stop` asks for one."""

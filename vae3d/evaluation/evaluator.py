@@ -1,5 +1,6 @@
 """`Evaluator`: every case through the model once, scored on the whole volume, and shown."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,6 @@ from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
 from vae3d.inference.runner import ModelRunner, OnPosterior, ignore
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
-from vae3d.logger.console import announce
 from vae3d.pictures.figures import case_figure, scroll_frames
 from vae3d.pictures.media import write_gif, write_mp4, write_png
 from vae3d.pictures.views import CaseView
@@ -27,6 +27,8 @@ from vae3d.scans.files import write_volume
 from vae3d.scoring.scorer import CaseScorer
 from vae3d.scoring.scores import worth
 from vae3d.values.naming import file_stem
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -82,7 +84,7 @@ class Evaluator:
         self.cases = cases
         self.config = config
         self.distributed = distributed
-        self.scorer = CaseScorer(config, cases.contract, runner, announce)
+        self.scorer = CaseScorer(config, cases.contract, runner)
         self.gallery = Gallery()
 
     def evaluate(

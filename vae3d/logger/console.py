@@ -1,5 +1,6 @@
 """What the user sees while it runs: progress, announcements, tables."""
 
+import logging
 import os
 import sys
 import time
@@ -18,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vae3d.logger.base import Logger, Scores
+
+log = logging.getLogger(__name__)
 
 PLAIN_INTERVAL = 10.0
 """Seconds between lines where the output is no terminal."""
@@ -83,13 +86,6 @@ class ProgressBar:
         self._spoke = 0.0
         self._bar: Progress | None = None
 
-    def say(self, text: str) -> None:
-        """One line, above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text)
-        elif self.shown:
-            announce(text)
-
     def start(self, done: int, total: int) -> None:
         """Shows `done` of `total`."""
         self.done, self.total, self._spoke = done, total, time.monotonic()
@@ -114,7 +110,7 @@ class ProgressBar:
             self._bar.update(self._bar.task_ids[0], completed=self.done)
         elif self.shown and time.monotonic() - self._spoke > PLAIN_INTERVAL:
             self._spoke = time.monotonic()
-            announce(f"{self.title} {self.done}/{self.total}")
+            log.info(f"{self.title} {self.done}/{self.total}")
 
     def close(self) -> None:
         """Leaves the bar where it is."""
@@ -132,12 +128,6 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
-def announce(text: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,6 +1,7 @@
 """`ProgressPicture`: the curves of a training as one picture in its run folder."""
 
 import functools
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from vae3d.logger.base import Logger, Scores
-from vae3d.logger.console import announce
 from vae3d.logger.history import History
 from vae3d.runtime.files import atomic_write
+
+log = logging.getLogger(__name__)
 
 LEAST = 1e-30
 """Smaller numbers are drawn as 0: their quotients may be no numbers."""
@@ -66,7 +68,7 @@ class ProgressPicture(Logger):
                 with atomic_write(self.picture) as temporary:
                     page.save(temporary, "png")
         except Exception as error:
-            announce(f"{self.picture}: not drawn any more ({error}); training goes on")
+            log.warning(f"{self.picture}: not drawn any more ({error}); training goes on")
             self.silenced = True
 
 

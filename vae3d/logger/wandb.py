@@ -1,6 +1,7 @@
 """Weights & Biases, which may be absent, offline or dying: training never stops for it."""
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -11,8 +12,9 @@ from typing import Any
 
 from vae3d.logger.base import Image, Logger, Scores
 from vae3d.logger.config import WandbConfig
-from vae3d.logger.console import announce
 from vae3d.runtime.files import file_digest, write_text
+
+log = logging.getLogger(__name__)
 
 
 class WandbLogger(Logger):
@@ -40,7 +42,7 @@ class WandbLogger(Logger):
 
     def log_video(self, step: int, name: str, path: Path) -> None:
         if not path.is_file():
-            announce(f"wandb: no video at {path.name}, logging goes on")
+            log.warning(f"wandb: no video at {path.name}, logging goes on")
             return
         suffix: Any = path.suffix.lstrip(".")
         self._log(step, lambda: {f"scroll/{name}": self.wandb.Video(str(path), format=suffix)})
@@ -58,7 +60,7 @@ class WandbLogger(Logger):
     def log_file(self, name: str, path: Path) -> None:
         """An artifact of type `report`; a page is shown with the run too."""
         if not path.is_file():
-            announce(f"wandb: no file at {path.name}, logging goes on")
+            log.warning(f"wandb: no file at {path.name}, logging goes on")
             return
 
         def act() -> None:
@@ -93,11 +95,11 @@ class WandbLogger(Logger):
                 mode = "offline"
             self.run = self._init(mode, name, run_config)
         except Exception as error:
-            announce(f"wandb: no connection ({type(error).__name__}), logging offline")
+            log.warning(f"wandb: no connection ({type(error).__name__}), logging offline")
             mode = "offline"
             self.run = self._init(mode, name, run_config)
         if mode == "offline":
-            announce(f"wandb: offline; send it later with: wandb sync {Path(self.run.dir).parent}")
+            log.info(f"wandb: offline; send it later with: wandb sync {Path(self.run.dir).parent}")
         self.run.define_metric("trainer/step")
         self.run.define_metric("*", step_metric="trainer/step")
 
@@ -135,7 +137,9 @@ class WandbLogger(Logger):
             if not self.silenced:
                 act()
         except Exception as error:
-            announce(f"wandb: stopped logging ({type(error).__name__}: {error}); training goes on")
+            log.warning(
+                f"wandb: stopped logging ({type(error).__name__}: {error}); training goes on"
+            )
             self.silenced = True
             if isinstance(error, ConnectionError):
                 self._forget_service()

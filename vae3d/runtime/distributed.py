@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae3d.errors import ConfigError, RankError
+from vae3d.runtime.messages import messages_of_rank
 
 T = TypeVar("T")
 _LOST = re.compile(r"gloo/transport|Connection closed by peer|Timed out waiting|NCCL|ProcessGroup")
@@ -82,15 +83,16 @@ def start_distributed(device: str = "auto", timeout: float = 1800) -> Iterator[D
         # bfloat16's products and several times faster than float32's.
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.fp32_precision = "tf32"
-    if world == 1 or dist.is_initialized():
-        yield Distributed(rank, world, chosen)
-        return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-    try:
-        yield Distributed(rank, world, chosen)
-    finally:
-        dist.destroy_process_group()
+    with messages_of_rank(rank):
+        if world == 1 or dist.is_initialized():
+            yield Distributed(rank, world, chosen)
+            return
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        try:
+            yield Distributed(rank, world, chosen)
+        finally:
+            dist.destroy_process_group()
 
 
 @contextlib.contextmanager

@@ -6,9 +6,6 @@ from typing import Protocol
 class Progress(Protocol):
     """What long work reports to."""
 
-    def say(self, text: str) -> None:
-        """Report something that the user should know."""
-
     def start(self, done: int, total: int) -> None:
         """Begin, with `done` of `total` cases finished."""
 

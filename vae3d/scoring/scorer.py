@@ -1,6 +1,6 @@
 """`CaseScorer`: everything that is scored of one case."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, names_of, value_regio
 from vae3d.scoring.scores import SEAM, scored, unit_of
 from vae3d.scoring.seams import seam_score
 from vae3d.values.intensity import IntensityContract, IntensityRange
+
+log = logging.getLogger(__name__)
 
 REFERENCES = ("scan", "floor")
 """Against the scan as it is on disk: the reconstruction, and what it is without any VAE."""
@@ -45,7 +47,6 @@ class CaseScorer:
         config: ScoringConfig,
         contract: IntensityContract,
         runner: ModelRunner,
-        report: Callable[[str], None],
     ) -> None:
         if config.window and contract.kind != "window":
             raise ConfigError(
@@ -55,7 +56,6 @@ class CaseScorer:
         self.config = config
         self.contract = contract
         self.runner = runner
-        self.report = report
         self.compared = [name for name in COMPARED if name in config.metrics]
         low, high = config.model_range
         self.model_span = high - low
@@ -166,7 +166,7 @@ class CaseScorer:
         try:
             return untouched(case, values)
         except VolumeError as error:
-            self.report(f"no floor for {case.case_id}: {error}")
+            log.warning(f"no floor for {case.case_id}: {error}")
             return None
 
     def _framed(self, values: Tensor, fill: float) -> Tensor:

@@ -1,5 +1,6 @@
 """`Preparation`: every scan of a source into a store, in parallel, from wherever it stopped."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from vae3d.values.intensity import IntensityRange
 from vae3d.values.naming import case_file
 from vae3d.values.splits import case_rank
 from vae3d.values.voxel_statistics import VoxelStatistics
+
+log = logging.getLogger(__name__)
 
 RESERVE = GIB // 4
 """Bytes of a disk that are left free."""
@@ -144,7 +147,7 @@ class Preparation:
         try:
             return self._holds(Catalog(self.folder / CATALOG))
         except DataError as error:
-            self.progress.say(f"{error}; what it held is prepared anew")
+            log.info(f"{error}; what it held is prepared anew")
             (self.folder / CATALOG).unlink()
             return False
 
@@ -209,7 +212,7 @@ class Preparation:
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
-                    self.progress.say(f"{self.folder}: another process prepares it, waiting")
+                    log.info(f"{self.folder}: another process prepares it, waiting")
                     lock.acquire()
                 stack.callback(lock.release)
             yield
@@ -273,7 +276,7 @@ class Preparation:
         if needed + RESERVE > free:
             raise DataError(f"{told}; make room, name another data.store= or use data.codec=zstd")
         if needed > WORTH_TELLING:
-            self.progress.say(told)
+            log.info(told)
 
     def _case(self, index: int) -> CaseRecord:
         """One case, written; what is wrong with it, if it cannot be."""

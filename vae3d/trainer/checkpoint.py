@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import json
+import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 from vae3d.errors import CheckpointError, ConfigError, ResourceError
 from vae3d.runtime.files import atomic_folder, file_digest, write_text
 from vae3d.runtime.plain import read_json
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 STATE, ABOUT, MANIFEST = "state.pt", "about.json", "manifest.json"
@@ -40,9 +43,8 @@ class CheckpointFolder:
     each file, renamed, and read again before an older one goes.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.say = say
 
     def save(
         self,
@@ -97,7 +99,7 @@ class CheckpointFolder:
             try:
                 return self.load(step)
             except CheckpointError as error:
-                self.say(f"passed over: {error}")
+                log.info(f"passed over: {error}")
         if steps:
             raise CheckpointError(
                 f"{self.path}: none of its {len(steps)} checkpoints is whole; choose another "
@@ -188,7 +190,7 @@ class CheckpointFolder:
                     self.verify(step)
                     count += 1
                 except CheckpointError as error:
-                    self.say(f"removed: {error}")
+                    log.info(f"removed: {error}")
                     shutil.rmtree(self.path / _name(step), ignore_errors=True)
             elif step not in kept:
                 shutil.rmtree(self.path / _name(step), ignore_errors=True)

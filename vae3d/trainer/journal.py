@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +13,6 @@ from safetensors.torch import save_file
 
 from vae3d.data.loader import PatchLoader
 from vae3d.errors import Interrupted, ResourceError, UserError
-from vae3d.logger.console import announce
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.files import atomic_folder, atomic_write, write_json
 from vae3d.runtime.run_folder import RunFolder
@@ -20,6 +20,8 @@ from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 MAX_LISTED = 100_000
 """Cases up to which a run notes their names."""
@@ -126,7 +128,7 @@ class Journal:
 
     def unread(self, case_id: str, reason: str) -> None:
         """Lists a case once, whichever rank or start of the run met it."""
-        announce(f"cannot read {case_id} any more, others stand for it: {reason}")
+        log.warning(f"cannot read {case_id} any more, others stand for it: {reason}")
         path = self.folder.skipped
         known = path.read_text(encoding="utf-8") if path.exists() else ""
         row = io.StringIO()
@@ -146,7 +148,7 @@ class Journal:
             told = {"step": step, "not_finite": wrong, "patches": cases}
             (temporary / "patches.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
         if self.distributed.is_main:
-            announce(
+            log.info(
                 f"step {step}: {', '.join(wrong)} not finite, the weights stay as they were; "
                 f"the patches are in {place}"
             )
