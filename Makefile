@@ -29,9 +29,12 @@ demo: $(STAMP) ## train a small VAE on phantoms for two minutes, score it, show 
 check: lint types test-all ## the whole gate: lint, types, tests, faults
 
 .PHONY: lint
-lint: $(STAMP) ## ruff
+lint: $(STAMP) ## Python, the report's JavaScript, docstrings, plain words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/oxlint --deny-warnings --allow no-unused-vars vae3d/report/assets
+	$(BIN)/interrogate --quiet vae3d
+	$(BIN)/python scripts/check_words.py
 
 .PHONY: types
 types: $(STAMP) ## mypy --strict

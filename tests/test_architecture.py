@@ -1,6 +1,7 @@
 """The house rules that a reader should be able to trust without checking."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,15 @@ def test_nothing_that_is_read_can_run_code(path: Path) -> None:
             assert arguments.get("weights_only") == "True"
         if called in ("np.load", "numpy.load"):
             assert arguments.get("allow_pickle") == "False"
+
+
+@every_module
+def test_private_operators_of_torch_are_in_one_module(path: Path) -> None:
+    if path == PACKAGE / "model" / "operators.py":
+        return
+    private = re.compile(r"torch\.ops\.|torch\.mkldnn_\w+|torch\.utils\._\w+")
+    for name in private.findall(path.read_text()):
+        raise AssertionError(f"{name} is private to torch: it belongs in model/operators.py")
 
 
 REGISTRIES = (

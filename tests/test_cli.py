@@ -12,7 +12,7 @@ TRAIN = ("train", "trainer=debug", "model=tiny", "data.shape=[16,16,16]", "data.
 
 
 def refused(folder: Path, *arguments: str, but: str = "-") -> str:
-    """Runs what must be refused; gives the line that says why. Only `but` may be written."""
+    """Run a command that must be refused; return its error line. Only `but` may be written."""
 
     def files() -> list[Path]:
         return sorted(path for path in folder.rglob("*") if but not in path.parts)
@@ -49,11 +49,11 @@ def refused(folder: Path, *arguments: str, but: str = "-") -> str:
         (["train", "learning_rate=1e-3"], "did you mean 'trainer.lr'?"),
         (["prepare", "data=custom"], "data=custom is for vae3d train"),
         (["train", "patching=full", "patching.per_volume=3"], "does not belong to the chosen"),
-        (["train", "patching.size=[2000,64,64]"], "patching.size must lie in [1, 1024]"),
-        (["train", "patching.size=[0]"], "patching.size must lie in [1, 1024]"),
+        (["train", "patching.size=[2000,64,64]"], "patching.size must be in [1, 1024]"),
+        (["train", "patching.size=[0]"], "patching.size must be in [1, 1024]"),
         (["train", "patching.size=[32,32]"], "patching.size needs 1 or 3 numbers"),
         (["train", "model.norm=foo"], "model.norm must be one of rms"),
-        (["train", "model.levels.0.stride=[9]"], "model.levels.0.stride must lie in [1, 8]"),
+        (["train", "model.levels.0.stride=[9]"], "model.levels.0.stride must be in [1, 8]"),
         (["train", "loss=l1_kl", "+loss.terms.foo=1"], "loss.terms.foo is not a loss"),
         (["train", "data=ct"], "data.root must name a folder"),
         (["train", "data=ct", "data.root=/no,where=é"], "no such folder or scan: /no,where=é"),
@@ -124,7 +124,7 @@ def test_evaluation_of_other_data_is_checked(tmp_path: Path) -> None:
     evaluate = ("eval", "run=runs/vae3d")
     write_bad_scan(tmp_path / "scan.nii.gz", "good")
     line = refused(tmp_path, *evaluate, "data=mri", f"data.root={tmp_path}")
-    assert "expect window in HU, these data give percentiles in intensity" in line
+    assert "expect window in HU, these data have percentiles in intensity" in line
     assert "data.root does not fit" in refused(tmp_path, *evaluate, "data.root=x")
     assert "are for 3D data" in refused(tmp_path, *evaluate, "data.shape=[16,16]")
 

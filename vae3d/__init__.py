@@ -40,7 +40,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: `vae3d --help` must not wait for torch.
+    # Imported on first use: `vae3d --help` must not wait for torch.
     if name not in _HOMES:
         raise AttributeError(f"module 'vae3d' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

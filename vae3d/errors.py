@@ -1,26 +1,26 @@
-"""What can go wrong through no fault of the program, as a tree.
+"""The exceptions for errors that a user can fix, as a tree.
 
-UserError                one line on stderr that names key or file, rule, value and way out
+UserError                one line on stderr with key or file, rule, value and what to type
 ├── ConfigError          a key or a value of the command line or a YAML file
 ├── DataError            a folder, a list of cases or a data set
 │   └── VolumeError      one scan: unreadable, empty, constant, not finite, of an unknown kind
-├── RunError             a run folder that belongs to other settings, or holds nothing to load
+├── RunError             a run folder that belongs to other settings, or has nothing to load
 │   ├── CheckpointError  a checkpoint that is missing, damaged, or of other settings
 │   └── LockedError      a run folder in which another process trains
-├── ResourceError        no room on the disk, no memory on the device
-├── NonFiniteError       the loss or a gradient stopped being a number
-├── RankError            another rank of a training died or does not answer
-└── Interrupted          a signal asked for an end; what was reached is saved
+├── ResourceError        the disk is full, or the device is out of memory
+├── NonFiniteError       the loss or a gradient is not finite
+├── RankError            another rank of a training ended or does not answer
+└── Interrupted          a signal stopped the training; its state is saved
 
-Exit codes: 2 a mistake in what was asked for, 4 a checkpoint, 5 not finite, 6 resources, 7 locked,
-70 another rank, 75 stopped by a signal and resumable, 130 stopped by Ctrl-C.
+Exit codes: 2 a mistake in the settings or the data, 4 a checkpoint, 5 not finite, 6 resources,
+7 locked, 70 another rank, 75 stopped by a signal and resumable, 130 stopped by Ctrl-C.
 """
 
 from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the command ends with `exit_code` and no traceback."""
+    """An error that the user can fix; the command ends with `exit_code` and no traceback."""
 
     exit_code = 2
 
@@ -30,7 +30,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A data set that cannot be used as asked."""
+    """A data set that cannot be used with these settings."""
 
 
 class VolumeError(DataError):
@@ -42,28 +42,28 @@ class VolumeError(DataError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["VolumeError"], tuple[str, str]]:
-        # The default would call VolumeError(message) when a loader worker sends it home.
+        # The default would call VolumeError(message) when a loader worker pickles it.
         return VolumeError, (self.path, self.reason)
 
 
 class RunError(UserError):
-    """A run folder that cannot be continued or evaluated as asked."""
+    """A run folder that cannot be resumed or evaluated with these settings."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint that cannot be gone on from."""
+    """A checkpoint that a training cannot resume from."""
 
     exit_code = 4
 
 
 class LockedError(RunError):
-    """A run folder that another process holds."""
+    """A run folder that another process has locked."""
 
     exit_code = 7
 
 
 class ResourceError(UserError):
-    """The machine has too little of something."""
+    """The machine has too little memory or disk space."""
 
     exit_code = 6
 
@@ -75,13 +75,13 @@ class NonFiniteError(UserError):
 
 
 class RankError(UserError):
-    """Another rank died, or did not answer in time."""
+    """Another rank ended, or did not answer in time."""
 
     exit_code = 70
 
 
 class Interrupted(UserError):  # noqa: N818 - not an error
-    """A signal ended the training; the same command goes on."""
+    """A signal ended the training; the same command resumes."""
 
     exit_code = 75
 

@@ -38,17 +38,17 @@ def train_3d(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> CustomVAE:
-    """Trains on a map-style Dataset and gives the best weights, on the CPU.
+    """Train on a map-style Dataset; return the model with the best weights, on the CPU.
 
     Args:
         dataset: yields tensors (C, D, H, W) or (C, H, W), or dicts with one under `image` or
             `volume`; their values span `window`.
-        output: the run folder; called again with the same settings, training goes on there.
+        output: the run folder; a call with the same settings resumes its training.
         patching: None (whole volumes), "full" (every patch of a grid) or "random_parts".
         patch_options: fields of the patching, for example `{"size": (64, 64, 64)}`.
 
     Raises:
-        UserError: settings, data or run folder do not allow it.
+        UserError: the settings, the data or the run folder cannot be used.
     """
     show_messages_unless_configured()
     path = Path(output)
@@ -80,7 +80,9 @@ def eval_3d(
     output: str | Path | None = None,
     evaluation: EvaluationConfig | None = None,
 ) -> EvaluationResult:
-    """Scores a run of `train_3d` on every item of a Dataset, `full` or by `patch`.
+    """Score a run of `train_3d` on every item of a Dataset; return the scores.
+
+    `mode` is `full` (whole volumes) or `patch` (patch by patch and stitched).
 
     Raises:
         UserError: there is no such run, or the data do not fit its weights.

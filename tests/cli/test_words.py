@@ -107,7 +107,7 @@ def in_quotes(text: str) -> str:
 
 
 def is_one_item(text: str) -> bool:
-    """Whether nobody would take it for several items, or for a part of one."""
+    """Whether it cannot be read as several items, or as a part of one."""
     return is_text(text) and text == text.strip() and not set(text) & set("""[](){},'\"""")
 
 

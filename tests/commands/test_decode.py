@@ -1,4 +1,4 @@
-"""`vae3d decode` and `reconstruct`: what comes back lies where the scan lay, in its units."""
+"""`vae3d decode` and `reconstruct`: results are on the scan's grid, in its units."""
 
 import pickle
 from pathlib import Path
@@ -26,7 +26,7 @@ from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_statistics
 from vae3d.scans.files import read_volume
 
-# Oblique, two axes swapped, two of them running backwards: as scanners write them.
+# Oblique, with swapped and reversed axes, as scanners write them.
 AFFINES = [
     np.diag([-0.7, -0.8, 2.5, 1.0]),
     np.array([[0, 0.9, 0.1, -40], [-0.8, 0, 0, 31], [0.05, 0, 2.0, 7], [0, 0, 0, 1.0]]),
@@ -34,7 +34,7 @@ AFFINES = [
 ]
 SHAPES = [(11, 14, 17), (9, 16, 12), (10, 10, 13)]
 WITHIN = 1000 * rounding(CustomVAE(tiny_model()))
-"""HU by which two ways of computing the same may differ; the model's range is [-1, 1]."""
+"""HU by which two computations of the same values may differ; [-1, 1] is [-1000, 1000] HU."""
 
 
 def scans_of(folder: Path) -> Path:
@@ -88,13 +88,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def expected_of(run: Path, scan: Path) -> np.ndarray:
-    """What the whole network makes of a scan, in the file's own axes, in HU."""
+    """The network's reconstruction of a scan in one pass, in the file's own axes, in HU."""
     model = CustomVAE.from_pretrained(run / "weights" / "best")
     volume = read_volume(scan)
     image = (volume.data.float() / 1000).clamp(-1, 1)[None]
     with torch.no_grad():
         result = model.decode(model.encode(image).mean, volume.shape).clamp(-1, 1)[0, 0] * 1000
-    # By the affines alone: each voxel of the file finds its place in the volume.
+    # By the affines alone: the volume's index of each voxel of the file.
     file = nibabel.load(scan)
     to_volume = np.linalg.inv(volume.affine) @ file.affine
     index = np.stack(np.meshgrid(*map(np.arange, file.shape), indexing="ij"), axis=-1)
@@ -114,7 +114,7 @@ def test_a_scan_comes_back_onto_its_own_voxels(run: Path, scan_folder: Path) -> 
         exact = expected_of(run, scan)
         assert np.ptp(exact) > 1
         np.testing.assert_allclose(np.asarray(found.dataobj), exact, atol=0.51)
-    # Both ways at once give the same bytes, as do one file and a folder of weights by itself.
+    # Both commands write the same bytes, as do a single file and a folder of weights alone.
     assert contents(reconstructed(run, scan_folder)) == contents(folder)
     one = reconstructed(run / "weights" / "best", scan_folder / "1.nii.gz", "../one.nii.gz")
     assert one.read_bytes() == (folder / "1.nii.gz").read_bytes()
@@ -163,7 +163,7 @@ def test_what_a_slope_made_is_not_cut_to_integers(tmp_path: Path, run: Path) -> 
     values = np.arange(-500, 500, dtype=np.int16).reshape(10, 10, 10)
     for name, on_disk, scaling, kind in (
         ("scaled", np.int16, (0.25, -100), np.float32),
-        # Unsigned integers that an intercept makes negative find room in int16.
+        # Unsigned integers that an intercept makes negative fit into int16.
         ("moved", np.uint16, (1, -1000), np.int16),
     ):
         image = nibabel.Nifti1Image(values, np.eye(4), dtype=on_disk)
@@ -210,11 +210,11 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
     np.testing.assert_allclose(found.affine, AFFINES[2], atol=1e-5)
     np.testing.assert_allclose(found.get_fdata(), expected, atol=WITHIN)
     assert read_statistics(latents) == data.statistics
-    # Weights by themselves tell the statistics of their validation.
+    # Weights hold the statistics of their validation.
     weights = run / "weights" / "best"
-    told = CustomVAE.from_pretrained(weights).statistics
-    assert told is not None
-    np.save(run.parent / "own.npy", told.normalised(data[0]["latent"], way, axis=0).numpy())
+    statistics = CustomVAE.from_pretrained(weights).statistics
+    assert statistics is not None
+    np.save(run.parent / "own.npy", statistics.normalised(data[0]["latent"], way, axis=0).numpy())
     np.save(run.parent / "raw.npy", data[0]["latent"].numpy())
     own = decoded(
         run, run.parent / "own.npy", "own", scaling=way, statistics=str(weights), dtype="float32"
@@ -224,7 +224,9 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
     np.testing.assert_allclose(*values, atol=WITHIN)
 
 
-def test_latents_as_nifti_lie_over_the_scan_and_decode(run: Path, scan_folder: Path) -> None:
+def test_latents_as_nifti_are_aligned_with_the_scan_and_decode(
+    run: Path, scan_folder: Path
+) -> None:
     latents = encoded(run, nifti=True)
     whole = decoded(run, latents, "whole", dtype="float32")
     folder = decoded(run, latents / "nifti", "decoded", dtype="float32")
@@ -237,7 +239,7 @@ def test_latents_as_nifti_lie_over_the_scan_and_decode(run: Path, scan_folder: P
         inside = np.linalg.inv(scan.affine) @ [*np.mean(placed, axis=0), 1]
         # The middle of both is the same but for the voxels that padding adds.
         assert (np.abs(inside[:3] - (np.array(scan.shape) - 1) / 2) <= 0.5 + 1e-6).all()
-        # Without a word on the scan's size the padding is decoded too, each voxel in its place.
+        # Without the scan's size the padding is decoded too; the other voxels are unchanged.
         found = read_volume(folder / f"{number}.nii.gz")
         exact = read_volume(whole / f"{number}.nii.gz")
         d, h, w = exact.shape
@@ -248,7 +250,7 @@ def test_latents_as_nifti_lie_over_the_scan_and_decode(run: Path, scan_folder: P
     assert contents(encoded(run, nifti=True) / "nifti") == before
 
 
-def test_plain_latents_without_a_place_get_spacing_and_window(run: Path, tmp_path: Path) -> None:
+def test_plain_latents_without_a_grid_get_spacing_and_window(run: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "made.npy", np.zeros((4, 3, 4, 5), np.float32))
     found = nibabel.load(decoded(run, tmp_path / "made.npy") / "made.nii.gz")
     assert found.shape == (10, 8, 6)
@@ -265,7 +267,7 @@ def test_mr_has_no_range_of_its_own(tmp_path: Path, scan_folder: Path) -> None:
     data = MRIConfig(root=str(scan_folder), store=None, val_fraction=0.4, test_fraction=0.0)
     run = train(tiny_training(tmp_path, data=data))
     np.save(tmp_path / "made.npy", np.zeros((4, 3, 4, 5), np.float32))
-    with pytest.raises(ConfigError, match=r"say range=\[low,high\], or like=SCAN"):
+    with pytest.raises(ConfigError, match=r"set range=\[low,high\], or like=SCAN"):
         decoded(run, tmp_path / "made.npy")
     assert decoded(run, tmp_path / "made.npy", range=(0.0, 100.0)).exists()
     folder = decoded(run, encoded(run), "back")
@@ -342,13 +344,13 @@ def test_other_weights_and_odd_inputs_are_refused(
     assert not (tmp_path / "none").exists()
 
 
-def test_files_that_are_there_stay_unless_asked(run: Path, scan_folder: Path) -> None:
+def test_existing_files_are_not_overwritten_by_default(run: Path, scan_folder: Path) -> None:
     latents = encoded(run)
     folder = decoded(run, latents)
     before = contents(folder)
-    with pytest.raises(DataError, match="is there already; existing=skip"):
+    with pytest.raises(DataError, match="exists already; existing=skip"):
         decoded(run, latents)
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         reconstructed(run, scan_folder, "scans")
     (folder / "1.nii.gz").unlink()
     (folder / "2.nii.gz").write_bytes(b"mine")
@@ -369,7 +371,7 @@ def test_a_scan_that_cannot_be_read_is_named_or_skipped(
     folder = reconstructed(run, scan_folder, "rest", on_error="skip")
     assert "skipped" in capsys.readouterr().err
     assert {*contents(folder)} == {"0.nii.gz", "2.nii.gz"}
-    with pytest.raises(DataError, match="none of the scans"):
+    with pytest.raises(DataError, match="none of the cases can be reconstructed"):
         reconstructed(run, scan_folder / "1.nii.gz", "none", on_error="skip")
 
 

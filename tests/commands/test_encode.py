@@ -1,4 +1,4 @@
-"""`vae3d encode`: each case once, exactly, resumed, on any number of ranks."""
+"""`vae3d encode`: each case exactly once, also after an interruption and on several ranks."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_every_case_is_encoded_as_the_model_does(run: Path) -> None:
         assert latent.mean.shape[1:] == entry.size == (8, 8, 8)
         means.append(latent.mean)
         with torch.no_grad():
-            # What decodes to the scan's size is of the scan.
+            # The latent decodes to the scan's size.
             assert model.decode(latent.mean[None], entry.shape).shape[2:] == entry.shape
     found = read_statistics(folder)
     everything = torch.stack(means).transpose(0, 1).flatten(1).double()
@@ -95,7 +95,7 @@ def test_scans_keep_their_place_and_memory_changes_nothing(
     for number, array in enumerate(arrays):
         latent = read_latent(folder / latent_file(f"{number}"))
         record = latent.record
-        # X and Y run to the right and to the front in the file, so that both are turned here.
+        # X and Y point right and to the front in the file, so both axes are reversed here.
         image = np.clip(array.transpose(2, 1, 0)[:, ::-1, ::-1] / 1000.0, -1, 1)
         with torch.no_grad():
             expected = model.encode(torch.tensor(image.copy(), dtype=torch.float32)[None, None])
@@ -121,7 +121,7 @@ def test_what_is_whole_is_kept_and_the_rest_is_done_again(
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:-5] + b"wrong")
     assert contents(encoded(run)) == before
-    assert "encoded anew" in capsys.readouterr().err
+    assert "encoded again" in capsys.readouterr().err
     assert paths[2].stat().st_mtime_ns == ages[2]
     assert paths[1].stat().st_mtime_ns > ages[1]
     changed = nibabel.Nifti1Image(arrays[2] + 1, np.diag([-0.7, -0.8, 2.5, 1]))

@@ -1,4 +1,4 @@
-"""`vae3d info` tells what a model is and takes."""
+"""`vae3d info`: layers, totals, memory and time of a model."""
 
 import math
 from pathlib import Path
@@ -8,36 +8,36 @@ import torch
 
 from tests.conftest import tiny_model, vae3d
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.info_run import Cost, inference_cost, training_cost
 from vae3d.runtime.memory import free_memory, peak_memory
 from vae3d.runtime.precision import Precision
+from vae3d.trainer.cost import Cost, inference_cost, training_cost
 
 CPU = torch.device("cpu")
 
 
-def test_figures_and_measurements(tmp_path: Path) -> None:
+def test_totals_and_measurements(tmp_path: Path) -> None:
     done = vae3d("info", "model=tiny", "size=[16]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for said in ("encoder.stem", "decoder.head", "training", "reconstruction", "largest batch"):
-        assert said in done.stdout
-    for said in ("parameters", "factor           4 x 4 x 4", "latent 4 x 4 x 4 x 4", "at most"):
-        assert said in done.stderr
+    for text in ("encoder.stem", "decoder.head", "training", "reconstruction", "largest batch"):
+        assert text in done.stdout
+    for text in ("parameters", "factor           4 x 4 x 4", "latent 4 x 4 x 4 x 4", "at most"):
+        assert text in done.stderr
 
 
-def test_the_way_of_a_volume_is_told(tmp_path: Path) -> None:
-    def told(*arguments: str) -> str:
+def test_memory_in_one_pass_and_slab_by_slab_is_reported(tmp_path: Path) -> None:
+    def reported(*arguments: str) -> str:
         done = vae3d("info", "model=tiny", "measure=false", *arguments, cwd=tmp_path)
         return done.stderr
 
-    large = told("size=[128,256,256]", "memory=0.2")
-    assert "at once " in large
+    large = reported("size=[128,256,256]", "memory=0.2")
+    assert "in one pass " in large
     assert "(4 planes) to" in large
     assert "in 0.2 GiB       slab by slab" in large
     assert "more passes" not in large
-    assert "in 8 GiB         at once" in told("size=[16]", "memory=8", "model.norm=group")
-    assert "norms need all of it first" in told("size=[16]", "model.norm=group")
+    assert "in 8 GiB         in one pass" in reported("size=[16]", "memory=8", "model.norm=group")
+    assert "norms need all of it first" in reported("size=[16]", "model.norm=group")
     for memory, rule in (("1e-4", "at least"), ("0", "positive")):
-        refused = told("size=[16]", f"memory={memory}")
+        refused = reported("size=[16]", f"memory={memory}")
         assert refused.startswith("vae3d: memory must be")
         assert rule in refused
 
@@ -52,10 +52,10 @@ def test_peak_memory_is_what_was_taken() -> None:
     def take() -> None:
         torch.ones(64 * 2**20, dtype=torch.uint8)
 
-    taken = peak_memory(take, CPU)
-    if taken is None:
-        pytest.skip("this system does not tell")
-    assert 60 * 2**20 < taken < 100 * 2**20
+    peak = peak_memory(take, CPU)
+    if peak is None:
+        pytest.skip("memory cannot be measured on this system")
+    assert 60 * 2**20 < peak < 100 * 2**20
     assert free_memory(CPU) > 0
 
 
@@ -64,7 +64,7 @@ def test_costs_grow_with_the_image() -> None:
     for measure in (training_cost, inference_cost):
         cost = measure(CustomVAE(tiny_model()), precision, CPU, (32, 32, 32))
         if cost is None:
-            pytest.skip("this system does not tell")
+            pytest.skip("memory cannot be measured on this system")
         assert cost.per_voxel > 0
         assert cost.seconds > 0
         assert cost.at(2000) > cost.at(1000)
@@ -72,7 +72,7 @@ def test_costs_grow_with_the_image() -> None:
 
 def test_what_fits_takes_no_more_than_there_is() -> None:
     cost = Cost("training", fixed=1000.0, per_voxel=3.0, seconds=1.0)
-    voxels = cost.fitting(10_000)
+    voxels = cost.max_voxels(10_000)
     assert cost.at(voxels) <= 10_000 < cost.at(voxels + 1)
-    assert cost.fitting(10) == 0
+    assert cost.max_voxels(10) == 0
     assert math.isclose(cost.at(0), 1000)

@@ -1,4 +1,4 @@
-"""Cases in memory: which are usable, which are remembered, where their foreground is."""
+"""Cases in memory: which are usable, which are cached, where their foreground is."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def volume_of(values: Any) -> Volume:
 
 
 class Phantoms(PhantomSource):
-    """Phantoms that count how often they are read, of which some cannot be."""
+    """Phantoms that count how often they are read; the `bad` ones cannot be read."""
 
     def __init__(self, config: SyntheticConfig, bad: tuple[int, ...] = ()) -> None:
         super().__init__(config)
@@ -49,8 +49,8 @@ def reads(cases: LoadedCases) -> list[int]:
     return cases.source.reads
 
 
-def test_as_many_are_remembered_as_there_is_room_for() -> None:
-    """The ones that were not asked for the longest go first; one always stays."""
+def test_cases_are_cached_up_to_the_cache_size() -> None:
+    """The least recently used ones are dropped first; one case is always kept."""
     one = 4 * 8**3
     cases = cases_of(cache_gib=2.5 * one / 2**30)
     for index in (0, 1, 0, 2, 0, 1):
@@ -102,7 +102,7 @@ def test_a_fingerprint_is_of_names_and_shapes() -> None:
     assert other.fingerprint(np.arange(4)) != prints[0]
 
 
-def test_voxels_that_teach_nothing_are_refused() -> None:
+def test_useless_voxels_are_refused() -> None:
     nan, inf = float("nan"), float("inf")
     volume = volume_of([3.0, 1.0, 2.0])
     assert checked(volume, "fail") == (volume, 0)
@@ -121,16 +121,16 @@ def test_voxels_that_teach_nothing_are_refused() -> None:
         checked(volume_of([3.0, nan]), "fill")
 
 
-def test_foreground_lies_above_a_tenth_of_the_range() -> None:
+def test_foreground_is_above_a_tenth_of_the_range() -> None:
     voxels = torch.zeros(1, 20, 17, 40)
     voxels[0, 18, 16, 33] = 10.5
     voxels[0, 2, 3, 4] = 9.5
     case = LoadedCase(Volume(voxels, np.eye(4), "case"), WINDOW)
     for number in range(5):
         generator = numpy_generator(0, "", number)
-        found = case.foreground_voxel(None, generator)
-        assert found is not None
-        assert found.tolist() == [18, 16, 33]
+        voxel = case.foreground_voxel(None, generator)
+        assert voxel is not None
+        assert voxel.tolist() == [18, 16, 33]
     assert case.foreground_voxel(10.5, generator) is None, "above, not at it"
     drawn = {
         tuple(voxel.tolist())
@@ -142,18 +142,18 @@ def test_foreground_lies_above_a_tenth_of_the_range() -> None:
 
 def test_the_map_has_the_largest_value_of_each_cell() -> None:
     image = np.random.default_rng(0).integers(-99, 99, (33, 16, 5))
-    found = ForegroundMap.of(image)
-    assert found.maxima.shape == (3, 1, 1)
-    assert found.maxima[:, 0, 0].tolist() == [image[i : i + 16].max() for i in (0, 16, 32)]
+    foreground = ForegroundMap.of(image)
+    assert foreground.maxima.shape == (3, 1, 1)
+    assert foreground.maxima[:, 0, 0].tolist() == [image[i : i + 16].max() for i in (0, 16, 32)]
 
 
 @pytest.mark.parametrize(
-    ("kind", "wrong", "said"),
+    ("kind", "wrong", "message"),
     [
-        (CaseData, {"max_skipped": 1.1}, "max_skipped must lie in"),
-        (CaseData, {"max_skipped": -0.1}, "max_skipped must lie in"),
-        (CaseData, {"val_fraction": 1.0}, "val_fraction must lie in"),
-        (CaseData, {"test_fraction": -0.1}, "test_fraction must lie in"),
+        (CaseData, {"max_skipped": 1.1}, "max_skipped must be in"),
+        (CaseData, {"max_skipped": -0.1}, "max_skipped must be in"),
+        (CaseData, {"val_fraction": 1.0}, "val_fraction must be in"),
+        (CaseData, {"test_fraction": -0.1}, "test_fraction must be in"),
         (CaseData, {"val_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
         (CaseData, {"on_error": "stop"}, "on_error must be one of fail, skip"),
         (CaseData, {"workers": -1}, "workers must be at least 0"),
@@ -162,19 +162,19 @@ def test_the_map_has_the_largest_value_of_each_cell() -> None:
         (SourceData, {"cache_gib": -0.1}, "cache_gib must be at least 0"),
         (SourceData, {"cache_gib": float("inf")}, "cache_gib must be at least 0"),
         (PreparableData, {"codec": "zip"}, "codec must be one of lz4, zstd, none"),
-        (SyntheticConfig, {"shape": (4,)}, r"data\.shape (needs 2 or 3 numbers|must lie in)"),
-        (SyntheticConfig, {"shape": (4, 0)}, r"data\.shape (needs 2 or 3 numbers|must lie in)"),
-        (SyntheticConfig, {"shape": (4, 1025)}, r"data\.shape (needs 2 or 3 numbers|must lie in)"),
+        (SyntheticConfig, {"shape": (4,)}, r"data\.shape (needs 2 or 3 numbers|must be in)"),
+        (SyntheticConfig, {"shape": (4, 0)}, r"data\.shape (needs 2 or 3 numbers|must be in)"),
+        (SyntheticConfig, {"shape": (4, 1025)}, r"data\.shape (needs 2 or 3 numbers|must be in)"),
         (SyntheticConfig, {"count": 0}, "count must be at least 1"),
     ],
     ids=str,
 )
-def test_impossible_settings_are_refused(kind: Any, wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_impossible_settings_are_refused(kind: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         kind(**wrong)
 
 
-def test_extreme_settings_are_taken() -> None:
+def test_extreme_settings_are_accepted() -> None:
     CaseData(max_skipped=0.0, val_fraction=0.0, test_fraction=0.0, workers=0, timeout=1e-3)
     CaseData(max_skipped=1.0, val_fraction=0.5, test_fraction=0.49)
     SourceData(cache_gib=0.0)
@@ -182,15 +182,20 @@ def test_extreme_settings_are_taken() -> None:
 
 
 def test_defaults_of_phantoms_are_pinned() -> None:
-    found = SyntheticConfig()
-    assert (found.shape, found.count, found.seed, found.store) == ((64, 64, 64), 64, 0, None)
+    defaults = SyntheticConfig()
+    assert (defaults.shape, defaults.count, defaults.seed, defaults.store) == (
+        (64, 64, 64),
+        64,
+        0,
+        None,
+    )
     shared = CaseData()
     assert (shared.val_fraction, shared.test_fraction, shared.max_skipped) == (0.1, 0.1, 0.01)
     assert (shared.on_error, shared.workers, shared.timeout) == ("fail", 0, 300.0)
-    assert (found.nonfinite, found.cache_gib, found.codec) == ("fail", 4.0, "lz4")
+    assert (defaults.nonfinite, defaults.cache_gib, defaults.codec) == ("fail", 4.0, "lz4")
 
 
-def test_phantoms_say_what_they_are() -> None:
+def test_identity_label_and_source_of_phantoms() -> None:
     config = SyntheticConfig(shape=(4, 5, 6), count=2, seed=3)
     assert config.label == "phantoms_4x5x6"
     assert config.identity() == {"kind": "Phantoms", "shape": [4, 5, 6], "seed": 3}

@@ -1,4 +1,4 @@
-"""Journals and catalogs: what was written whole is read, line by line."""
+"""Journals and catalogs: complete records are read, line by line."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def failed(name: str) -> CaseRecord:
     return CaseRecord(name, f"/scans/{name}", "", error="is gone")
 
 
-def test_a_record_is_one_line_and_comes_back() -> None:
+def test_a_record_survives_a_round_trip_as_one_line() -> None:
     for one in (record("a"), failed("b"), record("c", geometry=None, box=None)):
         text = one.to_json()
         assert "\n" not in text
@@ -45,7 +45,7 @@ def test_a_record_is_one_line_and_comes_back() -> None:
             CaseRecord.from_json(wrong)
 
 
-def test_a_journal_goes_on_after_a_cut_off_line(tmp_path: Path) -> None:
+def test_a_journal_continues_after_a_cut_off_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     journal = Journal(path)
     for name in "ab":
@@ -62,14 +62,14 @@ def test_a_journal_goes_on_after_a_cut_off_line(tmp_path: Path) -> None:
     assert path.read_bytes() == record("d").to_json().encode() + b"\n"
 
 
-def test_of_each_case_the_newest_counts() -> None:
+def test_the_newest_record_of_a_case_is_returned() -> None:
     records = [record("a", num_bytes=1), record("b"), record("a", num_bytes=2)]
     with LatestRecords(records) as latest:
         assert latest["a"].num_bytes == 2
         assert latest["b"].num_bytes == 9
 
 
-def test_a_catalog_tells_of_its_cases(tmp_path: Path) -> None:
+def test_a_catalog_returns_its_cases(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     rows = [record("a"), failed("b"), record("c", shape=(7, 8))]
     write_catalog(path, [(row, None) for row in rows])
@@ -85,8 +85,8 @@ def test_a_catalog_tells_of_its_cases(tmp_path: Path) -> None:
     assert [*catalog.stamps()] == [("a", None, "1:2"), ("b", None, ""), ("c", None, "1:2")]
     assert [*catalog.failures()] == [(1, "/scans/b", "is gone")]
     expected = split_by_rank(map(case_rank, "abc"), 0.4, 0.0)
-    found = catalog.split(0.4, 0.0)
-    assert {k: v.tolist() for k, v in found.items()} == {
+    splits = catalog.split(0.4, 0.0)
+    assert {k: v.tolist() for k, v in splits.items()} == {
         k: v.tolist() for k, v in expected.items()
     }
     write_catalog(path, zip(rows, ["val", "train", "val"], strict=True))

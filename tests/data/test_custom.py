@@ -1,4 +1,4 @@
-"""Items of any Dataset as volumes, and what a Dataset must not be."""
+"""Items of any Dataset as volumes, and the Datasets that are refused."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,18 +38,18 @@ IMAGE = torch.linspace(-1, 1, 24).reshape(1, 2, 3, 4)
     ids=["tensor", "numpy", "double", "image", "volume", "both"],
 )  # fmt: skip
 def test_tensors_and_tables_are_volumes(item: Any) -> None:
-    found = source(item, item)
-    assert found.spatial_dims == 3
-    assert found.case_ids == ["item_00000", "item_00001"]
-    volume = found.read(1)
+    items = source(item, item)
+    assert items.spatial_dims == 3
+    assert items.case_ids == ["item_00000", "item_00001"]
+    volume = items.read(1)
     assert volume.case_id == "item_00001"
     assert volume.data.dtype == torch.float32
     torch.testing.assert_close(volume.data, IMAGE)
     assert np.array_equal(volume.affine, np.eye(4))
-    assert found.split(0.5, 0.0)["val"].tolist() in ([0], [1])
+    assert items.split(0.5, 0.0)["val"].tolist() in ([0], [1])
 
 
-def test_an_affine_comes_along() -> None:
+def test_an_affine_is_kept() -> None:
     affine = np.diag([3, 2, 1, 1])
     volume = source({"image": IMAGE, "affine": affine.tolist()}).read(0)
     assert np.array_equal(volume.affine, affine)
@@ -59,16 +59,16 @@ def test_an_affine_comes_along() -> None:
     assert not source(learned).read(0).data.requires_grad
 
 
-def test_half_of_the_values_may_lie_outside_the_window() -> None:
+def test_half_of_the_values_may_be_outside_the_window() -> None:
     values = torch.tensor([[[-0.1, 0.0, 1.0, 1.1]]])
     source(values, window=(0.0, 1.0)).read(0)
     source(values, window=(-0.1, 1.1)).read(0)
-    with pytest.raises(VolumeError, match=r"75% of its values lie outside data.window \[0, 0.5\]"):
+    with pytest.raises(VolumeError, match=r"75% of its values are outside data.window \[0, 0.5\]"):
         source(values, window=(0.0, 0.5)).read(0)
 
 
 @pytest.mark.parametrize(
-    ("items", "said"),
+    ("items", "message"),
     [
         ([], "is empty"),
         ([{"label": 3, 4: 5}], r"has keys \['4', 'label'\], but neither image nor volume"),
@@ -78,8 +78,8 @@ def test_half_of_the_values_may_lie_outside_the_window() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_no_image_is_named(items: list[Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_items_without_an_image_are_named(items: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         source(*items)
 
 
@@ -91,9 +91,9 @@ def test_other_axes_and_no_length_are_named() -> None:
 
 
 def test_a_dataset_is_imported_by_name() -> None:
-    found = import_dataset(CustomConfig(dataset="collections:Counter", options={"a": 2}))
-    assert dict(found) == {"a": 2}  # type: ignore[call-overload]
-    for name, said in (
+    dataset = import_dataset(CustomConfig(dataset="collections:Counter", options={"a": 2}))
+    assert dict(dataset) == {"a": 2}  # type: ignore[call-overload]
+    for name, message in (
         (None, "must be package.module:name, got ''"),
         ("collections", "must be package.module:name"),
         (":Counter", "must be package.module:name"),
@@ -101,7 +101,7 @@ def test_a_dataset_is_imported_by_name() -> None:
         ("no_such_module:Thing", "cannot be imported"),
         ("collections:Thing", "cannot be imported"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             import_dataset(CustomConfig(dataset=name))
     with pytest.raises(ConfigError, match=r"data\.options do not fit collections:deque"):
         import_dataset(CustomConfig(dataset="collections:deque", options={"size": 2}))

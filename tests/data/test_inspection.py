@@ -1,4 +1,4 @@
-"""What is odd about a case, word for word."""
+"""Reports on what is unusual about a case, word for word."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +33,8 @@ def volume(
     return Volume(data, np.diag([*map(float, spacing), 1.0]), "case", geometry)
 
 
-class Given(CaseSource):
-    """Volumes that are given, in splits that are given; what is None cannot be read."""
+class FixedSource(CaseSource):
+    """A source of fixed volumes and splits; a volume that is None cannot be read."""
 
     def __init__(
         self, volumes: list[Volume | None], splits: list[str], contract: IntensityContract
@@ -44,10 +44,10 @@ class Given(CaseSource):
         self.volumes = volumes
 
     def read(self, index: int) -> Volume:
-        found = self.volumes[index]
-        if found is None:
+        volume = self.volumes[index]
+        if volume is None:
             raise VolumeError("scan.nii", "is gone")
-        return replace(found, case_id=self.case_ids[index])
+        return replace(volume, case_id=self.case_ids[index])
 
 
 def reports(
@@ -56,7 +56,7 @@ def reports(
     splits: list[str] | None = None,
     contract: IntensityContract = WINDOW,
 ) -> list[CaseReport]:
-    source = Given(volumes, splits or ["train"] * len(volumes), contract)
+    source = FixedSource(volumes, splits or ["train"] * len(volumes), contract)
     return inspect_cases(LoadedCases(source, SourceData(nonfinite="fill")), patch)
 
 
@@ -65,16 +65,21 @@ def odd(one: Volume, **options: Any) -> list[str]:
 
 
 def test_an_ordinary_case_is_reported_as_it_is() -> None:
-    (found,) = reports([volume()], patch=(1, 2, 2))
-    assert (found.case_id, found.split, found.usable, found.odd) == ("case0", "train", True, [])
-    assert (found.shape, found.voxels, found.spacing) == ((1, 2, 2), 4, (1.0, 1.0, 1.0))
-    assert (found.minimum, found.maximum, found.filled) == (-1000, 800, 0)
-    assert found.orientation == "RAS"
-    assert len(found.digest) == 32
+    (report,) = reports([volume()], patch=(1, 2, 2))
+    assert (report.case_id, report.split, report.usable, report.odd) == (
+        "case0",
+        "train",
+        True,
+        [],
+    )
+    assert (report.shape, report.voxels, report.spacing) == ((1, 2, 2), 4, (1.0, 1.0, 1.0))
+    assert (report.minimum, report.maximum, report.filled) == (-1000, 800, 0)
+    assert report.orientation == "RAS"
+    assert len(report.digest) == 32
 
 
 @pytest.mark.parametrize(
-    ("one", "said"),
+    ("one", "messages"),
     [
         (volume(spacing=(5, 1, 2)), []),
         (volume(spacing=(5.1, 1, 2)), ["voxels are far from cubes"]),
@@ -84,18 +89,18 @@ def test_an_ordinary_case_is_reported_as_it_is() -> None:
         (volume((-499.0, 0.0, 1.0, 2.0)), ["no air: are these Hounsfield units?"]),
         (volume((-500.0, 0.0, 1.0, 2.0)), []),
         (volume((-3000.0, -2000.0, -1500.0, -1000.0)),
-         ["all values lie outside the intensity range"]),
+         ["all values are outside the intensity range"]),
         (volume([-1200.0] * 90 + [-999.0] * 10), []),
-        (volume([-1200.0] * 96 + [0.0] * 2), ["95 % of the voxels lie below the intensity range"]),
+        (volume([-1200.0] * 96 + [0.0] * 2), ["95 % of the voxels are below the intensity range"]),
         (volume((1000.0, 1001.0, 1002.0, 1003.0)),
-         ["no air: are these Hounsfield units?", "all values lie outside the intensity range"]),
+         ["no air: are these Hounsfield units?", "all values are outside the intensity range"]),
         (volume([-800.0] * 2 + [1000.0] * 96),
-         ["95 % of the voxels lie above the intensity range"]),
+         ["95 % of the voxels are above the intensity range"]),
         (volume([-800.0] * 5 + [1000.0] * 93), []),
     ],
 )  # fmt: skip
-def test_what_is_odd_is_said(one: Volume, said: list[str]) -> None:
-    assert odd(one) == said
+def test_what_is_odd_is_reported(one: Volume, messages: list[str]) -> None:
+    assert odd(one) == messages
 
 
 def test_thin_cases_and_other_units() -> None:
@@ -106,20 +111,20 @@ def test_thin_cases_and_other_units() -> None:
 
 
 def test_what_cannot_be_used_is_reported_too() -> None:
-    found = reports([volume(), None], splits=["val", "train"])
-    assert [report.case_id for report in found] == ["case0", "case1"]
-    assert found[1].odd == ["cannot be used: is gone"]
-    assert (found[1].usable, found[1].voxels, found[1].split) == (False, 0, "train")
+    reported = reports([volume(), None], splits=["val", "train"])
+    assert [report.case_id for report in reported] == ["case0", "case1"]
+    assert reported[1].odd == ["cannot be used: is gone"]
+    assert (reported[1].usable, reported[1].voxels, reported[1].split) == (False, 0, "train")
     assert [report.odd for report in reports([None])] == [["cannot be used: is gone"]]
 
 
-def test_twins_and_strangers_are_found() -> None:
+def test_duplicates_and_outliers_are_reported() -> None:
     other = (-1000.0, 1.0, 2.0, 3.0)
-    found = reports(
+    reported = reports(
         [volume(), volume(other), volume(), volume(other), volume((-1000.0, 7.0, 8.0, 9.0))],
         splits=["train", "train", "test", "train", "val"],
     )
-    assert [report.odd for report in found] == [
+    assert [report.odd for report in reported] == [
         ["same voxels as case2 of another split"], ["same voxels as case3"],
         ["same voxels as case0 of another split"], ["same voxels as case1"], [],
     ]  # fmt: skip
@@ -132,7 +137,7 @@ def test_twins_and_strangers_are_found() -> None:
         assert last.odd == (["spacing far from the others'"] if far else [])
 
 
-def test_axes_have_letters_and_a_lean() -> None:
+def test_axis_codes_and_the_oblique_angle() -> None:
     assert orientation_of(np.diag([-1.0, -2.0, 3.0, 1.0])) == ("LPS", 0.0)
     codes, lean = orientation_of(turned(30.0))
     assert (codes, round(lean, 6)) == ("RAS", 30.0)

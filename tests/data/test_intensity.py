@@ -32,7 +32,7 @@ def test_the_range_becomes_minus_one_to_one() -> None:
     assert WINDOW.to_model(values).dtype == WINDOW.clipped(values).dtype == torch.float32
 
 
-def test_what_is_given_stays_as_it_is() -> None:
+def test_the_input_is_not_changed() -> None:
     values = torch.linspace(-1000, 1000, 9)
     before = values.clone()
     for way in (WINDOW.to_model, WINDOW.from_model, WINDOW.clipped):
@@ -41,7 +41,7 @@ def test_what_is_given_stays_as_it_is() -> None:
     assert WINDOW.from_model(values, copy=False).data_ptr() == values.data_ptr()
 
 
-def test_portions_and_strides_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_and_strides_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(7, 5, 6, generator=torch.Generator().manual_seed(0)) * 500
     whole = WINDOW.to_model(values), WINDOW.from_model(values)
     monkeypatch.setattr(intensity, "PORTION", 11)
@@ -52,7 +52,7 @@ def test_portions_and_strides_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
-def test_a_contract_finds_the_range_of_a_scan(dtype: torch.dtype) -> None:
+def test_a_contract_returns_the_range_of_a_scan(dtype: torch.dtype) -> None:
     scan = volume(torch.arange(201, dtype=dtype))
     window = IntensityContract("window", -3.0, 7.0, "HU")
     assert window.range_of(scan.data.numpy(), scan.case_id) == IntensityRange(-3.0, 7.0, "HU")
@@ -67,7 +67,7 @@ def test_a_contract_finds_the_range_of_a_scan(dtype: torch.dtype) -> None:
         )
     for low, high in ((3.0, 99.5), (5.0, 97.0)):
         other = IntensityContract("percentiles", low, high, "intensity")
-        assert other.range_known(statistics, "case") is None, "not among those that are kept"
+        assert other.range_known(statistics, "case") is None, "not among the stored percentiles"
     described = {"kind": "percentiles", "low": 5.0, "high": 99.5, "unit": "intensity"}
     assert parts.describe() == described
 

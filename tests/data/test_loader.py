@@ -1,4 +1,4 @@
-"""The loader goes on from anywhere, and says what its workers died of."""
+"""The loader starts at any step and reports the case at which a worker died."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ Fate = Callable[[], None]
 
 
 class TroubledCases(LoadedCases):
-    """Phantoms of which number 3 does something to a worker that asks for it."""
+    """Phantoms of which number 3 calls `fate` in the worker that reads it."""
 
     def __init__(self, fate: Fate | None = None) -> None:
         config = SyntheticConfig(shape=(12, 12, 12), count=5, val_fraction=0, test_fraction=0)
@@ -58,7 +58,7 @@ def test_any_step_can_be_the_first(workers: int) -> None:
 
 
 class UnreadCases(LoadedCases):
-    """Phantoms of which the last ones cannot be read any more once they were surveyed."""
+    """Phantoms of which some can no longer be read after the survey."""
 
     lost: frozenset[int] = frozenset()
 
@@ -80,14 +80,14 @@ def loader_without(lost: set[int], max_skipped: float = 0.5) -> PatchLoader:
     return PatchLoader(dataset, 2, 2, Distributed(), workers=0)
 
 
-def test_a_case_that_others_stand_for_is_reported_once() -> None:
+def test_an_unreadable_case_is_reported_once() -> None:
     loader = loader_without({2, 5})
-    heard: list[tuple[str, str]] = []
-    loader.on_unread = lambda case_id, reason: heard.append((case_id, reason))
+    reported: list[tuple[str, str]] = []
+    loader.on_unread = lambda case_id, reason: reported.append((case_id, reason))
     batches = [batch for step in loader.steps(0, 24) for micro in step for batch in micro]
     assert sum(len(batch.unread) for batch in batches) > 10
-    assert sorted(heard) == [("phantom_0002", "is gone"), ("phantom_0005", "is gone")]
-    assert loader.unread == dict(heard)
+    assert sorted(reported) == [("phantom_0002", "is gone"), ("phantom_0005", "is gone")]
+    assert loader.unread == dict(reported)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_case_that_others_stand_for_is_reported_once() -> None:
 def test_too_many_unread_cases_end_the_training(
     lost: set[int], max_skipped: float, ends: bool
 ) -> None:
-    """One may always be lost; beyond it no more than the share of all cases."""
+    """One case may always be unreadable; more only up to the share of all cases."""
     loader = loader_without(lost, max_skipped)
     if not ends:
         assert images(loader, 0, 16)
@@ -106,12 +106,12 @@ def test_too_many_unread_cases_end_the_training(
         images(loader, 0, 16)
 
 
-def test_what_a_rank_saw_can_be_read_again() -> None:
+def test_the_patches_of_a_step_can_be_read_again() -> None:
     loader = loader_of(None, 0)
     for step in (0, 1):
-        seen = torch.cat(images(loader, step, step + 1))
+        images_of_step = torch.cat(images(loader, step, step + 1))
         again = loader.patches(step)
-        assert torch.equal(torch.stack([patch.image for _, patch in again]), seen)
+        assert torch.equal(torch.stack([patch.image for _, patch in again]), images_of_step)
         draws = [draw for micro in loader.plan.step(step) for draw in micro]
         expected = [f"phantom_{draw.index // 2:04d}" for draw in draws]
         assert [case_id for case_id, _ in again] == expected

@@ -1,4 +1,4 @@
-"""Small parts of a preparation: boxes, shards, and whether there is room."""
+"""Parts of a preparation: boxes, shards, and the estimate of disk space."""
 
 from collections import namedtuple
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_box_holds_all_voxels_above_a_threshold() -> None:
     assert foreground_box(image, 2) is None
 
 
-def test_shards_part_the_cases() -> None:
+def test_each_case_is_in_one_shard() -> None:
     names = [f"case{number}" for number in range(60)]
     parts = [[name for name in names if name in Shard(index, 3)] for index in range(3)]
     assert sorted(name for part in parts for name in part) == sorted(names)
@@ -55,14 +55,14 @@ SILENT = ProgressBar("prepare", shown=False)
 
 
 @pytest.mark.parametrize(
-    ("scale", "said", "refused"), [(1, 0, False), (400, 1, False), (2000, 0, True)]
+    ("scale", "num_messages", "refused"), [(1, 0, False), (400, 1, False), (2000, 0, True)]
 )
-def test_the_rest_is_judged_by_the_first(
+def test_the_size_is_estimated_from_the_first_cases(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     scale: int,
-    said: int,
+    num_messages: int,
     refused: bool,
 ) -> None:
     """Each of 6 cases comes from a MiB and takes `scale` of half a MiB; 1 GiB is free."""
@@ -84,19 +84,19 @@ def test_the_rest_is_judged_by_the_first(
             preparation._check_room(done, [2, 3])
         return
     preparation._check_room(done, [2, 3])
-    assert len(caplog.messages) == said
+    assert len(caplog.messages) == num_messages
 
 
 def test_a_store_is_opened_by_its_name(tmp_path: Path) -> None:
     config = SyntheticConfig(shape=(8, 8, 8), count=3, store=str(tmp_path / "s"))
-    made = open_cases(config, SILENT)
-    found = open_cases(StoreConfig(root=str(tmp_path / "s")), SILENT)
-    assert [found.case_id(index) for index in range(3)] == [made.case_id(i) for i in range(3)]
-    assert torch.equal(found[1].volume().data, made[1].volume().data)
-    assert found[1].range == made[1].range
+    prepared = open_cases(config, SILENT)
+    stored = open_cases(StoreConfig(root=str(tmp_path / "s")), SILENT)
+    assert [stored.case_id(index) for index in range(3)] == [prepared.case_id(i) for i in range(3)]
+    assert torch.equal(stored[1].volume().data, prepared[1].volume().data)
+    assert stored[1].range == prepared[1].range
     loaded = open_cases(SyntheticConfig(shape=(8, 8, 8), count=3), SILENT)
     assert isinstance(loaded, LoadedCases)
-    assert torch.equal(loaded[1].volume().data, made[1].volume().data)
+    assert torch.equal(loaded[1].volume().data, prepared[1].volume().data)
     with pytest.raises(ConfigError, match=r"data\.root must name a store"):
         open_cases(StoreConfig(), SILENT)
     with pytest.raises(ConfigError, match="data must be one of synthetic, ct, mri"):

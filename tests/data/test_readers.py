@@ -1,4 +1,4 @@
-"""Laws of reading: one canonical orientation, and no damaged file that loads in silence."""
+"""Laws of reading: one canonical orientation, and an error for every damaged file."""
 
 import gzip
 import itertools
@@ -26,7 +26,7 @@ RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 @pytest.fixture(scope="session")
 def scans() -> Path:
-    """The folder of real scans; tests that need it are skipped where there is none."""
+    """The folder of real scans; tests that need it are skipped without one."""
     default = Path(__file__).parents[2].parent / "shared" / "data"
     folder = Path(os.environ.get("VAE3D_TEST_DATA", default))
     if not folder.is_dir():
@@ -41,7 +41,7 @@ def _save(path: Path, voxels: np.ndarray = VOXELS, affine: np.ndarray | None = N
 
 
 def _raw(path: Path, edit: Callable[[Any], None], body: bytes = VOXELS.tobytes("F")) -> Path:
-    """A file with a header that `edit` has changed, as no library would write it."""
+    """Write a file with a header changed by `edit`, as no library would write it."""
     header = nibabel.Nifti1Header()
     header.set_data_shape(VOXELS.shape)
     header.set_data_dtype(np.int16)
@@ -188,7 +188,7 @@ def test_headers_that_make_no_sense_are_refused(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_lying_header_takes_no_memory(tmp_path: Path) -> None:
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path: Path) -> None:
     for suffix in (".nii", ".nii.gz"):
         path = _raw(tmp_path / f"a{suffix}", _set(dim=[3, 1500, 1500, 1500, 1, 1, 1, 1]))
         tracemalloc.start()
@@ -338,7 +338,7 @@ def test_a_stack_of_tiffs_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path / "a.tif")
 
 
-def test_scans_are_known_by_their_names() -> None:
+def test_scans_are_recognised_by_their_names() -> None:
     assert all(map(is_scan, ["a.nii", "b/A.NII.GZ", "a.b.png", "x.JPEG", "x.tif", "x.npy"]))
     assert not any(
         map(is_scan, ["._a.nii.gz", ".a.nii", "a.nii.gz.part", "a.gz", "a.json", "nii"])
@@ -368,19 +368,19 @@ def test_real_scans_agree_with_nibabel(
     assert np.allclose(volume.affine, image.affine[:, [2, 1, 0, 3]])
 
 
-def test_what_is_no_file_is_said_plainly(tmp_path: Path) -> None:
+def test_messages_for_what_is_no_file(tmp_path: Path) -> None:
     for name, content in (("empty.nii", b""), ("short.nii", b"x"), ("short.png", b"x")):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder.nii").mkdir()
-    for name, said in (
+    for name, message in (
         ("missing.nii", "does not exist"),
         ("folder.nii", "is not a file"),
         ("empty.nii", r"is empty \(0 bytes\)"),
         ("short.nii", "(?!.*empty)"),
-        ("short.png", "is damaged or not what its suffix says"),
+        ("short.png", "is damaged or not in its suffix's format"),
         ("a.txt", "has no suffix of a scan"),
     ):
-        with pytest.raises(VolumeError, match=said):
+        with pytest.raises(VolumeError, match=message):
             read_volume(tmp_path / name)
 
 
@@ -401,9 +401,9 @@ def test_integers_are_int16_where_they_fit(
     tmp_path: Path, values: tuple[int, int], dtype: torch.dtype
 ) -> None:
     np.save(tmp_path / "a.npy", np.array([values], np.int32))
-    found = read_volume(tmp_path / "a.npy").data
-    assert found.dtype == dtype
-    assert found.flatten().tolist() == [*values]
+    data = read_volume(tmp_path / "a.npy").data
+    assert data.dtype == dtype
+    assert data.flatten().tolist() == [*values]
 
 
 def test_no_more_is_decoded_than_there_is_and_than_8_gib(tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_no_more_is_decoded_than_there_is_and_than_8_gib(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("side", [1, 24, 52, 64, 96])
 def test_the_tightest_packed_scan_is_read(tmp_path: Path, side: int) -> None:
-    """Zeros pack best; no file may be taken for one that promises more than it holds."""
+    """Zeros compress best: such a file must not be refused as truncated."""
     voxels = np.zeros((side, side, side), np.int16)
     path = _save(tmp_path / "a.nii", voxels)
     packed = tmp_path / "a.nii.gz"

@@ -20,7 +20,7 @@ def _volume(shape: tuple[int, ...], spacing: tuple[float, ...]) -> Volume:
 
 
 def _world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The world positions (n, *shape) of every voxel."""
+    """Return the world positions (n, *shape) of every voxel."""
     indices = np.indices(shape).reshape(len(shape), -1)
     positions = affine[:-1, :-1] @ indices + affine[:-1, -1:]
     return positions.reshape(len(shape), *shape)
@@ -38,12 +38,12 @@ def _world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def test_every_point_stays_where_it_is(
     shape: tuple[int, ...], spacing: tuple[float, ...], wanted: tuple[float, ...]
 ) -> None:
-    """An image whose values are its own positions shows its own positions after resampling."""
+    """An image whose values are its positions still holds its positions after resampling."""
     volume = _volume(shape, spacing)
     ramp = torch.from_numpy(_world(volume.affine, shape)).float()
     moved = resample_to_spacing(Volume(ramp, volume.affine, "case"), wanted)
     expected = _world(moved.affine, moved.shape)
-    # Linear interpolation cannot look past the outermost voxel centres, half a voxel inside.
+    # Linear interpolation ends at the outermost voxel centres, half a voxel inside.
     inner = tuple(slice(n // 3, n - n // 3) for n in moved.shape)
     if min(shape) > 1:
         difference = np.abs(moved.data.numpy() - expected)[(slice(None), *inner)]
@@ -104,7 +104,7 @@ def test_an_impossible_spacing_is_refused(spacing: tuple[float, ...]) -> None:
 
 
 def test_a_grid_that_no_memory_holds_is_refused() -> None:
-    """A header in the wrong unit asks for a thousand times the voxels along each axis."""
+    """A header in the wrong unit asks for a thousand times more voxels along each axis."""
     with pytest.raises(VolumeError, match=r"case: .*10000 x 20000 x 10000.*at most 8 GiB"):
         resample_to_spacing(_volume((10, 10, 10), (1e3, 1e3, 1e3)), (1.0, 0.5, 1.0))
     fits = resample_to_spacing(_volume((10, 10, 10), (1e3, 1e3, 1e3)), (100.0, 100.0, 50.0))

@@ -47,13 +47,13 @@ def test_lists_name_paths_splits_and_cases(tmp_path: Path, suffix: str) -> None:
 
 def test_wrong_lists_are_named(tmp_path: Path) -> None:
     file = tmp_path / "cases.csv"
-    for text, said in (
+    for text, message in (
         ("file\nx\n", "a row without a path"),
         ("path\n", "no cases"),
         ("path\na.nii\na.nii\n", "two cases"),
     ):
         file.write_text(text)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             ScanSource(CTConfig(list=str(file)))
     file.write_text("path,split\na.nii,train\nb.nii,\n")
     with pytest.raises(DataError, match="split must be one of"):
@@ -112,14 +112,14 @@ def test_intensity_round_trip() -> None:
     window = IntensityRange(-1000, 400, "HU")
     values = torch.linspace(-1000, 400, 1401)
     back = window.from_model(window.to_model(values))
-    seen = window.to_model(values)
-    assert window.from_model(seen, copy=False).data_ptr() == seen.data_ptr()
-    assert torch.equal(seen, back)
+    scaled = window.to_model(values)
+    assert window.from_model(scaled, copy=False).data_ptr() == scaled.data_ptr()
+    assert torch.equal(scaled, back)
     torch.testing.assert_close(back, values, atol=1e-3, rtol=0)
     assert window.to_model(torch.tensor([-3000, 3000], dtype=torch.int16)).tolist() == [-1, 1]
 
 
-def test_what_vae3d_wrote_is_no_scan(tmp_path: Path) -> None:
+def test_stores_and_runs_are_not_searched_for_scans(tmp_path: Path) -> None:
     run = ("runs/b", "weights", ["config.yaml", "metrics.csv"])
     for folder, inner, marks in (("stores/a", "cases", ["store.json"]), run):
         (tmp_path / folder / inner).mkdir(parents=True)
@@ -130,7 +130,7 @@ def test_what_vae3d_wrote_is_no_scan(tmp_path: Path) -> None:
     assert ScanSource(CTConfig(root=str(tmp_path))).case_ids == ["mine"]
 
 
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"scan\xff.nii")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"is not UTF-8; rename it"):
         search(str(tmp_path), (".nii",))
@@ -154,8 +154,8 @@ def test_scans_of_one_name_keep_their_suffixes(tmp_path: Path) -> None:
     assert ScanSource(CTConfig(root=str(tmp_path))).case_ids == ["a.nii", "a.nii.gz", "b"]
     (one,) = search(str(tmp_path / "b.nii"), (".nii",))
     assert (one.path, one.case_id, one.split) == (tmp_path / "b.nii", "b", None)
-    for root, said in ((None, "must name a folder"), ("no/such", "no such folder or scan")):
-        with pytest.raises((ConfigError, DataError), match=said):
+    for root, message in ((None, "must name a folder"), ("no/such", "no such folder or scan")):
+        with pytest.raises((ConfigError, DataError), match=message):
             search(root, (".nii",))
     with pytest.raises(DataError, match=r"no scans \(\.png, \.npy\) found in"):
         search(str(tmp_path), (".png", ".npy"))
@@ -179,7 +179,7 @@ def test_spacing_and_axes_are_checked(tmp_path: Path) -> None:
     for spacing in ((0.01, 1.0, 100.0), None):
         CTConfig(spacing=spacing)
     for wrong in ((1.0, 1.0), (0.009, 1.0, 1.0), (1.0, 1.0, 101.0)):
-        with pytest.raises(ConfigError, match=r"^data\.spacing (needs 3 numbers|must lie in)"):
+        with pytest.raises(ConfigError, match=r"^data\.spacing (needs 3 numbers|must be in)"):
             CTConfig(spacing=wrong)
     with pytest.raises(ConfigError, match="images_2d have no spacing"):
         Images2DConfig(spacing=(1.0, 1.0, 1.0))
@@ -195,12 +195,12 @@ def test_spacing_and_axes_are_checked(tmp_path: Path) -> None:
             CTConfig(window=window)
 
 
-def test_scans_say_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_and_label_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert CTConfig(root="some/scans.v1").label == "scans"
     assert CTConfig(root="some/scans", list="cases.csv").label == "cases"
-    found = MRIConfig(root="scans", channel=1, spacing=(1, 1, 2)).identity()
-    assert found == {
+    identity = MRIConfig(root="scans", channel=1, spacing=(1, 1, 2)).identity()
+    assert identity == {
         "kind": "MRI", "root": str(tmp_path / "scans"), "list": None, "channel": 1,
         "spacing": [1.0, 1.0, 2.0],
     }  # fmt: skip

@@ -18,32 +18,38 @@ def case(dtype: torch.dtype, channels: int = 1) -> Volume:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
-def test_they_are_numpys(dtype: torch.dtype, channels: int) -> None:
+def test_statistics_equal_those_of_numpy(dtype: torch.dtype, channels: int) -> None:
     volume = case(dtype, channels)
     voxels = volume.data.numpy().astype(np.float64)
-    found = VoxelStatistics.of(volume.data.numpy(), 3)
-    assert (found.minimum, found.maximum, found.filled) == (voxels.min(), voxels.max(), 3)
-    assert found.mean == pytest.approx(voxels.mean(), rel=1e-12)
-    assert found.std == pytest.approx(voxels.std(), rel=1e-9)
-    np.testing.assert_allclose(found.percentiles, np.percentile(voxels, PERCENTILES), rtol=1e-6)
-    assert VoxelStatistics.from_json({**asdict(found)}) == found
-    assert found.percentile(50.0) == pytest.approx(np.median(voxels), rel=1e-6)
-    assert found.percentile(50.1) is None
+    statistics = VoxelStatistics.of(volume.data.numpy(), 3)
+    assert (statistics.minimum, statistics.maximum, statistics.filled) == (
+        voxels.min(),
+        voxels.max(),
+        3,
+    )
+    assert statistics.mean == pytest.approx(voxels.mean(), rel=1e-12)
+    assert statistics.std == pytest.approx(voxels.std(), rel=1e-9)
+    np.testing.assert_allclose(
+        statistics.percentiles, np.percentile(voxels, PERCENTILES), rtol=1e-6
+    )
+    assert VoxelStatistics.from_json({**asdict(statistics)}) == statistics
+    assert statistics.percentile(50.0) == pytest.approx(np.median(voxels), rel=1e-6)
+    assert statistics.percentile(50.1) is None
 
 
-def test_the_kept_percentiles_are_pinned() -> None:
-    """A store made before would lack those that are asked for."""
+def test_the_stored_percentiles_are_pinned() -> None:
+    """Stores of earlier versions would lack new percentiles."""
     assert PERCENTILES == (
         0, 0.05, 0.1, 0.5, 1, 2, 5, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 99.95, 100,
     )  # fmt: skip
 
 
-def test_an_even_case_has_no_deviation() -> None:
-    """Rounding may leave the mean square below the square of the mean."""
+def test_a_constant_case_has_no_deviation() -> None:
+    """After rounding the mean square may be below the square of the mean."""
     data = torch.full((1, 3, 3, 3), 0.1)
-    found = VoxelStatistics.of(data.numpy(), 0)
-    assert found.std == pytest.approx(0, abs=1e-7)
-    assert found.mean == pytest.approx(0.1)
+    statistics = VoxelStatistics.of(data.numpy(), 0)
+    assert statistics.std == pytest.approx(0, abs=1e-7)
+    assert statistics.mean == pytest.approx(0.1)
 
 
 def test_the_digest_is_of_voxels_and_shape() -> None:

@@ -1,4 +1,4 @@
-"""A store gives the voxels of its sources, whole or cut, however often it was interrupted."""
+"""A store returns the voxels of its sources, whole or as patches, after any interruptions."""
 
 import gzip
 import json
@@ -52,7 +52,7 @@ SHAPES = [(20, 33, 17), (9, 70, 65), (1, 12, 80), (34, 18, 22), (16, 16, 16), (7
 
 
 def write_scans(folder: Path, dtype: str = "int16", count: int = 6) -> Path:
-    """Scans of different shapes with something bright in the middle of each."""
+    """Write scans of different shapes, each with a bright box in the middle."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, shape in enumerate(SHAPES[:count]):
         rng = np.random.default_rng(number)
@@ -66,18 +66,18 @@ def write_scans(folder: Path, dtype: str = "int16", count: int = 6) -> Path:
 
 def preparation(config: ScansConfig, **options: Any) -> Preparation:
     source = build_source(config)
-    folder, told = store_of(config, source)
-    return Preparation(source, told, folder, progress=SILENT, **options)
+    folder, store_settings = store_of(config, source)
+    return Preparation(source, store_settings, folder, progress=SILENT, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a store but the locks."""
+    """Return the content of every file of a store, without the locks."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def both(tmp_path: Path, config: Any, **options: Any) -> tuple[StoredCases, LoadedCases]:
-    """The same data from a store and from their files."""
+    """Return the same data from a store and from their files."""
     stored = open_cases(
         config(root=str(tmp_path / "in"), store=str(tmp_path / "s"), **options), SILENT
     )
@@ -159,7 +159,9 @@ def test_the_patches_of_full_are_known_without_a_volume(tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_any_box_is_numpys(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_any_box_equals_that_of_numpy(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 80), min_size=2, max_size=3)))
     codec = data.draw(st.sampled_from([*CODECS]))
     dtype = data.draw(st.sampled_from(["int16", "float32"]))
@@ -195,7 +197,7 @@ def test_a_foreground_voxel_is_one(data: st.DataObject) -> None:
     values=st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=60),
     at=st.lists(st.floats(0, 100), min_size=1, max_size=5),
 )
-def test_counted_percentiles_are_numpys(values: list[int], at: list[float]) -> None:
+def test_percentiles_from_counts_equal_those_of_numpy(values: list[int], at: list[float]) -> None:
     voxels = np.array(values, np.int16).reshape(1, 1, -1)
     expected = np.percentile(voxels.astype(np.float64), at)
     np.testing.assert_allclose(percentiles_of(voxels, tuple(at)), expected, rtol=1e-9, atol=1e-6)
@@ -213,7 +215,7 @@ def test_kill_9_in_the_middle_leaves_no_trace(tmp_path: Path) -> None:
         command = COMMANDS.start(arguments, tmp_path, environment)
         while command.runs():
             if len([*(tmp_path / "killed").glob("cases/??/*.b2nd")]) >= wanted:
-                os.kill(command.pid, signal.SIGKILL)  # its workers have to notice
+                os.kill(command.pid, signal.SIGKILL)  # its workers must notice
                 break
             time.sleep(0.001)
         kills += command.completed(300).returncode == -signal.SIGKILL
@@ -233,12 +235,14 @@ def test_parts_make_the_same_store(tmp_path: Path) -> None:
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").glob("cases/??/*")}
     assert len(written) == len(SHAPES)
     preparation(config).run()
-    assert written == {path: path.stat().st_mtime_ns for path in written}, "nothing is done twice"
+    assert written == {path: path.stat().st_mtime_ns for path in written}, (
+        "no case is prepared twice"
+    )
     preparation(CTConfig(root=str(scans), store=str(tmp_path / "whole"))).run()
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
-def test_a_changed_source_is_prepared_anew_and_no_other(tmp_path: Path) -> None:
+def test_only_a_changed_source_is_prepared_again(tmp_path: Path) -> None:
     scans = write_scans(tmp_path / "in")
     config = CTConfig(root=str(scans), store=str(tmp_path / "s"))
     preparation(config).run()
@@ -263,13 +267,13 @@ def test_a_list_may_move_a_case_to_another_split(tmp_path: Path) -> None:
     for splits in (("train", "val", "test"), ("test", "train", "train")):
         rows = [f"case{number}.nii.gz,{split}" for number, split in enumerate(splits)]
         table.write_text("\n".join(["path,split", *rows]))
-        found = open_cases(config, SILENT).splits
-        assert {name: members.tolist() for name, members in found.items()} == {
-            name: [i for i, split in enumerate(splits) if split == name] for name in found
+        splits_now = open_cases(config, SILENT).splits
+        assert {name: members.tolist() for name, members in splits_now.items()} == {
+            name: [i for i, split in enumerate(splits) if split == name] for name in splits_now
         }
 
 
-def test_what_cannot_be_used_is_told_and_tried_again(tmp_path: Path) -> None:
+def test_a_case_that_cannot_be_read_is_logged_and_tried_again(tmp_path: Path) -> None:
     scans = write_scans(tmp_path / "in")
     whole = (scans / "case1.nii.gz").read_bytes()
     (scans / "case1.nii.gz").write_bytes(whole[:-40])
@@ -304,7 +308,7 @@ def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("free", [prepare.RESERVE + 100_000, 10], ids=["told", "met"])
+@pytest.mark.parametrize("free", [prepare.RESERVE + 100_000, 10], ids=["estimated", "full"])
 def test_a_disk_too_small_stops_it_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
 ) -> None:
@@ -322,14 +326,14 @@ def test_a_disk_too_small_stops_it_cleanly(
     assert preparation(config).is_fresh()
 
 
-def test_damage_to_a_store_is_named_and_mended(tmp_path: Path) -> None:
+def test_damage_to_a_store_is_named_and_repaired(tmp_path: Path) -> None:
     scans = write_scans(tmp_path / "in")
     config = CTConfig(root=str(scans), store=str(tmp_path / "s"))
     preparation(config).run()
     sound = contents(tmp_path / "s")
     path = next((tmp_path / "s").glob("cases/*/case2*"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(VolumeError, match=r"case2.*prepare the store anew"):
+    with pytest.raises(VolumeError, match=r"case2.*prepare the store again"):
         open_cases(config, SILENT)[2]
     other = next((tmp_path / "s").glob("cases/*/case3*"))
     flipped = bytearray(other.read_bytes())
@@ -371,7 +375,7 @@ def test_a_journal_forgives_a_line_that_was_cut_off(tmp_path: Path) -> None:
     assert [record.case_id for record in journal.records()] == ["c0", "c2"]
 
 
-def test_a_catalog_of_many_cases_is_not_held(tmp_path: Path) -> None:
+def test_a_catalog_of_many_cases_is_not_kept_in_memory(tmp_path: Path) -> None:
     count = 3000
     path = tmp_path / CATALOG
     rows = (
@@ -393,7 +397,7 @@ def test_a_catalog_of_many_cases_is_not_held(tmp_path: Path) -> None:
     assert [len(splits[name]) for name in ("train", "val", "test")] == [2100, 300, 600]
 
 
-def test_a_damaged_catalog_is_named_and_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_catalog_is_named_and_written_again(tmp_path: Path) -> None:
     write_scans(tmp_path / "in", count=2)
     config = CTConfig(root=str(tmp_path / "in"), store=str(tmp_path / "s"))
     preparation(config).run()
@@ -439,7 +443,7 @@ def test_damaged_scans_never_reach_a_store_with_other_voxels(tmp_path: Path) -> 
         assert cases[index].statistics.digest == cases[0].statistics.digest
 
 
-def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:
+def test_two_concurrent_preparations_do_the_work_once(tmp_path: Path) -> None:
     scans = write_scans(tmp_path / "in")
     arguments = ["prepare", "data=ct", f"data.root={scans}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -460,7 +464,7 @@ def test_a_file_and_its_gzipped_twin_are_two_cases(tmp_path: Path) -> None:
     assert sorted(source.case_ids) == ["case0.nii", "case0.nii.gz"]
 
 
-def test_whole_volumes_come_out_in_one_piece(tmp_path: Path) -> None:
+def test_whole_volumes_are_returned_unchanged(tmp_path: Path) -> None:
     write_scans(tmp_path / "in", count=2)
     cases: Cases = open_cases(
         CTConfig(root=str(tmp_path / "in"), store=str(tmp_path / "s")), SILENT

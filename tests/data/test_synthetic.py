@@ -9,7 +9,7 @@ import pytest
 from vae3d.data.synthetic import phantom
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "phantoms.json"
-"""`python -m tests.data.test_synthetic` notes it anew."""
+"""`python -m tests.data.test_synthetic` writes it again."""
 SHAPES = [(1, 24, 24), (21, 24, 24), (32, 16, 8), (64, 64), (1, 1, 1), (5, 3)]
 
 
@@ -23,7 +23,7 @@ def test_a_phantom_is_a_function_of_its_arguments(shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_are_hounsfield_units_of_the_shape_asked_for(shape: tuple[int, ...]) -> None:
+def test_values_are_hounsfield_units_of_the_requested_shape(shape: tuple[int, ...]) -> None:
     for index in range(4):
         image = phantom(shape, seed=0, index=index)
         assert image.shape == shape
@@ -32,7 +32,7 @@ def test_values_are_hounsfield_units_of_the_shape_asked_for(shape: tuple[int, ..
         assert image.max() <= 2000
 
 
-def test_every_tissue_is_there_and_the_spine_is_at_the_back() -> None:
+def test_every_tissue_exists_and_the_spine_is_at_the_back() -> None:
     for index in range(5):
         image = phantom((48, 48, 48), seed=0, index=index)
         for low, high in [(-1024, -950), (-920, -780), (-130, -70), (30, 80), (250, 1500)]:
@@ -53,8 +53,8 @@ def test_patients_differ() -> None:
     assert np.ptp(sizes) > 0.02
 
 
-def seen() -> list[list[float]]:
-    """Means of HU of eight blocks along each axis, of small phantoms and images."""
+def block_means() -> list[list[float]]:
+    """Return the mean HU of blocks of small phantoms and images, eight along each axis."""
     images = [phantom((32, 24, 32), seed=1, index=index) for index in range(10)]
     images += [phantom((40, 40), seed=2, index=index)[None] for index in range(6)]
     means = []
@@ -67,12 +67,15 @@ def seen() -> list[list[float]]:
     return means
 
 
-def test_phantoms_are_what_they_were() -> None:
-    """Else scores on them could not be compared with older ones: nothing else would tell."""
+def test_phantoms_are_pinned() -> None:
+    """A change would make scores on phantoms incomparable with older ones, without an error."""
     np.testing.assert_allclose(
-        np.concatenate(seen()), np.concatenate(json.loads(GOLDEN.read_text())), rtol=0, atol=0.05
+        np.concatenate(block_means()),
+        np.concatenate(json.loads(GOLDEN.read_text())),
+        rtol=0,
+        atol=0.05,
     )
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text("[\n" + ",\n".join(map(json.dumps, seen())) + "\n]\n")
+    GOLDEN.write_text("[\n" + ",\n".join(map(json.dumps, block_means())) + "\n]\n")

@@ -1,4 +1,4 @@
-"""Laws of writing: what was read comes back, on its own grid, whole or not at all."""
+"""Laws of writing: round trips on the scan's own grid, and no partial files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def scan(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".NII.GZ"])
-def test_a_scan_goes_back_onto_its_own_grid(scan: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_scan_is_written_on_its_own_grid(scan: Path, tmp_path: Path, suffix: str) -> None:
     volume = read_volume(scan)
     write_volume(volume, tmp_path / f"out{suffix}", dtype="int16")
     first, second = nibabel.load(scan), nibabel.load(tmp_path / f"out{suffix}")
@@ -40,7 +40,7 @@ def test_a_scan_goes_back_onto_its_own_grid(scan: Path, tmp_path: Path, suffix: 
     assert np.array_equal(again.affine, volume.affine)
 
 
-def test_a_resampled_scan_goes_back_too(scan: Path, tmp_path: Path) -> None:
+def test_a_resampled_scan_is_written_on_its_own_grid(scan: Path, tmp_path: Path) -> None:
     volume = resample_to_spacing(read_volume(scan), (1.5, 1.5, 1.5))
     assert volume.shape != read_volume(scan).shape
     write_volume(volume, tmp_path / "out.nii.gz")
@@ -50,7 +50,7 @@ def test_a_resampled_scan_goes_back_too(scan: Path, tmp_path: Path) -> None:
     assert image.get_data_dtype() == np.float32
 
 
-def test_what_was_cut_out_of_a_scan_keeps_its_own_place(scan: Path, tmp_path: Path) -> None:
+def test_a_crop_of_a_scan_keeps_its_own_grid(scan: Path, tmp_path: Path) -> None:
     volume = read_volume(scan)
     shift = np.eye(4)
     shift[:3, 3] = (2, 1, 3)
@@ -78,7 +78,7 @@ def test_a_field_of_view_is_the_scans_to_a_hundredth_of_a_voxel(
         assert np.allclose(written, volume.affine if same else moved.affine, atol=1e-6)
 
 
-def test_a_volume_from_no_file_is_written_as_x_y_z(tmp_path: Path) -> None:
+def test_a_volume_without_a_source_is_written_as_x_y_z(tmp_path: Path) -> None:
     affine = np.array([[0, 0, 2.0, -5], [0, 1.5, 0, 3], [3.0, 0, 0, 7], [0, 0, 0, 1]])
     data = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     write_volume(Volume(data, affine, "case"), tmp_path / "a.nii.gz")
@@ -133,7 +133,7 @@ def test_integers_are_rounded_and_clipped(tmp_path: Path) -> None:
         ("npy", "int16"),
     ],
 )
-def test_images_come_back(tmp_path: Path, suffix: str, dtype: str) -> None:
+def test_images_survive_a_round_trip(tmp_path: Path, suffix: str, dtype: str) -> None:
     data = torch.arange(200.0).reshape(1, 10, 20)
     write_volume(Volume(data, np.eye(3), "case"), tmp_path / f"a.{suffix}", dtype=dtype)
     again = read_volume(tmp_path / f"a.{suffix}")
@@ -143,7 +143,7 @@ def test_images_come_back(tmp_path: Path, suffix: str, dtype: str) -> None:
     assert np.array_equal(again.affine, np.eye(3))
 
 
-def test_a_3d_array_comes_back(tmp_path: Path) -> None:
+def test_a_3d_array_survives_a_round_trip(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(24, dtype=np.float32).reshape(2, 3, 4))
     volume = read_volume(tmp_path / "a.npy")
     for name in ("b.npy", "c.nii.gz"):
@@ -166,7 +166,7 @@ def test_a_failed_write_leaves_the_old_file(scan: Path, monkeypatch: pytest.Monk
     assert [p.name for p in scan.parent.iterdir()] == [scan.name]
 
 
-def test_the_same_volume_gives_the_same_bytes(scan: Path, tmp_path: Path) -> None:
+def test_equal_volumes_are_written_as_equal_bytes(scan: Path, tmp_path: Path) -> None:
     for name in ("a.nii.gz", "b.nii.gz"):
         write_volume(read_volume(scan), tmp_path / name)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()

@@ -1,4 +1,4 @@
-"""Runs side by side: paired by name, against scipy; what cannot be compared is refused."""
+"""Comparisons: paired by name, against scipy; incomparable reports raise an error."""
 
 import base64
 import csv
@@ -55,13 +55,13 @@ CASES = [f"case{n}" for n in range(12)]
 def scored(seed: int, cases: list[str] = CASES, **protocol: Any) -> EvaluationResult:
     """Scores that differ from seed to seed, but not their floor."""
     rng = np.random.default_rng(seed)
-    found = []
+    case_scores = []
     for case in cases:
         psnr, mae, bone = rng.normal(30, 2), rng.uniform(10, 20), rng.normal(25, 2)
         floor = float(sum(case.encode()))
         scores = {"psnr": psnr, "mae": mae, "psnr/bone": bone, "mae@floor": floor}
-        found.append(CaseScore(case, -1000.0, 1000.0, scores))
-    return EvaluationResult(found, {**PROTOCOL, **protocol})
+        case_scores.append(CaseScore(case, -1000.0, 1000.0, scores))
+    return EvaluationResult(case_scores, {**PROTOCOL, **protocol})
 
 
 def written(folder: Path, *results: EvaluationResult) -> list[str]:
@@ -92,9 +92,9 @@ def refusal(folder: Path, *results: EvaluationResult) -> str:
 
 def test_intervals_are_those_of_the_paired_t_test(tmp_path: Path) -> None:
     results = [scored(seed) for seed in range(3)]
-    found = compared(tmp_path, *results)
-    assert [score.name for score in found.scores] == [*UNITS]
-    for score in found.scores[:3]:
+    comparison = compared(tmp_path, *results)
+    assert [score.name for score in comparison.scores] == [*UNITS]
+    for score in comparison.scores[:3]:
         first, *others = (np.array(result.values(score.name)) for result in results)
         assert score.means == pytest.approx([values.mean() for values in (first, *others)])
         for values, difference in zip(others, score.differences, strict=True):
@@ -139,8 +139,8 @@ def test_better_is_more_decibels_and_less_error(tmp_path: Path) -> None:
                                              for n, v in c.scores.items()})
         for k, c in enumerate(base.cases)
     ]  # fmt: skip
-    found = compared(tmp_path, base, dataclasses.replace(base, cases=better))
-    for score in found.scores:
+    comparison = compared(tmp_path, base, dataclasses.replace(base, cases=better))
+    for score in comparison.scores:
         (difference,) = score.differences
         assert score.verdict(difference) == "better"
         assert (difference.better, difference.worse) == (len(CASES), 0)
@@ -162,52 +162,52 @@ def test_a_better_seam_is_nearer_to_1_from_either_side(tmp_path: Path, side: int
     near = [1 - side * 0.1 for _ in CASES]
     forth = compared(tmp_path, *(with_seams(scored(0), seams) for seams in (far, near)))
     back = compared(tmp_path, *(with_seams(scored(0), seams) for seams in (near, far)))
-    for found, verdict, counts in (
+    for comparison, verdict, counts in (
         (forth, "better", (len(CASES), 0)), (back, "worse", (0, len(CASES))),
     ):  # fmt: skip
-        score = found.scores[-1]
+        score = comparison.scores[-1]
         (difference,) = score.differences
         assert score.name == "seam"
         assert difference.mean == pytest.approx(score.means[1] - score.means[0])
         assert score.verdict(difference) == verdict
         assert (difference.better, difference.worse) == counts
-        (*_, dot) = (float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(found)))
+        (*_, dot) = (float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(comparison)))
         assert (dot > 120) == (verdict == "better")
     assert forth.summary()["scores"]["seam"]["better"] == "nearer to 1"
 
 
 def test_seams_as_far_above_1_as_below_are_no_gain(tmp_path: Path) -> None:
     below = [0.75 + 0.0625 * (n % 2) for n in range(len(CASES))]
-    found = compared(
+    comparison = compared(
         tmp_path, with_seams(scored(0), below), with_seams(scored(0), [2 - s for s in below])
     )
-    (difference,) = found.scores[-1].differences
+    (difference,) = comparison.scores[-1].differences
     assert difference.low > 0
     assert (difference.better, difference.worse) == (0, 0)
-    assert found.scores[-1].verdict(difference) == ""
+    assert comparison.scores[-1].verdict(difference) == ""
 
 
 def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
     perfect = scored(0)
     perfect.cases[0].scores["psnr"] = math.inf
-    found = compared(tmp_path, perfect, perfect)
-    for score in found.scores:
+    comparison = compared(tmp_path, perfect, perfect)
+    for score in comparison.scores:
         (difference,) = score.differences
         assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
         assert (difference.better, difference.worse) == (0, 0)
         assert score.verdict(difference) == ""
-    assert found.notes == []
+    assert comparison.notes == []
 
 
 def test_infinite_scores_are_counted_but_have_no_interval(tmp_path: Path) -> None:
     perfect, other = scored(0), scored(0)
     perfect.cases[0].scores["psnr"] = math.inf
-    found = compared(tmp_path, other, perfect)
-    (difference,) = found.scores[0].differences
+    comparison = compared(tmp_path, other, perfect)
+    (difference,) = comparison.scores[0].differences
     assert (difference.better, difference.worse) == (1, 0)
     assert math.isnan(difference.low)
     assert not difference.is_clear
-    found.write(tmp_path / "out")
+    comparison.write(tmp_path / "out")
     saved = json.loads((tmp_path / "out/compare.json").read_text())
     assert saved["scores"]["psnr"]["means"]["b"] is None
 
@@ -218,17 +218,17 @@ def test_only_what_all_have_is_compared(tmp_path: Path) -> None:
     second.protocol["scores"] = {**UNITS, "seam": ""}
     for case in second.cases:
         case.scores["seam"] = 1.0
-    found = compared(tmp_path, first, second)
-    assert found.common == CASES[3:9]
-    assert found.partial == {
+    comparison = compared(tmp_path, first, second)
+    assert comparison.common == CASES[3:9]
+    assert comparison.partial == {
         **{case: ["a"] for case in CASES[:3]}, **{case: ["b"] for case in CASES[9:]},
     }  # fmt: skip
-    assert {score.name: score.cases for score in found.scores} == {
+    assert {score.name: score.cases for score in comparison.scores} == {
         "psnr": 6, "mae": 6, "psnr/bone": 5, "mae@floor": 6,
     }  # fmt: skip
-    assert "seam: only in b" in found.notes
+    assert "seam: only in b" in comparison.notes
     bone = {c.case_id: c.scores.get("psnr/bone") for c in first.cases}
-    assert found.scores[2].means[0] == pytest.approx(np.mean([bone[c] for c in CASES[4:9]]))
+    assert comparison.scores[2].means[0] == pytest.approx(np.mean([bone[c] for c in CASES[4:9]]))
 
 
 def test_no_common_case_is_refused(tmp_path: Path) -> None:
@@ -249,22 +249,22 @@ def test_no_common_case_is_refused(tmp_path: Path) -> None:
         ("mask", "body"),
     ],
 )
-def test_figures_of_other_protocols_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+def test_scores_of_other_protocols_are_refused(tmp_path: Path, key: str, value: Any) -> None:
     line = refusal(tmp_path, scored(0), scored(1, **{key: value}))
-    assert "a and b were not scored alike" in line
+    assert "a and b cannot be compared, because they were scored differently" in line
     assert key in line
     assert "vae3d eval" in line
 
 
 @pytest.mark.parametrize("key", MAY_DIFFER)
-def test_what_a_run_may_choose_is_told(tmp_path: Path, key: str) -> None:
-    found = compared(tmp_path, scored(0), scored(1, **{key: "patch"}))
-    assert found.notes == [f"{key}: {PROTOCOL[key]} in a, patch in b"]
+def test_permitted_differences_are_notes(tmp_path: Path, key: str) -> None:
+    comparison = compared(tmp_path, scored(0), scored(1, **{key: "patch"}))
+    assert comparison.notes == [f"{key}: {PROTOCOL[key]} in a, patch in b"]
 
 
 def test_other_regions_are_no_other_protocol(tmp_path: Path) -> None:
-    found = compared(tmp_path, scored(0), scored(1, regions={}))
-    assert found.notes == []
+    comparison = compared(tmp_path, scored(0), scored(1, regions={}))
+    assert comparison.notes == []
 
 
 def ranged(result: EvaluationResult, **changes: float) -> EvaluationResult:
@@ -278,15 +278,17 @@ def test_a_scan_on_another_range_is_refused(tmp_path: Path) -> None:
 
 
 def test_within_one_window_models_may_see_other_ranges(tmp_path: Path) -> None:
-    seen = {"kind": "window", "low": -1000.0, "high": 900.0, "unit": "HU"}
+    other_range = {"kind": "window", "low": -1000.0, "high": 900.0, "unit": "HU"}
     window = {"data_range": "[-160, 240] HU"}
-    found = compared(
-        tmp_path, scored(0, **window), ranged(scored(1, intensity=seen, **window), high=900.0)
+    comparison = compared(
+        tmp_path,
+        scored(0, **window),
+        ranged(scored(1, intensity=other_range, **window), high=900.0),
     )
-    assert found.notes[0].startswith("intensity: ")
+    assert comparison.notes[0].startswith("intensity: ")
 
 
-def test_another_grid_is_told(tmp_path: Path) -> None:
+def test_another_grid_is_a_note(tmp_path: Path) -> None:
     other = scored(1)
     for case in other.cases:
         case.scores["mae@floor"] *= 2
@@ -294,21 +296,25 @@ def test_another_grid_is_told(tmp_path: Path) -> None:
     assert note.startswith("b sees the scans on another grid (mae@floor")
 
 
-def test_missing_reports_say_their_command(tmp_path: Path) -> None:
+def test_errors_of_missing_reports_name_the_command(tmp_path: Path) -> None:
     runs = written(tmp_path, scored(0), scored(1))
-    for run, mode, said in (
-        (runs[1], "patch", f"no report of mode=patch; make it with: vae3d eval run={runs[0]} "),
+    for run, mode, message in (
+        (
+            runs[1],
+            "patch",
+            f"has no report of mode=patch; create it with: vae3d eval run={runs[0]} ",
+        ),
         (str(tmp_path / "none"), "full", "no such folder"),
-        (str(tmp_path), "full", "neither a run nor a scores.csv"),
+        (str(tmp_path), "full", "neither a run folder nor a report"),
     ):
-        with pytest.raises(UserError, match=re.escape(said)):
+        with pytest.raises(UserError, match=re.escape(message)):
             compare(CompareConfig(run=[runs[0], run], mode=mode, output=str(tmp_path / "out")))
-    for wrong, said in (
-        ([], "must name two run folders or more"),
-        (runs[:1], "must name two run folders or more"),
+    for wrong, message in (
+        ([], "must name two or more run folders"),
+        (runs[:1], "must name two or more run folders"),
         ([runs[0], f"{runs[0]}/../a"], "twice"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             compare(CompareConfig(run=wrong))
     assert not (tmp_path / "out").exists()
 
@@ -318,17 +324,17 @@ def edited(path: Path, change: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "message"),
     [
-        ("scores.csv", lambda t: t[:-10], "line 25: is cut off"),
-        ("scores.csv", lambda t: t.replace("case3", "case2"), "line 17: case2 is there twice"),
+        ("scores.csv", lambda t: t[:-10], "line 25: is truncated"),
+        ("scores.csv", lambda t: t.replace("case3", "case2"), "line 17: case case2 appears twice"),
         ("scores.csv", lambda t: t.replace("-1000.0,1000.0", "x,y", 1), "line 14: low must be a"),
         ("scores.csv", lambda t: t.replace("case3,", "case3,nan,"), "line 17: has 8 cells"),
         ("scores.csv", lambda t: t.replace("case_id", "case"), "line 13: must be case_id"),
         ("scores.csv", lambda t: t.split("case_id")[0], "line 12: must be"),
         ("scores.csv", lambda t: "", "line 0: must be case_id"),
         ("scores.csv", lambda t: t + "x" * 200_000 + "\n", "field larger than field limit"),
-        ("scores.csv", lambda t: t + "z,1,2,3,4,5,6\n", "do not belong together"),
+        ("scores.csv", lambda t: t + "z,1,2,3,4,5,6\n", "do not match"),
         ("scores.csv", lambda t: t + '"z,1,2,3,4,5,6\n', "line 26: has 1 cells"),
         ("summary.json", lambda t: t[:-20], "cannot be read"),
         ("summary.json", lambda t: "[]", "must be a table"),
@@ -338,7 +344,7 @@ def edited(path: Path, change: Callable[[str], str]) -> None:
     ids=range(14),
 )  # fmt: skip
 def test_damaged_reports_are_named(
-    tmp_path: Path, file: str, change: Callable[[str], str], said: str
+    tmp_path: Path, file: str, change: Callable[[str], str], message: str
 ) -> None:
     (run,) = written(tmp_path, scored(0))
     folder = tmp_path / "a/report/full"
@@ -346,7 +352,7 @@ def test_damaged_reports_are_named(
     with pytest.raises(UserError) as refused:
         read_report(run, "full", "a")
     assert str(folder) in str(refused.value)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -357,7 +363,7 @@ def test_scores_of_any_size_or_kind_are_not_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has more than"):
         read_scores(path)
     path.write_bytes(b"case_id,low,high\n\xff,0,1\n")
-    with pytest.raises(UserError, match="is no text in UTF-8"):
+    with pytest.raises(UserError, match="is not UTF-8 text"):
         read_scores(path)
 
 
@@ -373,7 +379,7 @@ def test_any_name_goes_there_and_back(tmp_path: Path) -> None:
 
 
 class Tags(html.parser.HTMLParser):
-    """Every tag with its attributes, and the text between."""
+    """Every tag with its attributes, and the text between tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -419,9 +425,9 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_dots_lie_where_better_is(tmp_path: Path) -> None:
-    found = compared(tmp_path, scored(0), scored(1))
-    dots = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(found))]
-    for score, dot in zip(found.scores, dots, strict=True):
+    comparison = compared(tmp_path, scored(0), scored(1))
+    dots = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(comparison))]
+    for score, dot in zip(comparison.scores, dots, strict=True):
         (difference,) = score.differences
         assert np.sign(dot - 120) == np.sign(difference.mean * score.direction)
         assert 0 <= dot <= 240
@@ -470,7 +476,7 @@ def test_a_path_with_an_equal_sign_is_no_key() -> None:
     assert composed("eval", *typed("eval", "run=[a]")).run == "[a]"
 
 
-def test_the_command_writes_beside_the_first_runs_scores(tmp_path: Path) -> None:
+def test_the_command_writes_next_to_the_scores_of_the_first_run(tmp_path: Path) -> None:
     other = [*CASES[1:], "\x1b[2J"]
     runs = written(tmp_path, scored(0), scored(1, other), scored(2, latent="sample"))
     done = vae3d("compare", "a", "b", "c", cwd=tmp_path)
@@ -481,13 +487,13 @@ def test_the_command_writes_beside_the_first_runs_scores(tmp_path: Path) -> None
         "2 cases are not in all runs: case0 (a, c), ?[2J (b)",
         f"table: {output / 'compare.html'}",
     ]
-    found = compare(CompareConfig(run=runs, output=str(tmp_path / "out")))
+    comparison = compare(CompareConfig(run=runs, output=str(tmp_path / "out")))
     for name in ("compare.csv", "compare.html"):
         assert (tmp_path / output / name).read_text() == (tmp_path / "out" / name).read_text()
     with (tmp_path / "out/compare.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
     assert len(rows) == 3 * len(UNITS)
-    for row, score in zip(rows[1::3], found.scores, strict=True):
+    for row, score in zip(rows[1::3], comparison.scores, strict=True):
         difference = score.differences[0]
         assert row["run"] == "b"
         assert float(row["low"]) == difference.low
@@ -499,5 +505,5 @@ def test_the_command_writes_beside_the_first_runs_scores(tmp_path: Path) -> None
     refused = vae3d("compare", "a", "b", "mode=patch", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "vae3d: a: no report of mode=patch; make it with: vae3d eval run=a mode=patch\n"
+        "vae3d: a: has no report of mode=patch; create it with: vae3d eval run=a mode=patch\n"
     )

@@ -1,4 +1,4 @@
-"""The evaluator with a model that changes nothing, and what scores are held against."""
+"""The evaluator with a model that changes nothing, and the references of the scores."""
 
 import math
 from pathlib import Path
@@ -60,7 +60,7 @@ class Identity(CustomVAE):
 
 
 class Halving(Identity):
-    """Every deviation from the middle of the range comes back half as large."""
+    """A VAE that halves every deviation from the middle of the range."""
 
     def decode(
         self,
@@ -182,7 +182,7 @@ def test_baselines_keep_no_more_than_the_latent(tmp_path: Path) -> None:
     torch.testing.assert_close(downsampled(image, image.numel() // 8), up)
     errors = [(jpeg(image, n) - image).square().mean() for n in (200, 4000, 10**6)]
     assert errors[0] > errors[1] > errors[2]
-    assert 10 * math.log10(4 / errors[2]) > 40, "the best quality that there is"
+    assert 10 * math.log10(4 / errors[2]) > 40, "the best quality"
 
 
 @pytest.mark.parametrize("room", [0, 80_000, 2**28])

@@ -1,4 +1,4 @@
-"""What a figure must not lose: long names, thin planes, images without depth."""
+"""Figures of long names, thin planes and images without depth."""
 
 import numpy as np
 import pytest

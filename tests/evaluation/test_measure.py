@@ -1,4 +1,4 @@
-"""Every metric against scikit-image, MONAI or numpy; regions against masks; tiles against none."""
+"""Metrics against scikit-image, MONAI or numpy; regions against masks; tiles against none."""
 
 import math
 
@@ -37,22 +37,22 @@ def whole(image: Tensor, other: Tensor) -> dict[str, float]:
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "TILE", (3, 5, 4))
-    monkeypatch.setattr(measuring, "FLAT", 100)
+    monkeypatch.setattr(measuring, "VOXELS_PER_CHUNK", 100)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.usefixtures("small_tiles")
 def test_tiles_change_nothing(shape: tuple[int, ...]) -> None:
     image, other = pair(1, *shape)
-    found = whole(image, other)
+    result = whole(image, other)
     first, second = (x[None].double() + 1 for x in (image, other))
-    assert found["ssim"] == pytest.approx(ssim(first, second, 2.0).item(), abs=1e-5)
-    assert found["ms_ssim"] == pytest.approx(ms_ssim(first, second, 2.0).item(), abs=1e-5)
+    assert result["ssim"] == pytest.approx(ssim(first, second, 2.0).item(), abs=1e-5)
+    assert result["ms_ssim"] == pytest.approx(ms_ssim(first, second, 2.0).item(), abs=1e-5)
     error = (other - image).double().numpy()
     steps = [np.abs(np.diff(error, axis=axis)).ravel() for axis in range(1, error.ndim)]
-    assert found["gradient"] == pytest.approx(1000 * np.concatenate(steps).mean(), rel=1e-6)
-    assert found["mae"] == pytest.approx(1000 * np.abs(error).mean(), rel=1e-9)
-    assert found["rmse"] == pytest.approx(1000 * np.sqrt((error**2).mean()), rel=1e-9)
+    assert result["gradient"] == pytest.approx(1000 * np.concatenate(steps).mean(), rel=1e-6)
+    assert result["mae"] == pytest.approx(1000 * np.abs(error).mean(), rel=1e-9)
+    assert result["rmse"] == pytest.approx(1000 * np.sqrt((error**2).mean()), rel=1e-9)
 
 
 @pytest.mark.extras
@@ -62,16 +62,16 @@ def test_scores_are_monais(shape: tuple[int, ...]) -> None:
     from monai.metrics.regression import KernelType
 
     image, other = pair(1, *shape)
-    found = whole(image, other)
+    result = whole(image, other)
     first, second = ((x[None] + 1) / 2 for x in (image, other))
     dims = len(shape)
     like = SSIMMetric(dims, data_range=1.0, kernel_type=KernelType.GAUSSIAN, win_size=11)
-    assert found["ssim"] == pytest.approx(like(first, second).item(), abs=1e-5)
-    assert found["psnr"] == pytest.approx(PSNRMetric(1.0)(first, second).item(), abs=1e-5)
+    assert result["ssim"] == pytest.approx(like(first, second).item(), abs=1e-5)
+    assert result["psnr"] == pytest.approx(PSNRMetric(1.0)(first, second).item(), abs=1e-5)
     errors = (first - second).double()
-    assert found["mse_model"] / 4 == pytest.approx(errors.square().mean().item(), rel=1e-6)
+    assert result["mse_model"] / 4 == pytest.approx(errors.square().mean().item(), rel=1e-6)
     root = normalized_root_mse(first.double().numpy(), second.double().numpy())
-    assert found["nmse"] == pytest.approx(root**2, rel=1e-5)
+    assert result["nmse"] == pytest.approx(root**2, rel=1e-5)
 
 
 @pytest.mark.extras
@@ -86,7 +86,7 @@ def test_multiscale_similarity_is_monais() -> None:
 
 @pytest.mark.extras
 def test_multiscale_similarity_in_3d_is_exacter_than_monais() -> None:
-    """In float32, windows of 1331 voxels around values that lie far from zero lose some 3e-5."""
+    """In float32, windows of 1331 voxels around values far from zero lose some 3e-5."""
     from monai.metrics import MultiScaleSSIMMetric
 
     image, other = pair(1, 48, 50, 47)
@@ -97,9 +97,9 @@ def test_multiscale_similarity_in_3d_is_exacter_than_monais() -> None:
         3, data_range=1.0, kernel_size=11, weights=tuple(weights / weights.sum())
     )
     theirs = metric(first, second).item()
-    found = whole(image, other)["ms_ssim"]
-    assert found == pytest.approx(exact, abs=2e-6)
-    assert abs(found - exact) < abs(theirs - exact) < 1e-4
+    result = whole(image, other)["ms_ssim"]
+    assert result == pytest.approx(exact, abs=2e-6)
+    assert abs(result - exact) < abs(theirs - exact) < 1e-4
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -107,8 +107,8 @@ def test_regions_are_masks() -> None:
     image, other = pair(1, 16, 20, 18)
     hu = image * 1000
     regions = value_regions(["foreground", "tissues"], IntensityRange(-1000, 1000, "HU"))
-    (found,) = measure([image, other], [(0, 1)], hu, Buckets(regions))
-    assert [*found] == [WHOLE, "foreground", *(tissue.name for tissue in TISSUES)]
+    (result,) = measure([image, other], [(0, 1)], hu, Buckets(regions))
+    assert [*result] == [WHOLE, "foreground", *(tissue.name for tissue in TISSUES)]
     _, map_ = structural_similarity(
         *(x[0].double().numpy() + 1 for x in (image, other)),
         data_range=2.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True,
@@ -117,7 +117,7 @@ def test_regions_are_masks() -> None:
     for region in regions:
         mask = ((hu >= region.low) & (hu < region.high))[0].numpy()
         error = (other - image)[0].double().numpy()[mask]
-        errors = found[region.name]
+        errors = result[region.name]
         assert errors.voxels == mask.sum()
         assert errors.absolute == pytest.approx(np.abs(error).mean(), rel=1e-9)
         assert errors.squared == pytest.approx((error**2).mean(), rel=1e-9)
@@ -130,11 +130,11 @@ def test_pairs_together_are_pairs_apart() -> None:
     images = [*pair(1, 16, 20, 18), pair(1, 16, 20, 18)[0].roll(1)]
     pairs = [(0, 1), (2, 1), (2, 0)]
     together = measure(images, pairs, images[0], Buckets([]))
-    for found, (first, second) in zip(together, pairs, strict=True):
+    for result, (first, second) in zip(together, pairs, strict=True):
         chosen = [images[first], images[second]]
         (alone,) = measure(chosen, [(0, 1)], images[0], Buckets([]))
         for name in ("voxels", "absolute", "squared", "ssim"):
-            assert getattr(found[WHOLE], name) == getattr(alone[WHOLE], name)
+            assert getattr(result[WHOLE], name) == getattr(alone[WHOLE], name)
 
 
 def test_a_region_without_voxels_has_no_score() -> None:
@@ -148,18 +148,18 @@ def test_a_region_without_voxels_has_no_score() -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_perfect_copy(shape: tuple[int, ...]) -> None:
     image, _ = pair(2, *shape)
-    found = whole(image, image.clone())
-    assert found["psnr"] == math.inf
-    assert found["ssim"] == 1
-    assert found["ms_ssim"] == pytest.approx(1, abs=1e-12)
-    assert all(found[name] == 0 for name in found if better_of(name) < 0)
+    result = whole(image, image.clone())
+    assert result["psnr"] == math.inf
+    assert result["ssim"] == 1
+    assert result["ms_ssim"] == pytest.approx(1, abs=1e-12)
+    assert all(result[name] == 0 for name in result if better_of(name) < 0)
 
 
 def test_similarities_below_zero_count_as_none() -> None:
     image, _ = pair(1, 24, 26)
-    found = whole(image, -image)
-    assert found["ssim"] < 0
-    assert found["ms_ssim"] == 0
+    result = whole(image, -image)
+    assert result["ssim"] < 0
+    assert result["ms_ssim"] == 0
 
 
 @pytest.mark.parametrize(("level", "expected"), [(-1.0, math.inf), (1.0, 0.25), (0.0, 1.0)])
@@ -186,11 +186,11 @@ def test_scores_are_in_the_units_of_the_scan_and_of_the_model() -> None:
     """An error of 0.5 on [-1, 1]: 500 of 2000 HU, a quarter on [0, 1]."""
     image = torch.zeros(1, 12, 12)
     errors = measure([image, image + 0.5], [(0, 1)], image, Buckets([]))[0][WHOLE]
-    found = scored([*METRICS], errors, Scale(2000.0, 1.0))
+    result = scored([*METRICS], errors, Scale(2000.0, 1.0))
     expected = {"mse": 250000.0, "mae": 500.0, "rmse": 500.0, "gradient": 0.0,
                 "mse_model": 0.0625, "mae_model": 0.25, "rmse_model": 0.25}  # fmt: skip
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert found["psnr"] == pytest.approx(10 * math.log10(4 / 0.25))
+    assert {name: result[name] for name in expected} == pytest.approx(expected)
+    assert result["psnr"] == pytest.approx(10 * math.log10(4 / 0.25))
     units = {"mse": "HU^2", "mae": "HU", "rmse": "HU", "psnr": "dB", "gradient": "HU/voxel"}
     assert {name: unit_of(name, "HU") for name in METRICS} == {
         name: units.get(name, "") for name in METRICS
@@ -245,15 +245,15 @@ def test_a_scan_is_compared_as_if_nothing_were_shared(
     scan.view(-1)[torch.randperm(scan.numel())[:clipped]] -= 0.5
     regions = value_regions(["foreground", "tissues"], IntensityRange(-1000, 1000, "HU"))
     pairs = [(0, 1), (2, 1), (2, 0)]
-    found = measure([image, other, scan], pairs, scan * 1000, Buckets(regions))
-    for errors, numbers in zip(found, pairs, strict=True):
+    result = measure([image, other, scan], pairs, scan * 1000, Buckets(regions))
+    for errors, numbers in zip(result, pairs, strict=True):
         first, second = ([image, other, scan][n][None].double() + 1 for n in numbers)
         assert errors[WHOLE].ssim == pytest.approx(ssim(first, second, 2.0).item(), abs=1e-5)
         error = (first - second).abs()
         assert errors[WHOLE].absolute == pytest.approx(error.mean().item(), rel=1e-6, abs=1e-12)
     if not clipped:
-        assert found[1][WHOLE].ssim == found[0][WHOLE].ssim
-        assert found[2][WHOLE].ssim == 1
+        assert result[1][WHOLE].ssim == result[0][WHOLE].ssim
+        assert result[2][WHOLE].ssim == 1
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 300])
@@ -261,7 +261,7 @@ def test_a_scan_is_compared_as_if_nothing_were_shared(
 def test_buckets_sum_every_piece(
     width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae3d.scoring.regions.MANY", 700)
+    monkeypatch.setattr("vae3d.scoring.regions.VOXELS_PER_CHUNK", 700)
     generator = torch.Generator().manual_seed(2)
     values = (torch.randn(1, 5, 9, width, generator=generator) * 800).to(dtype)
     # On an edge a voxel belongs to what begins there.
@@ -281,16 +281,16 @@ def test_buckets_sum_every_piece(
         )
 
 
-def test_jumps_at_neighbouring_planes_are_seen_together() -> None:
+def test_neighbouring_borders_are_not_compared_with_each_other() -> None:
     image, other = pair(1, 19, 24, 17)
     error = (other - image).double()
     borders = [[1, 9, 12], [23], []]
-    across = beside = 0.0
+    across = nearby = 0.0
     for axis, planes in enumerate(borders, start=1):
         jumps = [0.0, *error.diff(dim=axis).abs().transpose(0, axis).flatten(1).mean(1).tolist()]
         for plane in planes:
             near = [i for i in range(plane - 3, plane + 4) if 0 < i < len(jumps)]
             near = [i for i in near if i not in planes]
             across += jumps[plane]
-            beside += sum(jumps[i] for i in near) / len(near)
-    assert seam_score(image, other, borders) == pytest.approx(across / beside, rel=1e-5)
+            nearby += sum(jumps[i] for i in near) / len(near)
+    assert seam_score(image, other, borders) == pytest.approx(across / nearby, rel=1e-5)

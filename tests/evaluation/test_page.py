@@ -1,4 +1,4 @@
-"""The report as one HTML file: what it holds reads back, what it says stays text, it draws."""
+"""The HTML report: its data reads back, names stay text, a browser draws it."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vae3d.pictures.figures import diverging, gray, planes, round_limit
 from vae3d.pictures.views import CaseView
-from vae3d.report.page import MOST_POINTS, MOST_ROWS, data_uri, pack, pack_view, write_page
+from vae3d.report.page import MAX_POINTS, MAX_ROWS, data_uri, pack, pack_view, write_page
 from vae3d.report.result import CaseScore, EvaluationResult
 
 HOSTILE = "<script>alert(1)</script>"
@@ -57,7 +57,7 @@ def result(names: list[str], latents: dict[str, Any] | None = None) -> Evaluatio
 
 
 def written(path: Path, scores: EvaluationResult, *views: CaseView, **other: Any) -> str:
-    """The text of a page with these cases."""
+    """Return the text of a page with these cases."""
     labelled = [*zip(("best", "median", "worst"), views, strict=False)]
     run = {"name": "demo", "step": 10, "config": {"lr": 1e-4}, "command": "vae3d eval"}
     pictures = other.get("pictures", [])
@@ -66,14 +66,14 @@ def written(path: Path, scores: EvaluationResult, *views: CaseView, **other: Any
 
 
 def data(text: str) -> Any:
-    """The numbers that a page is drawn from."""
+    """Return the data of a page."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found
     return json.loads(found[1])
 
 
 def unpacked(text: str) -> NDArray[np.int16]:
-    """`pack` the other way round, as the page does it."""
+    """Return the inverse of `pack`, as the page computes it."""
     halves = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(2, -1)
     zigzag = halves[0].astype(np.uint16) | halves[1].astype(np.uint16) << 8
     steps = (zigzag >> 1).astype(np.int16) ^ -(zigzag & 1).astype(np.int16)
@@ -110,22 +110,22 @@ def test_a_large_volume_keeps_every_nth_voxel_and_its_middle() -> None:
     assert len(packed["original"]) + len(packed["reconstruction"]) <= 60_000
     assert packed["stride"][1] > packed["stride"][0], "the finest axis is thinned first"
     cut = [slice(a, None, s) for a, s in zip(packed["first"], packed["stride"], strict=True)]
-    kept = shown.original[tuple(cut)]
-    assert kept.shape == packed["shape"]
+    included = shown.original[tuple(cut)]
+    assert included.shape == packed["shape"]
     assert packed["spacing"] == [s * n for s, n in zip((3, 1, 2), packed["stride"], strict=True)]
     for n, first, stride in zip(
         shown.original.shape, packed["first"], packed["stride"], strict=True
     ):
         assert (n // 2 - first) % stride == 0
-    back = packed["origin"] + packed["step"] * unpacked(packed["original"]).reshape(kept.shape)
-    assert np.abs(back - kept).max() <= packed["step"] / 2 * 1.001
+    back = packed["origin"] + packed["step"] * unpacked(packed["original"]).reshape(included.shape)
+    assert np.abs(back - included).max() <= packed["step"] / 2 * 1.001
 
 
 def test_a_page_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vae3d.report.page.PAGE_BYTES", 3_000_000)
     monkeypatch.setattr("vae3d.report.page.PICTURE_BYTES", 200_000)
     noise = np.random.default_rng(0).integers(0, 255, (300, 2000, 3)).astype(np.uint8)
-    names = [f"case_{n}" for n in range(3 * MOST_ROWS)]
+    names = [f"case_{n}" for n in range(3 * MAX_ROWS)]
     views = [view((60, 64, 64), f"case_{n}") for n in (0, 1, 2)]
     text = written(
         tmp_path / "index.html", result(names), *views, pictures=[("a", noise), ("b", noise)]
@@ -133,7 +133,7 @@ def test_a_page_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 2_000_000 < len(text) < 3_100_000
     page = data(text)
     assert page["cases"]["every"] == len(names)
-    assert MOST_ROWS <= len(page["cases"]["names"]) <= MOST_ROWS + 3
+    assert MAX_ROWS <= len(page["cases"]["names"]) <= MAX_ROWS + 3
     assert {"case_0", "case_1", "case_2"} <= {*page["cases"]["names"]}
 
 
@@ -203,7 +203,7 @@ def test_infinity_and_absence(tmp_path: Path) -> None:
     assert page["protocol"] == {"limit": None, "far": "-Infinity"}
 
 
-def test_a_network_that_came_to_grief_is_shown(tmp_path: Path) -> None:
+def test_a_diverged_network_is_shown(tmp_path: Path) -> None:
     broken = view()
     broken.reconstruction[0, 0] = math.nan
     broken.reconstruction[1, 1] = math.inf
@@ -222,7 +222,7 @@ def test_curves_are_thinned_and_cut_off_rows_left_out(tmp_path: Path) -> None:
         written(tmp_path / "index.html", result(["a"]), curves=path)
     )["curves"]}  # fmt: skip
     assert [*curves] == ["loss", "mse", "lr", "psnr"]
-    assert len(curves["loss"]["train"]) == MOST_POINTS
+    assert len(curves["loss"]["train"]) == MAX_POINTS
     assert all(x == y for x, y in curves["mse"]["train"]), "steps are averaged with their values"
     assert curves["psnr"] == {"val": [[1001, 30.5]]}
 
@@ -257,8 +257,8 @@ const started = setInterval(() => {
   const found = document.createElement("script");
   found.type = "application/json";
   found.id = "found";
-  const told = JSON.stringify({ pixels, keys, headings, wide });
-  found.textContent = told.replaceAll("<", "\\\\u003c");
+  const text = JSON.stringify({ pixels, keys, headings, wide });
+  found.textContent = text.replaceAll("<", "\\\\u003c");
   document.body.append(found);
 }, 20);
 </script>
@@ -320,7 +320,7 @@ def test_a_browser_draws_what_the_figures_show(shape: tuple[int, ...], tmp_path:
 
 @pytest.mark.extras
 def test_a_browser_shows_a_hostile_page_as_text(tmp_path: Path) -> None:
-    """The page's own policy holds, and every part of it is there."""
+    """The page works under its own content security policy and has every section."""
     curves = tmp_path / "metrics.csv"
     curves.write_text("step,epoch,split,loss\n1,0,train,0.5\n2,0,train,0.4\n2,0,val,0.6\n")
     path = tmp_path / "index.html"

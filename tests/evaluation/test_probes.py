@@ -1,4 +1,4 @@
-"""What the probes of latents show: decodings of known latents, of any case, drawn from a seed."""
+"""Probes of latents: decodings of the expected latents, for any case, reproducible by seed."""
 
 import math
 from typing import Any
@@ -54,7 +54,7 @@ def health(model: CustomVAE, *images: Tensor) -> dict[str, Any]:
     return whole.summary()
 
 
-def made(
+def decode_all(
     maker: ModelRunner, first: Tensor, second: Tensor | None = None, seed: int = 0
 ) -> list[Probe]:
     images = [first] if second is None else [first, second]
@@ -63,15 +63,15 @@ def made(
 
 def latents_of(maker: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The latents that will be decoded, in their order."""
-    seen: list[Tensor] = []
+    decoded: list[Tensor] = []
     decode = maker.model.decode
 
     def recorded(latent: Tensor, *others: Any) -> Tensor:
-        seen.append(latent.clone())
+        decoded.append(latent.clone())
         return decode(latent, *others)
 
     monkeypatch.setattr(maker.model, "decode", recorded)
-    return seen
+    return decoded
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def assert_same(shown: np.ndarray, expected: np.ndarray, model: CustomVAE) -> No
 def test_ends_are_the_decodings_of_the_modes(sizes: list[tuple[int, ...]]) -> None:
     first, second = (case(*size) for size in sizes)
     maker = reconstructor(len(sizes[0]))
-    noise, interpolation, _ = made(maker, first, second)
+    noise, interpolation, _ = decode_all(maker, first, second)
     assert_same(noise.steps[0][1], mode_decoded(maker.model, first), maker.model)
     common = [min(a, b) // 2 for a, b in zip(*sizes, strict=True)]
     for image, (_, shown) in zip(
@@ -108,7 +108,7 @@ def test_the_middle_of_a_large_case_is_shown() -> None:
     ):
         dims = maker.model.spatial_dims
         side = 2 * LATENTS[dims]
-        (noise, _) = made(maker, image)
+        (noise, _) = decode_all(maker, image)
         cut = image
         for axis, length in enumerate(image.shape[1:], start=1):
             kept = min(side, length // 2 * 2)
@@ -119,17 +119,17 @@ def test_the_middle_of_a_large_case_is_shown() -> None:
 
 def test_a_coarse_model_decodes_no_more_voxels() -> None:
     maker = reconstructor(2, patch=(16,))
-    (noise, _) = made(maker, case(700, 40))
+    (noise, _) = decode_all(maker, case(700, 40))
     assert noise.steps[0][1].shape == (VOXELS[2], 32)
 
 
-def test_noise_grows_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_strength_scales_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     maker, image = reconstructor(3), case(16, 16, 16)
-    found = health(maker.model, image)
-    seen = latents_of(maker, monkeypatch)
-    decode_probes(maker, image, None, found, 0)
-    start, *noisy = seen[: len(STRENGTHS)]
-    std = torch.tensor(found["latents_std"]).view(1, -1, 1, 1, 1)
+    statistics = health(maker.model, image)
+    decoded = latents_of(maker, monkeypatch)
+    decode_probes(maker, image, None, statistics, 0)
+    start, *noisy = decoded[: len(STRENGTHS)]
+    std = torch.tensor(statistics["latents_std"]).view(1, -1, 1, 1, 1)
     draws = [(z - start) / (s * std) for z, s in zip(noisy, STRENGTHS[1:], strict=True)]
     for drawn in draws:
         torch.testing.assert_close(drawn, draws[0], atol=1e-5, rtol=0)
@@ -139,40 +139,42 @@ def test_noise_grows_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_samples_are_of_the_fitted_gaussian(monkeypatch: pytest.MonkeyPatch) -> None:
     maker, image = reconstructor(2), case(128, 128)
     channels = maker.model.config.latent_channels
-    found = health(maker.model, image)
-    found["latents_mean"] = [3.0 * c for c in range(channels)]
-    found["latents_std"] = [0.5 + c for c in range(channels)]
-    seen = latents_of(maker, monkeypatch)
-    decode_probes(maker, image, None, found, 0)
-    samples = torch.cat(seen[len(STRENGTHS) :])
+    statistics = health(maker.model, image)
+    statistics["latents_mean"] = [3.0 * c for c in range(channels)]
+    statistics["latents_std"] = [0.5 + c for c in range(channels)]
+    decoded = latents_of(maker, monkeypatch)
+    decode_probes(maker, image, None, statistics, 0)
+    samples = torch.cat(decoded[len(STRENGTHS) :])
     assert len(samples) == SAMPLES
     assert len({sample.sum().item() for sample in samples}) == SAMPLES
     for c in range(channels):
-        deviation = found["latents_std"][c]
+        deviation = statistics["latents_std"][c]
         assert samples[:, c].std().item() == pytest.approx(deviation, rel=0.03)
         error = 5 * deviation / math.sqrt(samples[:, c].numel())
-        assert samples[:, c].mean().item() == pytest.approx(found["latents_mean"][c], abs=error)
+        assert samples[:, c].mean().item() == pytest.approx(
+            statistics["latents_mean"][c], abs=error
+        )
 
 
 def test_steps_between_are_blends(monkeypatch: pytest.MonkeyPatch) -> None:
     maker = reconstructor(2)
-    seen = latents_of(maker, monkeypatch)
-    made(maker, case(12, 12), case(10, 16))
-    blends = seen[len(STRENGTHS) : len(STRENGTHS) + len(SHARES)]
+    decoded = latents_of(maker, monkeypatch)
+    decode_all(maker, case(12, 12), case(10, 16))
+    blends = decoded[len(STRENGTHS) : len(STRENGTHS) + len(SHARES)]
     for t, blend in zip(SHARES, blends, strict=True):
         torch.testing.assert_close(blend, torch.lerp(blends[0], blends[-1], t))
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_a_seed_is_a_picture(spatial_dims: int) -> None:
+def test_pictures_depend_on_the_seed_only(spatial_dims: int) -> None:
     maker = reconstructor(spatial_dims)
     size = (9, 13, 11)[-spatial_dims:]
     first, second = case(*size), case(*size[::-1])
-    found, spacing = health(maker.model, first, second), (3.0, 1.0, 1.0)[-spatial_dims:]
+    statistics, spacing = health(maker.model, first, second), (3.0, 1.0, 1.0)[-spatial_dims:]
 
     def pictures(seed: int) -> dict[str, np.ndarray]:
         torch.manual_seed(seed + 17)
-        return dict(probes(maker, first, second, found, RANGE, spacing, seed))
+        return dict(probes(maker, first, second, statistics, RANGE, spacing, seed))
 
     once, again, other = pictures(0), pictures(0), pictures(1)
     assert [*once] == NAMES
@@ -190,16 +192,19 @@ def test_a_seed_is_a_picture(spatial_dims: int) -> None:
 def test_odd_and_thin_cases_have_pictures(size: tuple[int, ...]) -> None:
     maker = reconstructor(len(size))
     second = case(*[n + 3 for n in size])
-    found = health(maker.model, case(*size), second)
+    statistics = health(maker.model, case(*size), second)
     spacing = (4.0, 0.7, 0.7)[-len(size) :]
-    assert len(probes(maker, case(*size), second, found, RANGE, spacing, 0)) == len(NAMES)
+    assert len(probes(maker, case(*size), second, statistics, RANGE, spacing, 0)) == len(NAMES)
 
 
 def test_one_case_has_no_interpolation() -> None:
-    assert [probe.name for probe in made(reconstructor(2), case(8, 8))] == ["noise", "samples"]
+    assert [probe.name for probe in decode_all(reconstructor(2), case(8, 8))] == [
+        "noise",
+        "samples",
+    ]
 
 
-def test_without_figures_there_are_no_probes() -> None:
+def test_without_statistics_there_are_no_probes() -> None:
     maker, image = reconstructor(2), case(8, 8)
     assert decode_probes(maker, image, None, LatentHealth().summary(), 0) == []
     broken = health(maker.model, image * math.nan)
@@ -209,17 +214,17 @@ def test_without_figures_there_are_no_probes() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_and_the_global_generator_stay_as_they_were(training: bool) -> None:
     maker, image = reconstructor(2, dropout=0.5), case(8, 8)
-    found = health(maker.model, image)
+    statistics = health(maker.model, image)
     maker.model.train(training)
     state = torch.get_rng_state()
-    first, second = (decode_probes(maker, image, None, found, 0) for _ in range(2))
+    first, second = (decode_probes(maker, image, None, statistics, 0) for _ in range(2))
     assert maker.model.training is training
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(first[0].steps[0][1], second[0].steps[0][1])
 
 
 def test_bfloat16_shows_much_the_same() -> None:
-    exact, half = (made(reconstructor(2, name), case(16, 16)) for name in ("fp32", "bf16"))
+    exact, half = (decode_all(reconstructor(2, name), case(16, 16)) for name in ("fp32", "bf16"))
     for a, b in zip(exact, half, strict=True):
         for (_, x), (_, y) in zip(a.steps, b.steps, strict=True):
             assert y.dtype == np.float32
@@ -228,7 +233,7 @@ def test_bfloat16_shows_much_the_same() -> None:
 
 def test_no_caption_is_cut_or_runs_over_the_page() -> None:
     maker = reconstructor(3)
-    for probe in made(maker, case(8, 8, 8), case(8, 8, 8)):
+    for probe in decode_all(maker, case(8, 8, 8), case(8, 8, 8)):
         page = draw(probe, RANGE, (1, 1, 1))
         assert (page[:, -8:] == BACKGROUND).all()
         assert (page[:8] == BACKGROUND).all()

@@ -1,4 +1,4 @@
-"""What a reconstruction is held against, and the frame that it is scored in."""
+"""The references of a reconstruction, and the crop that is scored."""
 
 import io
 from dataclasses import replace
@@ -23,7 +23,7 @@ from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.scans.resample import resample_to_shape, resample_to_spacing
 from vae3d.scans.volume import Volume
-from vae3d.scoring.references import downsampled, jpeg, on_grid_of, untouched
+from vae3d.scoring.references import downsampled, jpeg, on_grid_of, scan_on_disk
 from vae3d.scoring.scorer import CaseScorer
 from vae3d.values.intensity import IntensityContract
 
@@ -63,17 +63,17 @@ def encoded(plane: Tensor, quality: int) -> bytes:
 @pytest.mark.parametrize("quality", [1, 40, 41, 95])
 @pytest.mark.parametrize("spare", [0, 1])
 def test_jpeg_is_the_best_that_fits(quality: int, spare: int) -> None:
-    """In two bytes a number; what would take less than the coarsest is the coarsest."""
+    """Two bytes per value; a smaller budget than the lowest quality needs uses that quality."""
     image = image_of(1, 3, 24, 32)
     sizes = [0, *(sum(len(encoded(p, q)) for p in image[0]) for q in range(1, 96))]
     numbers = -(-sizes[quality] // 2) + spare
-    found = jpeg(image, numbers)
+    decoded = jpeg(image, numbers)
     best = max(q for q in range(1, 96) if sizes[q] <= 2 * numbers)
     planes = [np.asarray(Image.open(io.BytesIO(encoded(p, best)))) for p in image[0]]
     expected = torch.from_numpy(np.stack(planes)).float()[None] / 127.5 - 1
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(decoded, expected)
     coarsest = jpeg(image, 0)
-    assert (coarsest - image).abs().mean() >= (found - image).abs().mean()
+    assert (coarsest - image).abs().mean() >= (decoded - image).abs().mean()
 
 
 def scan_of(folder: Path, shape: tuple[int, ...] = (6, 8, 4)) -> Path:
@@ -82,21 +82,21 @@ def scan_of(folder: Path, shape: tuple[int, ...] = (6, 8, 4)) -> Path:
     return folder / "scan.nii"
 
 
-def test_the_untouched_scan_is_the_files(tmp_path: Path) -> None:
+def test_the_scan_on_disk_is_that_of_the_file(tmp_path: Path) -> None:
     path = scan_of(tmp_path)
     volume = read_volume(path)
     case = LoadedCase(volume, WINDOW)
-    assert untouched(case, volume.data) is volume.data, "nothing was resampled"
+    assert scan_on_disk(case, volume.data) is volume.data, "nothing was resampled"
     moved = resample_to_spacing(volume, (1.0, 1.0, 1.0))
     resampled = LoadedCase(moved, WINDOW)
-    assert torch.equal(untouched(resampled, moved.data), volume.data)
+    assert torch.equal(scan_on_disk(resampled, moved.data), volume.data)
     homeless = LoadedCase(replace(moved, source=None), WINDOW)
-    assert untouched(homeless, moved.data) is moved.data
+    assert scan_on_disk(homeless, moved.data) is moved.data
     scan_of(tmp_path, (6, 8, 5))
-    with pytest.raises(VolumeError, match="is not the scan any more that was prepared"):
-        untouched(resampled, moved.data)
-    with pytest.raises(VolumeError, match="is not the scan any more"):
-        untouched(resampled, moved.data.repeat(2, 1, 1, 1))
+    with pytest.raises(VolumeError, match="has changed since it was prepared"):
+        scan_on_disk(resampled, moved.data)
+    with pytest.raises(VolumeError, match="has changed since"):
+        scan_on_disk(resampled, moved.data.repeat(2, 1, 1, 1))
     assert on_grid_of(moved.data, moved.data) is moved.data
     on_grid = on_grid_of(moved.data, volume.data)
     assert torch.equal(on_grid, resample_to_shape(moved.data, volume.shape))
@@ -109,7 +109,7 @@ def scorer(
     precision = Precision("fp32", torch.device("cpu"))
     inference = InferenceConfig(size=(4,), overlap=0.0)
     reconstructor = build_runner(inference, mode, CustomVAE(tiny_model()).eval(), CPU, precision)
-    return CaseScorer(config, contract, reconstructor, lambda text: None)
+    return CaseScorer(config, contract, reconstructor)
 
 
 def test_a_frame_is_the_middle_filled_up_evenly() -> None:
@@ -122,21 +122,21 @@ def test_a_frame_is_the_middle_filled_up_evenly() -> None:
     assert scorer()._framed(image, -1) is image
 
 
-def test_scores_and_units_are_those_that_are_promised() -> None:
+def test_scores_and_units_have_the_documented_names() -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randint(-900, 900, (1, 8, 8, 8), generator=generator, dtype=torch.int16)
     case = LoadedCase(Volume(values, np.eye(4), "case"), WINDOW)
     image = case.range.to_model(values)
     other = (image + 0.1 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)
-    found = scorer(
+    case_scorer = scorer(
         "patch", metrics=["mae", "psnr", "nmse"], regions=["foreground"], floor=True,
         baselines=["downsample"],
     )  # fmt: skip
-    scores = found.score(case, values, image, other)
+    scores = case_scorer.score(case, values, image, other)
     names = {"mae", "psnr", "nmse", "seam", "mae/foreground", "psnr/foreground"}
     names |= {f"{m}@{r}" for m in ("mae", "psnr") for r in ("scan", "floor", "downsample")}
-    assert {*scores} == {*found.units()} == names
-    assert found.units()["mae/foreground"] == found.units()["mae@scan"] == "HU"
+    assert {*scores} == {*case_scorer.units()} == names
+    assert case_scorer.units()["mae/foreground"] == case_scorer.units()["mae@scan"] == "HU"
     error = (other - image).abs()
     assert (
         scores["mae"] == scores["mae@scan"] == pytest.approx(1000 * error.mean().item(), rel=1e-5)
@@ -144,20 +144,20 @@ def test_scores_and_units_are_those_that_are_promised() -> None:
     above = values >= -800
     assert scores["mae/foreground"] == pytest.approx(1000 * error[above].mean().item(), rel=1e-5)
     assert scores["mae@floor"] == 0, "nothing was clipped"
-    kept = downsampled(image, found.runner.model.latent_numbers((8, 8, 8)))
+    baseline = downsampled(image, case_scorer.runner.model.latent_numbers((8, 8, 8)))
     assert scores["mae@downsample"] == pytest.approx(
-        1000 * (kept - image).abs().mean().item(), rel=1e-5
+        1000 * (baseline - image).abs().mean().item(), rel=1e-5
     )
 
 
 def test_scores_in_another_window() -> None:
-    """Both are clipped to it; what lies outside of it counts for the scan on disk alone."""
+    """Both are clipped to it; values outside of it count for the scan on disk only."""
     values = torch.tensor([-1400.0, -500, 0, 250, 500, 900, 1500, 100]).reshape(1, 2, 2, 2)
     case = LoadedCase(Volume(values, np.eye(4), "case"), WINDOW)
     image = case.range.to_model(values)
     other = image.flip(1)
-    found = scorer(window=(0.0, 500.0), metrics=["mae"], floor=True, regions=[])
-    scores = found.score(case, values, image, other)
+    case_scorer = scorer(window=(0.0, 500.0), metrics=["mae"], floor=True, regions=[])
+    scores = case_scorer.score(case, values, image, other)
     scan, back = values.clamp(0, 500), case.range.from_model(other).clamp(0, 500)
     assert scores["mae"] == pytest.approx((scan - back).abs().mean().item(), rel=1e-5)
     assert scores["mae@scan"] == pytest.approx((values - back).abs().mean().item(), rel=1e-5)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # which the first step of every child would import anew
+import torch._dynamo  # else every child imports it again in its first step
 
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
 from vae3d.commands.train import TrainConfig
@@ -44,9 +44,9 @@ def toy(folder: Path, **trainer: Any) -> TrainConfig:
 
 
 def started(config: TrainConfig, setup: Setup = lambda: None) -> int:
-    """The process of a training that was forked off; `setup` runs in it before."""
+    """Fork a process that trains, after `setup`; return its id."""
     with warnings.catch_warnings():
-        # What Python warns of are locks that other threads hold; there are none.
+        # Python warns of locks that other threads may hold; here no other thread holds one.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
@@ -57,7 +57,7 @@ def started(config: TrainConfig, setup: Setup = lambda: None) -> int:
         log = os.open(log_of(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        # The parent's own may be those of a test that captures what is said.
+        # The parent's streams may be those of a test that captures output.
         sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))
         torch.set_num_threads(1)
         setup()
@@ -76,7 +76,7 @@ def started(config: TrainConfig, setup: Setup = lambda: None) -> int:
 
 
 def log_of(config: TrainConfig) -> Path:
-    """What the trainings of this config said."""
+    """The output of the trainings of this config."""
     return Path(config.runs_dir) / f"{config.name}.log"
 
 
@@ -86,7 +86,7 @@ def ended(pid: int) -> int:
 
 
 def killed_after(pid: int, seconds: float) -> bool:
-    """Kills a process and all that it started after so long; whether it was still there."""
+    """Kill a process and its children after `seconds`; return whether it was still running."""
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
@@ -94,7 +94,7 @@ def killed_after(pid: int, seconds: float) -> bool:
 
 
 def completed(config: TrainConfig) -> Path:
-    """The folder of a training that was left to run to its end."""
+    """Train to the end in a fork; return the run folder."""
     code = ended(started(config))
     said = log_of(config).read_text()
     assert code == 0, said
@@ -103,30 +103,30 @@ def completed(config: TrainConfig) -> Path:
 
 
 def digest(folder: Path) -> str:
-    """Changes with any bit of weights, averages, optimizer, metrics and summary of a run."""
+    """The SHA-256 of weights, averages, optimizer, metrics and summary of a run."""
     checkpoints = CheckpointFolder(folder / "checkpoints")
-    found = checkpoints.load(checkpoints.steps()[-1])
-    told = hashlib.sha256(repr((found.step, sorted(found.about.items()))).encode())
-    _take(told, found.state)
+    checkpoint = checkpoints.load(checkpoints.steps()[-1])
+    sha256 = hashlib.sha256(repr((checkpoint.step, sorted(checkpoint.about.items()))).encode())
+    _add(sha256, checkpoint.state)
     for name in ("metrics.csv", "summary.json", "cases.csv", "weights/latest/model.safetensors"):
-        told.update((folder / name).read_bytes())
-    return told.hexdigest()
+        sha256.update((folder / name).read_bytes())
+    return sha256.hexdigest()
 
 
-def _take(told: Any, value: Any) -> None:
+def _add(sha256: Any, value: Any) -> None:
     if isinstance(value, torch.Tensor):
-        told.update(repr((value.dtype, tuple(value.shape))).encode())
-        told.update(value.contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else
+        sha256.update(repr((value.dtype, tuple(value.shape))).encode())
+        sha256.update(value.contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else
                     repr(value.item()).encode())  # fmt: skip
     elif isinstance(value, dict):
         for key in value:
-            told.update(repr(key).encode())
-            _take(told, value[key])
+            sha256.update(repr(key).encode())
+            _add(sha256, value[key])
     elif isinstance(value, list | tuple):
         for item in value:
-            _take(told, item)
+            _add(sha256, item)
     else:
-        told.update(repr(value).encode())
+        sha256.update(repr(value).encode())
 
 
 def at_step(step: int, act: Callable[[Trainer], None]) -> Setup:

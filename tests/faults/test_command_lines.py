@@ -1,4 +1,4 @@
-"""Command lines that nobody should type: an exit code, one line that says why, nothing run."""
+"""Wrong command lines: an exit code, one line with the reason, and nothing runs."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ from vae3d.settings.schema import settings_of
 
 
 def words(text: str) -> list[str]:
-    """What stands between bars and line ends."""
+    """The parts between bars and line ends."""
     return text.strip("\n").replace("\n", "|").split("|")
 
 
@@ -61,7 +61,7 @@ class Lines:
     seen: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, *arguments: str) -> str:
-        """What stands on stderr; the exit code must be 0, or 2 with one line that says why."""
+        """The text on stderr; the exit code must be 0, or 2 with one line of reason."""
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
         sys.argv = ["vae3d", *arguments]

@@ -38,7 +38,7 @@ RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 @dataclass(frozen=True)
 class Bad:
-    """A file `name` that `make` writes; `reason` is said of it, None if it can be used."""
+    """A file `name` that `make` writes; `reason` is its error message, None if it can be used."""
 
     name: str
     make: Make
@@ -246,7 +246,7 @@ def opened(data: ScansConfig) -> None:
 
 
 def inspected(data: ScansConfig) -> None:
-    """`vae3d inspect`, which goes on behind what cannot be used and says so in its table."""
+    """`vae3d inspect`, which lists unusable cases in its table and continues."""
     output = inspect_command.inspect(
         InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2)
     )
@@ -284,7 +284,7 @@ def test_a_bad_file_is_named_or_used(
     good = ("good.png", picture("L")) if kind is Images2DConfig else ("good.nii", scan(VOXELS))
     good[1](folder / good[0])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(inspect_command, "SECONDS", 0.0)
+    monkeypatch.setattr(inspect_command, "READING_SECONDS", 0.0)
     for command, run in COMMANDS.items():
         for store in (None, "auto"):
             data = kind(root=str(folder), store=store, val_fraction=0, test_fraction=0)
@@ -321,7 +321,7 @@ def test_inspect_goes_on_behind_a_split_that_holds_nothing(
     assert 0 < len(broken) < 4
     for name in broken:
         (folder / f"{name}.nii").write_bytes(b"no scan")
-    monkeypatch.setattr(inspect_command, "SECONDS", 0.0)
+    monkeypatch.setattr(inspect_command, "READING_SECONDS", 0.0)
     data = MRIConfig(root=str(folder), store=store, val_fraction=0.5)
     output = inspect_command.inspect(
         InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2, split="train")

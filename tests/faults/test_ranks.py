@@ -1,4 +1,4 @@
-"""Several ranks decide alike, and none waits for ever for one that is gone."""
+"""Several ranks decide alike, and none waits for ever for one that died."""
 
 import csv
 import json
@@ -130,10 +130,10 @@ def test_not_a_number_on_one_rank_stops_all_untouched(tmp_path: Path) -> None:
     assert "step 5: loss, grad_norm stopped being finite" in said
     for rank in (0, 1):
         folder = config.folder / f"nonfinite/step_00000005_rank{rank}"
-        told = json.loads((folder / "patches.json").read_text())
-        assert told["not_finite"] == ["loss", "grad_norm"]
-        assert len(told["patches"]) == 4
-    assert all_ended(ranks(config, undisturbed), 60) == [0, 0], "the same command goes on"
+        about = json.loads((folder / "patches.json").read_text())
+        assert about["not_finite"] == ["loss", "grad_norm"]
+        assert len(about["patches"]) == 4
+    assert all_ended(ranks(config, undisturbed), 60) == [0, 0], "the same command resumes"
 
 
 def test_some_steps_in_a_row_may_be_skipped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What may change when a run goes on, and who may write where."""
+"""What may change when a run resumes, and which process may write to a folder."""
 
 import contextlib
 import csv
@@ -30,7 +30,7 @@ from vae3d.errors import DataError, LockedError, RunError, UserError, VolumeErro
 from vae3d.trainer.checkpoint import CheckpointFolder
 
 
-def test_a_second_run_in_one_folder_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_second_run_in_one_folder_is_refused_immediately(tmp_path: Path) -> None:
     config = toy(tmp_path)
     first = started(config, at_step(3, lambda trainer: time.sleep(60)))
     while not (config.folder / "metrics.csv").exists():
@@ -85,11 +85,11 @@ def test_a_learning_rate_is_taken_when_asked_for(
 ) -> None:
     completed(toy(tmp_path, steps=6))
     train(toy(tmp_path, steps=9, lr=1e-4, allow_change=["lr"]))
-    assert "from here on trainer.lr: 0.002 -> 0.0001" in capsys.readouterr().err
+    assert "changed for the coming steps: trainer.lr: 0.002 -> 0.0001" in capsys.readouterr().err
     with (tmp_path / "run/metrics.csv").open(newline="") as file:
         rates = [float(row["lr"]) for row in csv.DictReader(file) if row["split"] == "train"]
     assert max(rates[6:]) <= 1e-4 < min(rates[1:3])
-    # What is the run's own by now needs no word.
+    # By now it is a setting of the run itself: nothing has to be allowed.
     train(toy(tmp_path, steps=12, lr=1e-4))
 
 
@@ -121,7 +121,7 @@ def test_other_cases_are_refused(tmp_path: Path) -> None:
 
 
 def unreadable(cases: set[str], from_step: int = 0) -> Any:
-    """A setup in which some cases cannot be read any more."""
+    """A setup in which some cases can no longer be read."""
 
     def setup() -> None:
         get = LoadedCases.__getitem__
@@ -144,7 +144,7 @@ def unreadable(cases: set[str], from_step: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_others_stand_for_a_scan_that_cannot_be_read(tmp_path: Path, workers: int) -> None:
+def test_a_scan_that_cannot_be_read_is_replaced_by_others(tmp_path: Path, workers: int) -> None:
     digests = set()
     for number, name in enumerate(("once", "broken")):
         (tmp_path / name).mkdir()
@@ -155,11 +155,11 @@ def test_others_stand_for_a_scan_that_cannot_be_read(tmp_path: Path, workers: in
         names = trained_on(config)
         assert ended(started(config, unreadable({names[-1]}))) == 0, log_of(config).read_text()
         said = log_of(config).read_text()
-        assert said.count(f"cannot read {names[-1]} any more") == 1
+        assert said.count(f"Skipping {names[-1]}, which can no longer be read") == 1
         assert (config.folder / "skipped.csv").read_text() == f"{names[-1]},is truncated\n"
         digests.add(digest(config.folder))
         assert number < 2
-    assert len(digests) == 1, "what stands for it is the same every time"
+    assert len(digests) == 1, "the replacement is the same every time"
 
 
 def trained_on(config: Any) -> list[str]:
@@ -191,7 +191,7 @@ def test_patience_ends_a_training(tmp_path: Path) -> None:
     status = json.loads((config.folder / "status.json").read_text())
     assert status["state"] == "finished"
     assert status["step"] < 30
-    assert "2 validations brought nothing better" in status["reason"]
+    assert "2 validations without a better score" in status["reason"]
     completed(config)
     assert "larger trainer.patience" in log_of(config).read_text()
 

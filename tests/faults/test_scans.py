@@ -179,7 +179,7 @@ def test_damaged_images(trial: Trial, suffix: str, count: int) -> None:
     whole = [make() for make in WHOLE[suffix]]
     for number in range(count):
         content = whole[number % len(whole)]
-        # Where sizes and types stand, and everywhere.
+        # In the header, where sizes and types are, and everywhere.
         end = min(len(content), 128) if number % 2 else len(content)
         trial(suffix, mutated(content, end, 3, rng))
 
@@ -203,7 +203,7 @@ def png_of(side: int) -> bytes:
 
 
 def tiff_of(side: int) -> bytes:
-    """A TIFF whose first two tags, its width and length, lie."""
+    """A TIFF whose first two tags, width and length, are wrong."""
     content = bytearray(tiff("uint8", compression="zlib", metadata=None))
     (first,) = struct.unpack_from("<I", content, 4)
     for tag in range(2):

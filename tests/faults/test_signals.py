@@ -23,7 +23,7 @@ CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 
 
 def wait_for_step(config: TrainConfig, step: int) -> None:
-    """Until the metrics tell of a step."""
+    """Wait until the metrics hold a step."""
     path = config.folder / "metrics.csv"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

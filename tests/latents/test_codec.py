@@ -1,4 +1,4 @@
-"""A codec is the model between the scan's units and its own."""
+"""A codec is the model with a conversion from and to the scan's units."""
 
 from pathlib import Path
 
@@ -29,26 +29,26 @@ def case(source: SourceGeometry | None = None) -> LoadedCase:
     return LoadedCase(Volume(voxels, AFFINE, "case", source), contract)
 
 
-def codec(precision: str = "fp32") -> Codec:
+def make_codec(precision: str = "fp32") -> Codec:
     torch.manual_seed(0)
     model = CustomVAE(tiny_model()).eval()
     device = torch.device("cpu")
     return Codec(ModelRunner(model, device, Precision(precision, device)))
 
 
-def test_it_is_the_model_between_the_units() -> None:
-    found, scan = codec(), case()
+def test_codec_equals_the_model_up_to_the_units() -> None:
+    codec, scan = make_codec(), case()
     with torch.no_grad():
-        # So large that some voxels leave the range and are clipped.
-        found.model.decoder.head.weight.mul_(20)
+        # Large weights, so that some voxels are outside the range and clipped.
+        codec.model.decoder.head.weight.mul_(20)
         image = ((scan.volume().data.float().clamp(-1000, 400) + 1000) / 700 - 1)[None]
-        posterior = found.model.encode(image)
-        latent = found.encode(scan, "val", "digest")
+        posterior = codec.model.encode(image)
+        latent = codec.encode(scan, "val", "digest")
         torch.testing.assert_close(latent.mean, posterior.mean[0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(latent.logvar, posterior.logvar[0], atol=1e-5, rtol=1e-5)
-        expected = found.model.decode(posterior.mean, (9, 6, 7))[0]
+        expected = codec.model.decode(posterior.mean, (9, 6, 7))[0]
         assert (expected.abs() > 1).any()
-        volume = found.decode(posterior.mean[0], latent.record)
+        volume = codec.decode(posterior.mean[0], latent.record)
         expected = (expected.clamp(-1, 1) + 1) * 700 - 1000
     torch.testing.assert_close(volume.data, expected, atol=1e-2, rtol=1e-4)
     assert volume.data.dtype == torch.float32
@@ -56,11 +56,11 @@ def test_it_is_the_model_between_the_units() -> None:
     assert (volume.case_id, volume.source) == ("case", None)
 
 
-def test_the_record_leads_back_to_the_scan() -> None:
-    found = codec("bf16")
-    record = found.record(case(GEOMETRY), "val", "digest")
-    model = found.model
-    assert record.weights == fingerprint(model.config, model.state_dict()) == found.weights
+def test_the_record_restores_the_grid_of_the_scan() -> None:
+    codec = make_codec("bf16")
+    record = codec.record(case(GEOMETRY), "val", "digest")
+    model = codec.model
+    assert record.weights == fingerprint(model.config, model.state_dict()) == codec.weights
     assert (record.case_id, record.split, record.scan) == ("case", "val", "digest")
     assert (record.shape, record.factor, record.size) == ([9, 6, 7], [2, 2, 2], (5, 3, 4))
     assert (record.low, record.high, record.unit) == (-1000.0, 400.0, "HU")
@@ -68,42 +68,42 @@ def test_the_record_leads_back_to_the_scan() -> None:
     assert record.precision == "bf16"
     back = source_of(record)
     assert back is not None
-    assert back.path == Path("case"), "a file in latents names no folder of this machine"
+    assert back.path == Path("case"), "latents hold no path of this machine"
     assert (back.shape, back.dtype) == (GEOMETRY.shape, GEOMETRY.dtype)
     assert np.array_equal(back.affine, GEOMETRY.affine)
-    assert source_of(found.record(case())) is None
-    assert found.runner.device == torch.device("cpu")
+    assert source_of(codec.record(case())) is None
+    assert codec.runner.device == torch.device("cpu")
 
 
-def test_what_decodes_to_no_numbers_is_refused() -> None:
-    found = codec()
-    record = found.record(case())
-    latent = torch.zeros(found.model.config.latent_channels, 5, 3, 4)
-    found.decode(latent, record)
+def test_a_latent_that_decodes_to_nan_is_refused() -> None:
+    codec = make_codec()
+    record = codec.record(case())
+    latent = torch.zeros(codec.model.config.latent_channels, 5, 3, 4)
+    codec.decode(latent, record)
     latent[0, 2, 1, 1] = torch.nan
-    with pytest.raises(DataError, match="case: its latent decodes to values that are no numbers"):
-        found.decode(latent, record)
+    with pytest.raises(DataError, match="case: its latent decodes to values that are not finite"):
+        codec.decode(latent, record)
 
 
 @pytest.mark.parametrize("memory", [None, 0.5, "auto"])
-def test_its_memory_is_what_the_model_may_take(
+def test_the_memory_of_the_runner_limits_the_model(
     monkeypatch: pytest.MonkeyPatch, memory: Memory
 ) -> None:
-    found = codec()
-    found.runner.memory = memory
-    heard: list[object] = []
-    encode, decode = found.model.encode, found.model.decode
+    codec = make_codec()
+    codec.runner.memory = memory
+    memories: list[object] = []
+    encode, decode = codec.model.encode, codec.model.decode
 
     def noting_encode(image: torch.Tensor, memory: float | None = None) -> object:
-        heard.append(memory)
+        memories.append(memory)
         return encode(image, memory)
 
     def noting_decode(latent: torch.Tensor, size: object, memory: float | None = None) -> object:
-        heard.append(memory)
+        memories.append(memory)
         return decode(latent, size, memory)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(found.model, "encode", noting_encode)
-    monkeypatch.setattr(found.model, "decode", noting_decode)
-    latent = found.encode(case())
-    found.decode(latent.mean, latent.record)
-    assert heard == [planned_memory(memory, found.runner.device)] * 2
+    monkeypatch.setattr(codec.model, "encode", noting_encode)
+    monkeypatch.setattr(codec.model, "decode", noting_decode)
+    latent = codec.encode(case())
+    codec.decode(latent.mean, latent.record)
+    assert memories == [planned_memory(memory, codec.runner.device)] * 2

@@ -1,4 +1,4 @@
-"""Latents as files: whole, in their place, and sampled by (seed, case) alone."""
+"""Latents as files: round trips, affines, and samples by (seed, epoch, case) alone."""
 
 import random
 from dataclasses import replace
@@ -56,7 +56,7 @@ def a_latent(seed: int = 0, **changes: object) -> Latent:
     shape=st.tuples(*[st.integers(1, 9)] * 3),
     factor=st.tuples(*[st.sampled_from([1, 2, 3, 4, 8])] * 3),
 )
-def test_a_latent_voxel_lies_in_the_middle_of_its_block(
+def test_a_latent_voxel_is_in_the_middle_of_its_block(
     shape: tuple[int, ...], factor: tuple[int, ...]
 ) -> None:
     record = a_record(shape, factor=[*factor])
@@ -65,8 +65,8 @@ def test_a_latent_voxel_lies_in_the_middle_of_its_block(
         corner = np.array(index) * factor
         block = np.array([*np.ndindex(*factor)]) + corner
         middle = (block @ affine[:3, :3].T + affine[:3, 3]).mean(axis=0)
-        found = record.latent_affine @ [*index, 1]
-        np.testing.assert_allclose(found[:3], middle, atol=1e-9)
+        position = record.latent_affine @ [*index, 1]
+        np.testing.assert_allclose(position[:3], middle, atol=1e-9)
     padded = np.array(shape) + record.padding
     assert (padded == np.array(record.size) * factor).all()
 
@@ -75,19 +75,19 @@ def test_a_latent_voxel_lies_in_the_middle_of_its_block(
 def test_what_is_written_is_read(tmp_path: Path, dtype: str, rtol: float) -> None:
     latent = a_latent(source_shape=[6, 8, 9], source_affine=OBLIQUE, source_dtype="int16")
     write_latent(tmp_path / "a.safetensors", latent, dtype)
-    found = read_latent(tmp_path / "a.safetensors")
-    assert found.record == latent.record == read_record(tmp_path / "a.safetensors")
-    torch.testing.assert_close(found.mean, latent.mean, rtol=rtol, atol=rtol)
-    torch.testing.assert_close(found.logvar, latent.logvar, rtol=rtol, atol=rtol)
+    read = read_latent(tmp_path / "a.safetensors")
+    assert read.record == latent.record == read_record(tmp_path / "a.safetensors")
+    torch.testing.assert_close(read.mean, latent.mean, rtol=rtol, atol=rtol)
+    torch.testing.assert_close(read.logvar, latent.logvar, rtol=rtol, atol=rtol)
 
 
-def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     latent = a_latent()
     latent.mean[0, 0, 0, 0] = 1e6
     write_latent(tmp_path / "a.safetensors", latent)
     for value, dtype in ((1e6, "float16"), (float("nan"), "float32")):
         latent.mean[0, 0, 0, 0] = value
-        with pytest.raises(DataError, match=f"a: its latent holds values that {dtype} cannot"):
+        with pytest.raises(DataError, match=f"a: its latent has values that {dtype} cannot"):
             write_latent(tmp_path / "b.safetensors", latent, dtype)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -141,7 +141,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", ["channels", "factor"])
-def test_normalised_latents_are_standard_and_come_back(folder: Path, way: str) -> None:
+def test_normalised_latents_are_standard_and_can_be_restored(folder: Path, way: str) -> None:
     plain = LatentDataset(folder, normalise=None)
     dataset = LatentDataset(folder, normalise=way)
     values = torch.cat([item["latent"].flatten(1) for item in dataset], dim=1)  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ def test_normalised_latents_are_standard_and_come_back(folder: Path, way: str) -
         assert torch.equal(batched, back)
 
 
-def test_cuts_are_cuts_of_the_whole_sample(folder: Path) -> None:
+def test_crops_are_crops_of_the_whole_sample(folder: Path) -> None:
     whole, cut = LatentDataset(folder), LatentDataset(folder, size=(2, 3, 4))
     for large, small in zip(whole, cut, strict=True):  # type: ignore[call-overload]
         windows = large["latent"]
@@ -174,13 +174,13 @@ def test_splits_and_what_is_refused(folder: Path) -> None:
     assert [e.case_id for e in LatentDataset(folder, split="val").entries] == ["case5"]
     mean = LatentDataset(folder, sample=False, normalise=None)
     assert torch.equal(mean[0]["latent"], a_latent(0, shape=(16, 16, 16)).mean)
-    for wrong, said in (
+    for wrong, message in (
         ({"split": "test"}, "holds no case"),
         ({"size": 9}, "at most"),
         ({"size": (2, 2)}, "3 positive numbers"),
         ({"normalise": "all"}, "channels, factor or None"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             LatentDataset(folder, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="3 channels"):
         mean.statistics.normalised(torch.zeros(5, 2, 2, 2))
@@ -188,19 +188,25 @@ def test_splits_and_what_is_refused(folder: Path) -> None:
         LatentDataset(folder / "cases")
 
 
-def test_a_channel_without_scale_stays_a_number() -> None:
-    found = LatentStatistics(1.0, 0.0, [1.0, 2.0], [0.0, 2.0])
-    assert torch.equal(found.normalised(torch.ones(2, 1, 1)).flatten(), torch.tensor([0.0, -0.5]))
+def test_a_channel_of_deviation_0_stays_finite() -> None:
+    statistics = LatentStatistics(1.0, 0.0, [1.0, 2.0], [0.0, 2.0])
+    assert torch.equal(
+        statistics.normalised(torch.ones(2, 1, 1)).flatten(), torch.tensor([0.0, -0.5])
+    )
 
 
-def test_channels_are_found_or_asked_for() -> None:
-    found = LatentStatistics(1.0, 0.0, [1.0, 2.0], [1.0, 2.0])
+def test_the_channel_axis_is_inferred_or_required() -> None:
+    statistics = LatentStatistics(1.0, 0.0, [1.0, 2.0], [1.0, 2.0])
     for batch in (torch.randn(2, 2, 3, 4, 5), torch.randn(3, 2, 4, 5), torch.randn(2, 2, 2, 2, 2)):
-        alone = torch.stack([found.normalised(latent, axis=0) for latent in batch])
-        assert torch.equal(found.normalised(batch), alone)
-        torch.testing.assert_close(found.restored(alone), batch)
+        alone = torch.stack([statistics.normalised(latent, axis=0) for latent in batch])
+        assert torch.equal(statistics.normalised(batch), alone)
+        torch.testing.assert_close(statistics.restored(alone), batch)
     square = torch.randn(2, 2, 4, 5)
-    with pytest.raises(ConfigError, match="say axis=0 for one latent, axis=1 for a batch"):
-        found.normalised(square)
-    assert not torch.equal(found.normalised(square, axis=0), found.normalised(square, axis=1))
-    assert torch.equal(found.normalised(square, axis=-3), found.normalised(square, axis=1))
+    with pytest.raises(ConfigError, match="pass axis=0 for one latent, axis=1 for a batch"):
+        statistics.normalised(square)
+    assert not torch.equal(
+        statistics.normalised(square, axis=0), statistics.normalised(square, axis=1)
+    )
+    assert torch.equal(
+        statistics.normalised(square, axis=-3), statistics.normalised(square, axis=1)
+    )

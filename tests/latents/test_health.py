@@ -1,4 +1,4 @@
-"""What `LatentHealth` must be: numpy's figures of all latents at once, however they come."""
+"""`LatentHealth` must equal numpy's statistics of all latents, in any order and grouping."""
 
 import json
 import math
@@ -15,11 +15,11 @@ from vae3d.model.gaussian import DiagonalGaussian
 
 
 def posteriors(count: int, spatial_dims: int = 3, channels: int = 3) -> list[DiagonalGaussian]:
-    """Cases of many sizes, channels of many scales, far from 0 too."""
+    """Return cases of many sizes, with channels of many scales and offsets."""
     generator = torch.Generator().manual_seed(count)
     scale = torch.tensor([0.05, 1.0, 20.0])[:channels]
     shift = torch.tensor([-7.0, 0.3, 40.0])[:channels]
-    found = []
+    cases = []
     for number in range(count):
         size = (
             1 + number % 2,
@@ -29,8 +29,8 @@ def posteriors(count: int, spatial_dims: int = 3, channels: int = 3) -> list[Dia
         wide = (-1, *[1] * spatial_dims)
         mean = torch.randn(size, generator=generator, dtype=torch.float64)
         logvar = torch.randn(size, generator=generator, dtype=torch.float64) - 2
-        found.append(DiagonalGaussian(mean * scale.view(wide) + shift.view(wide), logvar))
-    return found
+        cases.append(DiagonalGaussian(mean * scale.view(wide) + shift.view(wide), logvar))
+    return cases
 
 
 def health(cases: list[DiagonalGaussian]) -> LatentHealth:
@@ -41,7 +41,7 @@ def health(cases: list[DiagonalGaussian]) -> LatentHealth:
 
 
 def flat(cases: list[DiagonalGaussian]) -> tuple[np.ndarray, np.ndarray]:
-    """Means and variances of all latent voxels, (N, C)."""
+    """Return means and variances of all latent voxels, (N, C)."""
 
     def rows(values: torch.Tensor) -> torch.Tensor:
         return values.movedim(1, -1).flatten(0, -2)
@@ -52,7 +52,7 @@ def flat(cases: list[DiagonalGaussian]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def numbers(summary: dict[str, Any]) -> list[float]:
-    """All figures of a summary in one list."""
+    """Return all numbers of a summary in one list."""
     channels = [value for channel in summary["channels"] for value in channel.values()]
     rest = [summary[key] for key in ("scaling_factor", "shift_factor", "elements")]
     return [*channels, *rest, *summary["latents_mean"], *summary["latents_std"]]
@@ -64,7 +64,7 @@ def constant(mean: float, logvar: float, **options: Any) -> DiagonalGaussian:
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_figures_are_those_of_all_latents_at_once(spatial_dims: int) -> None:
+def test_statistics_equal_those_of_all_latents_together(spatial_dims: int) -> None:
     cases = posteriors(9, spatial_dims)
     summary = health(cases).summary()
     mean, variance = flat(cases)
@@ -81,15 +81,15 @@ def test_figures_are_those_of_all_latents_at_once(spatial_dims: int) -> None:
     assert summary["scaling_factor"] == pytest.approx(1 / overall, rel=1e-12)
 
 
-def test_any_portions_on_any_ranks_in_any_order_are_the_same() -> None:
+def test_the_order_and_the_grouping_of_cases_do_not_matter() -> None:
     cases = posteriors(12)
     expected = numbers(health(cases).summary())
     for ranks in (2, 3, 5, 20):
         parts = [health(cases[rank::ranks]) for rank in range(ranks)]
         sent = [pickle.loads(pickle.dumps(part)) for part in parts]
         for order in (sent, sent[::-1], sent[1:] + sent[:1]):
-            found = numbers(LatentHealth.merged(order).summary())
-            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+            merged = numbers(LatentHealth.merged(order).summary())
+            np.testing.assert_allclose(merged, expected, rtol=1e-12, atol=0)
     left, right = health(cases[:5]), health(cases[5:])
     left.merge(right)
     np.testing.assert_allclose(numbers(left.summary()), expected, rtol=1e-12, atol=0)
@@ -116,7 +116,7 @@ def test_merging_leaves_the_parts_as_they_were() -> None:
 
 
 def test_mean_and_std_are_those_of_samples() -> None:
-    """Drawn, not computed: the law of total variance is what a reader may forget."""
+    """Against drawn samples, which check the law of total variance."""
     generator = torch.Generator().manual_seed(3)
     case = DiagonalGaussian(torch.randn(1, 2, 300, 300, generator=generator) * 0.7 + 2,
                             torch.full((1, 2, 300, 300), math.log(0.5)))  # fmt: skip
@@ -145,15 +145,15 @@ def test_kl_is_that_of_torch_distributions() -> None:
     cases = posteriors(5)
     mean, variance = (torch.from_numpy(values) for values in flat(cases))
     expected = kl_divergence(Normal(mean, variance.sqrt()), Normal(0.0, 1.0)).mean(dim=0)
-    found = [channel["kl"] for channel in health(cases).summary()["channels"]]
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-12)
+    kls = [channel["kl"] for channel in health(cases).summary()["channels"]]
+    np.testing.assert_allclose(kls, expected.numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("deviation", "active"), [(1.01, True), (0.99, False)])
 def test_a_channel_is_active_above_the_variance_of_its_means(
     deviation: float, active: bool
 ) -> None:
-    """A hundredth. Far from zero, or noisy, is not active: the means must move."""
+    """Above 0.01. An offset or noise does not make a channel active: its means must vary."""
     half = deviation * 0.1
     summary = health([constant(9 + half, 2.0), constant(9 - half, 2.0)]).summary()
     assert summary["channels"][0]["active"] is active
@@ -162,7 +162,7 @@ def test_a_channel_is_active_above_the_variance_of_its_means(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("logvar", [-30.0, 0.0, 20.0])
-def test_a_collapsed_channel_has_finite_figures(dtype: torch.dtype, logvar: float) -> None:
+def test_a_collapsed_channel_has_finite_statistics(dtype: torch.dtype, logvar: float) -> None:
     summary = health([constant(0.0, logvar, dtype=dtype)] * 3).summary()
     json.dumps(summary, allow_nan=False)
     assert None not in numbers(summary)
@@ -173,7 +173,7 @@ def test_a_collapsed_channel_has_finite_figures(dtype: torch.dtype, logvar: floa
 
 @pytest.mark.parametrize("size", [(1, 2, 1, 1), (1, 2, 1, 1, 1)])
 def test_without_any_variance_nothing_is_divided_by_it(size: tuple[int, ...]) -> None:
-    """A single element, whose log-variance is below every number."""
+    """A single element whose variance exp(logvar) underflows to 0."""
     single = DiagonalGaussian(torch.full(size, 3.0), torch.full(size, -1e4))
     summary = health([single]).summary()
     json.dumps(summary, allow_nan=False)
@@ -183,7 +183,7 @@ def test_without_any_variance_nothing_is_divided_by_it(size: tuple[int, ...]) ->
     assert summary["elements"] == 1
 
 
-def test_no_cases_and_no_numbers_are_json_too() -> None:
+def test_no_cases_and_values_that_are_not_finite_are_json_too() -> None:
     nothing = LatentHealth.merged([LatentHealth(), LatentHealth()]).summary()
     assert nothing == {
         "channels": [], "active_channels": 0, "elements": 0, "scaling_factor": 1.0,

@@ -1,4 +1,4 @@
-"""What a latent's file must say of itself, and folders of them."""
+"""Records of latents, and folders with manifests and statistics."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ RECORD = LatentRecord(
 
 
 def written(path: Path, **changes: Any) -> Path:
-    """A file whose checksum is right, whatever its record says."""
+    """Write a file with any record and the right checksum."""
     record = replace(RECORD, **changes)
     size = record.size if len(record.shape) == len(record.factor) and min(record.factor) else (1,)
     mean, logvar = torch.zeros(2, 2, *(max(n, 0) for n in size))
@@ -52,9 +52,9 @@ def written(path: Path, **changes: Any) -> Path:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_possible_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
-    found = read_latent(written(tmp_path / "a.safetensors", **changes))
-    assert found.record == replace(RECORD, **changes)
+def test_valid_records_are_read(tmp_path: Path, changes: dict[str, Any]) -> None:
+    latent = read_latent(written(tmp_path / "a.safetensors", **changes))
+    assert latent.record == replace(RECORD, **changes)
 
 
 SINGULAR = [AFFINE[0], AFFINE[1], [0.0, 0.0, 2.0, 5.0], AFFINE[3]]
@@ -76,13 +76,13 @@ SINGULAR = [AFFINE[0], AFFINE[1], [0.0, 0.0, 2.0, 5.0], AFFINE[3]]
     ],
     ids=lambda changes: "-".join(f"{k}{v}"[:30] for k, v in changes.items()),
 )  # fmt: skip
-def test_what_is_impossible_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_invalid_records_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = written(tmp_path / "a.safetensors", **changes)
     with pytest.raises(DataError, match=r"a\.safetensors: is no latent of this version"):
         read_latent(path)
 
 
-def test_a_grid_has_so_many_voxels_at_most(
+def test_the_number_of_voxels_of_a_grid_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path / "a.safetensors")
@@ -93,7 +93,9 @@ def test_a_grid_has_so_many_voxels_at_most(
         read_latent(path)
 
 
-def test_a_latent_is_known_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_latent_is_recognised_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = written(tmp_path / "a.safetensors")
     assert is_latent(path)
     save_file({"latent": torch.zeros(2)}, tmp_path / "b.safetensors")
@@ -112,7 +114,7 @@ def test_a_latent_is_known_by_its_header(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_tensors_must_be_of_the_record(tmp_path: Path) -> None:
     mean, logvar = torch.zeros(2, 2, 3, 4, 4)
     write_latent(tmp_path / "a.safetensors", Latent(RECORD, mean, logvar))
-    with pytest.raises(DataError, match="are not of the size that its record tells"):
+    with pytest.raises(DataError, match="do not have the size of its record"):
         read_latent(tmp_path / "a.safetensors")
     described = {"vae3d": json.dumps({**asdict(RECORD), "sha256": "0"})}
     for names in (("mean",), ("mean", "logvar", "more")):
@@ -127,7 +129,7 @@ ENTRIES = [
 ]
 
 
-def test_a_manifest_comes_back(tmp_path: Path) -> None:
+def test_a_manifest_survives_a_round_trip(tmp_path: Path) -> None:
     write_manifest(tmp_path, ENTRIES)
     assert read_manifest(tmp_path) == ENTRIES
     lines = (tmp_path / "manifest.csv").read_text().splitlines()
@@ -136,30 +138,30 @@ def test_a_manifest_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda text: text.replace("9x8x6", "9xy"), "cannot be read"),
         (lambda text: text.replace("shape", "form"), "cannot be read"),
-        (lambda text: text.replace("cases/", "../"), "is not where 'a/b' lies"),
+        (lambda text: text.replace("cases/", "../"), "is not the file of 'a/b'"),
     ],
 )
 def test_a_damaged_manifest_is_named(
-    tmp_path: Path, change: Callable[[str], str], said: str
+    tmp_path: Path, change: Callable[[str], str], message: str
 ) -> None:
     write_manifest(tmp_path, ENTRIES)
     path = tmp_path / "manifest.csv"
     path.write_text(change(path.read_text()))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_manifest(tmp_path)
 
 
-def test_statistics_come_back(tmp_path: Path) -> None:
+def test_statistics_survive_a_round_trip(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no statistics\.json; vae3d encode writes one"):
         read_statistics(tmp_path)
-    found = LatentStatistics(0.5, -1.0, [1.0, 2.0], [0.25, 4.0], 7)
-    summary = {**found.describe(), "channels": [], "active_channels": 2, "elements": 99}
+    statistics = LatentStatistics(0.5, -1.0, [1.0, 2.0], [0.25, 4.0], 7)
+    summary = {**statistics.describe(), "channels": [], "active_channels": 2, "elements": 99}
     write_statistics(tmp_path, summary, 7)
-    assert read_statistics(tmp_path) == found
+    assert read_statistics(tmp_path) == statistics
     write_statistics(tmp_path, {**summary, "latents_std": [1.0]}, 7)
     with pytest.raises(DataError, match="must hold one number a channel each; run vae3d encode"):
         read_statistics(tmp_path)
@@ -180,25 +182,27 @@ def test_impossible_statistics_are_refused(wrong: dict[str, Any]) -> None:
         replace(right, **wrong)
 
 
-def test_the_way_to_standard_latents_is_the_formula() -> None:
-    found = LatentStatistics(4.0, 0.5, [1.0, -2.0], [0.5, 0.0])
+def test_normalised_latents_follow_the_formula() -> None:
+    statistics = LatentStatistics(4.0, 0.5, [1.0, -2.0], [0.5, 0.0])
     latent = torch.tensor([3.0, 5.0]).reshape(2, 1, 1)
-    assert found.normalised(latent, "factor").flatten().tolist() == [10.0, 18.0]
-    assert found.normalised(latent).flatten().tolist() == [4.0, 7.0], "a spread of 0 counts as 1"
+    assert statistics.normalised(latent, "factor").flatten().tolist() == [10.0, 18.0]
+    assert statistics.normalised(latent).flatten().tolist() == [4.0, 7.0], (
+        "a spread of 0 counts as 1"
+    )
     for way in ("factor", "channels"):
-        assert torch.equal(found.restored(found.normalised(latent, way), way), latent)
+        assert torch.equal(statistics.restored(statistics.normalised(latent, way), way), latent)
     with pytest.raises(ConfigError, match="normalise must be channels, factor or null, got 'all'"):
-        found.normalised(latent, "all")
+        statistics.normalised(latent, "all")
     for shape in ((3, 4, 5), (2, 3, 4, 5, 6)):
-        with pytest.raises(ConfigError, match="have not the statistics' 2 channels"):
-            found.normalised(torch.zeros(shape))
+        with pytest.raises(ConfigError, match="do not have the statistics' 2 channels"):
+            statistics.normalised(torch.zeros(shape))
     # With one channel either axis is the same.
     one = LatentStatistics(4.0, 0.5, [1.0], [0.5])
     assert one.normalised(torch.full((1, 1, 2, 2), 2.0)).unique().tolist() == [2.0]
 
 
 def test_voxels_may_be_small_but_not_flat(tmp_path: Path) -> None:
-    """What counts is how flat a voxel is, not how large."""
+    """A voxel is refused for its flatness, not for its size."""
     small = [[value / 1000 for value in row[:3]] + row[3:] for row in AFFINE[:3]] + AFFINE[3:]
     read_latent(written(tmp_path / "a.safetensors", affine=small))
     for lean, flat in ((1e-5, False), (1e-7, True)):

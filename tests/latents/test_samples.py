@@ -1,4 +1,4 @@
-"""Plain arrays as latents: one or several in a file, and what is none."""
+"""Plain arrays as latents: one or several in a file, and files without one."""
 
 from pathlib import Path
 
@@ -39,11 +39,11 @@ def test_an_array_is_one_latent_or_several(tmp_path: Path, dtype: type) -> None:
         assert np.array_equal(latent.numpy(), values[number].astype(np.float32))
         assert affine is None
     assert torch.equal(one.read()[0], many[0].read()[0])
-    # In two dimensions the same arrays are other things.
+    # In two dimensions the same shapes have another meaning.
     assert len(samples_of(tmp_path / "one.npy", 2)) == 2
 
 
-def test_the_tensor_of_a_name_is_taken(tmp_path: Path) -> None:
+def test_the_tensor_with_a_known_name_is_read(tmp_path: Path) -> None:
     tensors = {name: torch.full((2, 4, 5), float(n)) for n, name in enumerate("abc")}
     path = tmp_path / "x.safetensors"
     save_file({"whatever": tensors["c"]}, path)
@@ -58,7 +58,7 @@ def test_the_tensor_of_a_name_is_taken(tmp_path: Path) -> None:
     assert [s.read()[0].mean().item() for s in samples_of(path, 2)] == [0, 1]
 
 
-def test_a_nifti_tells_its_place(tmp_path: Path) -> None:
+def test_a_nifti_file_has_its_affine(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(4, 5, 6, 3)).astype(np.float32)
     path = tmp_path / "a.nii.gz"
     nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 3, 4, 1])), path)
@@ -70,7 +70,7 @@ def test_a_nifti_tells_its_place(tmp_path: Path) -> None:
     assert np.array_equal(np.abs(affine[:3, :3]), [[0, 0, 2], [0, 3, 0], [4, 0, 0]])
 
 
-def test_what_is_no_latent_is_named(tmp_path: Path) -> None:
+def test_files_without_a_latent_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     for shape in ((4, 5, 6), (0, 2, 4, 5, 6), (1, 1, 2, 4, 5, 6)):
         np.save(path, np.zeros(shape, np.float32))

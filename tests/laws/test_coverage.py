@@ -1,4 +1,4 @@
-"""Law 1: stitching the identity gives the volume back, whatever the patches."""
+"""Law 1: stitching the patches of the identity returns the volume, for any patches."""
 
 import pytest
 import torch

@@ -54,7 +54,7 @@ def test_two_ranks_score_each_case_once_and_the_same(tmp_path: Path) -> None:
     one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in ("one", "two"))
     assert one["latents"]["elements"] > 0
     assert one == two
-    # The page names the command and where its output lies; what it shows is the same.
+    # The page names the command and its output folder; the rest is the same.
     pages = [(tmp_path / name / "index.html").read_text() for name in ("one", "two")]
     assert len(pages[0]) == len(pages[1])
 
@@ -75,7 +75,7 @@ def test_posterior_sample_does_not_depend_on_the_cut(shape: tuple[int, ...]) -> 
                 weight.zero_()
                 weight[(slice(None), slice(None), *centre)] = kept
             elif "downsample" in name and weight.dim() > 2:
-                # Of a kernel of 3 at stride 2 the centre and the next voxel lie in the cell.
+                # Of a kernel of 3 at stride 2 the centre and the next voxel are in the cell.
                 for axis in range(2, weight.dim()):
                     weight.select(axis, 0).zero_()
     image = torch.rand(1, *shape) * 2 - 1

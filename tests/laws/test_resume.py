@@ -78,7 +78,7 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
         assert checkpoints.steps()[-1] < 30
     done = start(broken).completed(timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "goes on at step" in done.stderr
+    assert "resumes at step" in done.stderr
 
     first, second = whole / "runs/vae3d", broken / "runs/vae3d"
     assert_equal_states(final_state(first), final_state(second))
@@ -130,5 +130,5 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     train(tiny_training(tmp_path))
     said = capsys.readouterr().err
     assert "step_00000010/state.pt: damaged" in said
-    assert "goes on at step 8" in said
+    assert "resumes at step 8" in said
     assert (folder / "metrics.csv").read_bytes() == metrics

@@ -1,4 +1,4 @@
-"""Law 10: slab by slab gives what the whole volume at once gives, in memory that stays flat."""
+"""Law 10: slab by slab equals the volume in one pass, in memory that does not grow with it."""
 
 import itertools
 import random
@@ -47,7 +47,7 @@ def network(config: VAEConfig, seed: int = 0) -> CustomVAE:
     model = CustomVAE(config).eval()
     for parameter in model.parameters():
         if parameter.dim() > 1:
-            # What is larger grows from layer to layer, and so do float32's rounding errors.
+            # Larger weights would amplify values, and float32's rounding errors, at each layer.
             nn.init.normal_(parameter, std=0.5 * parameter[0].numel() ** -0.5)
         else:
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
@@ -71,18 +71,18 @@ def assert_streams(
     within = rounding(model) if within is None else within
     image = an_image(model, size)
     expected = model.encode(image)
-    found = stream_encode(model, image, planes)
-    assert_same(found.mean, expected.mean, within)
-    assert_same(found.logvar, expected.logvar, within)
+    posterior = stream_encode(model, image, planes)
+    assert_same(posterior.mean, expected.mean, within)
+    assert_same(posterior.logvar, expected.logvar, within)
     whole = model.decode(expected.mean, size)
     assert_same(stream_decode(model, expected.mean, size, planes), whole, within)
-    assert_same(stream_decode(model, found.mean, size, planes), whole, within)
+    assert_same(stream_decode(model, posterior.mean, size, planes), whole, within)
 
 
-def assert_same(found: Tensor, expected: Tensor, within: float) -> None:
+def assert_same(actual: Tensor, expected: Tensor, within: float) -> None:
     """Equal within a part of the largest value, or of one."""
     atol = within * max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+    torch.testing.assert_close(actual, expected, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize(("norm", "upsampling", "downsampling"), OPTIONS)
@@ -180,11 +180,11 @@ def test_memory_does_not_grow_with_depth(changes: dict[str, str]) -> None:
                 for slab in run:
                     del slab
             peaks.append(meter.peak)
-            assert not meter.bytes, "nothing stays"
+            assert not meter.bytes, "no tensor stays"
     assert peaks[:2] == peaks[2:]
 
 
-def test_a_plan_says_how() -> None:
+def test_a_plan_follows_from_the_memory() -> None:
     model = CustomVAE(tiny_model())
     shape = (200, 160, 160)
     whole = streaming_plan(model, shape, None)
@@ -207,10 +207,10 @@ def test_a_plan_says_how() -> None:
 
 @pytest.mark.parametrize(("factor", "depth"), [(1, 1), (4, 3), (4, 100), (3, 1000), (48, 96)])
 def test_slabs_are_multiples_of_the_factor(factor: int, depth: int) -> None:
-    found = [*slabs_of(factor, depth)]
-    assert found == sorted(found, reverse=True)
-    assert found[-1] == factor
-    assert all(n % factor == 0 and n <= max(32, factor) for n in found)
+    planes = [*slabs_of(factor, depth)]
+    assert planes == sorted(planes, reverse=True)
+    assert planes[-1] == factor
+    assert all(n % factor == 0 and n <= max(32, factor) for n in planes)
 
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
@@ -222,10 +222,10 @@ def test_a_runner_streams_under_a_bound(norm: str, sample: bool) -> None:
     results, posteriors = [], []
     for memory in (None, 2.0, 0.99 * whole / GIB):
         maker = build_runner(InferenceConfig(memory=memory), "full", model, CPU, FP32)
-        heard: list[DiagonalGaussian] = []
+        received: list[DiagonalGaussian] = []
         generator = torch.Generator().manual_seed(3) if sample else None
-        results.append(maker.reconstruct(image, generator, heard.append))
-        (posterior,) = heard
+        results.append(maker.reconstruct(image, generator, received.append))
+        (posterior,) = received
         posteriors.append(posterior.mean)
     assert maker.plan((61, 15, 17)).way == ("passes" if norm == "group" else "streamed")
     assert model.training
@@ -241,7 +241,7 @@ def test_the_model_streams_under_a_bound(norm: str) -> None:
     with torch.no_grad():
         expected = model.encode(images)
         image = model.decode(expected.mean, (61, 15, 17))
-    # A bound on both of them together, under which one alone does not go at once.
+    # A bound on both of them together, too small for one alone in one pass.
     tight = 2 * 0.99 * model.plan((61, 15, 17), None).bytes / GIB
     assert model.plan((61, 15, 17), tight / 2).way == ("passes" if norm == "group" else "streamed")
     posterior = model.encode(images, memory=tight)
@@ -255,7 +255,7 @@ def test_the_model_streams_under_a_bound(norm: str) -> None:
         model.decode(expected.mean, memory=1e-6)
 
 
-def test_what_cannot_stream_is_said_first() -> None:
+def test_a_layer_that_cannot_stream_is_reported_first() -> None:
     model = CustomVAE(tiny_model())
     model.encoder.middle = nn.Sequential(nn.MaxPool3d(3, 1, 1))
     with pytest.raises(ConfigError, match=r"a MaxPool3d cannot be streamed.*memory=null"):

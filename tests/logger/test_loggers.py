@@ -114,7 +114,7 @@ logger.close()
         cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "no file at missing.csv, logging goes on" in done.stderr
+    assert "no file at missing.csv, logging continues" in done.stderr
     (record,) = run.glob("wandb/offline-run-*/*.wandb")
     messages = [*wandb_messages(record)]
     artifacts = [m.artifact for m in messages if m.WhichOneof("record_type") == "artifact"]

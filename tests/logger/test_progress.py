@@ -52,7 +52,7 @@ def test_it_is_drawn_at_validations_and_at_the_end(tmp_path: Path) -> None:
 
 
 def test_it_is_a_function_of_the_file_alone(tmp_path: Path) -> None:
-    """Drawn on the way or once, gone on after a resume or not: the same bytes."""
+    """Drawn repeatedly or once, after a resume or not: the same bytes."""
     often = progress(tmp_path)
     train(tmp_path, range(1, 900))
     often.log(899, {}, "val")
@@ -68,7 +68,7 @@ def test_it_is_a_function_of_the_file_alone(tmp_path: Path) -> None:
     assert (tmp_path / "progress.png").read_bytes() == picture
 
 
-def test_a_shorter_file_is_read_anew(tmp_path: Path) -> None:
+def test_a_shorter_file_is_read_from_its_start(tmp_path: Path) -> None:
     logger = progress(tmp_path)
     train(tmp_path, range(1, 100))
     logger.close()
@@ -117,7 +117,7 @@ def test_no_file_at_all_is_no_picture(tmp_path: Path) -> None:
     assert not (tmp_path / "progress.png").exists()
 
 
-def test_what_cannot_be_written_is_said_once(
+def test_what_cannot_be_written_is_logged_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tmp_path, range(1, 12))
@@ -126,9 +126,9 @@ def test_what_cannot_be_written_is_said_once(
     for step in (10, 20):
         logger.log(step, {}, "val")
     logger.close()
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "training goes on" in said
+    logged = capsys.readouterr().err
+    assert logged.count("\n") == 1
+    assert "training continues" in logged
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "progress.png"]
 
 

@@ -14,31 +14,33 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("cut", [0, 3])
-def test_every_way_gives_the_same(shape: tuple[int, ...], cut: int) -> None:
+def test_every_implementation_computes_the_same(shape: tuple[int, ...], cut: int) -> None:
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(*(n + cut for n in shape), generator=generator) * 2 - 1
     image = image[tuple(slice(n) for n in shape)]
     for axis in range(2, image.dim()):
         window = tuple(gaussian_window(image.shape[axis]).tolist())
-        found = weighted_sum(image, axis, window)
-        assert found.is_contiguous()
+        result = weighted_sum(image, axis, window)
+        assert result.is_contiguous()
         expected = shifted_sum(image.double(), axis, window).float()
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_autocast_does_not_blur_in_bfloat16() -> None:
     image = torch.rand(1, 1, 16, 20, 18)
     with torch.autocast("cpu", torch.bfloat16):
-        found = smooth(image)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, smooth(image), rtol=1e-6, atol=1e-6)
+        result = smooth(image)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, smooth(image), rtol=1e-6, atol=1e-6)
 
 
-def test_the_gradient_does_not_depend_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gradient_does_not_depend_on_the_implementation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     image = torch.rand(2, 1, 14, 13, 40)
     gradients = []
-    for way in (weighted_sum, shifted_sum):
-        monkeypatch.setattr(blur, "weighted_sum", way)
+    for implementation in (weighted_sum, shifted_sum):
+        monkeypatch.setattr(blur, "weighted_sum", implementation)
         leaf = image.clone().requires_grad_()
         smooth(leaf).square().sum().backward()
         gradients.append(leaf.grad)

@@ -40,7 +40,7 @@ def test_kl_reductions(reduction: str) -> None:
     torch.testing.assert_close(terms.total, 2 * expected)
 
 
-def test_padding_counts_in_no_term() -> None:
+def test_padding_affects_no_term() -> None:
     result, image = output()
     objective = Objective(
         LossConfig(terms={"l1": 1.0, "mse": 1.0, "ssim": 1.0}, kl_weight=1.0), (2, 2, 2)
@@ -68,8 +68,8 @@ def test_free_bits_and_warmup() -> None:
     assert [objective.kl_weight_at(step) for step in (0, 5, 10, 99)] == [0, 1.5, 3, 3]
 
 
-def test_free_bits_are_spent_channel_by_channel() -> None:
-    """Between the KLs of two channels: the one is lifted to it, the other counts as it is."""
+def test_free_bits_apply_to_each_channel() -> None:
+    """Free bits between the KLs of two channels: one is raised to them, the other unchanged."""
     result, image = output()
     kl = result.posterior.kl().flatten(2).mean(2)
     free = float(kl[0].mean())
@@ -122,7 +122,6 @@ def test_products_of_a_term_are_in_float32(request: pytest.FixtureRequest) -> No
     objective = Objective(LossConfig(terms={"product": 1.0}), (2, 2, 2))
     with torch.autocast("cpu", torch.bfloat16):
         terms = objective(result, image, [(8, 8, 8)] * 3, 0)
-    # Of a batch of one each, as every case is reduced on its own.
     torch.testing.assert_close(terms.by_name["product"], expected, rtol=1e-5, atol=0)
 
 

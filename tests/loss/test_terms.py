@@ -19,8 +19,8 @@ def pair(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
     return (image + 0.2 * noise).clamp(-1, 1), image
 
 
-def each(found: Tensor, wanted: list[float]) -> None:
-    torch.testing.assert_close(found, torch.tensor(wanted, dtype=found.dtype))
+def each(values: Tensor, expected: list[float]) -> None:
+    torch.testing.assert_close(values, torch.tensor(expected, dtype=values.dtype))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -38,21 +38,21 @@ def test_robust_terms(shape: tuple[int, ...]) -> None:
 def test_gradient(shape: tuple[int, ...]) -> None:
     a, b = pair(shape)
     error = (a - b).numpy()
-    wanted = [
+    expected = [
         float(np.mean([np.abs(np.diff(case, axis=axis)).mean() for axis in range(1, case.ndim)]))
         for case in error
     ]
-    each(LOSSES["gradient"](a, b), wanted)
+    each(LOSSES["gradient"](a, b), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_focal_frequency(shape: tuple[int, ...]) -> None:
     a, b = pair(shape)
-    wanted = []
+    expected = []
     for case in (a - b).numpy():
         spectra = [np.abs(np.fft.fftn(channel, norm="ortho")) for channel in case]
-        wanted.append(float(np.mean([s / s.max() * s**2 for s in spectra])))
-    each(LOSSES["focal_frequency"](a, b), wanted)
+        expected.append(float(np.mean([s / s.max() * s**2 for s in spectra])))
+    each(LOSSES["focal_frequency"](a, b), expected)
 
 
 def eagle_in_2d(a: Tensor, b: Tensor) -> list[float]:
@@ -79,8 +79,10 @@ def eagle_in_2d(a: Tensor, b: Tensor) -> list[float]:
 
 def test_eagle() -> None:
     a, b = pair((2, 1, 13, 17))
-    found = LOSSES["eagle"](a, b)
-    torch.testing.assert_close(found, torch.tensor(eagle_in_2d(a, b)).to(found), rtol=1e-4, atol=0)
+    values = LOSSES["eagle"](a, b)
+    torch.testing.assert_close(
+        values, torch.tensor(eagle_in_2d(a, b)).to(values), rtol=1e-4, atol=0
+    )
 
 
 def test_eagle_of_one_slice_is_that_of_the_image() -> None:
@@ -113,9 +115,9 @@ def test_ms_ssim_of_opposites_is_almost_zero_and_has_a_gradient() -> None:
     """Contrast and structure of an image and its negative are below zero at every scale."""
     image = pair((2, 1, 24, 26))[1]
     opposite = (-image).requires_grad_()
-    found = ms_ssim(opposite, image, 2.0, low=-1)
-    torch.testing.assert_close(found, torch.full_like(found, 1e-6), rtol=1e-9, atol=0)
-    (gradient,) = torch.autograd.grad(found.sum(), opposite)
+    values = ms_ssim(opposite, image, 2.0, low=-1)
+    torch.testing.assert_close(values, torch.full_like(values, 1e-6), rtol=1e-9, atol=0)
+    (gradient,) = torch.autograd.grad(values.sum(), opposite)
     assert gradient.isfinite().all()
 
 
@@ -130,13 +132,13 @@ def test_gradients(name: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_weight_of_focal_frequency_has_no_gradient(shape: tuple[int, ...]) -> None:
     a, b = pair(shape)
-    (found,) = torch.autograd.grad(LOSSES["focal_frequency"](a.requires_grad_(), b).sum(), a)
+    (gradient,) = torch.autograd.grad(LOSSES["focal_frequency"](a.requires_grad_(), b).sum(), a)
     axes = tuple(range(2, len(shape)))
     spectrum = np.fft.fftn((a - b).detach().numpy(), axes=axes, norm="ortho")
     weight = np.abs(spectrum) / np.abs(spectrum).max(axis=axes, keepdims=True)
     # Of the mean of weight * |spectrum|^2 with the weight held, by Parseval.
     expected = 2 * np.fft.ifftn(weight * spectrum, axes=axes, norm="ortho").real
-    torch.testing.assert_close(found, torch.from_numpy(expected / a[0].numel()))
+    torch.testing.assert_close(gradient, torch.from_numpy(expected / a[0].numel()))
 
 
 @pytest.mark.parametrize("name", LOSSES)

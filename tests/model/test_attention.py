@@ -12,19 +12,19 @@ from vae3d.runtime.memory import peak_memory
 
 
 def at(x: Tensor, voxel: tuple[int, ...]) -> Tensor:
-    """The channels of (C, *spatial) at a voxel."""
+    """Return the channels of (C, *spatial) at a voxel."""
     return x[(slice(None), *voxel)]
 
 
 def offset(
     voxel: tuple[int, ...], mate: tuple[int, ...], window: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Where the table keeps the bias of two voxels."""
+    """Return the index of the bias of two voxels in the table."""
     return tuple(v % w - m % w + w - 1 for v, m, w in zip(voxel, mate, window, strict=True))
 
 
 def naive(layer: Attention, x: Tensor) -> Tensor:
-    """Every voxel alone: its softmax over the voxels of its window, offset by offset."""
+    """Return attention voxel by voxel: a softmax over the voxels of its window."""
     batch, channels, *size = x.shape
     tokens = layer.norm(x)
     head = channels // layer.heads
@@ -110,8 +110,8 @@ def test_no_window_sees_another() -> None:
     layer.norm = nn.Identity()
     x = torch.randn(1, 4, 5, 7, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x)[0, :, 4, 6].sum(), x)
-    seen = gradient.abs().sum(dim=(0, 1)) > 0
-    assert seen.nonzero().tolist() == [[4, 6]]
+    visible = gradient.abs().sum(dim=(0, 1)) > 0
+    assert visible.nonzero().tolist() == [[4, 6]]
 
 
 @pytest.mark.parametrize("window", [None, (8, 8, 8)], ids=str)
@@ -121,7 +121,7 @@ def test_attention_trains_without_a_table_of_all_pairs(window: tuple[int, ...] |
     x = torch.randn(1, 8, 24, 24, 24, requires_grad=True)
     taken = peak_memory(lambda: layer(x).sum().backward(), torch.device("cpu"))
     if taken is None:
-        pytest.skip("this system does not tell")
+        pytest.skip("this system does not report the peak memory")
     assert taken < 200 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""Blocks and steps against plain torch, scipy and loops."""
+"""Residual blocks, downsampling and upsampling against plain torch, scipy and loops."""
 
 import itertools
 from typing import Any
@@ -48,7 +48,7 @@ def test_a_residual_block_is_its_formula(inputs: int, outputs: int, scale: float
     torch.testing.assert_close(block(x), scale * (block.skip(x) + hidden))
 
 
-def test_a_block_of_zeros_begins_as_its_skip() -> None:
+def test_a_block_with_zero_init_is_its_skip_connection() -> None:
     block = ResidualBlock(4, 4, style(zero_init=True)).double()
     nn.init.zeros_(block.conv2.bias)  # type: ignore[arg-type]
     x = image(1, 4, 3, 3, 3)
@@ -61,29 +61,29 @@ def test_gradients_of_a_block() -> None:
     assert torch.autograd.gradcheck(block, image(1, 2, 3, 4).requires_grad_())
 
 
-def test_recomputed_blocks_give_the_same_gradients() -> None:
+def test_recomputed_blocks_have_the_same_gradients() -> None:
     torch.manual_seed(0)
     block = ResidualBlock(4, 4, style(dropout=0.3)).double()
     x = image(1, 4, 3, 3, 3).requires_grad_()
-    found = []
+    gradients = []
     for block.checkpointing in (False, True):
         torch.manual_seed(3)
-        found.append(torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()]))
-    for kept, recomputed in zip(*found, strict=True):
-        assert torch.equal(kept, recomputed)
+        gradients.append(torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()]))
+    for stored, recomputed in zip(*gradients, strict=True):
+        assert torch.equal(stored, recomputed)
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.6])
 def test_dropout_drops_its_share_while_training(rate: float) -> None:
     block = ResidualBlock(4, 4, style(dropout=rate)).train()
-    seen: list[Tensor] = []
-    block.dropout.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    outputs: list[Tensor] = []
+    block.dropout.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     for block.training in (True, False):
         block.train(block.training)
         block(torch.randn(1, 4, 16, 16, 16))
-    dropped, kept = ((x == 0).float().mean().item() for x in seen)
-    assert abs(dropped - rate) < 0.02
-    assert kept == 0
+    training, evaluating = ((x == 0).float().mean().item() for x in outputs)
+    assert abs(training - rate) < 0.02
+    assert evaluating == 0
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -94,21 +94,21 @@ def test_dropout_of_a_case_does_not_depend_on_its_batch(checkpointing: bool) -> 
     together = [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
     alone = [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
     batch = model(images, together).reconstruction
-    # All forwards before any backward: what is recomputed must drop what it dropped at first.
+    # All forward passes before any backward pass: recomputation must drop the same values.
     singles = [model(images[n : n + 1], [alone[n]]).reconstruction for n in range(3)]
     assert_same_output(torch.cat(singles), batch, model)
     assert not torch.allclose(batch[0], model(images[:1], together[1:2]).reconstruction[0])
     expected = torch.autograd.grad(batch.square().sum(), [*model.parameters()])
-    found = torch.autograd.grad(torch.cat(singles).square().sum(), [*model.parameters()])
+    gradients = torch.autograd.grad(torch.cat(singles).square().sum(), [*model.parameters()])
     # A gradient is a sum over 3 images of 8^3 voxels, added in another order.
     within = 3 * 8**3 * torch.finfo(torch.float32).eps
-    for one, other in zip(expected, found, strict=True):
+    for one, other in zip(expected, gradients, strict=True):
         atol = within * max(1.0, float(one.abs().max()))
         torch.testing.assert_close(other, one, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("factor", FACTORS, ids=str)
-def test_interpolated_steps_are_scipys(factor: tuple[int, ...]) -> None:
+def test_interpolated_upsampling_equals_scipy(factor: tuple[int, ...]) -> None:
     dims = len(factor)
     size = (4, 3, 5)[:dims]
     for mode, order in (("nearest", 0), ("linear", 1)):
@@ -123,36 +123,36 @@ def test_interpolated_steps_are_scipys(factor: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("factor", FACTORS, ids=str)
-def test_a_transposed_step_writes_each_voxel_into_its_block(factor: tuple[int, ...]) -> None:
+def test_transposed_upsampling_writes_each_voxel_into_its_block(factor: tuple[int, ...]) -> None:
     dims = len(factor)
     layer: Any = upsample(2, 3, factor, style(dims), "transposed").double()
     x = image(1, 2, *(3, 2, 2)[:dims])
-    found = layer(x)
+    output = layer(x)
     for voxel in itertools.product(*map(range, x.shape[2:])):
         box = tuple(slice(v * f, v * f + f) for v, f in zip(voxel, factor, strict=True))
         block = torch.einsum("i,io...->o...", x[(0, slice(None), *voxel)], layer.weight)
         expected = block + layer.bias.reshape(-1, *(1,) * dims)
-        torch.testing.assert_close(found[(0, slice(None), *box)], expected)
+        torch.testing.assert_close(output[(0, slice(None), *box)], expected)
 
 
 @pytest.mark.parametrize("factor", FACTORS, ids=str)
-def test_a_shuffled_step_turns_channels_into_space(factor: tuple[int, ...]) -> None:
+def test_pixel_shuffle_upsampling_turns_channels_into_space(factor: tuple[int, ...]) -> None:
     dims = len(factor)
     layer: Any = upsample(2, 3, factor, style(dims), "pixel_shuffle").double()
     x = image(1, 2, *(3, 4, 2)[:dims])
-    found, channels = layer(x), convolved(layer.conv, x)
-    for place in itertools.product(*map(range, found.shape[2:])):
-        coarse = [p // f for p, f in zip(place, factor, strict=True)]
+    output, channels = layer(x), convolved(layer.conv, x)
+    for voxel in itertools.product(*map(range, output.shape[2:])):
+        coarse = [p // f for p, f in zip(voxel, factor, strict=True)]
         offset = 0
-        for p, f in zip(place, factor, strict=True):
+        for p, f in zip(voxel, factor, strict=True):
             offset = offset * f + p % f
         for channel in range(3):
             expected = channels[(0, channel * int(np.prod(factor)) + offset, *coarse)]
-            torch.testing.assert_close(found[(0, channel, *place)], expected)
+            torch.testing.assert_close(output[(0, channel, *voxel)], expected)
 
 
 @pytest.mark.parametrize("stride", [(2, 2), (1, 3), (2, 1, 2), (3, 3, 2)], ids=str)
-def test_a_step_down_is_every_nth_voxel_of_a_convolution(stride: tuple[int, ...]) -> None:
+def test_downsampling_is_every_nth_voxel_of_a_convolution(stride: tuple[int, ...]) -> None:
     layer: Any = downsample(2, 3, stride, style(len(stride))).double()
     x = image(1, 2, *(6, 9, 12)[: len(stride)])
     x = x[(..., *(slice(n - n % s) for n, s in zip(x.shape[2:], stride, strict=True)))]
@@ -162,26 +162,28 @@ def test_a_step_down_is_every_nth_voxel_of_a_convolution(stride: tuple[int, ...]
 
 @pytest.mark.parametrize("upsampling", ["transposed", "pixel_shuffle"])
 @pytest.mark.parametrize("factor", FACTORS, ids=str)
-def test_learned_steps_begin_as_nearest_ones(upsampling: str, factor: tuple[int, ...]) -> None:
+def test_learned_upsampling_starts_as_nearest_interpolation(
+    upsampling: str, factor: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
     layer = upsample(2, 3, factor, style(len(factor), smooth_init=True), upsampling)
-    found = layer(torch.randn(1, 2, *(3, 4, 2)[: len(factor)]))
+    output = layer(torch.randn(1, 2, *(3, 4, 2)[: len(factor)]))
     every = (slice(None), slice(None), *(slice(None, None, f) for f in factor))
-    coarse = found[every]
+    coarse = output[every]
     for axis, times in enumerate(factor, start=2):
         coarse = coarse.repeat_interleave(times, dim=axis)
-    torch.testing.assert_close(found, coarse)
+    torch.testing.assert_close(output, coarse)
 
 
-def test_a_folded_image_begins_smoothly() -> None:
+def test_a_folded_image_starts_as_nearest_interpolation() -> None:
     torch.manual_seed(0)
     model = CustomVAE(VAEConfig(levels=[LevelSpec(4)], patch=(1, 2, 3)))
-    found = model.decode(torch.randn(1, 4, 3, 3, 3))
-    torch.testing.assert_close(found[..., ::2, :], found[..., 1::2, :])
-    torch.testing.assert_close(found[..., ::3], found[..., 2::3])
+    output = model.decode(torch.randn(1, 4, 3, 3, 3))
+    torch.testing.assert_close(output[..., ::2, :], output[..., 1::2, :])
+    torch.testing.assert_close(output[..., ::3], output[..., 2::3])
 
 
-def test_a_step_that_keeps_resolution_and_channels_is_nothing() -> None:
+def test_an_unchanged_resolution_and_width_is_an_identity() -> None:
     assert isinstance(downsample(4, 4, (1, 1, 1), style()), nn.Identity)
     assert isinstance(upsample(4, 4, (1, 1, 1), style(), "linear"), nn.Identity)
 

@@ -15,26 +15,26 @@ def posterior() -> DiagonalGaussian:
 
 
 def test_it_is_torchs_normal_distribution() -> None:
-    found = posterior()
-    expected = Normal(found.mean, (found.logvar / 2).exp())
-    torch.testing.assert_close(found.std, expected.stddev)
-    torch.testing.assert_close(found.kl(), kl_divergence(expected, Normal(0.0, 1.0)))
-    assert torch.equal(found.mode(), expected.mode)
-    noise = torch.randn_like(found.mean)
-    torch.testing.assert_close(found.at(noise), found.mean + noise * expected.stddev)
+    q = posterior()
+    expected = Normal(q.mean, (q.logvar / 2).exp())
+    torch.testing.assert_close(q.std, expected.stddev)
+    torch.testing.assert_close(q.kl(), kl_divergence(expected, Normal(0.0, 1.0)))
+    assert torch.equal(q.mode(), expected.mode)
+    noise = torch.randn_like(q.mean)
+    torch.testing.assert_close(q.at(noise), q.mean + noise * expected.stddev)
 
 
 def test_kl_is_pinned() -> None:
     """(mu^2 + sigma^2 - 1 - ln sigma^2) / 2 of N(0, 1), N(2, 1) and N(0, e)."""
-    found = DiagonalGaussian(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
-    torch.testing.assert_close(found.kl(), torch.tensor([0.0, 2.0, 0.35914091]))
+    q = DiagonalGaussian(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
+    torch.testing.assert_close(q.kl(), torch.tensor([0.0, 2.0, 0.35914091]))
 
 
 def test_one_generator_or_one_a_case() -> None:
-    found = posterior()
-    together = found.sample(torch.Generator().manual_seed(1))
+    q = posterior()
+    together = q.sample(torch.Generator().manual_seed(1))
     noise = torch.randn(3, 2, 4, 5, 6, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(together, found.at(noise))
+    torch.testing.assert_close(together, q.at(noise))
     each = [torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(s)) for s in range(3)]
     seeds = [torch.Generator().manual_seed(seed) for seed in range(3)]
     assert torch.equal(draw_noise((3, 2, 4, 5, 6), seeds), torch.stack(each))

@@ -1,4 +1,4 @@
-"""Weights by a name on the hub: from its cache alone, or one line that says what is missing."""
+"""Weights by a name on the hub: from its cache alone, or a one-line error."""
 
 import ast
 import hashlib
@@ -38,7 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def keep(repository: Path, commit: str, folder: Path) -> None:
-    """Puts a folder's files where the hub's client does: a blob each, and links to them."""
+    """Store a folder's files as the hub's client does: one blob each, and links to them."""
     snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True)
     (repository / "blobs").mkdir(exist_ok=True)
@@ -73,9 +73,7 @@ def test_what_was_downloaded_once_is_read_offline(cache: Path, tmp_path: Path) -
     assert_equal(CustomVAE.from_pretrained(NAME, revision=OLDER), older)
 
 
-def test_it_is_read_in_a_process_that_has_no_more_than_the_cache(
-    cache: Path, tmp_path: Path
-) -> None:
+def test_a_process_with_the_cache_alone_reads_it(cache: Path, tmp_path: Path) -> None:
     command = "import sys; from vae3d import CustomVAE; CustomVAE.from_pretrained(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", command, NAME],
@@ -98,7 +96,7 @@ def test_a_folder_of_that_name_comes_first(cache: Path, tmp_path: Path) -> None:
     assert "only a name on the hub (owner/name) has a revision" in refusal(NAME, "main")
 
 
-def test_what_the_hub_does_not_give_is_said_on_one_line(cache: Path) -> None:
+def test_a_failed_download_is_reported_on_one_line(cache: Path) -> None:
     way = "check the name, the revision, the network and hf auth login, or name a local folder"
     for name, revision in (("some-one/other", None), (NAME, "v9"), (NAME, "77" * 20)):
         line = refusal(name, revision)
@@ -119,10 +117,10 @@ def test_whatever_goes_wrong_there_is_one_line(
         raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
-    assert "the Hugging Face hub does not give it" in refusal("a/b")
+    assert "the download from the Hugging Face hub failed" in refusal("a/b")
 
 
-def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "pip install 'vae3d[hub]'" in refusal("some-one/model")
 

@@ -12,7 +12,7 @@ GROUPS = 3
 
 
 def randomised(norm: nn.Module) -> nn.Module:
-    """Weights that a test can tell from their start."""
+    """Return the norm with random weights, which differ from its initial ones."""
     torch.manual_seed(1)
     for parameter in norm.parameters():
         nn.init.normal_(parameter)
@@ -20,7 +20,7 @@ def randomised(norm: nn.Module) -> nn.Module:
 
 
 def by_formula(name: str, x: Tensor, norm: nn.Module) -> Tensor:
-    """What each norm averages over, written out."""
+    """Return the output of a norm from its formula."""
     shape = (-1, *(1,) * (x.dim() - 2))
     weight, bias = (getattr(norm, n, torch.zeros(())) for n in ("weight", "bias"))
     space = tuple(range(2, x.dim()))
@@ -74,19 +74,19 @@ def test_half_precision_stays_near(name: str) -> None:
     norm = NORMS[name](3, 6, GROUPS)
     x = torch.randn(2, 6, 3, 4, 5)
     with torch.autocast("cpu", torch.bfloat16):
-        found = norm(x.bfloat16())
-    assert F.mse_loss(found.float(), norm(x)) < 1e-4
+        output = norm(x.bfloat16())
+    assert F.mse_loss(output.float(), norm(x)) < 1e-4
 
 
 def test_dropout_keeps_the_mean_and_belongs_to_its_seed() -> None:
     layer, x = SampleDropout(0.25, number=3), torch.full((3, 2, 40, 50), 6.0)
-    found = layer(x, [7, 8, 7])
-    assert found.unique().tolist() == [0.0, 8.0], "what is kept is enlarged"
-    assert 0.23 < (found == 0).float().mean().item() < 0.27
-    assert torch.equal(found[0], found[2])
-    assert not torch.equal(found[0], found[1])
-    assert torch.equal(layer(x[1:2], [8]), found[1:2]), "in any batch"
-    assert not torch.equal(SampleDropout(0.25, number=4)(x, [7, 8, 7]), found)
+    output = layer(x, [7, 8, 7])
+    assert output.unique().tolist() == [0.0, 8.0], "the other values are scaled"
+    assert 0.23 < (output == 0).float().mean().item() < 0.27
+    assert torch.equal(output[0], output[2])
+    assert not torch.equal(output[0], output[1])
+    assert torch.equal(layer(x[1:2], [8]), output[1:2]), "in any batch"
+    assert not torch.equal(SampleDropout(0.25, number=4)(x, [7, 8, 7]), output)
     torch.manual_seed(0)
     assert layer(x, None).unique().tolist() == [0.0, 8.0]
     assert SampleDropout(0.0)(x, [7, 8, 7]) is x

@@ -1,4 +1,4 @@
-"""What is counted of tensors without values is what torch itself would make of them."""
+"""The meter counts the bytes and operations that torch itself counts on the meta device."""
 
 import subprocess
 import sys
@@ -25,16 +25,16 @@ def test_operators_are_counted_as_torch_makes_them(
         model = CustomVAE(tiny_model(norm=norm, activation=activation, norm_groups=2))
 
     def counted() -> list[int]:
-        found = []
+        counts = []
         for inference in (False, True):
             with torch.inference_mode(inference):
-                found.append(whole_bytes(model, (12, 10, 8)))
-                found += [plan.bytes for plan in streamed_plans(model, (12, 10, 8))]
-        return found
+                counts.append(whole_bytes(model, (12, 10, 8)))
+                counts += [plan.bytes for plan in streamed_plans(model, (12, 10, 8))]
+        return counts
 
-    known = counted()
-    monkeypatch.setattr(operators, "MADE_WITHOUT_VALUES", {})
-    assert counted() == known
+    ours = counted()
+    monkeypatch.setattr(operators, "META_OUTPUTS", {})
+    assert counted() == ours
 
 
 @pytest.mark.parametrize("attention", ["none", "global", "windowed"])

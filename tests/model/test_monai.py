@@ -1,4 +1,4 @@
-"""MONAI's weights give MONAI's output."""
+"""Imported weights reproduce MONAI's output."""
 
 import os
 import subprocess
@@ -107,9 +107,9 @@ def test_the_preset_is_maisis_own_network() -> None:
         print_info=False,
         norm_float16=False,
     )
-    found = from_monai(theirs.state_dict()).config
+    config = from_monai(theirs.state_dict()).config
     preset = composed("info", "model=maisi").model
-    assert replace(found, attention=preset.attention) == replace(preset, spatial_dims=3)
+    assert replace(config, attention=preset.attention) == replace(preset, spatial_dims=3)
 
 
 @pytest.mark.extras
@@ -118,8 +118,8 @@ def test_a_network_of_images_from_zero_to_one() -> None:
     ours = from_monai(theirs.state_dict(), norm_groups=4, unit_range=True)
     image = torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
-        found = (ours(2 * image - 1).reconstruction + 1) / 2
-        assert_same_output(found, theirs.reconstruct(image), ours)
+        reconstruction = (ours(2 * image - 1).reconstruction + 1) / 2
+        assert_same_output(reconstruction, theirs.reconstruct(image), ours)
 
 
 @pytest.mark.extras
@@ -135,12 +135,12 @@ def test_the_script_writes_what_loads(tmp_path: Path) -> None:
     assert ours.contract.intensity.high == 400
     image = torch.randn(1, 1, 8, 8, 8)
     with torch.no_grad():
-        found = ours(image).reconstruction
-        assert_same_output(found, theirs.reconstruct(image), ours)
+        reconstruction = ours(image).reconstruction
+        assert_same_output(reconstruction, theirs.reconstruct(image), ours)
 
 
 def test_other_weights_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no weights of MONAI's AutoencoderKL"):
+    with pytest.raises(ConfigError, match="not the weights of MONAI's AutoencoderKL"):
         from_monai({"encoder.weight": torch.zeros(3)})
 
 
@@ -148,5 +148,5 @@ def test_other_weights_are_refused() -> None:
 def test_weights_without_a_tensor_are_refused() -> None:
     state = build("plain", 3).state_dict()
     del state["decoder.blocks.0.conv.weight"]
-    with pytest.raises(ConfigError, match="no weights of MONAI's AutoencoderKL"):
+    with pytest.raises(ConfigError, match="not the weights of MONAI's AutoencoderKL"):
         from_monai(state)

@@ -1,4 +1,4 @@
-"""Every combination of options builds, runs, learns and comes back from its folder."""
+"""Every combination of options builds, runs, learns, and loads from its folder."""
 
 import itertools
 import json
@@ -131,24 +131,24 @@ def test_every_two_options_meet() -> None:
 
 
 def presets() -> dict[str, object]:
-    """Parameters, names and shapes of each preset."""
-    found: dict[str, object] = {}
+    """Return the number of parameters, the names and the shapes of each preset."""
+    table: dict[str, object] = {}
     for name in options("model"):
         config = composed("train", f"model={name}")
         assert isinstance(config, TrainConfig)
         with torch.device("meta"):
             model = CustomVAE(config.model)
-        found[name] = {
+        table[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
             "keys": {key: list(value.shape) for key, value in model.state_dict().items()},
         }
-    return found
+    return table
 
 
 def test_presets_are_what_they_were() -> None:
     assert presets() == json.loads(GOLDEN.read_text()), (
-        "a preset changed, and weights of it do not load any more; if that is meant, write "
-        f"{GOLDEN} anew: python -m tests.model.test_options"
+        "a preset changed, and its weights no longer load; if that is intended, rewrite "
+        f"{GOLDEN}: python -m tests.model.test_options"
     )
 
 
@@ -187,7 +187,7 @@ def test_end_padded_windows_begin_at_the_first_voxel(stride: tuple[int, ...]) ->
 @pytest.mark.parametrize("patch", [(1,), (2,)], ids=str)
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-def test_the_receptive_field_is_no_less_than_what_is_seen(
+def test_the_receptive_field_bounds_the_gradient(
     upsampling: str, window: int | None, patch: tuple[int, ...]
 ) -> None:
     kind = "windowed" if window else "none"
@@ -200,21 +200,22 @@ def test_the_receptive_field_is_no_less_than_what_is_seen(
         zero_init=False,
         patch=patch,
     )
-    told = receptive_field(config)
-    assert told is not None
+    field = receptive_field(config)
+    assert field is not None
     model = CustomVAE(config).double()
     x = torch.randn(1, 1, 120, 120, dtype=torch.float64, requires_grad=True)
-    seen = 0
-    for place in range(56, 64):
-        (gradient,) = torch.autograd.grad(model(x).reconstruction[0, 0, place, place], x)
+    width = 0
+    for row in range(56, 64):
+        (gradient,) = torch.autograd.grad(model(x).reconstruction[0, 0, row, row], x)
         rows = gradient[0, 0].abs().sum(dim=1).nonzero()
-        seen = max(seen, int(rows.max() - rows.min()) + 1)
-    assert 0.5 * told[0] < seen <= told[0]
+        width = max(width, int(rows.max() - rows.min()) + 1)
+    assert 0.5 * field[0] < width <= field[0]
 
 
 def test_the_receptive_field_is_the_sum_of_its_layers() -> None:
     """Of the tiny model, in voxels: edges and folding 2 + 3, two blocks of two convolutions at
-    the first level 8, a step down and up 2 + 4, two blocks at the second level 16, heads 8."""
+    the first level 8, downsampling and upsampling 2 + 4, two blocks at the second level 16, and
+    heads 8."""
     assert receptive_field(tiny_model()) == (5 + 8 + 6 + 16 + 8,) * 3
     levels = [
         LevelSpec(8, blocks=2),
@@ -229,27 +230,27 @@ def test_the_receptive_field_is_the_sum_of_its_layers() -> None:
 def test_a_summary_adds_up() -> None:
     levels = [LevelSpec(8), LevelSpec(16, stride=(2, 2, 1))]
     config = VAEConfig(spatial_dims=3, levels=levels, patch=(1,))
-    found = summarise(config, (8, 8, 6))
+    summary = summarise(config, (8, 8, 6))
     model = CustomVAE(config)
-    assert found.parameters == sum(row.parameters for row in found.rows)
-    assert found.parameters == sum(p.numel() for p in model.parameters())
-    assert found.latent == (4, 4, 4, 6)
-    assert found.compression == 8 * 8 * 6 / (4 * 4 * 4 * 6)
+    assert summary.parameters == sum(row.parameters for row in summary.rows)
+    assert summary.parameters == sum(p.numel() for p in model.parameters())
+    assert summary.latent == (4, 4, 4, 6)
+    assert summary.compression == 8 * 8 * 6 / (4 * 4 * 4 * 6)
     stem = 2 * 27 * 8 * 8 * 8 * 6
-    assert found.flops > 2 * stem
+    assert summary.flops > 2 * stem
 
 
 def test_impossible_models_are_named() -> None:
-    for said, changes in (
+    for message, changes in (
         ("model.attention.window needs 1 or 3", {"attention": AttentionSpec(window=(2, 2))}),
         ("head_channels must divide", {"attention": AttentionSpec("global", head_channels=24)}),
-        ("model.patch must lie in", {"patch": (0,)}),
+        ("model.patch must be in", {"patch": (0,)}),
         ("model.residual_scale", {"residual_scale": 0.0}),
         ("model.downsampling must be", {"downsampling": "pool"}),
         ("model.head_kernel must be", {"head_kernel": 2}),
         ("model.widening must be", {"widening": "head"}),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             VAEConfig(spatial_dims=3, **changes)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"levels.0.attention must be"):
         CustomVAE(VAEConfig(levels=[LevelSpec(8, attention="local")]))
@@ -276,7 +277,7 @@ def test_the_default_is_small() -> None:
 
 
 def write_golden() -> None:
-    """Says that the presets are meant to be what they are now."""
+    """Write the current presets as the expected ones."""
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(presets(), indent=1) + "\n")
 

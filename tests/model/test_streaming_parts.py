@@ -1,4 +1,4 @@
-"""The parts of a stream against their layers, plane by plane, and what a plan counts with."""
+"""The parts of a stream against their layers, plane by plane, and the constants of a plan."""
 
 import pytest
 import torch
@@ -19,10 +19,10 @@ from vae3d.streaming.plan import (
     streaming_plan,
     whole_bytes,
 )
-from vae3d.streaming.planes import Planes
+from vae3d.streaming.planes import PlaneBuffer
 from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
 from vae3d.streaming.volume import latent_planes
-from vae3d.streaming.windows import Gathered, Rows, Sliding
+from vae3d.streaming.windows import Gather, SlidingWindow, TiledWindows
 
 SHAPE = (2, 4, 11, 3)
 
@@ -36,21 +36,21 @@ def streamed(stream: Stream, x: Tensor, slabs: list[int]) -> list[Tensor]:
         return [*Chain([stream]).run(x.split(slabs, dim=2))]
 
 
-def test_planes_come_in_at_the_end_and_leave_at_the_front() -> None:
-    waiting, x = Planes(), image_of()
-    assert waiting.count == 0
+def test_planes_are_appended_at_the_end_and_taken_from_the_front() -> None:
+    buffer, x = PlaneBuffer(), image_of()
+    assert buffer.count == 0
     for slab in x.split([4, 1, 6], dim=2):
-        waiting.add(slab)
-    assert waiting.count == 11
-    assert torch.equal(waiting.take(3), x[:, :, :3])
-    assert torch.equal(waiting.take(4, leave=2), x[:, :, 3:7])
-    assert waiting.count == 6
-    assert torch.equal(waiting.take(6, leave=0), x[:, :, 5:])
-    assert waiting.slabs[0].untyped_storage().nbytes() == 6 * 2 * 4 * 3 * 4, "not the whole slab"
-    assert torch.equal(waiting.take(6), x[:, :, 5:])
-    assert waiting.count == 0
-    waiting.add(x)
-    assert torch.equal(waiting.take(11), x)
+        buffer.add(slab)
+    assert buffer.count == 11
+    assert torch.equal(buffer.take(3), x[:, :, :3])
+    assert torch.equal(buffer.take(4, drop=2), x[:, :, 3:7])
+    assert buffer.count == 6
+    assert torch.equal(buffer.take(6, drop=0), x[:, :, 5:])
+    assert buffer.slabs[0].untyped_storage().nbytes() == 6 * 2 * 4 * 3 * 4, "not the whole slab"
+    assert torch.equal(buffer.take(6), x[:, :, 5:])
+    assert buffer.count == 0
+    buffer.add(x)
+    assert torch.equal(buffer.take(11), x)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (2, 2), (3, 3), (1, 1), (5, 2)])
@@ -62,13 +62,13 @@ def test_windows_slide(
     torch.manual_seed(0)
     conv, x = nn.Conv2d(4, 3, (kernel, 1), (stride, 1)), image_of()
     for replicate in (False, True):
-        stream = Sliding(conv, kernel, stride, border, replicate)
+        stream = SlidingWindow(conv, kernel, stride, border, replicate)
         mode = "replicate" if replicate else "constant"
         padded = nn.functional.pad(x, (0, 0, *border), mode=mode)
         for _ in range(2):
-            found = streamed(stream, x, slabs)
-            torch.testing.assert_close(torch.cat(found, dim=2), conv(padded))
-        # What is ready comes as soon as its last plane is there.
+            output = streamed(stream, x, slabs)
+            torch.testing.assert_close(torch.cat(output, dim=2), conv(padded))
+        # Output planes are returned as soon as their last input plane has been pushed.
         for number in range(kernel - border[0] - 1):
             assert stream.push(x[:, :, number : number + 1]) is None
         assert stream.push(x[:, :, :1]) is not None
@@ -83,19 +83,19 @@ def test_rows_of_windows(side: int) -> None:
 
     x = image_of()
     for slabs in ([11], [1] * 11, [3, 5, 1, 2]):
-        stream = Rows(layer, side)
+        stream = TiledWindows(layer, side)
         for _ in range(2):
-            found = streamed(stream, x, slabs)
-            assert torch.equal(torch.cat(found, dim=2), layer(x))
+            output = streamed(stream, x, slabs)
+            assert torch.equal(torch.cat(output, dim=2), layer(x))
 
 
-def test_all_planes_are_gathered_and_go_on_in_slabs() -> None:
+def test_all_planes_are_gathered_and_returned_in_slabs() -> None:
     x = image_of()
-    stream = Gathered(lambda y: y - y.mean(dim=2, keepdim=True))
+    stream = Gather(lambda y: y - y.mean(dim=2, keepdim=True))
     for _ in range(2):
-        found = streamed(stream, x, [3, 5, 1, 2])
-        assert [slab.shape[2] for slab in found] == [5, 5, 1]
-        torch.testing.assert_close(torch.cat(found, dim=2), x - x.mean(dim=2, keepdim=True))
+        output = streamed(stream, x, [3, 5, 1, 2])
+        assert [slab.shape[2] for slab in output] == [5, 5, 1]
+        torch.testing.assert_close(torch.cat(output, dim=2), x - x.mean(dim=2, keepdim=True))
     assert [*stream.flush()] == []
 
 
@@ -104,10 +104,10 @@ def test_both_paths_of_a_residual_meet() -> None:
     conv = nn.Conv2d(4, 4, (3, 1), padding=(1, 0))
     inner = nn.Conv2d(4, 4, (3, 1))
     inner.load_state_dict(conv.state_dict())
-    stream = Residual(Chain([Sliding(inner, 3, 1, (1, 1))]), lambda y: 2 * y, scale=0.5)
+    stream = Residual(Chain([SlidingWindow(inner, 3, 1, (1, 1))]), lambda y: 2 * y, scale=0.5)
     for slabs in ([11], [1] * 11, [3, 5, 1, 2]):
-        found = streamed(stream, x, slabs)
-        torch.testing.assert_close(torch.cat(found, dim=2), 0.5 * (2 * x + conv(x)))
+        output = streamed(stream, x, slabs)
+        torch.testing.assert_close(torch.cat(output, dim=2), 0.5 * (2 * x + conv(x)))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -119,8 +119,8 @@ def test_a_norm_is_measured_then_applied(groups: int) -> None:
     assert stream.measuring
     assert streamed(stream, x, [3, 5, 1, 2]) == []
     assert not stream.measuring
-    found = torch.cat(streamed(stream, x, [1] * 11), dim=2)
-    torch.testing.assert_close(found, norm(x), atol=1e-5, rtol=1e-5)
+    output = torch.cat(streamed(stream, x, [1] * 11), dim=2)
+    torch.testing.assert_close(output, norm(x), atol=1e-5, rtol=1e-5)
     even = MeasuredNorm(norm)
     streamed(even, torch.full(SHAPE, 0.1), [11])
     assert torch.cat(streamed(even, x, [11]), dim=2).isfinite().all()
@@ -134,7 +134,7 @@ def test_a_chain_measures_as_long_as_a_part_of_it_does() -> None:
     assert not chain.measuring
 
 
-def test_bytes_are_counted_as_they_come_and_go() -> None:
+def test_bytes_are_counted_as_tensors_are_created_and_freed() -> None:
     before = torch.zeros(1000)
     with metered() as meter:
         first = before + 1
@@ -145,11 +145,11 @@ def test_bytes_are_counted_as_they_come_and_go() -> None:
         del first
         assert (meter.bytes, meter.peak) == (8000, 12000)
         del second
-        assert meter.bytes == 8000, "a view keeps it"
+        assert meter.bytes == 8000, "a view keeps the memory"
         del view
         assert (meter.bytes, meter.peak) == (0, 12000)
         before.add_(1)
-        assert meter.peak == 12000, "in its own place nothing is taken"
+        assert meter.peak == 12000, "an in-place operator allocates nothing"
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_planes_of_the_latent_are_rounded_up() -> None:
     assert [latent_planes(model, planes) for planes in (1, 2, 3, 4)] == [1, 1, 2, 2]
 
 
-def test_what_a_plan_counts_with_is_pinned() -> None:
-    """Measured once: gaps of the heap of up to 2.25, of 1.3 where tensors are large, 32 MiB."""
+def test_the_bytes_of_a_plan_are_pinned() -> None:
+    """Measured constants: heap factors of 2.25, or 1.3 for large tensors, and 32 MiB."""
     model = CustomVAE(tiny_model())
     shape = (64, 64, 64)
     held = []
@@ -193,8 +193,9 @@ def test_what_a_plan_counts_with_is_pinned() -> None:
 
 
 def test_constants_of_a_plan_are_pinned() -> None:
-    assert (module.HEAP, module.LARGE_HEAP, module.LARGE) == (2.25, 1.3, 2**29)
-    assert (module.GIB, module.KERNELS, module.STEADY, module.MOST_PLANES) == (2**30, 2**25, 3, 32)
+    assert (module.HEAP_FACTOR, module.LARGE_HEAP_FACTOR, module.LARGE_BYTES) == (2.25, 1.3, 2**29)
+    assert (module.GIB, module.KERNEL_BYTES) == (2**30, 2**25)
+    assert (module.STEADY_SLABS, module.MAX_PLANES) == (3, 32)
 
 
 def test_a_plan_that_fits_to_the_byte_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

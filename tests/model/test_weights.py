@@ -1,4 +1,4 @@
-"""A folder of weights: what it tells comes back, is of these weights, and names nobody."""
+"""A folder of weights: its description is read back, is of these weights, and is anonymous."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-import vae3d.commands.train_run as training
+import vae3d.trainer.session as training
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
 from vae3d.autoencoder.card import model_card
 from vae3d.autoencoder.vae import CustomVAE
@@ -48,12 +48,12 @@ def saved(folder: Path, contract: InputContract | None = None, **changes: Any) -
 
 
 def described(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return found
+    description: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return description
 
 
 def code_of(folder: Path) -> str:
-    """The code of the card, with the folder's place filled in."""
+    """Return the code of the card with the folder's path filled in."""
     [code] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     return str(code).replace('"FOLDER"', repr(str(folder)))
 
@@ -76,7 +76,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, statistics: LatentStatistics |
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("text", "latents must be a table"),
         ([1.0], "latents must be a table"),
@@ -97,20 +97,20 @@ def test_what_is_saved_comes_back(tmp_path: Path, statistics: LatentStatistics |
     ],
 )
 def test_damaged_statistics_are_refused_on_one_line(
-    tmp_path: Path, change: Any, said: str
+    tmp_path: Path, change: Any, message: str
 ) -> None:
     folder = saved(tmp_path / "w")
     values = described(folder)
     values["latents"] = {**values["latents"], **change} if isinstance(change, dict) else change
     (folder / "config.json").write_text(json.dumps(values))
-    with pytest.raises(RunError, match=re.escape(said)) as refused:
+    with pytest.raises(RunError, match=re.escape(message)) as refused:
         CustomVAE.from_pretrained(folder)
     assert "\n" not in str(refused.value)
     assert str(folder) in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["scaling_factor", "shift_factor", "latents_mean", "latents_std"])
-def test_a_figure_that_is_missing_or_endless_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_statistic_that_is_missing_or_infinite_is_refused(tmp_path: Path, name: str) -> None:
     folder = saved(tmp_path / "w")
     values = described(folder)
     whole = json.dumps(values)
@@ -168,7 +168,7 @@ def test_the_code_of_the_card_runs(
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
-def test_the_card_tells_what_is_known(tmp_path: Path, kind: str) -> None:
+def test_the_card_lists_what_is_known(tmp_path: Path, kind: str) -> None:
     text = (saved(tmp_path / "w", CONTRACTS[kind]) / "README.md").read_text()
     _, front, rest = text.split("---\n", 2)
     assert yaml.safe_load(front) == {
@@ -176,14 +176,14 @@ def test_the_card_tells_what_is_known(tmp_path: Path, kind: str) -> None:
         "tags": ["vae", "medical-imaging", "3d"],
     }
     parameters = sum(p.numel() for p in CustomVAE(tiny_model()).parameters())
-    for told in (
+    for line in (
         f"Parameters: {parameters:,}",
         "2 x 2 x 2 voxels",
         "4 channels",
         "2 numbers of the image for one of the latent",
         "shift_factor -0.25, scaling_factor 2, from 3 cases",
     ):
-        assert told in rest
+        assert line in rest
     assert ("-1000 to 1000 HU" in rest) == (kind == "CT")
     assert ("2.5 x 1 x 1 mm along (D, H, W)" in rest) == (kind == "CT")
     assert ("percentiles 0 to 99.5" in rest) == (kind == "MR")
@@ -195,7 +195,7 @@ def test_parameters_are_counted_without_buffers(tmp_path: Path) -> None:
     assert f"Parameters: {parameters:,}\n" in (folder / "README.md").read_text()
 
 
-def test_the_card_is_the_same_anywhere_and_tells_nothing_else(tmp_path: Path) -> None:
+def test_the_card_is_the_same_anywhere_and_contains_nothing_else(tmp_path: Path) -> None:
     first, second = saved(tmp_path / "a", CONTRACTS["CT"]), saved(tmp_path / "b", CONTRACTS["CT"])
     assert (first / "README.md").read_bytes() == (second / "README.md").read_bytes()
     text = (first / "README.md").read_text()
@@ -205,9 +205,9 @@ def test_the_card_is_the_same_anywhere_and_tells_nothing_else(tmp_path: Path) ->
     strange["CANARY"] = {"CANARY": ["CANARY"]}
     strange["intensity"]["unit"] = "CANARY\n```\nimport os"
     odd = InputContract.from_json(strange)
-    told = (saved(tmp_path / "c", odd) / "README.md").read_text()
-    assert "CANARY" not in told
-    assert "import os" not in told
+    text = (saved(tmp_path / "c", odd) / "README.md").read_text()
+    assert "CANARY" not in text
+    assert "import os" not in text
     strange["intensity"]["unit"] = "{CANARY}"
     odd = InputContract.from_json(strange)
     assert model_card(tiny_model(), odd, None, 1).count("{") == 0
@@ -244,7 +244,7 @@ WHOLE = {
 
 
 def measured(config: TrainConfig, folder: Path) -> LatentStatistics | None:
-    """What the posteriors of the validation cases are, one after the other."""
+    """Return the statistics of the posteriors of the validation cases."""
     model, cases = (
         CustomVAE.from_pretrained(folder),
         open_cases(config.data, ProgressBar("prepare", False)),
@@ -268,10 +268,10 @@ def assert_same(first: LatentStatistics | None, second: LatentStatistics | None)
 def test_a_training_measures_the_latents_of_exactly_the_weights_it_saves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, bool]] = []
+    calls: list[tuple[str, bool]] = []
 
     def spy(folder: Path, *arguments: Any) -> None:
-        told.append((folder.name, arguments[-1] is not None))
+        calls.append((folder.name, arguments[-1] is not None))
         original(folder, *arguments)
 
     original = training.save_weights
@@ -282,14 +282,14 @@ def test_a_training_measures_the_latents_of_exactly_the_weights_it_saves(
     for which in ("best", "latest"):
         weights = folder.weights(which)
         assert_same(CustomVAE.from_pretrained(weights).statistics, measured(config, weights))
-    # Steps 2, 4 and 8 were saved without being looked at; 3 and 9 are there as best ones.
-    for_latest = [known for which, known in told if which == "latest"]
+    # Steps 2, 4 and 8 were saved without a validation; 3 and 9 are saved as best.
+    for_latest = [known for which, known in calls if which == "latest"]
     assert for_latest.count(False) == 3
     assert for_latest[-1]
-    assert all(known for which, known in told if which == "best")
+    assert all(known for which, known in calls if which == "best")
 
 
-def test_a_run_that_goes_on_has_the_same_statistics(tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_statistics(tmp_path: Path) -> None:
     config = tiny_training(tmp_path, **WHOLE)
     folder = RunFolder(train(config))
     files = [folder.weights(which) / "config.json" for which in ("best", "latest")]
@@ -298,7 +298,7 @@ def test_a_run_that_goes_on_has_the_same_statistics(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in files] == before
 
 
-def test_without_validation_nothing_is_told(tmp_path: Path) -> None:
+def test_without_validation_there_are_no_statistics(tmp_path: Path) -> None:
     changes = {**WHOLE, "data": SyntheticConfig(shape=(16, 16, 16), count=4, val_fraction=0)}
     folder = RunFolder(train(tiny_training(tmp_path, trainer=tiny_trainer(steps=2), **changes)))
     assert "latents" not in described(folder.weights("latest"))

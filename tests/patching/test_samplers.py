@@ -1,4 +1,4 @@
-"""Where patches lie, against lists written out."""
+"""The positions of patches against explicit lists."""
 
 from collections.abc import Iterator
 
@@ -69,7 +69,7 @@ def corners(
 
 
 def test_every_place_is_drawn_and_none_outside() -> None:
-    """An axis of 9 has six places for a patch of 4, one of 4 has one, and so has a thinner one."""
+    """A patch of 4 has six positions on an axis of 9, and one on an axis of 4 or less."""
     sampler = RandomPatches((4, 4, 4), per_volume=3, foreground=0.0)
     drawn = {*corners(sampler, (9, 4, 3), None)}
     assert drawn == {(start, 0, 0) for start in range(6)}
@@ -80,7 +80,7 @@ def test_a_foreground_voxel_is_anywhere_in_its_patch() -> None:
     sampler = RandomPatches((3, 3), foreground=1.0)
     middle = {*corners(sampler, (20, 20), np.array([7, 9]))}
     assert middle == {(d, h) for d in (5, 6, 7) for h in (7, 8, 9)}
-    # Patches stay inside the volume: at its ends fewer places hold the voxel.
+    # Patches stay inside the volume: at its ends fewer positions hold the voxel.
     assert {*corners(sampler, (20, 20), np.array([0, 19]))} == {(0, 17)}
     # Where a patch is larger than the volume its voxel is one of the volume's.
     assert {*corners(RandomPatches((8, 8), foreground=1.0), (4, 9), np.array([3, 4]))} == {

@@ -38,20 +38,20 @@ def test_devices_by_name() -> None:
         choose_device("tpu")
     if not torch.cuda.is_available():
         assert choose_device("auto", 3) == CPU
-        with pytest.raises(ConfigError, match=r"rank 0 finds 0; start fewer ranks"):
+        with pytest.raises(ConfigError, match=r"local rank 0 \(0 visible\); start fewer ranks"):
             choose_device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[gloo/transport/tcp/pair.cc] Connection closed by peer", "another rank has ended"),
         ("gloo/transport: Timed out waiting 1000ms", "did not answer in time"),
         ("NCCL watchdog Timeout", "did not answer in time"),
     ],
 )
-def test_a_lost_rank_is_named(text: str, said: str) -> None:
-    with pytest.raises(RankError, match=rf"step 7: .*{said}"), naming_lost_ranks(lambda: 7):
+def test_a_lost_rank_is_named(text: str, message: str) -> None:
+    with pytest.raises(RankError, match=rf"step 7: .*{message}"), naming_lost_ranks(lambda: 7):
         raise RuntimeError(text)
 
 

@@ -27,7 +27,7 @@ def test_a_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
     with atomic_write(path) as temporary:
         assert temporary.parent == path.parent
         assert temporary.name.startswith(".tmp-")
-        assert temporary.name.endswith("-a.nii.gz"), "its suffixes say what it is"
+        assert temporary.name.endswith("-a.nii.gz"), "writers choose the format by the suffixes"
         temporary.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
@@ -113,10 +113,10 @@ def test_what_an_interruption_left_is_swept(tmp_path: Path) -> None:
     (folder / ".tmp-1-cd-file.txt").write_text("half")
     (folder / ".hidden").write_text("mine")
     (folder / "mine.tmp-").write_text("mine")
-    # Its replacement never took the place: it goes back there, whatever dashes its name has.
+    # Its replacement was interrupted: it is renamed back, whatever dashes its name has.
     (folder / ".old-1-ab-case-3-b").mkdir()
     (folder / ".old-1-ab-case-3-b" / "x").write_text("back")
-    # A link goes, what it leads to stays.
+    # A link is removed, its target is not.
     (folder / ".tmp-1-ef-link").symlink_to(folder / "there")
     swept = [".old-1-ab-there", ".tmp-1-ab-half", ".tmp-1-cd-file.txt", ".tmp-1-ef-link"]
     assert sorted(sweep(folder)) == swept

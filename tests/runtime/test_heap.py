@@ -1,4 +1,4 @@
-"""Memory of large tensors goes back when they are freed, whatever small ones lie between them."""
+"""Freed large tensors return their memory, whatever small tensors were allocated between."""
 
 import os
 import subprocess
@@ -59,6 +59,6 @@ def test_freed_tensors_leave_no_gaps() -> None:
     assert asked == "1"
 
 
-def test_what_the_user_says_of_the_heap_stays() -> None:
+def test_a_threshold_set_by_the_user_is_kept() -> None:
     _, asked = kept("spare_the_heap()", MALLOC_MMAP_THRESHOLD_="33554432")
     assert asked == "None"

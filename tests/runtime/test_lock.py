@@ -1,4 +1,4 @@
-"""One process at a time, told by its number."""
+"""One process at a time holds a lock, and its process id is reported."""
 
 import json
 import os
@@ -26,7 +26,7 @@ except LockedError as error:
 
 
 def take(path: Path, script: str = TAKE) -> str:
-    """What another process gets of the lock."""
+    """Return the output of another process that tries to take the lock."""
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
@@ -45,12 +45,12 @@ def test_another_process_is_kept_out_until_the_end(tmp_path: Path) -> None:
         owner = f"process {os.getpid()} since {note['started']}"
         assert refused.startswith(f"{tmp_path}: another process writes here ({owner}); wait")
         take(path, "import sys; open(sys.argv[1], 'w').write('no note')")
-        assert "(it has not told its name)" in take(path)
+        assert "(unknown process id)" in take(path)
     assert take(path) == "taken"
     assert json.loads(path.read_text())["pid"] != os.getpid()
 
 
-def test_an_error_gives_it_back(tmp_path: Path) -> None:
+def test_an_error_releases_it(tmp_path: Path) -> None:
     with pytest.raises(LockedError, match="mine"), locked(tmp_path / ".lock"):
         raise LockedError("mine")
     assert take(tmp_path / ".lock") == "taken"

@@ -1,4 +1,4 @@
-"""Files that anybody may have written become typed values or one line."""
+"""Untrusted files become typed values, or raise an error of one line."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_values_become_what_their_types_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ([], "the file must be a table, got []"),
         ({"share": "1"}, "share must be a number, got '1'"),
@@ -80,10 +80,10 @@ def test_values_become_what_their_types_say() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_of_another_type_is_named(values: Any, said: str) -> None:
+def test_what_is_of_another_type_is_named(values: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_plain(Outer, values)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_infinity_is_a_number_of_settings_but_none_of_json() -> None:
@@ -93,7 +93,7 @@ def test_infinity_is_a_number_of_settings_but_none_of_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"a": NaN}', "holds NaN, which is no number"),
         ('{"a": -Infinity}', "holds -Infinity, which is no number"),
@@ -105,16 +105,16 @@ def test_infinity_is_a_number_of_settings_but_none_of_json() -> None:
     ],
     ids=lambda text: text[:30],
 )
-def test_json_that_is_not_read(tmp_path: Path, text: str, said: str) -> None:
+def test_json_that_is_not_read(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_json(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: &b 1\nc: *b", "holds an alias"),
         ("a: {_partial_: true}", "'a._partial_' names code"),
@@ -124,12 +124,12 @@ def test_json_that_is_not_read(tmp_path: Path, text: str, said: str) -> None:
     ],
     ids=lambda text: text[:30],
 )
-def test_yaml_that_is_not_read(tmp_path: Path, text: str, said: str) -> None:
+def test_yaml_that_is_not_read(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_yaml(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_trees_of_many_branches_are_read(tmp_path: Path) -> None:

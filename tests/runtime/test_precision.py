@@ -14,8 +14,8 @@ def test_precision_by_name() -> None:
     assert choose_precision("fp32", CPU) == "fp32"
     assert choose_precision("bf16", CPU) == "bf16"
     assert choose_precision("auto", CPU) == ("bf16" if has_bf16(CPU) else "fp32")
-    for wrong, said in (("fp16", "needs a GPU"), ("tf32", "must be one of auto, fp32")):
-        with pytest.raises(ConfigError, match=said):
+    for wrong, message in (("fp16", "needs a GPU"), ("tf32", "must be one of auto, fp32")):
+        with pytest.raises(ConfigError, match=message):
             choose_precision(wrong, CPU)
     layer, x = nn.Linear(2, 2), torch.ones(1, 2)
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

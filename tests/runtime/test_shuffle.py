@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae3d.runtime.shuffle import Shuffle, _mixed
+from vae3d.runtime.shuffle import Shuffle, _mix
 
 
 @given(n=st.integers(1, 5000), seed=st.integers(0, 9))
@@ -25,7 +25,7 @@ def test_an_order_is_pinned() -> None:
     assert Shuffle(1000, 7, "order", 2)(np.arange(6)).tolist() == [323, 656, 620, 381, 408, 797]
     assert Shuffle(1024, 7, "order", 2)(np.arange(6)).tolist() == [323, 656, 620, 381, 408, 797]
     values = np.array([0, 1, 2**63, 0x123456789ABCDEF], np.uint64)
-    assert _mixed(values).tolist() == [splitmix(int(value)) for value in values]
+    assert _mix(values).tolist() == [splitmix(int(value)) for value in values]
 
 
 def splitmix(value: int) -> int:

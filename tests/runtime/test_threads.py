@@ -1,4 +1,4 @@
-"""Work side by side gives what it gives one after the other, and leaves torch's threads alone."""
+"""Concurrent calls return what sequential calls return, and torch's thread count is restored."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def test_lanes_part_the_threads_evenly(four_threads: None, most: int, count: int
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_results_come_in_order(four_threads: None, count: int) -> None:
-    # Whoever starts waits for the one after, as far as that is at work: the order of ending turns.
+    # Each call waits for the next one if that runs too, so that they end in reverse order.
     ended = [threading.Event() for _ in range(9)]
 
     def call(number: int) -> int:

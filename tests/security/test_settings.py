@@ -215,7 +215,7 @@ def test_a_gigantic_network_is_refused_before_it_is_built(weights: Path) -> None
         ("latent_channels", "4", "model.latent_channels must be a whole number, got '4'"),
         ("latent_channels", True, "model.latent_channels must be a whole number, got True"),
         ("latent_channels", 4.5, "must be a whole number"),
-        ("latent_channels", 10**9, "must lie in [1, 4096]"),
+        ("latent_channels", 10**9, "must be in [1, 4096]"),
         ("dropout", "0.1", "model.dropout must be a number"),
         ("dropout", 10**400, "must be a number, got a huge number"),
         ("fixed_std", 1e999, "holds Infinity"),
@@ -225,8 +225,8 @@ def test_a_gigantic_network_is_refused_before_it_is_built(weights: Path) -> None
         ("levels", {}, "model.levels must be a list"),
         ("levels", [[]], "model.levels.0 must be a table"),
         ("levels", [], "must hold 1 to 12 levels"),
-        ("levels", [{"channels": 0, "attention": "global"}], "channels must lie in [1, 4096]"),
-        ("levels", [{"channels": 8, "blocks": 10**6}], "blocks must lie in [0, 64]"),
+        ("levels", [{"channels": 0, "attention": "global"}], "channels must be in [1, 4096]"),
+        ("levels", [{"channels": 8, "blocks": 10**6}], "blocks must be in [0, 64]"),
         (
             "levels",
             [{"channels": 8, "stride": [[2]]}],
@@ -234,7 +234,7 @@ def test_a_gigantic_network_is_refused_before_it_is_built(weights: Path) -> None
         ),
         ("levels", [{"channels": 8, "stride": []}], "stride needs 1, 2 or 3 numbers"),
         ("attention", None, "model.attention must be a table"),
-        ("patch", [4096], "model.patch must lie in [1, 16]"),
+        ("patch", [4096], "model.patch must be in [1, 16]"),
         ("import_me", "os.system", "unknown key 'model.import_me'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Bounds hold for every way in which a setting is given, and name the right key."""
+"""Bounds are checked however a setting is set, and errors have the right key."""
 
 import math
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ def test_a_bound_takes_what_it_should(bound: Bound, good: list[Any], bad: list[A
             bound.checked(value, "a.key")
 
 
-def test_one_number_stands_for_every_axis() -> None:
+def test_one_number_is_used_for_every_axis() -> None:
     sides = PerAxis(Between(1, 64))
     assert sides.checked(32, "k") == (32,)
     assert sides.checked([16, 32, 64], "k") == (16, 32, 64)
@@ -77,7 +77,7 @@ def test_a_pair_ascends_within_its_limits() -> None:
     for wrong in ([1, 1], [2, 1], [0, 1, 2], 1, None, [math.nan, 1], [-math.inf, 0], ["0", 1]):
         with pytest.raises(ConfigError, match=r"^k "):
             LowHigh().checked(wrong, "k")
-    with pytest.raises(ConfigError, match=r"k must lie in \[0, 100\]"):
+    with pytest.raises(ConfigError, match=r"k must be in \[0, 100\]"):
         LowHigh((0, 100)).checked([0, 101], "k")
 
 

@@ -1,4 +1,4 @@
-"""A key that is wrong is answered with the one that was meant."""
+"""For a wrong key the key that was meant is suggested."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from vae3d.errors import ConfigError
 from vae3d.settings import nearest
 from vae3d.settings.groups import groups_of
 from vae3d.settings.nearest import USUAL_WORDS, nearest_key
-from vae3d.settings.saved import translated
+from vae3d.settings.saved import translate_renamed_keys
 from vae3d.settings.schema import settings_of
 
 
@@ -89,6 +89,6 @@ def test_a_renamed_key_is_translated_in_files_and_refused_on_the_command_line(
     monkeypatch.setitem(nearest.RENAMED, "trainer.rate", "trainer.lr")
     monkeypatch.setitem(nearest.RENAMED, "old", "trainer.steps")
     saved = {"trainer": {"rate": 0.1}, "old": 7}
-    assert translated(saved) == {"trainer": {"lr": 0.1, "steps": 7}}
+    assert translate_renamed_keys(saved) == {"trainer": {"lr": 0.1, "steps": 7}}
     with pytest.raises(ConfigError, match=r"trainer\.rate is called trainer\.lr now"):
         Line.of(COMMANDS["train"], ["trainer.rate=0.1"]).check()

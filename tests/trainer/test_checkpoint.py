@@ -71,27 +71,29 @@ def test_the_newest_and_the_best_stay(
         assert (tmp_path / "best").read_text() == f"step_{best[0]:08d}"
 
 
-def test_one_that_is_damaged_does_not_count_as_kept(tmp_path: Path) -> None:
-    said: list[str] = []
-    folder = CheckpointFolder(tmp_path, said.append)
+def test_one_that_is_damaged_does_not_count_as_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = CheckpointFolder(tmp_path)
     saved(folder, 2, 4, 6, keep=9)
     damage(folder, 6)
     saved(folder, 8, keep=2)
     assert folder.steps() == [4, 8]
-    assert len(said) == 1
-    assert said[0].startswith(f"removed: {tmp_path}/step_00000006/state.pt: damaged")
+    (message,) = caplog.messages
+    assert message.startswith(f"removed: {tmp_path}/step_00000006/state.pt: damaged")
 
 
-def test_the_newest_that_is_whole_is_found(tmp_path: Path) -> None:
-    said: list[str] = []
-    folder = CheckpointFolder(tmp_path, said.append)
+def test_the_newest_that_is_whole_is_loaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = CheckpointFolder(tmp_path)
     saved(folder, 2, 4, 6, keep=9)
     damage(folder, 6)
     newest = folder.newest()
     assert newest is not None
     assert newest.step == 4
-    assert len(said) == 1
-    assert said[0].startswith("passed over: ")
+    (message,) = caplog.messages
+    assert message.startswith("passed over: ")
     for step in (2, 4):
         damage(folder, step)
     with pytest.raises(CheckpointError, match="none of its 3 checkpoints is whole"):
@@ -174,7 +176,7 @@ def test_a_full_disk_is_noticed_before_it_is_written_to(
     usage = namedtuple("usage", "total used free")
     need = num_bytes(state_of(2))
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage(0, 0, need - 1))
-    with pytest.raises(ResourceError, match="Make room; the same command goes on"):
+    with pytest.raises(ResourceError, match="Make room; the same command resumes"):
         saved(folder, 2)
     assert [*folder.path.iterdir()] == []
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage(0, 0, need))

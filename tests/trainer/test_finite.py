@@ -25,7 +25,7 @@ def test_steps_are_looked_at_once() -> None:
     assert state.skipped == 1
     assert watch.bad_steps(state) == {}
     assert watched(watch, state, NAN, NAN) == {0: ["loss"], 1: ["loss"]}
-    assert state.skipped == 3, "they go on being counted"
+    assert state.skipped == 3, "the count continues"
     assert watched(watch, state, 1.0) == {}
     assert state.skipped == 0
 

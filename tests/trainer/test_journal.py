@@ -1,4 +1,4 @@
-"""What a run notes about itself for people."""
+"""`Journal`: the files in which a run reports its progress."""
 
 import json
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_a_summary_tells_the_best(
 def test_why_it_ended_and_how_to_go_on(tmp_path: Path) -> None:
     state = TrainState(step=6, stale=3)
     early = journal_of(tmp_path).ending(state, 10)
-    assert early.endswith("finished at step 6: 3 validations brought nothing better; extend it "
+    assert early.endswith("finished at step 6: 3 validations without a better score; extend it "
                           "with a larger trainer.patience")  # fmt: skip
     assert journal_of(tmp_path).ending(state, 6).endswith("a larger trainer.steps")
     assert journal_of(tmp_path, epochs=2).ending(state, 6).endswith("a larger trainer.epochs")

@@ -124,17 +124,17 @@ def test_the_loop_stops_at_the_step(tmp_path: Path) -> None:
 
 
 def test_a_step_that_is_skipped_is_reported_once(tmp_path: Path) -> None:
-    heard: list[tuple[int, list[str]]] = []
+    bad_steps: list[tuple[int, list[str]]] = []
     trainer = build(
         tmp_path,
         poisoned=3,
-        report_bad_step=lambda step, wrong: heard.append((step, wrong)),
+        report_bad_step=lambda step, wrong: bad_steps.append((step, wrong)),
         max_nonfinite=1,
         steps=8,
         log_every=3,
     )
     trainer.fit()
-    assert heard == [(3, ["loss", "grad_norm"])]
+    assert bad_steps == [(3, ["loss", "grad_norm"])]
     assert trainer.state.skipped == 0
     assert trainer.checkpoints.steps()[-1] == 8
 

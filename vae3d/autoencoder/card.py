@@ -1,4 +1,4 @@
-"""`model_card`: the `README.md` beside weights, made from their description alone."""
+"""`model_card`: the `README.md` of a folder of weights, made from their description."""
 
 import math
 import re
@@ -9,8 +9,8 @@ from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.latent_statistics import LatentStatistics
 
-PLACE = "FOLDER"
-"""Stands in the card for the folder, whose own name says nothing to others."""
+PLACEHOLDER = "FOLDER"
+"""The folder's name in the card, which does not depend on where the weights are stored."""
 AXES = {2: ("H", "W"), 3: ("D", "H", "W")}
 CLIPPED = {
     "window": "{low} to {high}{unit}, clipped and scaled to [-1, 1]",
@@ -56,14 +56,14 @@ def model_card(
     statistics: LatentStatistics | None,
     parameters: int,
 ) -> str:
-    """Markdown with the hub's front matter, the same for the same weights.
+    """Return Markdown with the hub's front matter, the same for the same weights.
 
-    It names no run, case, path or moment; of the contract nothing gets into it but numbers and a
-    one-word unit, because whoever wrote the weights may have written it.
+    It contains no name of a run or case, no path and no time. From the contract it takes only
+    numbers and a one-word unit, because the contract may come from untrusted weights.
     """
     facts = "\n".join(
-        f"* {name}: {told}"
-        for name, told in _facts(config, contract, statistics, parameters).items()
+        f"* {name}: {value}"
+        for name, value in _facts(config, contract, statistics, parameters).items()
     )
     tags = "\n".join(f"- {tag}" for tag in ("vae", "medical-imaging", f"{config.dims}d"))
     what = {2: "2D images", 3: "3D scans"}[config.dims]
@@ -71,7 +71,7 @@ def model_card(
         f"---\nlibrary_name: vae3d\ntags:\n{tags}\n---\n\n"
         f"# A variational autoencoder for {what}\n\n{facts}\n\n"
         f"```python\n{_code(config, contract.intensity, statistics)}```\n\n"
-        f'"{PLACE}" is this folder, or "owner/name" on the Hugging Face hub '
+        f'"{PLACEHOLDER}" is this folder, or "owner/name" on the Hugging Face hub '
         "(`pip install 'vae3d[hub]'`).\n"
     )
 
@@ -84,17 +84,17 @@ def _facts(
 ) -> dict[str, str]:
     axes = AXES[config.dims]
     intensity, spacing = contract.intensity, contract.spacing
-    numbers = math.prod(config.factor) * config.in_channels / config.latent_channels
-    found = {
+    compression = math.prod(config.factor) * config.in_channels / config.latent_channels
+    facts = {
         "Input": f"({', '.join(('B', str(config.in_channels), *axes))}) of any size in [-1, 1]",
         "Intensity": intensity and CLIPPED[intensity.kind].format(**_values(intensity)),
         "Spacing": spacing and f"{_sides(spacing)} mm along ({', '.join(axes)})",
         "Latent": f"{config.latent_channels} channels, a voxel for {_sides(config.factor)} voxels",
-        "Compression": f"{numbers:g} numbers of the image for one of the latent",
+        "Compression": f"{compression:g} numbers of the image for one of the latent",
         "Parameters": f"{parameters:,}",
         "Latent statistics": statistics and _scale(statistics),
     }
-    return {name: told for name, told in found.items() if told}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _scale(statistics: LatentStatistics) -> str:
@@ -106,7 +106,7 @@ def _scale(statistics: LatentStatistics) -> str:
 
 
 def _values(intensity: IntensityContract) -> dict[str, str]:
-    """What is filled in: plain numbers, and a unit that is one word."""
+    """Return the values for the templates: plain numbers, and a unit if it is one word."""
     plain = re.fullmatch(r"[\w/%.-]{1,20}", intensity.unit, re.ASCII)
     unit = f" {intensity.unit}" if plain and intensity.unit != "intensity" else ""
     return {"low": _number(intensity.low), "high": _number(intensity.high), "unit": unit}
@@ -117,11 +117,12 @@ def _code(
 ) -> str:
     shape = ", ".join(map(str, (1, config.in_channels, *([64] * config.dims))))
     if intensity is None:
-        return (LOAD + IMAGE + CODE + NORMAL * bool(statistics)).format(place=PLACE, shape=shape)
+        code = LOAD + IMAGE + CODE + NORMAL * bool(statistics)
+        return code.format(place=PLACEHOLDER, shape=shape)
     code = IMPORTS[intensity.kind] + LOAD + SCAN + CODE + UNITS + NORMAL * bool(statistics)
     values = _values(intensity)
     return code.format(
-        place=PLACE,
+        place=PLACEHOLDER,
         shape=shape,
         yours=f"yours, in{values['unit']}" if values["unit"] else "yours",
         range=RANGES[intensity.kind].format(**values),

@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub, as a folder on this disk."""
+"""Weights on the Hugging Face hub, downloaded to a local folder."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from vae3d.errors import RunError
 
 FILES = ["config.json", "model.safetensors"]
-"""Nothing else of a repository is fetched: no code, no pickles."""
+"""The only files of a repository that are downloaded: no code, no pickles."""
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
-    """Where the weights of this name lie: a folder, or what the hub gave of "owner/name".
+    """Return the folder of the weights of this name, downloaded if it is "owner/name" on the hub.
 
-    A `Path` is always a folder.
+    A `Path` is always a local folder.
 
     Raises:
         RunError: the package is missing, there is no network, or no such repository or revision.
@@ -25,7 +25,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether this can be the name of somebody's repository on the hub."""
+    """Return whether this can be the name of a repository on the hub, "owner/name"."""
     shaped = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text, re.ASCII)
     return bool(shaped) and not re.search(r"--|\.\.|\.git$", text)
 
@@ -35,15 +35,15 @@ def _downloaded(name: str, revision: str | None) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise RunError(
-            f"{name}: there is no such folder, and to ask the Hugging Face hub for it needs "
+            f"{name}: there is no such folder, and downloads from the Hugging Face hub need "
             "pip install 'vae3d[hub]'"
         ) from error
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
-    except Exception as error:  # its own, its HTTP client's and the disk's, by its version
+    except Exception as error:  # of the hub, its HTTP client or the disk, by version
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
-            f"{name}: there is no such folder, and the Hugging Face hub does not give it "
+            f"{name}: there is no such folder, and the download from the Hugging Face hub failed "
             f"({reason:.200}); check the name, the revision, the network and hf auth login, "
             "or name a local folder"
         ) from error

@@ -2,7 +2,7 @@
 
 Both number the modules of encoder and decoder from the image to the latent and back, as
 `encoder.blocks.7.conv1.conv.weight`; MAISI has one more `conv` in each convolution's name. The
-kind of a module is read from the names of its tensors, the architecture from their shapes.
+kind of a module follows from the names of its tensors, the architecture from their shapes.
 """
 
 import re
@@ -24,7 +24,7 @@ State = dict[str, Tensor]
 class Module:
     """One numbered module: `residual`, `attention`, `convolution` or `norm`, and its tensors.
 
-    `resamples` marks the convolution of a step down or up.
+    `resamples` marks the convolution of a downsampling or upsampling.
     """
 
     kind: str
@@ -33,14 +33,14 @@ class Module:
 
     @property
     def channels(self) -> int:
-        """The channels that come out."""
+        """The number of output channels."""
         name = {"residual": "conv2.weight", "attention": "out.weight"}.get(self.kind, "weight")
         return len(self.state[name])
 
 
 @dataclass
 class Level:
-    """The modules of one resolution, from the side of the image in the encoder."""
+    """The modules of one resolution, in the order from the image to the latent."""
 
     residuals: list[Module] = field(default_factory=list)
     attentions: list[Module] = field(default_factory=list)
@@ -53,14 +53,14 @@ def from_monai(
     head_channels: int | None = None,
     unit_range: bool = False,
 ) -> CustomVAE:
-    """A `CustomVAE` with the weights of an `AutoencoderKL` or `AutoencoderKlMaisi`.
+    """Return a `CustomVAE` with the weights of an `AutoencoderKL` or `AutoencoderKlMaisi`.
 
-    It gives MONAI's own output up to rounding. What a state dict does not tell must be given:
-    the groups of the norms, the channels of a head of attention (None is one head), and whether
-    images lay in [0, 1] (`unit_range`, as MAISI's do): vae3d's own lie in [-1, 1].
+    Its output is MONAI's own up to rounding. Three settings are not stored in a state dict: the
+    number of groups of the norms, the channels of an attention head (None is a single head), and
+    whether images were in [0, 1] (`unit_range`, as for MAISI) instead of vae3d's [-1, 1].
 
     Raises:
-        ConfigError: these are no such weights.
+        ConfigError: the weights are of another network.
     """
     try:
         encoder, decoder = list(_modules(state, "encoder")), list(_modules(state, "decoder"))
@@ -69,43 +69,44 @@ def from_monai(
         model.load_state_dict(dict(_renamed(model, state, encoder, decoder)))
     except (LookupError, StopIteration, RuntimeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"no weights of MONAI's AutoencoderKL: {reason}") from error
+        raise ConfigError(f"not the weights of MONAI's AutoencoderKL: {reason}") from error
     return model.eval()
 
 
 def _modules(state: State, part: str) -> Iterator[Module]:
+    """Yield the numbered modules of `encoder` or `decoder`, in order."""
     numbered: dict[int, State] = defaultdict(dict)
     for name, tensor in state.items():
         if match := re.match(rf"{part}\.blocks\.(\d+)\.(.+)", name):
             numbered[int(match[1])][_plain(match[2])] = tensor
     for number in sorted(numbered):
-        found = numbered[number]
-        if "conv1.weight" in found:
-            yield Module("residual", found)
-        elif "attn.out_proj.weight" in found:
-            yield Module("attention", _attention(found))
-        elif found["weight"].dim() == 1:
-            yield Module("norm", found)
+        tensors = numbered[number]
+        if "conv1.weight" in tensors:
+            yield Module("residual", tensors)
+        elif "attn.out_proj.weight" in tensors:
+            yield Module("attention", _attention(tensors))
+        elif tensors["weight"].dim() == 1:
+            yield Module("norm", tensors)
         else:
             edge = number in (0, max(numbered))
-            yield Module("convolution", found, resamples=not edge)
+            yield Module("convolution", tensors, resamples=not edge)
 
 
 def _plain(name: str) -> str:
-    """The name without MONAI's wrappers: `conv1.conv.conv.weight` is `conv1.weight`."""
-    parts = name.split(".")
-    kept = [part for part in parts if part not in ("conv", "postconv")]
-    return ".".join(kept).replace("nin_shortcut", "skip")
+    """Return a name without MONAI's wrappers: `conv1.weight` for `conv1.conv.conv.weight`."""
+    parts = [part for part in name.split(".") if part not in ("conv", "postconv")]
+    return ".".join(parts).replace("nin_shortcut", "skip")
 
 
-def _attention(found: State) -> State:
-    plain = {f"norm.{kind}": found[f"norm.{kind}"] for kind in ("weight", "bias")}
+def _attention(tensors: State) -> State:
+    """Return the tensors of MONAI's attention under the names of vae3d's `Attention`."""
+    plain = {f"norm.{kind}": tensors[f"norm.{kind}"] for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
-        if f"attn.qkv.{kind}" in found:
-            plain[f"qkv.{kind}"] = found[f"attn.qkv.{kind}"]
+        if f"attn.qkv.{kind}" in tensors:
+            plain[f"qkv.{kind}"] = tensors[f"attn.qkv.{kind}"]
         else:
-            plain[f"qkv.{kind}"] = torch.cat([found[f"attn.to_{x}.{kind}"] for x in "qkv"])
-        plain[f"out.{kind}"] = found[f"attn.out_proj.{kind}"]
+            plain[f"qkv.{kind}"] = torch.cat([tensors[f"attn.to_{x}.{kind}"] for x in "qkv"])
+        plain[f"out.{kind}"] = tensors[f"attn.out_proj.{kind}"]
     return plain
 
 
@@ -156,12 +157,12 @@ def _config(
 
 
 def _unless_same(count: int, other: int) -> int | None:
-    """The count, where it says anything."""
+    """Return the count, or None if it equals the other."""
     return None if count == other else count
 
 
 def _levels(modules: list[Module], middle: list[Module]) -> list[Level]:
-    """Modules from the image inwards, without those of the middle, as levels."""
+    """Return the levels of modules in the order from the image, without the middle."""
     levels = [Level()]
     for module in modules[1:-1]:
         if module in middle or module.kind == "norm":
@@ -176,15 +177,15 @@ def _levels(modules: list[Module], middle: list[Module]) -> list[Level]:
 
 
 def _middle(modules: list[Module]) -> list[Module]:
-    """The residual block, attention and residual block next to the latent, if there are any.
+    """Return the residual block, attention and residual block next to the latent, if any.
 
-    `modules` run from the latent of the decoder. A level whose blocks have attention begins in
-    the same way, but goes on with attention.
+    `modules` are the decoder's, in the order from the latent. A level whose blocks have attention
+    begins in the same way, but its second residual block is followed by attention.
     """
     first = modules[1:4]
     kinds = [module.kind for module in modules[1:5]]
-    found = kinds[:3] == ["residual", "attention", "residual"] and kinds[3:] != ["attention"]
-    return first if found else []
+    is_middle = kinds[:3] == ["residual", "attention", "residual"] and kinds[3:] != ["attention"]
+    return first if is_middle else []
 
 
 def _latent(state: State, name: str) -> State:
@@ -194,7 +195,7 @@ def _latent(state: State, name: str) -> State:
 def _renamed(
     model: CustomVAE, state: State, encoder: list[Module], decoder: list[Module]
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors under the names that they have in a CustomVAE."""
+    """Yield the tensors under their names in a CustomVAE."""
     for part, modules in (("encoder", encoder), ("decoder", decoder)):
         targets = _targets(model, part)
         for module, prefix in zip(modules, targets, strict=True):
@@ -207,7 +208,7 @@ def _renamed(
 
 
 def _targets(model: CustomVAE, part: str) -> list[str]:
-    """Prefixes of a CustomVAE's modules in MONAI's order."""
+    """Return the names of a CustomVAE's modules in MONAI's order."""
     prefixes: list[str] = []
     for name, _ in model.named_parameters():
         if not name.startswith(part) or ".projection." in name:

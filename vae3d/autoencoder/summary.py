@@ -1,4 +1,4 @@
-"""What an architecture is, in numbers, without computing with it."""
+"""`summarise`: the size and cost of an architecture, without computing with it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ POINTWISE_NORMS = ("rms", "layer", "none")
 
 @dataclass(frozen=True)
 class Row:
-    """One part of the network: its name, the shape that comes out, its parameters."""
+    """One part of the network: its name, the shape of its output, its number of parameters."""
 
     name: str
     shape: tuple[int, ...]
@@ -26,10 +26,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of a model for one image of a size.
+    """The size and cost of a model for one image of a given size.
 
-    `flops` count a multiplication with its addition as two. `receptive_field` is how many voxels
-    along each axis a reconstructed voxel depends on; None means all of them.
+    `flops` counts a multiplication with its addition as two. `receptive_field` is the number of
+    voxels along each axis on which a reconstructed voxel depends; None means all of them.
     """
 
     rows: list[Row]
@@ -42,7 +42,7 @@ class Summary:
 
 
 class FlopMeter(Meter):  # type: ignore[no-untyped-call]
-    """Counts floating point operations by torch's own formulas, of tensors without values too."""
+    """Counts floating point operations by torch's own formulas, on the meta device too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class FlopMeter(Meter):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Calls the operator and adds what it computes."""
+        """Call the operator and add its floating point operations."""
         result = super().__torch_dispatch__(func, types, args, kwargs)
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
@@ -60,7 +60,7 @@ class FlopMeter(Meter):  # type: ignore[no-untyped-call]
 
 
 def summarise(config: VAEConfig, size: tuple[int, ...]) -> Summary:
-    """The figures for one image (in_channels, *size)."""
+    """Return the summary of a model for one image (in_channels, *size)."""
     with torch.device("meta"):
         model = VAE(config).eval()
         image = torch.empty(1, config.in_channels, *size)
@@ -86,9 +86,9 @@ def summarise(config: VAEConfig, size: tuple[int, ...]) -> Summary:
 
 
 def receptive_field(config: VAEConfig) -> tuple[int, ...] | None:
-    """Voxels along each axis on which a voxel of the reconstruction can depend.
+    """Return the voxels along each axis on which a voxel of the reconstruction can depend.
 
-    None where a norm or attention looks at the whole image.
+    None if a norm or attention depends on the whole image.
     """
     kinds = {config.attention.bottleneck, *(level.attention for level in config.levels)}
     if config.norm not in POINTWISE_NORMS or "global" in kinds:
@@ -98,12 +98,12 @@ def receptive_field(config: VAEConfig) -> tuple[int, ...] | None:
 
 
 def _field_along(config: VAEConfig, axis: int, window: int) -> int:
-    """One axis: the sum of the reaches of all layers, in image voxels, plus the voxel itself.
+    """Return the receptive field along an axis: the reaches of all layers plus the voxel itself.
 
     An upper bound: layers of different grids do not always reach as far as they could.
     """
     jump = config.patches[axis]
-    # A folded block is read whole, and written whole.
+    # The voxels of a folded block are read and written together.
     reach = 2 * (jump - 1) + 2 * jump
     attention = {"windowed": 2 * (window - 1)}
     for index, level in enumerate(config.levels):
@@ -115,11 +115,11 @@ def _field_along(config: VAEConfig, axis: int, window: int) -> int:
         blocks = down + (down if up is None else up)
         reach += blocks * (4 + attention.get(level.attention, 0)) * jump
         if stride > 1:
-            # The step up: its kernel at the finer grid, and the rest of a coarse voxel.
+            # Upsampling: its kernel on the finer grid, and the rest of a coarse voxel.
             finer = jump // stride
             reach += 2 * finer + 2 * (jump - finer)
         if index == len(config.levels) - 1:
-            # Heads and stems at the latent, and what stands between.
+            # Heads and stems at the latent, and the bottleneck between them.
             reach += 4 * jump
             if config.attention.bottleneck != "none":
                 reach += 2 * (8 + attention["windowed"]) * jump
@@ -127,7 +127,7 @@ def _field_along(config: VAEConfig, axis: int, window: int) -> int:
 
 
 def _parts(model: VAE) -> Iterator[tuple[str, nn.Module]]:
-    """Stems, levels, middles and heads, by name."""
+    """Yield stems, levels, bottlenecks and heads with their names."""
     for side in ("encoder", "decoder"):
         for name, module in getattr(model, side).named_children():
             if isinstance(module, nn.ModuleList):
@@ -137,6 +137,8 @@ def _parts(model: VAE) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _recorder(rows: list[Row], name: str) -> Any:
+    """Return a forward hook that appends the row of a part."""
+
     def record(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         count = sum(p.numel() for p in module.parameters())
         rows.append(Row(name, tuple(output.shape[1:]), count))

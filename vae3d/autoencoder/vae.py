@@ -1,4 +1,4 @@
-"""`CustomVAE`: the network as people hold it, with its weights on disk and bounded memory."""
+"""`CustomVAE`: the network with weights on disk and inference in bounded memory."""
 
 from pathlib import Path
 
@@ -21,10 +21,10 @@ CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class CustomVAE(VAE):
-    """A VAE that is loaded, saved and run in bounded memory.
+    """A VAE that can be loaded, saved and run in bounded memory.
 
-    `contract` says how scans become its input, as a training set it; `statistics` is the scale of
-    its latents, None where nobody has measured them.
+    `contract` describes how scans become its input, as in its training; `statistics` is the scale
+    of its latents, None if it has not been measured.
     """
 
     def __init__(self, config: VAEConfig | None = None) -> None:
@@ -36,42 +36,43 @@ class CustomVAE(VAE):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> "CustomVAE":
-        """The model of a folder that `save_pretrained` or a training wrote, in eval mode.
+        """Return the model of a folder from `save_pretrained` or a training, in eval mode.
 
         A string like "owner/name" that is no local folder is a repository of the Hugging Face hub,
-        at its `revision` (a branch, a tag or a commit); what was downloaded once is read offline.
+        at its `revision` (a branch, a tag or a commit). Once downloaded, it is read offline.
 
         Raises:
-            RunError: missing, damaged, of a newer format, not of this architecture, or the hub
-                does not give it.
+            RunError: the weights are missing, damaged, of a newer format or of another
+                architecture, or the download from the hub failed.
         """
-        found = read_weights(local_folder(folder, revision))
+        weights = read_weights(local_folder(folder, revision))
         try:
-            # Nothing is allocated for a network that is described, but not there.
+            # Nothing is allocated until the tensors are known to fit the network.
             with torch.device("meta"):
-                model = cls(VAEConfig.from_json(found.architecture))
-            described = model.state_dict()
-            found.check(described)
+                model = cls(VAEConfig.from_json(weights.architecture))
+            expected = model.state_dict()
+            weights.check(expected)
             # A copy, in the network's own type: the file is mapped, and may hold half precision.
-            tensors = {n: t.to(described[n].dtype, copy=True) for n, t in found.tensors().items()}
+            tensors = weights.tensors()
+            tensors = {n: t.to(expected[n].dtype, copy=True) for n, t in tensors.items()}
             model.load_state_dict(tensors, assign=True)
         except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            hint = plugin_hint([*found.plugins])
+            hint = plugin_hint([*weights.plugins])
             raise RunError(f"{folder}: its weights fit no architecture: {reason}{hint}") from error
         channels = model.config.latent_channels
-        if found.statistics and len(found.statistics.latents_mean) != channels:
+        if weights.statistics and len(weights.statistics.latents_mean) != channels:
             raise RunError(
-                f"{folder}: latents must hold figures of {channels} channels, "
-                f"got {len(found.statistics.latents_mean)}"
+                f"{folder}: latents must hold statistics of {channels} channels, "
+                f"got {len(weights.statistics.latents_mean)}"
             )
-        model.contract, model.statistics = found.contract, found.statistics
+        model.contract, model.statistics = weights.contract, weights.statistics
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json`, `model.safetensors` and a model card, whole or not at all.
+        """Write `config.json`, `model.safetensors` and a model card, all of them or none.
 
-        Latents of weights that changed since have other statistics: say `statistics = None` then.
+        If the weights have changed since `statistics` were measured, set them to None first.
         """
         save_weights(Path(folder), self.config, self.state_dict(), self.contract, self.statistics)
 
@@ -83,8 +84,9 @@ class CustomVAE(VAE):
     def to_device(self, device: torch.device) -> "CustomVAE":
         """Move this model to the device, in the memory format that is fastest there.
 
-        Convolutions read channels last faster, on tensor cores and on CPUs; norms over groups of
-        channels are so much slower there on a CPU that they undo it (docs/experiments.md).
+        Convolutions are faster with channels last, on tensor cores and on CPUs. On a CPU, norms
+        over groups of channels are so much slower with it that nothing is gained
+        (docs/experiments.md).
         """
         self.memory_format = torch.contiguous_format
         if device.type != "cpu" or self.config.norm not in ("group", "instance"):
@@ -96,9 +98,10 @@ class CustomVAE(VAE):
     def encode(self, image: Tensor, memory: float | None = None) -> DiagonalGaussian:
         """Return the posterior of images (B, C, *spatial) over latents of ceil(spatial / factor).
 
-        With `memory` it takes so many GiB beside images, latents and weights: slab by slab where
-        one pass would take more, equal to it but for rounding, in eval mode and without gradients.
-        Images on another device are moved to the model's, slab by slab if need be.
+        With `memory`, encoding takes at most that many GiB besides images, latents and weights.
+        If one pass would take more, it goes slab by slab, in eval mode and without gradients; the
+        result is the same up to rounding. Images on another device are moved to the model's, slab
+        by slab where possible.
 
         Raises:
             ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
@@ -114,9 +117,9 @@ class CustomVAE(VAE):
         size: tuple[int, ...] | None = None,
         memory: float | None = None,
     ) -> Tensor:
-        """Return float32 images of latents (B, latent_channels, *spatial), cut to `size` if given.
+        """Return float32 images of latents (B, latent_channels, *spatial).
 
-        `memory`, devices and what it raises as in `encode`.
+        They are cropped to `size` if given. `memory`, devices and errors are as in `encode`.
         """
         full = tuple(n * f for n, f in zip(latent.shape[2:], self.factor, strict=True))
         plan = self._plan_of(size or full, len(latent), memory)
@@ -125,10 +128,10 @@ class CustomVAE(VAE):
         return super().decode(latent.to(self.device), size)
 
     def plan(self, shape: tuple[int, ...], memory: float | None) -> StreamingPlan:
-        """Return how an image of this spatial shape is encoded and decoded in so many GiB.
+        """Return how an image of this spatial shape is encoded and decoded in `memory` GiB.
 
         Raises:
-            ConfigError: it cannot be.
+            ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
         """
         key = shape, memory
         if key not in self._plans:
@@ -138,4 +141,5 @@ class CustomVAE(VAE):
     def _plan_of(
         self, shape: tuple[int, ...], batch: int, memory: float | None
     ) -> StreamingPlan | None:
+        """Return the plan of a batch that shares `memory` GiB, or None without a limit."""
         return None if memory is None else self.plan(shape, memory / batch)

@@ -1,4 +1,4 @@
-"""A trained model on disk: `config.json`, `model.safetensors` and a model card, no code in it."""
+"""Weights on disk: `config.json`, `model.safetensors` and a model card, without any code."""
 
 import dataclasses
 import hashlib
@@ -27,18 +27,18 @@ CARD_FILE = "README.md"
 LATENTS = "latents"
 """The key of `config.json` with the statistics of these weights' latents."""
 MAX_HEADER_BYTES = 2**24
-"""The largest network that can be described has a header of about five million."""
+"""The limit on a file's header; that of the largest possible network is about 5 MB."""
 FLOATS = ("F16", "BF16", "F32", "F64")
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""What torch's batch norms keep beside their parameters."""
+"""Tensors of torch's batch norms that are not parameters."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a folder describes, as plain values; its tensors are on disk until they are asked for.
+    """The description of a folder of weights as plain values; `tensors` reads the tensors.
 
-    `shapes` has kind (`F32`) and shape of each, as the file's header tells them. `plugins` are
-    names of modules, never imported.
+    `shapes` holds the kind (`F32`) and the shape of each tensor, from the file's header. `plugins`
+    are names of modules, which are never imported.
     """
 
     path: Path
@@ -49,10 +49,10 @@ class Weights:
     plugins: tuple[str, ...] = ()
 
     def check(self, expected: dict[str, Tensor]) -> None:
-        """Compares with the tensors of a network, which may be on the meta device.
+        """Compare with the tensors of a network, which may be on the meta device.
 
         Raises:
-            RunError: the first name, shape or kind that differs.
+            RunError: a name, shape or kind differs; the message names the first.
         """
         for name in [*expected, *(name for name in self.shapes if name not in expected)]:
             stored = self.shapes.get(name)
@@ -68,16 +68,16 @@ class Weights:
                 raise RunError(f"{name} holds {kind} numbers")
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them, on the CPU.
+        """Return all tensors by name, on the CPU.
 
         Raises:
-            RunError: damaged.
+            RunError: the file is damaged.
         """
         try:
-            found: dict[str, Tensor] = load_file(self.path)
+            tensors: dict[str, Tensor] = load_file(self.path)
         except (OSError, SafetensorError) as error:
             raise _unreadable(self.path, error) from error
-        return found
+        return tensors
 
 
 def save_weights(
@@ -87,9 +87,9 @@ def save_weights(
     contract: InputContract,
     statistics: LatentStatistics | None = None,
 ) -> None:
-    """Writes the folder as a whole.
+    """Write the folder of weights, complete or not at all.
 
-    `statistics` are of latents of exactly these weights; None says nothing about them.
+    `statistics` are of the latents of exactly these weights; None if they were not measured.
     """
     description: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -101,8 +101,8 @@ def save_weights(
     if statistics is not None:
         description[LATENTS] = statistics.describe()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    held = {name: v.numel() for name, v in tensors.items() if name.split(".")[-1] not in BUFFERS}
-    card = model_card(config, contract, statistics, sum(held.values()))
+    parameters = [v for name, v in tensors.items() if name.split(".")[-1] not in BUFFERS]
+    card = model_card(config, contract, statistics, sum(v.numel() for v in parameters))
     with atomic_folder(folder) as temporary:
         write_json(temporary / CONFIG_FILE, description)
         write_text(temporary / CARD_FILE, card)
@@ -110,7 +110,7 @@ def save_weights(
 
 
 def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
-    """The SHA-256 of an architecture and its tensors: other weights, other letters."""
+    """Return the SHA-256 of an architecture and its tensors, in hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
     for name in sorted(state):
         values = state[name].detach().cpu().contiguous()
@@ -120,12 +120,12 @@ def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
 
 
 def read_weights(folder: Path) -> Weights:
-    """Reads the description and the header of a folder of `save_weights`, and no tensor.
+    """Read the description and the header of a folder of `save_weights`, but no tensor.
 
     No string in it is ever imported.
 
     Raises:
-        RunError: missing, damaged, or of a newer format.
+        RunError: the weights are missing, damaged, or of a newer format.
     """
     description = _read_description(folder)
     path = folder / TENSOR_FILE
@@ -159,12 +159,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 def _statistics(path: Path, values: Any) -> LatentStatistics | None:
     try:
-        found: LatentStatistics | None = from_plain(LatentStatistics | None, values, LATENTS)
+        statistics: LatentStatistics | None = from_plain(LatentStatistics | None, values, LATENTS)
     except ConfigError as error:
         raise RunError(f"{path}: {error}") from error
-    except TypeError as error:  # a dataclass's own word for a key that is missing
+    except TypeError as error:  # raised by the dataclass if a key is missing
         raise RunError(f"{path}: {LATENTS}: {error}") from error
-    return found
+    return statistics
 
 
 def _contract(path: Path, values: Any) -> InputContract:
@@ -174,7 +174,7 @@ def _contract(path: Path, values: Any) -> InputContract:
         return InputContract.from_json(values)
     except ConfigError as error:
         raise RunError(f"{path}: contract: {error}") from error
-    except TypeError as error:  # a dataclass's own word for a key that is missing
+    except TypeError as error:  # raised by the dataclass if a key is missing
         raise RunError(f"{path}: contract: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""The command line: words to settings, help, completion, and errors as one line."""
+"""The command line: parsing, help, completion, and errors on one line."""
 
 from vae3d.cli.dispatch import main
 

@@ -1,4 +1,4 @@
-"""What can be typed: keys and groups of a command, for reading a line and for completion."""
+"""The keys and groups of a command, for parsing its line and for completion."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _PATHS = {PATH.kind: (FILES,)}
 
 @cache
 def keys_of(command: Command) -> Keys:
-    """The keys of a command by how their values are read."""
+    """Return the keys of a command, sorted by how their values are read."""
     settings = settings_of(command)
     groups = {name: (*group.options,) for name, group in groups_of(command).items()}
     return Keys(
@@ -37,18 +37,18 @@ class Catalog:
     """Commands, groups and keys with their sentences, for completion."""
 
     def commands(self) -> Mapping[str, str]:
-        """Every command with its sentence."""
-        own = {"completion": "print what makes Tab complete in bash, zsh or fish"}
+        """Return each command with its sentence."""
+        own = {"completion": "print the completion script for bash, zsh or fish"}
         return {name: COMMANDS[name].summary for name in COMMANDS} | own
 
     def groups(self, command: str) -> Mapping[str, Mapping[str, str]]:
-        """The options of each group of a command with their sentences."""
+        """Return the options of each group of a command with their sentences."""
         return {name: group.options for name, group in groups_of(COMMANDS[command]).items()}
 
     def keys(
         self, command: str, typed: Sequence[str]
     ) -> Mapping[str, tuple[str, tuple[str, ...]]]:
-        """The keys of a command under the options that were typed: sentence and choices."""
+        """Return the keys of a command under the options that were typed: sentence and choices."""
         options = dict(word.split("=", 1) for word in typed if re.fullmatch(r"\w+=\w+", word))
         settings = settings_of(COMMANDS[command], options)
         return {s.key: (s.sentence, s.choices + _PATHS.get(s.text or "", ())) for s in settings}

@@ -1,7 +1,7 @@
 """Tab completion of commands, groups, options, keys and choices in bash, zsh and fish.
 
-The shells know nothing by themselves: on every Tab they send the line up to the cursor to
-`vae3d completion --words LINE`, and show what it answers.
+The scripts for the shells contain no words: on every Tab they send the line up to the cursor to
+`vae3d completion --words LINE`, and show its output.
 """
 
 import re
@@ -12,14 +12,14 @@ from vae3d.cli.shells import SCRIPTS
 from vae3d.errors import ConfigError
 
 FILES, FOLDERS = "@files", "@folders"
-"""Choices that stand for what a shell completes by itself."""
+"""Choices that mean paths, which the shell completes itself."""
 Candidates = list[tuple[str, str]]
-"""What may be typed, and a sentence about it."""
+"""Words that may be typed, each with a sentence about it."""
 
 OWN_WORDS = {"--help": "list the commands", "--version": "print the version"}
 HYDRA_WORDS = {
     "--help": "list the keys of this command",
-    "--cfg": "print the settings that this line makes, and stop",
+    "--cfg": "print the settings of this line, and stop",
     "--multirun": "run one job for each combination of the values between commas",
     "-m": "the same as --multirun",
     "--resolve": "with --cfg: replace ${...} by its value",
@@ -36,34 +36,34 @@ HYDRA_CHOICES = {
     **dict.fromkeys(("--config-dir", "-cd", "--config-path", "-cp"), (FOLDERS,)),
     **dict.fromkeys(("--package", "-p", "--config-name", "-cn"), ()),
 }
-"""What may follow one of Hydra's words."""
+"""The values that may follow one of Hydra's words."""
 SEVERAL_RUNS = ("compare",)
 """Commands that take several run folders as plain words; the others take one."""
 
 
 class Catalog(Protocol):
-    """What there is to complete; FILES and FOLDERS among the choices of a key mean paths."""
+    """The words to complete; FILES and FOLDERS among the choices of a key mean paths."""
 
     def commands(self) -> Mapping[str, str]:
-        """Each command, and a sentence about it."""
+        """Return each command with a sentence about it."""
         ...
 
     def groups(self, command: str) -> Mapping[str, Mapping[str, str]]:
-        """The options of each group of a command, and a sentence about each option."""
+        """Return the options of each group of a command, each with a sentence."""
         ...
 
     def keys(
         self, command: str, typed: Sequence[str]
     ) -> Mapping[str, tuple[str, tuple[str, ...]]]:
-        """A sentence and the choices of each key, for the options among the words typed so far."""
+        """Return a sentence and the choices of each key under the options that were typed."""
         ...
 
 
 def candidates(catalog: Catalog, words: Sequence[str], current: str) -> Candidates:
-    """Return what `current` may become after these words, which follow `vae3d`.
+    """Return the words that complete `current` after these words, which follow `vae3d`.
 
-    Whole words, with FILES or FOLDERS where the shell completes a path; the sentence of those is
-    the part of `current` before the path.
+    FILES and FOLDERS mean that the shell completes a path; their sentence is then the part of
+    `current` before the path.
     """
     if not words:
         own = OWN_WORDS if current.startswith("-") else {}
@@ -88,7 +88,7 @@ def candidates(catalog: Catalog, words: Sequence[str], current: str) -> Candidat
 
 
 def beginning(current: str, described: Mapping[str, str]) -> Candidates:
-    """Return the words that begin like the current one."""
+    """Return the words that start with the current one."""
     return [(word, text) for word, text in described.items() if word.startswith(current)]
 
 
@@ -107,7 +107,7 @@ def as_settings(typed: Sequence[str]) -> list[str]:
 def choices(
     catalog: Catalog, command: str, typed: Sequence[str], key: str
 ) -> Mapping[str, str] | None:
-    """Return what a group or a key may be set to, with sentences; None where it is neither."""
+    """Return the choices of a group or a key with sentences; None if it is neither."""
     if key in (groups := catalog.groups(command)):
         return groups[key]
     keys = catalog.keys(command, typed)
@@ -118,7 +118,7 @@ def values(before: str, value: str, described: Mapping[str, str]) -> Candidates:
     """Return the choices for the value after `before`, or for its last item: `[psnr,s`."""
     begun = max(value.rfind("["), value.rfind(",")) + 1
     texts = {text: about for text, about in described.items() if text not in (FILES, FOLDERS)}
-    # A comma may be part of a path that is in no list.
+    # Outside of a list a comma is part of a path.
     base = before + (value[:begun] if value.startswith("[") else "")
     paths = [(text, base) for text in described if text in (FILES, FOLDERS)]
     items = before + value[:begun]
@@ -126,7 +126,7 @@ def values(before: str, value: str, described: Mapping[str, str]) -> Candidates:
 
 
 def plain_words(catalog: Catalog, command: str, typed: Sequence[str], current: str) -> Candidates:
-    """Return FOLDERS where the folder of a run may come without `run=`."""
+    """Return FOLDERS if the folder of a run may be typed here without `run=`."""
     if "run" not in catalog.keys(command, typed) or current.startswith(("-", "+")):
         return []
     named = any(word.startswith("run=") for word in typed)
@@ -136,46 +136,46 @@ def plain_words(catalog: Catalog, command: str, typed: Sequence[str], current: s
 
 
 def names(catalog: Catalog, command: str, typed: Sequence[str], current: str) -> Candidates:
-    """Return groups, keys and Hydra's words that begin like the current word.
+    """Return groups, keys and Hydra's words that start with the current word.
 
     Keys appear one level at a time: `trainer.` first, and what is below it after the dot.
     """
     match = re.match(r"--|\+\+?|~|", current)
-    assert match is not None, "the pattern takes any text"
+    assert match is not None, "the pattern matches any text"
     prefix, begun = match[0], current[match.end() :]
     own = beginning(current, HYDRA_WORDS) if current.startswith("-") else []
     if current.startswith("-") and not begun:
         return own
     end = "" if prefix in ("--", "~") else "="
     given = {word.partition("=")[0] for word in typed}
-    found = {
+    settings = {
         f"{prefix}{name}{'' if name.endswith('.') else end}": about
         for name, about in one_level(catalog, command, typed, begun).items()
         if name not in given
     }
-    return [*own, *found.items()]
+    return [*own, *settings.items()]
 
 
 def one_level(catalog: Catalog, command: str, typed: Sequence[str], begun: str) -> dict[str, str]:
-    """Return groups and keys that begin like this, cut after the next dot."""
+    """Return groups and keys that start with `begun`, cut after the next dot."""
     options = catalog.groups(command).items()
     groups = {group: f"one of {', '.join(names)}" for group, names in options}
     keys = {key: about for key, (about, _) in catalog.keys(command, typed).items()}
-    found: dict[str, str] = {}
+    words: dict[str, str] = {}
     for name, about in {**keys, **groups}.items():
         head, dot, rest = name[len(begun) :].partition(".")
         if name.startswith(begun):
-            found.setdefault(begun + head + dot, "" if rest else about)
-    return found
+            words.setdefault(begun + head + dot, "" if rest else about)
+    return words
 
 
 def answer(catalog: Catalog, arguments: Sequence[str]) -> str:
-    """Return what `vae3d completion ARGUMENTS` prints: a script, or the answer to a Tab.
+    """Return the output of `vae3d completion ARGUMENTS`: a script, or the candidates for a Tab.
 
-    `--words LINE [BREAKS]` asks for one candidate a line, its sentence after a tab. A candidate
-    that ends in a space is a finished word. FILES and FOLDERS are followed by what remains before
-    the path, and by the path. LINE is what was typed up to the cursor; of a word that holds one of
-    BREAKS, a shell replaces only what follows it.
+    `--words LINE [BREAKS]` prints one candidate per line, with its sentence after a tab. A
+    candidate that ends in a space is a complete word. FILES and FOLDERS are followed by the text
+    before the path, and by the path. LINE is the text up to the cursor. In a word with one of the
+    characters BREAKS, a shell replaces only the text after it.
 
     Raises:
         ConfigError: any other argument.
@@ -189,7 +189,7 @@ def answer(catalog: Catalog, arguments: Sequence[str]) -> str:
 
 
 def reply(catalog: Catalog, line: str, breaks: str = "") -> str:
-    """Return the candidates for a line that ends at the cursor, one a line."""
+    """Return the candidates for a line that ends at the cursor, one per line."""
     words, current, kept, in_quotes = parse(line, breaks)
     lines = []
     for word, about in candidates(catalog, words, current):
@@ -197,7 +197,7 @@ def reply(catalog: Catalog, line: str, breaks: str = "") -> str:
             lines.append(f"{word}\t{about[kept:]}\t{current[len(about) :]}")
         else:
             continues = word.endswith(("=", ".")) or "[" in word
-            # The space would become a part of the value.
+            # In quotes a space would become part of the value.
             space = "" if continues or (in_quotes and breaks) else " "
             lines.append(f"{word[kept:]}{space}\t{' '.join(about.split())}")
     return "".join(f"{text}\n" for text in lines)
@@ -209,13 +209,13 @@ PIECE = re.compile(
     r"""|\\(?P<escaped>.|\Z)|(?P<plain>[^\s'"\\]+)|(?P<space>\s+)""",
     re.DOTALL,
 )
-"""A part of a line, up to a space or a change of quoting; the last quotes may lack their end."""
+"""A part of a line up to a space or a quote; the last quotes may be left open."""
 
 
 class Line(NamedTuple):
     """The words after `vae3d` and the one at the cursor, all without quotes.
 
-    Of that word a shell keeps the first `kept` characters, and replaces the others.
+    Of the current word a shell keeps the first `kept` characters, and replaces the others.
     """
 
     words: list[str]
@@ -244,7 +244,7 @@ def parse(line: str, breaks: str) -> Line:
 
 
 def kept_of(piece: re.Match[str], text: str, breaks: str) -> int | None:
-    """Return how much of this part of a word a shell keeps; None if that is for others to say."""
+    """Return how many characters of this part a shell keeps; None if earlier parts decide it."""
     if piece["open1"] is not None or piece["open2"] is not None:
         return 0
     if piece[0][0] in "'\"":

@@ -1,4 +1,4 @@
-"""Hydra's part: overrides and option files composed into the settings of a command."""
+"""Compose overrides and option files into the settings of a command, with Hydra."""
 
 import copy
 import sys
@@ -31,13 +31,16 @@ T = TypeVar("T")
 
 
 def composed(name: str, *overrides: str) -> Any:
-    """The checked settings that `vae3d NAME` would have with some of Hydra's overrides."""
+    """Return the checked settings of `vae3d NAME` with some of Hydra's overrides."""
     command = COMMANDS[name]
     return to_object(compose(command, overrides), command.config)
 
 
 def compose(command: Command, overrides: Sequence[str], config_dir: Path | None = None) -> Any:
-    """The settings of a command as OmegaConf composes them, not yet checked.
+    """Return the settings of a command as OmegaConf composes them, not yet checked.
+
+    This is `hydra.main` without its logging and working folders, which has no public equivalent:
+    therefore the private names of Hydra.
 
     Raises:
         HydraException, OmegaConfBaseException: they do not compose.
@@ -47,7 +50,7 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
     search_path = create_automatic_config_search_path(None, None, CONFIG_MODULE)
     if config_dir is not None:
         own = SearchPathElement("command-line", f"file://{config_dir.absolute()}")
-        # The schemas, which are registered, have to come last.
+        # The registered schemas have to be last in the search path.
         search_path.get_path().insert(-1, own)
     GlobalHydra.instance().clear()
     composer = Hydra.create_main_hydra2(task_name="vae3d", config_search_path=search_path)
@@ -55,18 +58,18 @@ def compose(command: Command, overrides: Sequence[str], config_dir: Path | None 
         command.name, [*overrides], run_mode=RunMode.RUN, from_shell=True,
         with_log_configuration=False,
     )  # fmt: skip
-    # So that `${hydra:...}` and `${now:...}` mean what they mean under hydra.main.
+    # So that `${hydra:...}` and `${now:...}` resolve as under hydra.main.
     HydraConfig.instance().set_config(composed)
     task = copy.deepcopy(composed)
     with read_write(task), open_dict(task):
         del task["hydra"]
-    # Hydra's own program, should it be needed next, starts one of its own.
+    # If Hydra's own program runs next, it initializes an instance of its own.
     GlobalHydra.instance().clear()
     return task
 
 
 def replace_tables(composed: Any, command: Command, overrides: Sequence[str]) -> None:
-    """Sets each table that was typed whole, `loss.terms={ssim: 1}`; Hydra would add to it."""
+    """Replace each table that was typed whole, `loss.terms={ssim: 1}`; Hydra would merge it."""
     tables = {setting.key for setting in settings_of(command) if setting.table}
     for override in OverridesParser.create().parse_overrides([*overrides]):
         if override.key_or_group in tables and isinstance(override.value(), dict):
@@ -75,24 +78,24 @@ def replace_tables(composed: Any, command: Command, overrides: Sequence[str]) ->
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raises a ConfigError for a word that Hydra would answer with its whole usage."""
+    """Raise a ConfigError for a word for which Hydra would print its whole usage."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; vae3d COMMAND --hydra-help lists what there is")
+        raise ConfigError(f"{message}; vae3d COMMAND --hydra-help lists its options")
 
     parser.error = refuse  # type: ignore[method-assign]
-    known = parser.parse_intermixed_args([*words])
-    if known.package and not known.cfg:
+    parsed = parser.parse_intermixed_args([*words])
+    if parsed.package and not parsed.cfg:
         refuse("--package goes with --cfg")
-    if known.experimental_rerun is not None:
+    if parsed.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun would run a pickled file; type the settings instead"
         )
 
 
 def run_hydra(command: Command, arguments: Sequence[str], job: Callable[[Any], Any]) -> None:
-    """Hydra's own program, for its own words: sweeps, `--cfg`, `--info` and the like."""
+    """Run a job under `hydra.main`, for sweeps, `--cfg`, `--info` and the like."""
     check_words(arguments)
     register_schemas(command)
     sys.argv = [f"vae3d {command.name}", *arguments]
@@ -103,11 +106,14 @@ def run_hydra(command: Command, arguments: Sequence[str], job: Callable[[Any], A
 
 
 def register_schemas(*commands: Command) -> None:
-    """Stores the types behind the options of some commands' groups, by default of all."""
+    """Register the dataclasses of commands and of the options of their groups with Hydra.
+
+    Without arguments those of all commands are registered.
+    """
     store = ConfigStore.instance()
     for command in commands or [*COMMANDS.values()]:
         hints = {name: parts(hint)[0] for name, hint in hints_of(command.config).items()}
-        # A field that held a default could not be given another option of its group.
+        # A field with a default could not be set to another option of its group.
         open_choices: dict[str, Any] = {
             name: MISSING if hint in CHOSEN_KIND else schema_node(hint)
             for name, hint in hints.items()
@@ -120,16 +126,16 @@ def register_schemas(*commands: Command) -> None:
 
 
 def schema_node(kind: Any) -> Any:
-    """The dataclass, or an instance whose tables are empty.
+    """Return the dataclass, or an instance whose tables are empty.
 
-    OmegaConf adds up tables: a default term would stay beside those of an option file.
+    OmegaConf merges tables: a default term would be kept in addition to those of an option file.
     """
     tables = [name for name, value in defaults_of(kind).items() if isinstance(value, dict)]
     return kind(**{name: {} for name in tables})
 
 
 def to_object(composed: Any, expected: type[T]) -> T:
-    """The dataclass of composed settings; its checks run here.
+    """Return composed settings as their dataclass, which checks its values.
 
     Raises:
         ConfigError: a value out of its bounds, or a key that `+` added where none belongs.
@@ -141,14 +147,14 @@ def to_object(composed: Any, expected: type[T]) -> T:
 
 
 def refuse_added_keys(value: Any, path: str = "") -> None:
-    """Raises a ConfigError for an attribute that no dataclass knows."""
+    """Raise a ConfigError for an attribute that is not a field of its dataclass."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             refuse_added_keys(item, f"{path}{index}.")
-    known = getattr(type(value), "__dataclass_fields__", None)
-    if known is None:
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is None:
         return
     for name, item in vars(value).items():
-        if name not in known:
+        if name not in fields:
             raise ConfigError(f"unknown key '{path}{name}': + adds no key that vae3d would read")
         refuse_added_keys(item, f"{path}{name}.")

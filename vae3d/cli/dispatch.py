@@ -1,6 +1,6 @@
-"""`main`: from the words that were typed to the command that runs, or one line that says why not.
+"""`main`: runs the command that was typed, or prints one line with the error.
 
-Settings are checked before torch is imported: a mistake is answered at once.
+Settings are checked before torch is imported, so that a mistake is reported immediately.
 """
 
 import os
@@ -25,7 +25,7 @@ HELP = ("-h", "--help")
 
 
 def main() -> int:
-    """Runs the command that `sys.argv` names and returns the exit code."""
+    """Run the command that `sys.argv` names and return the exit code."""
     try:
         return dispatch(sys.argv[1:])
     except UserError as error:
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def dispatch(arguments: list[str]) -> int:
-    """Runs `COMMAND key=value ...` and returns the exit code."""
+    """Run `COMMAND key=value ...` and return the exit code."""
     first = arguments[0] if arguments else ""
     if not first or first in HELP or arguments == ["help"]:
         return _print(usage([*COMMANDS.values()]), 0 if first else 2)
@@ -58,7 +58,7 @@ def dispatch(arguments: list[str]) -> int:
 
 
 def help_of(command: Command, typed: Sequence[str]) -> str:
-    """The help of a command under the options that were typed."""
+    """Return the help of a command under the options that were typed."""
     line = Line.of(command, typed)
     line.check()
     return command_help(
@@ -70,15 +70,15 @@ def help_of(command: Command, typed: Sequence[str]) -> str:
 
 
 def run(command: Command, typed: Sequence[str]) -> None:
-    """Composes the settings of a command, checks them, and runs it, or each job of a sweep.
+    """Compose and check the settings of a command, and run it, or each job of a sweep.
 
     Raises:
-        UserError: a word, a key or a value is wrong, or the command itself objects.
+        UserError: a word, a key or a value is wrong, or the command itself fails.
     """
     line = Line.of(command, typed)
     load_plugins(line.plugins)
     line.check()
-    # OmegaConf and Hydra take a third of a second; most mistakes are found before.
+    # Importing OmegaConf and Hydra takes a third of a second; most mistakes are found before.
     load(f"vae3d.cli.jobs:{'run_under_hydra' if line.for_hydra else 'run_once'}")(line)
 
 
@@ -87,7 +87,8 @@ def _print(text: str, code: int = 0) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone, as `head` does; Python would complain once more at its end.
+        # The reader, such as `head`, has closed the pipe. Without this Python would report it
+        # again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 

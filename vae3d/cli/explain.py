@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf object to, on one line in the words of a person."""
+"""Errors of Hydra and OmegaConf as one line of plain text."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from vae3d.bounds import did_you_mean
 from vae3d.settings.nearest import key_hint
 
 TYPES = {"Integer": "a whole number", "Float": "a number"}
-"""What OmegaConf calls the types of settings."""
+"""Types of settings by their names in OmegaConf."""
 RULES = {
     "is not Optional": "not be null",
     "is not a ListConfig, list or tuple": "be a list, as in [1,2]",
@@ -17,12 +17,12 @@ RULES = {
     "to Dict[": "be a table, as in {name: value}",
     "Cannot convert 'list' to string": "be one word, not a list",
 }
-"""What OmegaConf says of values of the wrong kind, and what it means."""
+"""Parts of OmegaConf's messages about values of the wrong kind, and the rule for the value."""
 NOT_UNDERSTOOD = "the command line cannot be understood; look for a stray + ~ @ = or $"
 
 
 def explain(error: BaseException, keys: Sequence[str]) -> str:
-    """What is wrong with the settings, with the nearest right key."""
+    """Return what is wrong with the settings, with the most similar key that exists."""
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -30,36 +30,36 @@ def explain(error: BaseException, keys: Sequence[str]) -> str:
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1].split("@")[0]
         inner = re.search(r"Key '(\w+)' not in '\w+'", reason)
-        # A key of a table inside of the value that was typed.
+        # The wrong key is inside of the table that was typed.
         deeper = inner is not None and key in keys and not key.endswith(inner[1])
         return unknown_key(f"{key}.{inner[1]}" if inner and deeper else key, keys)
     if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*)", text):
         options = match[3].partition(" Config search path")[0].split()
         return no_option(match[2], match[1].split("/")[-1], options)
     if match := re.search(r"full_key: (\S+)", reason):
-        said = re.split(r" (?:full_key|reference_type|object_type)[:=]", reason)[0]
-        return wrong_type(re.sub(r"\[(\d+)\]", r".\1", match[1]), said)
+        message = re.split(r" (?:full_key|reference_type|object_type)[:=]", reason)[0]
+        return wrong_type(re.sub(r"\[(\d+)\]", r".\1", match[1]), message)
     if isinstance(cause, AssertionError | TypeError) or not text:
         return NOT_UNDERSTOOD
     return text.partition(" See https")[0]
 
 
-def wrong_type(key: str, said: str) -> str:
-    """What OmegaConf objects to in the value of a key."""
-    if found := re.search(r"Value (.*) of type .* could not be converted to (\w+)", said):
-        return f"{key} must be {TYPES.get(found[2], found[2])}, got {found[1]}"
-    if found := re.search(r"Value (.*) is not a valid bool", said):
-        return f"{key} must be true or false, got {found[1]}"
-    if found := re.search(r"is not a subclass of \w+\. value: (.*)", said):
-        return f"{key} must be a table of settings such as {{key: value}}, got {found[1]}"
-    for sign, rule in RULES.items():
-        if sign in said:
+def wrong_type(key: str, message: str) -> str:
+    """Return what is wrong with the value of a key, from OmegaConf's message about it."""
+    if match := re.search(r"Value (.*) of type .* could not be converted to (\w+)", message):
+        return f"{key} must be {TYPES.get(match[2], match[2])}, got {match[1]}"
+    if match := re.search(r"Value (.*) is not a valid bool", message):
+        return f"{key} must be true or false, got {match[1]}"
+    if match := re.search(r"is not a subclass of \w+\. value: (.*)", message):
+        return f"{key} must be a table of settings such as {{key: value}}, got {match[1]}"
+    for part, rule in RULES.items():
+        if part in message:
             return f"{key} must {rule}"
-    return f"{key}: {said}"
+    return f"{key}: {message}"
 
 
 def unknown_key(key: str, keys: Sequence[str]) -> str:
-    """Why a key cannot be set, with the nearest one that can."""
+    """Return why a key cannot be set, with the most similar one that can."""
     if re.sub(r"\.\d+\.", ".N.", key) in keys:
         group = key.split(".")[0]
         return f"{key} does not belong to the chosen option of {group}, choose another {group}="
@@ -67,19 +67,19 @@ def unknown_key(key: str, keys: Sequence[str]) -> str:
 
 
 def no_option(group: str, chosen: str, options: Sequence[str]) -> str:
-    """That a group has no such option, and which it has."""
-    shown = [option for option in options if not option.endswith("_schema")]
-    near = did_you_mean(chosen, shown) or ","
-    return f"{group} has no option {chosen!r}{near} choose from {', '.join(shown)}"
+    """Return that a group has no such option, with the options that it has."""
+    visible = [option for option in options if not option.endswith("_schema")]
+    near = did_you_mean(chosen, visible) or ","
+    return f"{group} has no option {chosen!r}{near} choose from {', '.join(visible)}"
 
 
 def fail(message: str, code: int) -> int:
-    """One line on stderr; none where another rank has reported the reason."""
+    """Write one line to stderr, or none if another rank reports it, and return `code`."""
     if not message:
         return code
     rank = int(os.environ.get("RANK", "0"))
     who = f"vae3d: rank {rank}" if rank else "vae3d"
-    # A foreign key must not move the cursor.
+    # Control characters in a key or a path must not move the cursor.
     shown = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
     sys.stderr.write(f"{who}: {shown}\n")
     return code

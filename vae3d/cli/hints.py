@@ -1,4 +1,4 @@
-"""What to type instead of words that mean nothing, as the ends of messages."""
+"""What to type instead of words that cannot be understood, as the ends of messages."""
 
 import itertools
 import re
@@ -9,36 +9,36 @@ from vae3d.cli.keys import Keys
 
 SYNTAX = "settings are typed as key=value, and --help lists them"
 NAMED_BY_PATHS = ("input", "data.root")
-"""Keys that a lone path most likely means, the likeliest first."""
+"""Keys that a lone path most likely means, the most likely first."""
 
 
 def line(key: str, value: str) -> str:
-    """`type key=value`, with quotes where a shell needs them; VALUE stands for an unknown one."""
+    """Return `type key=value`, quoted for a shell; an empty value is shown as VALUE."""
     return f"type {shlex.quote(f'{key}={value}') if value else f'{key}=VALUE'}"
 
 
 def options(group: str, names: Sequence[str]) -> str:
-    """`type data=ct, or another of ...`."""
+    """Return `type data=ct, or one of ...`."""
     first, *others = names
     return f"type {group}={first}" + (f", or one of {', '.join(others)}" if others else "")
 
 
 def for_option(word: str, follows: str, keys: Keys) -> str:
-    """What to type for `--word`, which is no key, before the word that follows it."""
+    """Return what to type for `--word`, which is not a key; `follows` is the next word."""
     name, equals, value = word.lstrip("-").partition("=")
     near = keys.nearest(name.replace("-", "_")) if name else ""
     return line(near, value if equals else follows) if near else SYNTAX
 
 
 def for_key(key: str, value: str, keys: Keys) -> str:
-    """What to type for a key that Hydra's grammar cannot read; it begins with its own comma."""
+    """Return what to type for a key that Hydra cannot read; starts with a comma or semicolon."""
     plain = re.sub(r"\[(\d+)\]", r".\1", key).strip()
     near = plain if keys.knows(plain) else keys.nearest(plain)
     return f", {line(near, value)}" if near else f"; {SYNTAX}"
 
 
 def for_plain(plain: Sequence[str], keys: Keys) -> str:
-    """What to type for words without `=`, where no plain word belongs."""
+    """Return what to type for words without `=`, if the command takes none."""
     word = plain[0]
     if not word:
         return "remove the empty one"
@@ -54,7 +54,7 @@ def for_plain(plain: Sequence[str], keys: Keys) -> str:
 
 
 def for_several(command: str, plain: Sequence[str], keys: Keys) -> str:
-    """What to type for several plain words, where one belongs."""
+    """Return what to type for several words without `=`, if the command takes one."""
     for word, follows in itertools.pairwise(plain):
         if keys.knows(word):
             return line(word, follows)

@@ -1,4 +1,4 @@
-"""Settings that were composed, and the command that runs with them."""
+"""Compose the settings of a line and run the command with them."""
 
 import contextlib
 import errno
@@ -27,20 +27,20 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_once(line: Line) -> None:
-    """Runs a command with its settings.
+    """Run a command with its settings.
 
     Raises:
-        UserError: the settings do not compose, or the command objects.
+        UserError: the settings do not compose, or the command itself fails.
     """
     settings, _ = checked_settings(line)
     sys.argv = [f"vae3d {line.command.name}", *line.words]
     refuse_code_from_files(settings, line)
-    with naming_full_disks():
+    with full_disk_as_resource_error():
         call(line.command, settings)
 
 
 def checked_settings(line: Line) -> tuple[Any, Any]:
-    """The settings that the line stands for, and as OmegaConf composed them.
+    """Return the settings of the line as a dataclass, and as OmegaConf composed them.
 
     Raises:
         ConfigError: they do not compose, or are out of their bounds.
@@ -52,18 +52,18 @@ def checked_settings(line: Line) -> tuple[Any, Any]:
     except UserError:
         raise
     except Exception as error:
-        # Of settings that Hydra did not foresee it raises asserts and ValueErrors too.
+        # For some wrong settings Hydra raises AssertionErrors and ValueErrors.
         raise ConfigError(explain(error, line.keys)) from error
 
 
 def run_under_hydra(line: Line) -> None:
-    """Runs a sweep, or one of Hydra's own words such as `--cfg`.
+    """Run a sweep, or one of Hydra's own words such as `--cfg`.
 
     Raises:
-        UserError: the settings do not compose, or the command objects.
+        UserError: the settings do not compose, or the command itself fails.
     """
     if line.shows_settings:
-        # Hydra would print what it cannot check, and tables with what was typed added to them.
+        # Hydra would print unchecked settings, and merge tables that were typed whole.
         _, composed = checked_settings(line)
         sys.stdout.write(OmegaConf.to_yaml(composed))
         return
@@ -77,21 +77,21 @@ def run_under_hydra(line: Line) -> None:
             replace_tables(composed, line.command, HydraConfig.get().overrides.task)
             settings: Any = to_object(composed, line.command.config)
             refuse_code_from_files(settings, line)
-            with naming_full_disks():
+            with full_disk_as_resource_error():
                 return _job(settings, line, folders)
         except UserError as error:
-            # Of any other exception Hydra would print lines of its own.
+            # For any other exception Hydra would print lines of its own.
             raise SystemExit(fail(str(error), error.exit_code)) from error
         except OmegaConfBaseException as error:
             message = explain(error, line.keys)
             raise SystemExit(fail(message, ConfigError.exit_code)) from error
 
-    # Hydra shall raise its errors, not print them.
+    # This makes Hydra raise its errors instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         run_hydra(line.command, line.words, job)
     except Exception as error:
-        # Before a job has started it is the settings that are wrong, later it is the program.
+        # Before a job has started the settings are wrong; after that it is an error of the job.
         if started and not isinstance(error, REFUSED):
             raise
         raise ConfigError(explain(error, line.keys)) from error
@@ -100,7 +100,7 @@ def run_under_hydra(line: Line) -> None:
 
 
 def _job(settings: Any, line: Line, folders: list[Any]) -> Any:
-    """One job of a sweep; returns what a sweeper such as Optuna optimises."""
+    """Run one job of a sweep; return the score for a sweeper such as Optuna to optimise."""
     if line.command.name != "train":
         call(line.command, settings)
         return None
@@ -110,9 +110,9 @@ def _job(settings: Any, line: Line, folders: list[Any]) -> Any:
 
 
 def call(command: Command, settings: Any) -> Any:
-    """Imports what the command runs, and runs it."""
+    """Import the function of a command and call it with the settings."""
     if int(os.environ.get("RANK", "0")) == 0:
-        # Torch takes seconds to import: nobody should look at an empty terminal.
+        # Importing torch takes seconds: print a line first, so that the terminal is not empty.
         with contextlib.suppress(OSError):
             sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
             sys.stdout.flush()
@@ -123,7 +123,7 @@ def call(command: Command, settings: Any) -> Any:
 
 
 def refuse_code_from_files(settings: Any, line: Line) -> None:
-    """Raises a ConfigError for code to import that the command line did not name."""
+    """Raise a ConfigError if a file, not the command line, names code to import."""
     if [*getattr(settings, "plugins", [])] != line.plugins:
         raise ConfigError(
             "plugins are code that runs: give them on the command line, not in a file"
@@ -136,8 +136,8 @@ def refuse_code_from_files(settings: Any, line: Line) -> None:
 
 
 @contextlib.contextmanager
-def naming_full_disks() -> Iterator[None]:
-    """An error of a full disk as a ResourceError that names the place."""
+def full_disk_as_resource_error() -> Iterator[None]:
+    """Raise the OSError of a full disk as a ResourceError with the path."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the words after a command may name: its keys, its groups, and how each is read."""
+"""The keys and groups of a command, and how the value of each is read."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from vae3d.settings.nearest import nearest_key
 
 @dataclass(frozen=True)
 class Keys:
-    """What the words of a command may name.
+    """The keys and groups of a command.
 
-    `literal` keys hold paths, patterns or names, whose every character counts; those in `lists`
-    may hold lists of them. Anybody may add a key to the tables in `mappings`. `groups` are the
-    options of each group, of which those in `optional` are in no defaults list: Hydra asks for a
-    `+` before them. Plain words fill the `positional` key, several where it is in `lists`. A
-    lone value of a key in `only_lists` is a list of one.
+    `literal` keys have paths, patterns or names as values, in which every character counts; those
+    in `lists` may have lists of them. The tables in `mappings` accept any key. `groups` are the
+    options of each group. Groups in `optional` are not in the defaults list: Hydra requires a `+`
+    before them. Words without `=` are values of the `positional` key, several if it is in `lists`.
+    A single value of a key in `only_lists` becomes a list of one.
     """
 
     literal: frozenset[str]
@@ -28,14 +28,14 @@ class Keys:
     only_lists: frozenset[str] = frozenset()
 
     def knows(self, name: str) -> bool:
-        """Whether this is a key or a group, `model.levels.1.channels` and `loss.terms.l1` too."""
+        """Return whether this is a key or a group, including `levels.1.channels` or `terms.l1`."""
         without_index = re.sub(r"\.\d+(?=\.|$)", "", name)
         return name in self.groups or without_index in self.known or self.is_added(name)
 
     def is_added(self, name: str) -> bool:
-        """Whether this is a key below a table that anybody may add to."""
+        """Return whether this is a key below a table that accepts any key."""
         return any(name.startswith(f"{mapping}.") for mapping in self.mappings)
 
     def nearest(self, name: str) -> str:
-        """The key that was probably meant; empty if none is near."""
+        """Return the key that was probably meant; empty if none is similar."""
         return nearest_key(name, sorted({*self.known, *self.groups})) or ""

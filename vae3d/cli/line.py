@@ -1,4 +1,4 @@
-"""`Line`: what was typed after a command, understood as far as that goes without Hydra."""
+"""`Line`: the words after a command, parsed and checked without importing Hydra."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,16 +30,16 @@ class Line:
 
     @classmethod
     def of(cls, command: Command, typed: Sequence[str]) -> "Line":
-        """The line that was typed after a command.
+        """Return the line that was typed after a command.
 
         Raises:
-            ConfigError: a word that means nothing.
+            ConfigError: a word cannot be understood.
         """
         return cls(command, overrides(command.name, typed, keys_of(command)))
 
     @cached_property
     def overrides(self) -> list[str]:
-        """`key=value` alone."""
+        """The overrides `key=value`, without Hydra's own words."""
         return self.words[: self._first_of_hydra()]
 
     @cached_property
@@ -72,15 +72,15 @@ class Line:
 
     @property
     def shows_settings(self) -> bool:
-        """Whether the settings shall be printed and nothing run."""
+        """Whether to print the settings and run nothing."""
         own = self.words[self._first_of_hydra() :]
         return own in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"])
 
     @cached_property
     def chosen(self) -> dict[str, str]:
-        """The option of each group, as far as it is known: by default, or as it was typed."""
-        known = {**chosen_by_default(self.command.name)}
-        return known | {key: value for key, value in self._pairs() if key in self.groups}
+        """The option of each group, by default or as typed; the option files may change it."""
+        defaults = {**chosen_by_default(self.command.name)}
+        return defaults | {key: value for key, value in self._pairs() if key in self.groups}
 
     @property
     def set_values(self) -> dict[str, str]:
@@ -94,9 +94,9 @@ class Line:
 
     @property
     def removed(self) -> set[str]:
-        """The keys with a `~`, but for entries of tables and Hydra's own."""
-        taken = {parts(word)[1] for word in self.overrides if word.startswith("~")}
-        return {key for key in taken if not (self._is_in_table(key) or key.startswith("hydra"))}
+        """The keys with a `~`, except entries of tables and Hydra's own keys."""
+        keys = {parts(word)[1] for word in self.overrides if word.startswith("~")}
+        return {key for key in keys if not (self._is_in_table(key) or key.startswith("hydra"))}
 
     @property
     def plugins(self) -> list[str]:
@@ -112,12 +112,12 @@ class Line:
 
     @cached_property
     def keys(self) -> list[str]:
-        """Every key that the command has under some option."""
+        """All keys that the command has under any option of its groups."""
         keys = [setting.key for setting in settings_of(self.command)]
         return [*keys, *(f"loss.terms.{name}" for name in LOSSES if "loss.terms" in keys)]
 
     def check(self) -> None:
-        """Raises a ConfigError for the first key or option that does not exist."""
+        """Raise a ConfigError for the first key or option that does not exist."""
         if {"-sc", "--shell-completion"} & {*self.words}:
             raise ConfigError('completion is switched on by: eval "$(vae3d completion bash)"')
         for key, value in self._pairs():
@@ -179,5 +179,5 @@ class Line:
 
 
 def _options_of(command: Command, group: str) -> dict[str, str]:
-    """The options of a group that a command takes; none where it does not take the group."""
+    """Return the options of a group that a command takes; empty if it does not take the group."""
     return groups_of(command)[group].options if group in groups_of(command) else {}

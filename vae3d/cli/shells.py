@@ -1,7 +1,7 @@
-"""What each shell evaluates to complete the words of vae3d.
+"""The completion scripts of bash, zsh and fish.
 
-Each script sends the line up to the cursor to `vae3d completion --words`, and leaves what follows
-`@files` and `@folders` to the shell's own completion of paths.
+Each script sends the line up to the cursor to `vae3d completion --words`. Candidates `@files` and
+`@folders` are replaced by the shell's own completion of paths.
 """
 
 BASH = r"""

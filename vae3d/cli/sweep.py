@@ -1,4 +1,4 @@
-"""What the jobs of `vae3d train -m` have in common: their names, and one table of results."""
+"""The names of the jobs of `vae3d train -m`, and one table of their results."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def job_name(name: str, arguments: list[str]) -> str:
-    """The run's name: in a sweep `name/<what this job changes>`, so that a job is found again."""
+    """Return the run's name, in a sweep `name/<settings of this job>`, so that a job resumes."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return name
     changed = [o for o in HydraConfig.get().overrides.task if o not in arguments]
@@ -27,13 +27,13 @@ def job_name(name: str, arguments: list[str]) -> str:
 
 
 def best_score(folder: Path) -> float | None:
-    """What a sweeper such as Optuna shall make large or small: the run's best score."""
+    """Return the best score of a run, which a sweeper such as Optuna optimises."""
     score: float | None = _summary(folder).get("best_score")
     return score
 
 
 def summarise(folders: list[Path]) -> None:
-    """Prints the runs of a sweep, best first, and writes `sweep.csv` beside them."""
+    """Print the runs of a sweep, best first, and write `sweep.csv` next to them."""
     rows = [{"run": folder.name, **_settings(folder.name), **_last(folder)} for folder in folders]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     by = _summary(folders[0]).get("best_by", "psnr")
@@ -44,8 +44,8 @@ def summarise(folders: list[Path]) -> None:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    shown = [column for column in columns if column != "run"]
-    table("sweep", shown, [[row.get(column, "") for column in shown] for row in rows])
+    printed = [column for column in columns if column != "run"]
+    table("sweep", printed, [[row.get(column, "") for column in printed] for row in rows])
     log.info(f"sweep: {path}")
 
 
@@ -55,20 +55,20 @@ def _settings(label: str) -> dict[str, str]:
 
 
 def _last(folder: Path) -> dict[str, str]:
-    """The last validation scores and the size of a run."""
+    """Return the steps, the size and the validation scores of a run at its best step."""
     summary = _summary(folder)
-    found: dict[str, str] = {
+    results: dict[str, str] = {
         key: str(summary[key]) for key in ("steps", "parameters") if key in summary
     }
     metrics = RunFolder(folder).metrics
     if not metrics.exists():
-        return found
+        return results
     with metrics.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
     at_best = [row for row in rows if row["step"] == str(summary.get("best_step"))]
     scores = (at_best or rows or [{}])[-1]
-    left_out = ("epoch", "split", "step")
-    return {**found, **{k: v for k, v in scores.items() if v and k not in left_out}}
+    omitted = ("epoch", "split", "step")
+    return {**results, **{k: v for k, v in scores.items() if v and k not in omitted}}
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The values of overrides, written so that Hydra's grammar reads what was meant.
+"""The values of overrides, quoted so that Hydra's grammar reads them as they were meant.
 
-Hydra gives a meaning to commas, brackets, quotes, `=` and spaces, and refuses `#`, `^` and letters
-outside of ASCII. Between quotes it takes every character. OmegaConf then reads `${...}`.
+In Hydra's grammar commas, brackets, quotes, `=` and spaces have a meaning, and `#`, `^` and
+letters outside of ASCII are errors. Between quotes all characters are allowed. OmegaConf then
+reads `${...}`.
 """
 
 import re
@@ -10,33 +11,33 @@ BRACKETS = {"[": "]", "{": "}", "(": ")"}
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 """Text between quotes; a backslash before a quote makes it part of the text."""
 BEFORE_QUOTES, AFTER_QUOTES = "[{(,:=", "]}),:"
-"""What may stand next to quotes that enclose a whole value: `it's` has none."""
+"""Characters next to quotes that enclose a whole value; the quote in `it's` has none."""
 
 PLAIN = re.compile(r"(?:\.{1,2}/|/|[A-Za-z_])[A-Za-z0-9_./-]*")
 """Text that Hydra reads as itself without quotes."""
 NOT_TEXT = ("null", "true", "false", "inf", "nan")
-"""Words that Hydra, in any case of letters, reads as something else than text."""
+"""Words, in any case of letters, that Hydra does not read as text."""
 
 PRIMITIVE = re.compile(r"(?:\$\{[^}]+\}|[A-Za-z0-9_/\\+.$%*@?|: \t-])+")
 """Hydra's grammar of a number, a word or an interpolation without quotes."""
 ESCAPE = re.compile(r"\\[\\()\[\]{}:=, \t]")
-"""Hydra's own escapes: whoever writes them knows its grammar."""
+"""Hydra's own escapes: a value with one of them is not changed."""
 FUNCTION = re.compile(
     r"(?:int|str|bool|float|choice|range|interval|tag|sort|shuffle|glob)[ \t]*\(.*\)"
 )
 
 
 def literal(text: str) -> str:
-    """Return a value that Hydra reads as this text; only a closed `${...}` keeps its meaning."""
+    """Return a value that Hydra reads as this text, except for interpolations `${...}`."""
     if PLAIN.fullmatch(text) and text.lower() not in NOT_TEXT:
         return text
-    # Hydra counts backslashes only where a quote follows them.
+    # In Hydra backslashes are escapes only before a quote.
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", without_open_interpolations(text))
     return "'" + re.sub(r"(\\+)\Z", r"\1\1", escaped) + "'"
 
 
 def without_open_interpolations(text: str) -> str:
-    """Return the text with each `${` that nothing closes escaped: OmegaConf would refuse it."""
+    """Return the text with each unclosed `${` escaped, which is an error in OmegaConf."""
     if "${" not in text:
         return text
     ends = closed(text)
@@ -50,7 +51,7 @@ def without_open_interpolations(text: str) -> str:
 
 
 def scalar(text: str) -> str:
-    """Return a literal text; `null`, and what is in quotes already, as it was typed."""
+    """Return a literal text; `null` and text in quotes are returned as typed."""
     return text if text in ("", "null") or QUOTED.fullmatch(text) else literal(text)
 
 
@@ -67,20 +68,20 @@ def collection(text: str) -> str | None:
 
 
 def element(text: str) -> str:
-    """Return one literal element of a list, where `null` is a text like any other."""
+    """Return one literal element of a list, in which `null` is text like any other."""
     return text if QUOTED.fullmatch(text) else literal(text)
 
 
 def readable(value: str) -> str:
-    """Return a value of any type as it was typed, with quotes where Hydra would refuse it.
+    """Return a value of any type with quotes around the parts that Hydra cannot read.
 
-    `[^decoder.*]` becomes `['^decoder.*']`; whatever Hydra's grammar takes is left alone.
+    `[^decoder.*]` becomes `['^decoder.*']`; what Hydra's grammar accepts is not changed.
     """
     if ESCAPE.search(value):
         return value
     parts = split(value)
-    mended = [_readable_element(part) for part in parts]
-    return value if mended == parts else ",".join(mended)
+    quoted = [_readable_element(part) for part in parts]
+    return value if quoted == parts else ",".join(quoted)
 
 
 def _readable_element(text: str) -> str:
@@ -95,20 +96,20 @@ def _readable_element(text: str) -> str:
 
 
 def encloses(text: str, bracket: str) -> bool:
-    """Whether the text begins with this bracket, and ends where it closes."""
+    """Return whether the text starts with this bracket, which closes at its end."""
     return text.startswith(bracket) and closed(text).get(0) == len(text) - 1
 
 
 def lacks_bracket(text: str) -> str:
-    """Return the bracket that a list or a mapping ends without; empty where none is missing."""
+    """Return the closing bracket that a list or a mapping lacks; empty if it lacks none."""
     opened = text[:1] in ("[", "{") and 0 not in closed(text)
     return BRACKETS[text[0]] if opened else ""
 
 
 def split(text: str) -> list[str]:
-    """Return what is between the commas outside of quotes and brackets, without outer spaces.
+    """Return the text split at commas outside of quotes and brackets, without outer spaces.
 
-    A comma at the end separates nothing.
+    A comma at the end adds no empty part.
     """
     ends, parts, start, index = closed(text), [], 0, 0
     while index < len(text):
@@ -121,23 +122,23 @@ def split(text: str) -> list[str]:
 
 
 def closed(text: str) -> dict[int, int]:
-    """Return where each bracket and each quoted text closes, by the index where it opens.
+    """Return the index where each bracket and quote closes, by the index where it opens.
 
     Brackets and quotes without a partner are text like any other.
     """
     ends: dict[int, int] = {}
-    waiting: list[int] = []
+    open_brackets: list[int] = []
     index = 0
     while index < len(text):
         character = text[index]
         if character in BRACKETS:
-            waiting.append(index)
+            open_brackets.append(index)
         elif character in BRACKETS.values():
-            partners = [i for i in waiting if BRACKETS[text[i]] == character]
+            partners = [i for i in open_brackets if BRACKETS[text[i]] == character]
             if partners:
                 partner = partners[-1]
                 ends[partner] = index
-                del waiting[waiting.index(partner) :]
+                del open_brackets[open_brackets.index(partner) :]
         elif (end := _end_of_quotes(text, index)) is not None:
             ends[index] = index = end
         index += 1
@@ -145,11 +146,11 @@ def closed(text: str) -> dict[int, int]:
 
 
 def _end_of_quotes(text: str, start: int) -> int | None:
-    """Return where a value in quotes that starts here ends."""
+    """Return the index of the last quote of a value in quotes that starts here, or None."""
     match = QUOTED.match(text, start)
     if match is None:
         return None
     before, after = text[:start].rstrip()[-1:], text[match.end() :].lstrip()[:1]
-    # An empty string is in every other.
+    # At the ends of the text `before` and `after` are empty, and `in` is true for those.
     whole = before in BEFORE_QUOTES and after in AFTER_QUOTES
     return match.end() - 1 if whole else None

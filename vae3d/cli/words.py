@@ -1,7 +1,7 @@
-"""The words after a command, turned into overrides that Hydra reads as they were meant.
+"""The words after a command, converted to overrides that Hydra reads as they were meant.
 
-`--data ct`, `runs/ct64` and `name='ct (1)'` are not in Hydra's grammar. Whatever has one plain
-meaning is rewritten; everything else raises a ConfigError that names the line to type.
+`--data ct`, `runs/ct64` and `name='ct (1)'` are not in Hydra's grammar. Words with one clear
+meaning are rewritten; all others raise a ConfigError with the line to type.
 """
 
 import re
@@ -17,14 +17,14 @@ SWITCHES = {
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--multirun", "-m", "-r"),
     *("--shell-completion", "-sc"),
 }
-"""Hydra's own words that stand alone."""
+"""Hydra's own words that take no value."""
 WITH_VALUE = {
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
     *("--config-dir", "-cd", "--experimental-rerun"),
 }
-"""Hydra's own words that take the next word, or what follows their `=`."""
+"""Hydra's own words that take the next word, or the text after their `=`."""
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-"""What Hydra's --info shows; it may also stand alone."""
+"""The values of Hydra's --info, which may also have none."""
 HYDRA = sorted({*SWITCHES, *WITH_VALUE, "--info", "-i"})
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
@@ -33,14 +33,14 @@ OVERRIDE = re.compile(
     re.DOTALL,
 )
 KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*(?:[./](?:[A-Za-z_$][A-Za-z0-9_$-]*|0|[1-9][0-9]*))*")
-"""A key that Hydra's grammar takes."""
+"""A key that Hydra's grammar accepts."""
 NO_OPTION = ("", "null", "none")
-"""What people type for no option of a group, in any case of letters."""
+"""Words that users type for no option of a group, in any case of letters."""
 
 
 @dataclass
 class Words:
-    """What was typed, by kind: `key=value`, plain words, and Hydra's own."""
+    """Words by kind: settings `key=value`, plain words, and Hydra's own words."""
 
     settings: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
@@ -48,10 +48,10 @@ class Words:
 
 
 def overrides(command: str, typed: Sequence[str], keys: Keys) -> list[str]:
-    """Return the overrides that these words mean, and after them Hydra's own words.
+    """Return these words as overrides, followed by Hydra's own words.
 
     Raises:
-        ConfigError: a word that means nothing; the message names what to type.
+        ConfigError: a word cannot be understood; the message has the line to type.
     """
     words = sort(typed, keys)
     sweep = any(word in SWEEP for word in (*words.hydra, *words.settings))
@@ -60,7 +60,7 @@ def overrides(command: str, typed: Sequence[str], keys: Keys) -> list[str]:
 
 
 def sort(typed: Sequence[str], keys: Keys) -> Words:
-    """Return the words by kind, `--data ct` as `data=ct`."""
+    """Return the words by kind, with `--data ct` as `data=ct`."""
     words, rest = Words(), deque(typed)
     while rest:
         word = rest.popleft()
@@ -87,11 +87,11 @@ def sort(typed: Sequence[str], keys: Keys) -> Words:
 
 
 def option_key(name: str, keys: Keys) -> str:
-    """The key or group that `--name` names, `--per-volume` too; empty if it is none."""
+    """Return the key or group of `--name`, also with `-` for `_`; empty if there is none."""
     if not name.startswith("--"):
         return ""
-    spelled = (name[2:], name[2:].replace("-", "_"))
-    return next((key for key in spelled if keys.knows(key)), "")
+    spellings = (name[2:], name[2:].replace("-", "_"))
+    return next((key for key in spellings if keys.knows(key)), "")
 
 
 def next_value(word: str, key: str, rest: deque[str], keys: Keys) -> str:
@@ -104,31 +104,31 @@ def next_value(word: str, key: str, rest: deque[str], keys: Keys) -> str:
 
 
 def is_option_or_setting(word: str, keys: Keys) -> bool:
-    """Whether a word is an option or `key=value`, and no value of the option before it."""
+    """Return whether a word is an option or `key=value`, not the value of the option before."""
     name, equals, _ = word.partition("=")
     is_setting = equals != "" and keys.knows(name.lstrip("+~"))
     return is_setting or option_key(name, keys) != "" or hydra_word(name) != ""
 
 
 def hydra_word(name: str) -> str:
-    """The word of Hydra's that this is, or abbreviates; empty if it is none."""
+    """Return the word of Hydra's that this is or abbreviates; empty if there is none."""
     if name in HYDRA:
         return name
-    # As argparse has it: --multi and --config-d are enough.
+    # As in argparse, --multi and --config-d are enough.
     matches = [word for word in HYDRA if name.startswith("--") and word.startswith(name)]
     return matches[0] if len(matches) == 1 and name != "--" else ""
 
 
 def argument_of(own: str, rest: deque[str]) -> list[str]:
-    """Take what belongs to one of Hydra's words from the words that follow."""
+    """Take the value of one of Hydra's words from the words that follow."""
     takes = own in WITH_VALUE or (own in ("--info", "-i") and rest and rest[0] in INFO)
     return [rest.popleft()] if takes and rest else []
 
 
 def is_plain(word: str, keys: Keys) -> bool:
-    """Whether a word is a path or a name, no `key=value` and no deletion.
+    """Return whether a word is a path or a name, not `key=value` and not a deletion.
 
-    A key with a slash is that of a group, or what looks like one is a path: `runs/lr=1`.
+    A word with a slash before its `=` is a path, such as `runs/lr=1`, unless it names a group.
     """
     prefix, key, _, equals, _ = parts(word)
     if "/" in key:
@@ -137,15 +137,15 @@ def is_plain(word: str, keys: Keys) -> bool:
 
 
 def parts(word: str) -> tuple[str, str, str, str, str]:
-    """The prefix, key, @package, `=` and value of a word."""
+    """Return the prefix, key, @package, `=` and value of a word."""
     match = OVERRIDE.fullmatch(word)
-    assert match is not None, "the pattern takes any text"
+    assert match is not None, "the pattern matches any text"
     prefix, key, package, equals, value = match.groups(default="")
     return prefix, key, package, equals, value
 
 
 def override(word: str, keys: Keys, sweep: bool) -> str:
-    """Return `key=value` such that Hydra reads the value as it is meant."""
+    """Return `key=value` with the value quoted for Hydra, and the prefix that Hydra requires."""
     prefix, key, package, equals, value = parts(word)
     if not key:
         return word
@@ -159,13 +159,13 @@ def override(word: str, keys: Keys, sweep: bool) -> str:
         refuse_no_option(key, value, keys.groups[key])
         prefix = prefix or ("+" if key in keys.optional else "")
     elif keys.is_added(key) or (key in keys.mappings and value.startswith("{")):
-        # Hydra otherwise takes no key that the table does not hold yet.
+        # Without ++ Hydra refuses a key that the table does not have yet.
         prefix = prefix or "++"
     return f"{prefix}{key}{package}={hydra_value(key, value, keys, sweep)}"
 
 
 def refuse_no_option(group: str, value: str, options: Sequence[str]) -> None:
-    """Raise a ConfigError where the value, or one of a sweep, asks for no option of the group."""
+    """Raise a ConfigError if the value, or one of a sweep, means no option of the group."""
     chosen = values.split(value) or [""]
     refused = [name for name in chosen if name.lower() in NO_OPTION and name not in options]
     if not refused:
@@ -177,7 +177,7 @@ def refuse_no_option(group: str, value: str, options: Sequence[str]) -> None:
 
 
 def hydra_value(key: str, value: str, keys: Keys, sweep: bool) -> str:
-    """Return the value of a key as Hydra should read it; commas separate the jobs of a sweep."""
+    """Return the value of a key quoted for Hydra; commas separate the jobs of a sweep."""
     literal = key in keys.literal or key in keys.lists
     if not literal:
         refuse_value(key, value, sweep)
@@ -187,7 +187,7 @@ def hydra_value(key: str, value: str, keys: Keys, sweep: bool) -> str:
 
 
 def refuse_value(key: str, value: str, sweep: bool) -> None:
-    """Raise a ConfigError for a list that does not close, and for several values of one job."""
+    """Raise a ConfigError for an unclosed list, and for several values without a sweep."""
     if bracket := values.lacks_bracket(value):
         whole = hints.line(key, value + bracket)
         raise ConfigError(f"{key}={value} does not close its {value[0]}: {whole}")
@@ -208,16 +208,16 @@ def single_value(key: str, text: str, keys: Keys) -> str:
 
 
 def as_list(key: str, value: str, keys: Keys) -> str:
-    """Return a lone value of a key that holds nothing but lists as a list of one."""
+    """Return the value, as a list of one if it is no list and the key takes only lists."""
     alone = value not in ("", "null") and not value.startswith(("[", "${"))
     return f"[{value}]" if alone and key in keys.only_lists else value
 
 
 def positional(command: str, words: Words, keys: Keys, sweep: bool) -> list[str]:
-    """Return the override that the plain words mean.
+    """Return the override for the plain words.
 
     Raises:
-        ConfigError: plain words where none belong, or more than one where one belongs.
+        ConfigError: the command takes no plain words, or only one.
     """
     plain, key = words.plain, keys.positional
     if not plain:

@@ -1,4 +1,4 @@
-"""The commands: settings in NAME.py, without torch, and what they run in NAME_run.py."""
+"""The commands: settings in NAME.py, without torch, and their implementation in NAME_run.py."""
 
 from vae3d.runtime.registry import Registry
 from vae3d.settings.command import Command
@@ -17,4 +17,4 @@ COMMANDS: Registry[Command] = Registry(
         "reconstruct": "vae3d.commands.reconstruct:COMMAND",
     },
 )
-"""The words of the command line, in the order of the help."""
+"""The commands by name, in the order of `vae3d --help`."""

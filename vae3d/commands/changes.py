@@ -1,4 +1,4 @@
-"""What may change from one start of a run to the next, and what may not."""
+"""Which settings may change when a run resumes, and which may not."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import RunError
 from vae3d.settings.saved import describe, differences
-from vae3d.trainer.config import ALTERS, MAY_BE_ALLOWED
+from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
 log = logging.getLogger(__name__)
 
@@ -18,43 +18,44 @@ MAY_CHANGE = {
     "patching": set[str](),
     "loss": set[str](),
 }
-"""Groups whose settings a run keeps, and the keys of each that do not matter to its result."""
+"""Groups whose settings are fixed for a run, and the keys of each that may change because they do
+not affect its result."""
 
 
 def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
-    """Compare the settings with those of the run's `file`, and log what changes from here.
+    """Compare the settings with those of the run's `file`, and log the allowed changes.
 
     Raises:
-        RunError: something differs that may not.
+        RunError: a setting differs that may not change.
     """
     old, new = describe(load_config(file)), describe(config)
     changed = differences(frozen(old), frozen(new))
     if changed:
         raise RunError(
             f"{file.parent}: belongs to other settings ({'; '.join(changed)}); "
-            "choose another name= or take the settings back"
+            "choose another name= or restore the settings"
         )
-    altered = {
+    changes = {
         name: (old["trainer"].get(name), new["trainer"][name])
-        for name in ALTERS
+        for name in RESTRICTED
         if old["trainer"].get(name) != new["trainer"][name]
     }
-    said = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in altered.items()]
-    refused = {*altered} - {*config.trainer.allow_change}
+    lines = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in changes.items()]
+    refused = {*changes} - {*config.trainer.allow_change}
     if refused and has_checkpoints:
-        names = ",".join(sorted(refused & {*MAY_BE_ALLOWED}))
-        way = f"say trainer.allow_change=[{names}], " if names else ""
+        names = ",".join(sorted(refused & {*ALLOWABLE}))
+        way = f"add trainer.allow_change=[{names}], " if names else ""
         raise RunError(
-            f"{file.parent}: was trained otherwise so far ({'; '.join(said)}); "
-            f"{way}take it back, or choose another name="
+            f"{file.parent}: was trained with other settings ({'; '.join(lines)}); "
+            f"{way}restore them, or choose another name="
         )
-    for line in said:
-        log.info(f"from here on {line}")
+    for line in lines:
+        log.info(f"changed for the coming steps: {line}")
 
 
 def frozen(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of described settings that a run keeps from start to end."""
-    kept: dict[str, Any] = {"seed": settings["seed"]}
+    """Return the part of described settings that is fixed for a run."""
+    fixed: dict[str, Any] = {"seed": settings["seed"]}
     for group, free in MAY_CHANGE.items():
-        kept[group] = {k: v for k, v in settings[group].items() if k not in free}
-    return kept
+        fixed[group] = {k: v for k, v in settings[group].items() if k not in free}
+    return fixed

@@ -16,11 +16,11 @@ from vae3d.values.naming import file_stem
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED = 8
+MAX_NAMED_CASES = 8
 
 
 def compare(config: CompareConfig) -> Comparison:
-    """Compares the runs with the first one; the files lie beside its scores, or in `output`.
+    """Compare the runs with the first one; write the tables next to its scores, or to `output`.
 
     Raises:
         UserError: a report is missing or damaged, or they cannot be compared.
@@ -29,39 +29,42 @@ def compare(config: CompareConfig) -> Comparison:
     reports = [
         read_report(run, config.mode, name) for run, name in zip(config.run, names, strict=True)
     ]
-    found = compare_reports(reports)
+    comparison = compare_reports(reports)
     output = Path(config.output or reports[0].folder / folder_name(names)).expanduser()
     try:
-        found.write(output)
-        write_text(output / "compare.html", page(found))
+        comparison.write(output)
+        write_text(output / "compare.html", page(comparison))
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ConfigError(
             f"{output}: cannot be written ({error.strerror}); choose another output="
         ) from error
-    show(found, output)
-    return found
+    show(comparison, output)
+    return comparison
 
 
 def folder_name(names: list[str]) -> str:
-    """`compare_b_c` for runs a, b and c."""
+    """Return the name of the output folder: `compare_b_c` for runs a, b and c."""
     return file_stem(f"compare_{'_'.join(names[1:])}")
 
 
-def show(found: Comparison, output: Path) -> None:
-    """The scores of the whole volume and every PSNR; all others are in the files."""
-    for note in found.notes:
+def show(comparison: Comparison, output: Path) -> None:
+    """Print the scores of the whole volume and every PSNR; the files hold all scores."""
+    for note in comparison.notes:
         log.info(printable(note))
-    if found.partial:
+    if comparison.partial:
         named = [
-            f"{case} ({', '.join(runs)})" for case, runs in [*found.partial.items()][:MOST_NAMED]
+            f"{case} ({', '.join(runs)})"
+            for case, runs in [*comparison.partial.items()][:MAX_NAMED_CASES]
         ]
-        rest = ", ..." if len(found.partial) > len(named) else ""
+        rest = ", ..." if len(comparison.partial) > len(named) else ""
         log.info(
-            printable(f"{len(found.partial)} cases are not in all runs: {', '.join(named)}{rest}")
+            printable(
+                f"{len(comparison.partial)} cases are not in all runs: {', '.join(named)}{rest}"
+            )
         )
-    first = found.reports[0].name
+    first = comparison.reports[0].name
     rows = []
-    for score in found.scores:
+    for score in comparison.scores:
         if not is_plain(score.name) and score.name.split("/")[0] != "psnr":
             continue
         for mean, d in zip(score.means[1:], score.differences, strict=True):
@@ -71,5 +74,5 @@ def show(found: Comparison, output: Path) -> None:
                  shown(d.mean, "+"), ends, d.better, d.worse, score.verdict(d)]
             )  # fmt: skip
     columns = ["score", "unit", first, "run", "mean", "difference", "95 %", "better", "worse", ""]
-    table(f"{len(found.common)} cases, against {first}", columns, rows)
+    table(f"{len(comparison.common)} cases, against {first}", columns, rows)
     log.info(f"table: {output / 'compare.html'}")

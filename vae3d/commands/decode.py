@@ -23,14 +23,14 @@ class DecodeConfig(ToScansConfig):
     """Statistics for scaling: a folder of vae3d encode, or weights that hold them; null uses those
     of run."""
     like: Annotated[str | None, PATH] = None
-    """A scan, or a latent of vae3d encode, on whose grid plain latents are placed."""
+    """A scan, or a latent of vae3d encode, whose grid plain latents are decoded onto."""
     spacing: Annotated[Any, PerAxis(Between(0.001, 1000), whole=False, nullable=True)] = None
-    """Millimetres per voxel of plain latents without a place, one number or one per axis; null is
+    """Millimetres per voxel of plain latents without a grid, one number or one per axis; null is
     the weights' own, or 1."""
     range: Annotated[tuple[float, ...] | None, LowHigh()] = None
     """Values [low, high] that [-1, 1] becomes for plain latents; null is the weights' window."""
     any_weights: bool = False
-    """Also decode latents that other weights made."""
+    """Also decode latents that other weights encoded."""
 
 
 COMMAND = Command(

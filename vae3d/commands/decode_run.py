@@ -1,4 +1,4 @@
-"""`vae3d decode`: latents, encoded or made by a diffusion model, to scans in place and units."""
+"""`vae3d decode`: latents, encoded ones or samples of a diffusion model, to scans."""
 
 import logging
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, rea
 from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.logger.console import ProgressBar
+from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.scans.resample import resized_affine
@@ -31,15 +32,16 @@ from vae3d.values.latent_statistics import LatentStatistics
 
 log = logging.getLogger(__name__)
 
-Read = Callable[[], tuple[Tensor, LatentRecord]]
-"""Gives a latent (C, *size) as the model made it, and what leads from it to a scan."""
+LatentReader = Callable[[], tuple[Tensor, LatentRecord]]
+"""Reads a latent (C, *size) as the model encodes it, and its record: the scan's grid and range."""
 
 
 def decode(config: DecodeConfig) -> Path:
-    """Decodes what `input` names; gives the folder, or the file, of the results.
+    """Decode the latents of `input`; return the folder, or the file, of the scans.
 
     Raises:
-        UserError: no such run or latents, latents of other weights, or files in the way.
+        UserError: the run or the latents do not exist, the latents are of other weights, or an
+            output file exists.
     """
     if config.input is None:
         raise ConfigError("input must name latents, for example input=latents")
@@ -50,103 +52,99 @@ def decode(config: DecodeConfig) -> Path:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Latents through the decoder of one run; each on exactly one rank."""
+    """One decoding: latents through the decoder of a run, each on exactly one rank."""
 
     config: DecodeConfig
     trained: TrainedRun
     distributed: Distributed
 
     def run(self) -> Path:
-        """Decodes one after the other."""
+        """Decode the latents one by one; return the output path."""
         config, model = self.config, self.trained.model
         place = Path(config.output).expanduser()
         outputs = Outputs(place, config.existing, config.dtype, model.spatial_dims)
-        found = self._latents(Path(str(config.input)).expanduser())
-        due = outputs.due([*found], self.distributed)
-        progress = ProgressBar("decode", self.distributed.is_main)
-        progress.start(0, len(due))
-        try:
-            for name in due:
-                latent, record = found[name]()
-                outputs.write(self.codec.decode(latent, record), name)
-                progress.advance()
-        finally:
-            progress.close()
-        self.distributed.barrier()
+        readers = self._readers(Path(str(config.input)).expanduser())
+        loop = CaseLoop(
+            self.distributed, ProgressBar("decode", self.distributed.is_main), "decoded"
+        )
+        loop.run(
+            outputs.due([*readers], self.distributed),
+            lambda name: outputs.write(self.codec.decode(*readers[name]()), name),
+        )
         if self.distributed.is_main:
-            log.info(f"{len(found)} decoded: {place}")
+            log.info(f"{len(readers)} decoded: {place}")
         return place
 
     @cached_property
     def codec(self) -> Codec:
-        """The model of the run, where it computes."""
+        """The model of the run, on its device."""
         device = self.distributed.device
         precision = Precision(self.config.precision, device)
         return Codec(ModelRunner(self.trained.model, device, precision, self.config.memory))
 
-    def _latents(self, path: Path) -> dict[str, Read]:
-        """How each latent is read, by its name."""
+    def _readers(self, path: Path) -> dict[str, LatentReader]:
+        """Return a reader for each latent, by the latent's name."""
         if (path / MANIFEST).exists():
             entries = read_manifest(path)
-            return {e.case_id: partial(self._encoded, path / e.file) for e in entries}
+            return {e.case_id: partial(self._read_encoded, path / e.file) for e in entries}
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file() and suffix_of(file))
         else:
             files = [path] if path.is_file() and suffix_of(path) else []
-        found = [item for file in files for item in self._of_file(file)]
-        if not found:
+        readers = [item for file in files for item in self._readers_of_file(file)]
+        if not readers:
             raise DataError(f"{path}: no latents here ({MANIFEST}, {', '.join(SUFFIXES)})")
-        names = [name for name, _ in found]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise DataError(f"{path}: two latents are called {min(twice)!r}; rename one")
-        return dict(found)
+        names = [name for name, _ in readers]
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise DataError(f"{path}: two latents are called {min(duplicates)!r}; rename one")
+        return dict(readers)
 
-    def _of_file(self, path: Path) -> list[tuple[str, Read]]:
+    def _readers_of_file(self, path: Path) -> list[tuple[str, LatentReader]]:
         if suffix_of(path) == SUFFIX and is_latent(path):
-            return [(read_record(path).case_id, partial(self._encoded, path))]
+            return [(read_record(path).case_id, partial(self._read_encoded, path))]
         samples = samples_of(path, self.trained.model.spatial_dims)
-        return [(sample.name, partial(self._sampled, sample)) for sample in samples]
+        return [(sample.name, partial(self._read_sample, sample)) for sample in samples]
 
-    def _encoded(self, path: Path) -> tuple[Tensor, LatentRecord]:
-        """A latent that `vae3d encode` wrote: its mean, or a sample of (seed, case)."""
+    def _read_encoded(self, path: Path) -> tuple[Tensor, LatentRecord]:
+        """Read a latent of `vae3d encode`: its mean, or a sample drawn from (seed, case)."""
         if self.config.scaling != "none":
             raise ConfigError(
                 f"scaling={self.config.scaling} is for latents that were normalised; "
-                f"{path} holds one as the model made it"
+                f"{path} holds one as the model encoded it"
             )
-        found = read_latent(path)
-        if found.record.weights != self.codec.weights and not self.config.any_weights:
+        posterior = read_latent(path)
+        if posterior.record.weights != self.codec.weights and not self.config.any_weights:
             raise ConfigError(
                 f"{path}: is a latent of other weights than {self.trained.weights}; "
-                "any_weights=true decodes it all the same"
+                "any_weights=true decodes it anyway"
             )
-        self._check(found.mean, found.record, path)
-        latent = found.sample(self.config.seed) if self.config.sample else found.mean
-        return latent, found.record
+        self._check(posterior.mean, posterior.record, path)
+        latent = posterior.sample(self.config.seed) if self.config.sample else posterior.mean
+        return latent, posterior.record
 
-    def _sampled(self, sample: Sample) -> tuple[Tensor, LatentRecord]:
-        """A plain latent, made what it was before it was normalised."""
+    def _read_sample(self, sample: Sample) -> tuple[Tensor, LatentRecord]:
+        """Read a plain latent and undo its normalisation."""
         latent, affine = sample.read()
-        record = self._placed(sample, latent, affine)
+        record = self._record(sample, latent, affine)
         self._check(latent, record, sample.path)
         if self.statistics is not None:
             latent = self.statistics.restored(latent, self.config.scaling, axis=0)
         return latent, record
 
     def _check(self, latent: Tensor, record: LatentRecord, path: Path) -> None:
-        """Raises a ConfigError where model, latent and record do not fit together."""
+        """Raise a ConfigError if model, latent and record do not fit together."""
         model = self.trained.model
-        wanted = model.config.latent_channels, *model.latent_size(record.shape)
-        if tuple(latent.shape) != wanted or tuple(record.factor) != model.factor:
+        expected = model.config.latent_channels, *model.latent_size(record.shape)
+        if tuple(latent.shape) != expected or tuple(record.factor) != model.factor:
             image = " x ".join(map(str, record.shape))
             raise ConfigError(
                 f"{path}: has shape {tuple(latent.shape)}, but a latent of these weights for an "
-                f"image of {image} has {wanted}"
+                f"image of {image} has {expected}"
             )
 
     @cached_property
     def statistics(self) -> LatentStatistics | None:
-        """What plain latents were normalised with, if they were."""
+        """The statistics that plain latents were normalised with; None for scaling=none."""
         if self.config.scaling == "none":
             return None
         if self.config.statistics is None:
@@ -157,19 +155,19 @@ class Decoding:
         folder = Path(self.config.statistics).expanduser()
         if not (folder / CONFIG_FILE).exists():
             return read_statistics(folder)
-        # Weights tell the statistics of their validation, which may be all that is at hand.
-        if (found := read_weights(folder).statistics) is None:
-            raise ConfigError(f"statistics={folder}: these weights tell none of their latents")
-        return found
+        # Weights hold the statistics of their validation, often the only ones available.
+        if (statistics := read_weights(folder).statistics) is None:
+            raise ConfigError(f"statistics={folder}: these weights hold no latent statistics")
+        return statistics
 
-    def _placed(
+    def _record(
         self, sample: Sample, latent: Tensor, affine: NDArray[np.float64] | None
     ) -> LatentRecord:
-        """Where a plain latent's volume lies, and its range: as `like`, or as far as is known."""
+        """Return grid and range of a plain latent's volume: those of `like`, or default ones."""
         if self.like is not None:
             record = replace(self.like, case_id=sample.name)
         else:
-            record = self._from_nothing(sample.name, tuple(latent.shape[1:]), affine)
+            record = self._default_record(sample.name, tuple(latent.shape[1:]), affine)
         if self.config.range is None:
             return record
         low, high = self.config.range
@@ -177,7 +175,7 @@ class Decoding:
 
     @cached_property
     def like(self) -> LatentRecord | None:
-        """Place, shape and range of the scan, or of the latent, that results are to lie over."""
+        """Grid, shape and range of the scan or the latent of `like=`; None without it."""
         if self.config.like is None:
             return None
         path = Path(self.config.like).expanduser()
@@ -189,7 +187,7 @@ class Decoding:
             raise ConfigError(f"like={path} must be one scan, or a latent of vae3d encode")
         return self.codec.record(cases[0])
 
-    def _from_nothing(
+    def _default_record(
         self, name: str, size: tuple[int, ...], affine: NDArray[np.float64] | None
     ) -> LatentRecord:
         model = self.trained.model
@@ -197,44 +195,47 @@ class Decoding:
             raise ConfigError(f"{name}: the weights are for {model.spatial_dims}D data")
         shape = tuple(n * f for n, f in zip(size, model.factor, strict=True))
         grid = self._grid() if affine is None else resized_affine(affine, size, shape)
-        seen = self._range()
+        range_ = self._range()
         return LatentRecord(
             case_id=name,
             split="",
             shape=[*shape],
             affine=grid.tolist(),
             factor=[*model.factor],
-            low=seen.low,
-            high=seen.high,
-            unit=seen.unit,
+            low=range_.low,
+            high=range_.high,
+            unit=range_.unit,
             weights=self.codec.weights,
             scan="",
             precision=self.codec.runner.precision.name,
         )
 
     def _grid(self) -> NDArray[np.float64]:
-        """Voxels (d, h, w) of the spacing asked for, or of the weights', from the origin on."""
+        """Return the affine of a grid whose first voxel is at the origin.
+
+        The spacing is that of the settings, else of the weights, else 1 mm.
+        """
         axes = self.trained.model.spatial_dims
         spacing = self.config.spacing or self.trained.spacing or (1.0,) * axes
         if len(spacing) != axes:
             raise ConfigError(f"spacing must be {axes} numbers, got {[*spacing]}")
-        # In 3D RAS runs backwards through the axes; images keep their own order.
+        # A 3D affine maps (d, h, w) to RAS, the reverse order; images keep their own order.
         order = range(axes)[::-1] if axes == 3 else range(axes)
         grid = np.eye(axes + 1)
         grid[:axes, :axes] = np.diag(spacing)[list(order)]
         return grid
 
     def _range(self) -> IntensityRange:
-        """What [-1, 1] stands for."""
+        """Return the values that [-1, 1] is decoded to."""
         if self.config.range is not None:
             low, high = self.config.range
-            known = self.trained.model.contract.intensity
-            unit = known.unit if known else ""
+            intensity = self.trained.model.contract.intensity
+            unit = intensity.unit if intensity else ""
             return IntensityRange(float(low), float(high), unit)
         contract = self.trained.contract
         if contract.kind != "window":
             raise ConfigError(
-                "these weights saw each scan in a range of its own: say range=[low,high], or "
+                "these weights were trained with a range for each scan: set range=[low,high], or "
                 "like=SCAN for the range of a scan"
             )
         return IntensityRange(contract.low, contract.high, contract.unit)

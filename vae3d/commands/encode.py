@@ -18,7 +18,7 @@ class EncodeConfig(CodecConfig):
     dtype: Annotated[str, OneOf("float32", "float16")] = "float32"
     """Number type of the latents; float16 halves the files."""
     nifti: bool = False
-    """Also write the means as NIfTI, each in place over its scan in a viewer."""
+    """Also write the means as NIfTI, aligned with their scans in a viewer."""
     data: DataConfig = field(default_factory=RunData)
     """The cases to encode."""
 
@@ -27,8 +27,8 @@ COMMAND = Command(
     name="encode",
     summary="write the latents of a data set, for a diffusion model to train on",
     about=(
-        "Writes the posterior of every case as one safetensors file with the way back to its scan "
-        "and the statistics that a diffusion model needs. LatentDataset reads them."
+        "Writes the posterior of every case as one safetensors file with what decodes it onto its "
+        "scan's grid, and the statistics that a diffusion model needs. LatentDataset reads them."
     ),
     config=EncodeConfig,
     run="vae3d.commands.encode_run:encode",

@@ -1,4 +1,4 @@
-"""`vae3d encode`: the posterior of every case as a file, with the way back to the scan."""
+"""`vae3d encode`: the posterior of every case as a file, with what decodes it onto its scan."""
 
 import contextlib
 import logging
@@ -8,13 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.errors import ConfigError, DataError, UserError, VolumeError
+from vae3d.errors import ConfigError, DataError, UserError
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
@@ -29,6 +27,7 @@ from vae3d.latents.folder import (
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
@@ -43,10 +42,11 @@ log = logging.getLogger(__name__)
 
 
 def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
-    """Encodes what is not encoded yet; gives the folder.
+    """Encode the cases that are not encoded yet; return the folder.
 
     Raises:
-        UserError: no such run, data that do not fit its weights, a folder of other latents.
+        UserError: the run does not exist, the data do not fit its weights, or the folder holds
+            latents of other settings.
     """
     trained = TrainedRun.named(config.run, config.weights)
     with start_distributed(config.device) as distributed:
@@ -55,7 +55,7 @@ def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Encoding:
-    """One data set through the encoder of one run; each case on exactly one rank."""
+    """One encoding: a data set through the encoder of a run, each case on exactly one rank."""
 
     config: EncodeConfig
     trained: TrainedRun
@@ -63,7 +63,7 @@ class Encoding:
     distributed: Distributed
 
     def run(self) -> Path:
-        """Encodes, then writes manifest and statistics of all ranks' cases."""
+        """Encode, then write manifest and statistics of all ranks' cases; return the folder."""
         cases = self.cases
         if self.config.nifti and cases.spatial_dims != 3:
             raise ConfigError("nifti=true is for 3D scans; these are 2D")
@@ -75,42 +75,26 @@ class Encoding:
     def _encode(self, cases: Cases) -> None:
         names = {i: split for split, members in cases.splits.items() for i in members.tolist()}
         order = sorted(names, key=cases.case_id)
-        mine = order[self.distributed.rank :: self.distributed.world]
-        progress = ProgressBar("encode", self.distributed.is_main)
-        progress.start(0, len(mine))
-        done: dict[str, tuple[Entry, LatentHealth]] = {}
-        skipped: list[str] = []
-        try:
-            for index in mine:
-                try:
-                    latent = self._latent(index, names[index])
-                except VolumeError as error:
-                    if cases.config.on_error == "fail":
-                        raise
-                    skipped.append(str(error))
-                    continue
-                finally:
-                    progress.advance()
-                done[latent.record.case_id] = self._entry(latent)
-        finally:
-            progress.close()
-        self._finish(done, skipped)
+        bar = ProgressBar("encode", self.distributed.is_main)
+        loop = CaseLoop(self.distributed, bar, "encoded", cases.config.on_error)
+        mine = loop.run(order, lambda index: self._entry(self._latent(index, names[index])))
+        self._finish(self.distributed.merge(mine))
 
     @property
     def output(self) -> Path:
-        """Where the latents go."""
+        """The folder of the latents."""
         return Path(self.config.output).expanduser()
 
     @cached_property
     def codec(self) -> Codec:
-        """The model of the run, where it computes."""
+        """The model of the run, on its device."""
         device = self.distributed.device
         precision = Precision(self.config.precision, device)
         return Codec(ModelRunner(self.trained.model, device, precision, self.config.memory))
 
     @cached_property
     def cases(self) -> Cases:
-        """The cases, read one after the other and none kept."""
+        """The cases; each is read once and none is cached."""
         data = self.trained.data(self.config.data).read_once()
         bar = ProgressBar("prepare", self.distributed.is_main)
         cases = open_cases(data, bar, self.source, self.trained.adopt)
@@ -119,7 +103,7 @@ class Encoding:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What all latents of one folder share."""
+        """The settings that all latents of a folder share, as plain values."""
         model = self.trained.model
         return {
             "weights": self.codec.weights,
@@ -135,19 +119,23 @@ class Encoding:
         }
 
     def _claim(self, stack: contextlib.ExitStack) -> None:
-        """The folder is this command's alone and of these weights; every rank must ask."""
-        refusal: UserError | None = None
+        """Lock the folder and check that its latents are of these settings; every rank calls this.
+
+        Raises:
+            UserError: on all ranks, if the main one cannot use the folder.
+        """
+        failure: UserError | None = None
         if self.distributed.is_main:
             try:
-                stack.enter_context(self._claimed())
+                stack.enter_context(self._locked_folder())
             except UserError as error:
-                refusal = error
-        refused = self.distributed.gather(refusal)[0]
-        if refused is not None:
-            raise refused
+                failure = error
+        main_failure = self.distributed.gather(failure)[0]
+        if main_failure is not None:
+            raise main_failure
 
     @contextlib.contextmanager
-    def _claimed(self) -> Iterator[None]:
+    def _locked_folder(self) -> Iterator[None]:
         path, lock = self.output / SETTINGS, self.output / ".lock"
         foreign = not self.output.is_dir() or any(e != lock for e in self.output.iterdir())
         if self.output.exists() and foreign and not path.exists():
@@ -164,14 +152,14 @@ class Encoding:
 
     def _check_settings(self, path: Path) -> None:
         try:
-            found = read_json(path)
+            saved = read_json(path)
         except FileNotFoundError:
             write_json(path, self.settings)
             return
         except ConfigError as error:
             raise DataError(f"{path}: {error}") from error
-        if found != self.settings:
-            known = found if isinstance(found, dict) else {}
+        if saved != self.settings:
+            known = saved if isinstance(saved, dict) else {}
             changed = [key for key, value in self.settings.items() if known.get(key) != value]
             raise ConfigError(
                 f"{self.output}: holds latents of other {' and '.join(changed)}; "
@@ -182,44 +170,39 @@ class Encoding:
             sweep(place)
 
     def _latent(self, index: int, split: str) -> Latent:
-        """The latent of a case: the one that is there, if it is whole and of the same scan."""
+        """Return the latent of a case: the stored one if it is whole and of the same scan."""
         path = self.output / latent_file(self.cases.case_id(index))
-        picture = self._nifti(self.cases.case_id(index))
+        nifti = self._nifti(self.cases.case_id(index))
         scan = self._scan(index)
         if path.exists() and scan:
             try:
-                found = read_latent(path)
+                stored = read_latent(path)
             except DataError as error:
-                log.warning(f"encoded anew: {error}")
+                log.warning(f"encoded again: {error}")
             else:
-                if (found.record.scan, found.record.split) == (scan, split):
-                    if not picture.exists():
-                        self._show(found, picture)
-                    return found
+                if (stored.record.scan, stored.record.split) == (scan, split):
+                    if not nifti.exists():
+                        self._write_nifti(stored, nifti)
+                    return stored
         latent = self.codec.encode(self.cases[index], split, scan)
         write_latent(path, latent, self.config.dtype)
-        # What statistics are made of is what a reader will find.
-        found = read_latent(path)
-        self._show(found, picture)
-        return found
+        # Read back, so that the statistics are of the stored values (dtype may be float16).
+        stored = read_latent(path)
+        self._write_nifti(stored, nifti)
+        return stored
 
     def _nifti(self, case_id: str) -> Path:
         return self.output / NIFTI_FOLDER / f"{file_stem(case_id)}.nii.gz"
 
-    def _show(self, latent: Latent, path: Path) -> None:
-        """Writes the mean for a viewer, over the scan, if that was asked for."""
+    def _write_nifti(self, latent: Latent, path: Path) -> None:
+        """Write the mean, aligned with the scan in a viewer, if `nifti` is set."""
         if self.config.nifti:
             record = latent.record
             write_volume(Volume(latent.mean, record.latent_affine, record.case_id), path)
 
     def _scan(self, index: int) -> str:
-        """What changes when the scan does; empty where that cannot be known beforehand."""
-        source = getattr(self.cases, "source", None)
-        if isinstance(source, CaseSource):
-            with contextlib.suppress(NotImplementedError):
-                return source.stamp(index).mark
-            return ""
-        return self.cases.fingerprint(np.array([index], np.int64))
+        """Return a stamp that changes with the scan; empty where the cases have none."""
+        return self.cases.stamp(index)
 
     def _entry(self, latent: Latent) -> tuple[Entry, LatentHealth]:
         record = latent.record
@@ -228,18 +211,16 @@ class Encoding:
         file = latent_file(record.case_id)
         return Entry(record.case_id, record.split, file, tuple(record.shape), record.size), health
 
-    def _finish(self, done: dict[str, tuple[Entry, LatentHealth]], skipped: list[str]) -> None:
-        parts = self.distributed.gather((done, skipped))
+    def _finish(self, latents: dict[int, tuple[Entry, LatentHealth]]) -> None:
+        """Write manifest and statistics of the latents of all ranks."""
         if not self.distributed.is_main:
             return
-        everything = {name: value for part, _ in parts for name, value in part.items()}
-        for line in (line for _, lines in parts for line in lines):
-            log.info(f"skipped {line}")
-        if not everything:
-            raise DataError("none of the cases can be encoded")
-        entries = [everything[name] for name in sorted(everything)]
-        # Merged in the order of names: neither ranks nor an interruption change a bit of it.
-        whole = LatentHealth.merged(health for _, health in entries)
-        write_statistics(self.output, whole.summary(), len(entries))
+        if not latents:
+            raise DataError("there is no case to encode")
+        entries = sorted(latents.values(), key=lambda entry: entry[0].case_id)
+        # Merged in the order of names: the statistics are bit-identical for any number of ranks
+        # and after an interruption.
+        merged = LatentHealth.merged(health for _, health in entries)
+        write_statistics(self.output, merged.summary(), len(entries))
         write_manifest(self.output, [entry for entry, _ in entries])
         log.info(f"{len(entries)} latents: {self.output}")

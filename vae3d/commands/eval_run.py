@@ -1,4 +1,4 @@
-"""`vae3d eval`: scores the weights of a run on its held-out cases, or on other data."""
+"""`vae3d eval`: score the weights of a run on its held-out cases, or on other data."""
 
 import logging
 import math
@@ -20,18 +20,14 @@ from vae3d.data.config import CaseData, DataConfig
 from vae3d.errors import DataError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.gallery import chosen_places
+from vae3d.evaluation.page import Page
 from vae3d.inference.build import build_runner
 from vae3d.logger.base import Logger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar, table
-from vae3d.pictures.figures import Picture
-from vae3d.pictures.probes import probes
-from vae3d.report.page import write_page
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
-from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
 from vae3d.version import __version__
@@ -40,10 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvalConfig, source: CaseSource | None = None) -> EvaluationResult:
-    """Scores a run; scores and pictures lie in its `report/<mode>`.
+    """Score a run and write scores and pictures, by default to its `report/<mode>`.
 
     Raises:
-        UserError: there is no such run, or the data do not fit its weights.
+        UserError: the run does not exist, or the data do not fit its weights.
     """
     trained = TrainedRun.named(config.run, config.weights)
     with start_distributed(config.device) as distributed:
@@ -60,7 +56,7 @@ class Evaluation:
     distributed: Distributed
 
     def run(self) -> EvaluationResult:
-        """Scores the cases, writes the report, says what came out."""
+        """Score the cases, write the report and print the means; return the scores."""
         folder = self.trained.folder
         cases, indices = self._cases()
         evaluator = self._evaluator(cases)
@@ -104,7 +100,7 @@ class Evaluation:
         data = trained.data(self.config.data)
         bar = ProgressBar("prepare", self.distributed.is_main)
         cases = open_cases(data, bar, self.source, trained.adopt)
-        # Scans are resampled as they are read; what a store holds stays as it is.
+        # Scans are resampled as they are read; volumes of a store are not.
         if not data.source:
             trained.check_spacing(cases.spacing)
         own = self.source is None and _same_cases(data, settings.data)
@@ -118,10 +114,10 @@ class Evaluation:
             names = [name for name, members in cases.splits.items() if members.size]
         else:
             names = [split]
-        found = [cases.survey(name) for name in names]
-        indices = sorted(np.concatenate(found).tolist()) if found else []
+        splits = [cases.survey(name) for name in names]
+        indices = sorted(np.concatenate(splits).tolist()) if splits else []
         if not indices:
-            raise DataError(f"split={split} holds no case; say split=all to score every case")
+            raise DataError(f"split={split} holds no case; use split=all to score every case")
         return indices
 
     def _evaluator(self, cases: Cases) -> Evaluator:
@@ -131,7 +127,8 @@ class Evaluation:
         runner = build_runner(
             settings.inference, self.config.mode, self.trained.model, device, precision
         )
-        return Evaluator(runner, cases, settings, self.distributed)
+        bar = ProgressBar("eval", self.distributed.is_main)
+        return Evaluator(runner, cases, settings, self.distributed, bar)
 
     def _logger(self) -> Logger:
         if not self.distributed.is_main:
@@ -148,62 +145,22 @@ def _same_cases(data: CaseData, trained: DataConfig) -> bool:
 
 
 def with_training_patches(settings: EvaluationConfig, trained: TrainConfig) -> EvaluationConfig:
-    """Patches as large as those of the training, where no size was given."""
+    """Return the settings with the training's patch size, unless they set one."""
     if settings.inference.size is not None:
         return settings
     size = trained.evaluation.inference.size
     return replace(settings, inference=replace(settings.inference, size=size))
 
 
-@dataclass(frozen=True)
-class Page:
-    """The report of an evaluation, a file that opens in a browser."""
-
-    evaluator: Evaluator
-    result: EvaluationResult
-    indices: list[int]
-    output: Path
-    about: dict[str, Any]
-
-    def write(self, folder: RunFolder, logger: Logger, distributed: Distributed) -> None:
-        """Writes `index.html`; every rank must ask, the main one writes."""
-        views = self.evaluator.views(self.result, self.indices)
-        if not distributed.is_main:
-            return
-        path = self.output / "index.html"
-        curves = folder.metrics if folder.metrics.exists() else None
-        write_page(path, self.result, views, self._probes(), self.about, curves)
-        logger.log_file("report", path)
-
-    def _probes(self) -> list[tuple[str, Picture]]:
-        """What the best and the worst case's latents show when one moves them."""
-        if not self.result.latents:
-            return []
-        chosen = chosen_places(self.result)
-        numbers = [self.indices[place] for place in dict.fromkeys(chosen.values())]
-        first, *others = (self.evaluator.cases[number] for number in (numbers[0], numbers[-1]))
-        images = [case.range.to_model(case.volume().data) for case in (first, *others)]
-        second = images[1] if len(numbers) > 1 else None
-        return probes(
-            self.evaluator.runner,
-            images[0],
-            second,
-            self.result.latents,
-            first.range,
-            first.spacing,
-            self.evaluator.config.seed,
-        )
-
-
 def log_scores(logger: Logger, result: EvaluationResult) -> None:
-    """The scores of every case, and their means."""
+    """Log the scores of every case, and their means."""
     rows = [[c.case_id, *(c.scores.get(n) for n in result.names)] for c in result.cases]
     logger.log_table("cases", ["case", *result.names], rows)
     logger.log(0, result.means, "eval")
 
 
 def show(result: EvaluationResult, output: Path) -> None:
-    """The means on the terminal, and where the pictures lie."""
+    """Print the means, and the paths of scores and pictures."""
     references = [name for name in result.names if name.startswith("psnr@")]
     rows = [
         [name, _number(result.mean(name)), _number(result.spread(name)), result.unit(name)]
@@ -212,9 +169,9 @@ def show(result: EvaluationResult, output: Path) -> None:
     title = f"{len(result.cases)} cases, mode={result.protocol['mode']}"
     table(title, ["metric", "mean", "std", "unit"], rows)
     log.info(f"scores: {output / 'scores.csv'}")
-    for what, path in (("pictures", output / "cases"), ("report", output / "index.html")):
+    for name, path in (("pictures", output / "cases"), ("report", output / "index.html")):
         if path.exists():
-            log.info(f"{what}: {path}")
+            log.info(f"{name}: {path}")
 
 
 def _number(value: float) -> str:

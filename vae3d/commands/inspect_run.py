@@ -1,4 +1,4 @@
-"""`vae3d inspect`: the cases, their sums and some of their patches, before hours are spent."""
+"""`vae3d inspect`: the cases, their totals and some of their patches, before a long training."""
 
 import csv
 import logging
@@ -27,17 +27,17 @@ from vae3d.runtime.seeding import numpy_generator
 log = logging.getLogger(__name__)
 
 COLUMNS = ["case", "split", "shape", "mm", "range", "axes", "NaN", "odd"]
-SHOWN = 6
-"""Columns on the terminal: what is in the others is odd, and told below."""
-SECONDS = 1.0
-"""For how long patches are read to tell how fast it is."""
+TERMINAL_COLUMNS = 6
+"""Columns on the terminal; the others are listed below the table as odd."""
+READING_SECONDS = 1.0
+"""Time for which patches are read to measure the speed."""
 
 
 def inspect(config: InspectConfig) -> Path:
-    """Writes `cases.csv`, `summary.json` and `montage.png`, and shows the table.
+    """Write `cases.csv`, `summary.json` and `montage.png`; print the table; return the folder.
 
     Raises:
-        UserError: there are no such data, or none of them can be used.
+        UserError: the data do not exist, or none of the cases can be used.
     """
     cases = open_cases(config.data, ProgressBar("prepare"))
     patching = build_sampler(config.patching, cases.spatial_dims)
@@ -51,15 +51,15 @@ def inspect(config: InspectConfig) -> Path:
     summary = {**totals(reports), "patches": patch_totals(cases, patching, config)}
     summary["reading"] = reading(dataset, cases)
     write_json(output / "summary.json", summary)
-    shown = draws(dataset, config.count, config.seed)
-    tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in shown]
+    sample = draws(dataset, config.count, config.seed)
+    tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in sample]
     write_png(output / "montage.png", montage(tiles))
     show(reports, summary, config, output)
     return output
 
 
 def write_table(path: Path, reports: list[CaseReport]) -> None:
-    """All cases as CSV."""
+    """Write all cases as CSV."""
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -67,7 +67,7 @@ def write_table(path: Path, reports: list[CaseReport]) -> None:
 
 
 def row(report: CaseReport) -> list[str]:
-    """A case as cells."""
+    """Return the cells of a case, one per column."""
     return [
         report.case_id,
         report.split,
@@ -81,7 +81,7 @@ def row(report: CaseReport) -> list[str]:
 
 
 def totals(reports: list[CaseReport]) -> dict[str, Any]:
-    """How many cases and voxels there are, and how many cases are odd."""
+    """Return the numbers of cases (by split, unusable, odd) and of voxels."""
     return {
         "cases": {name: sum(r.usable and r.split == name for r in reports) for name in SPLITS},
         "unusable": sum(not report.usable for report in reports),
@@ -91,7 +91,7 @@ def totals(reports: list[CaseReport]) -> dict[str, Any]:
 
 
 def patch_totals(cases: Cases, patching: PatchSampler, config: InspectConfig) -> dict[str, int]:
-    """Patches of an epoch, for each split."""
+    """Return the number of patches of an epoch for each split."""
     counts = dict.fromkeys(SPLITS, 0)
     for split in SPLITS:
         members = cases.splits[split]
@@ -102,21 +102,21 @@ def patch_totals(cases: Cases, patching: PatchSampler, config: InspectConfig) ->
 
 
 def reading(dataset: PatchDataset, cases: Cases) -> dict[str, float]:
-    """Patches a second in this process, as measured now, and what the store takes on disk."""
+    """Return the measured patches per second of this process, and the store's size in GiB."""
     start, count = time.perf_counter(), 0
     for draw in draws(dataset, 2**30, seed=1):
         dataset[draw]
         count += 1
-        if time.perf_counter() - start > SECONDS:
+        if time.perf_counter() - start > READING_SECONDS:
             break
-    found = {"patches_per_second": count / (time.perf_counter() - start)}
+    result = {"patches_per_second": count / (time.perf_counter() - start)}
     if isinstance(cases, StoredCases):
-        found["store_gib"] = cases.num_bytes() / GIB
-    return found
+        result["store_gib"] = cases.num_bytes() / GIB
+    return result
 
 
 def draws(dataset: PatchDataset, count: int, seed: int) -> list[Draw]:
-    """Random patches of the first epoch, each once."""
+    """Return up to `count` random patches of the first epoch, without repetition."""
     numbers = numpy_generator(seed, "inspect").permutation(len(dataset))[:count]
     return [Draw(0, int(number), 0.0) for number in numbers]
 
@@ -124,10 +124,10 @@ def draws(dataset: PatchDataset, count: int, seed: int) -> list[Draw]:
 def show(
     reports: list[CaseReport], summary: dict[str, Any], config: InspectConfig, output: Path
 ) -> None:
-    """The odd cases first, then the others; what is odd; the sums."""
+    """Print the cases, odd ones first, what is odd about them, and the totals."""
     ordered = sorted(reports, key=lambda report: (not report.odd, report.case_id))[: config.rows]
     title = f"{len(reports)} cases, {summary['odd']} of them odd"
-    table(title, COLUMNS[:SHOWN], [row(report)[:SHOWN] for report in ordered])
+    table(title, COLUMNS[:TERMINAL_COLUMNS], [row(r)[:TERMINAL_COLUMNS] for r in ordered])
     for report in ordered:
         if report.odd:
             log.info(f"odd: {report.case_id}: {'; '.join(report.odd)}")

@@ -1,4 +1,4 @@
-"""`Outputs`: the files that a command makes of cases, none in place of another unasked."""
+"""`Outputs`: the files that a command writes, which overwrite nothing by default."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from vae3d.values.naming import file_stem
 class Outputs:
     """A folder with a file for each case, or for one case the file itself.
 
-    `existing` says what becomes of a file that is there: `fail`, `skip` or `replace`. `dtype` is
-    one of numpy, or `auto` for that of the scan's own file, else float32.
+    `existing` decides about files that exist: `fail`, `skip` or `replace`. `dtype` is a numpy
+    type, or `auto` for the type of the scan's own file, else float32.
     """
 
     place: Path
@@ -26,33 +26,32 @@ class Outputs:
     spatial_dims: int
 
     def path(self, name: str) -> Path:
-        """The file of a case."""
+        """Return the path of a case's file."""
         if scan_suffix(self.place):
             return self.place
         return self.place / f"{file_stem(name)}{'.nii.gz' if self.spatial_dims == 3 else '.tiff'}"
 
     def due(self, names: Sequence[str], distributed: Distributed) -> list[str]:
-        """The cases of this rank that are to be made; every rank must ask, before any writes.
+        """Return the cases to write; every rank must call this, before any rank writes.
 
         Raises:
-            DataError: a file is there already.
-            ConfigError: one file for several cases.
+            DataError: a file exists already.
+            ConfigError: `place` is one file for several cases.
         """
         if scan_suffix(self.place) and len(names) > 1:
             raise ConfigError(f"output={self.place} is one file for {len(names)}; name a folder")
-        there = {name for name in names if self.path(name).exists()}
-        # Not before all have looked: a rank that is ahead makes files.
+        existing = {name for name in names if self.path(name).exists()}
+        # Wait for all ranks to look: a faster rank would create files meanwhile.
         distributed.barrier()
-        if there and self.existing == "fail":
+        if existing and self.existing == "fail":
             raise DataError(
-                f"{self.path(min(there))}: is there already; existing=skip leaves such files, "
-                "existing=replace makes them anew"
+                f"{self.path(min(existing))}: exists already; existing=skip keeps such files, "
+                "existing=replace overwrites them"
             )
-        todo = [name for name in names if self.existing != "skip" or name not in there]
-        return todo[distributed.rank :: distributed.world]
+        return [name for name in names if self.existing != "skip" or name not in existing]
 
     def write(self, volume: Volume, name: str) -> Path:
-        """Writes the volume of a case on its scan's own grid; gives the path."""
+        """Write the volume of a case on its scan's own grid; return the path."""
         path = self.path(name)
         write_volume(volume, path, dtype="source" if self.dtype == "auto" else self.dtype)
         return path

@@ -18,7 +18,7 @@ class PrepareConfig(Settings):
     workers: Annotated[int, AtLeast(0)] = 0
     """Threads; 0 is one per core, at most 16."""
     verify: bool = False
-    """Read every stored file again and prepare damaged ones anew."""
+    """Read every stored file again and prepare damaged ones again."""
     data: DataConfig = field(default_factory=SyntheticConfig)
     """The cases to prepare."""
 

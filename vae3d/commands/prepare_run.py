@@ -1,4 +1,4 @@
-"""`vae3d prepare`: scans into a store, with a report of what was left out and why."""
+"""`vae3d prepare`: scans into a store, with a report of the skipped scans and the reasons."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ MAX_ROWS = 50
 
 
 def prepare(config: PrepareConfig) -> Path:
-    """Prepares the cases of `data`, or what is missing of them; gives the store's folder.
+    """Prepare the cases of `data` that the store lacks; return the store's folder.
 
     Raises:
         UserError: the data cannot be prepared, or with `on_error=fail` not all of them.
@@ -28,7 +28,7 @@ def prepare(config: PrepareConfig) -> Path:
     data = config.data.to_prepare()
     source = build_source(data)
     folder, settings = store_of(data, source)
-    work = Preparation(
+    preparation = Preparation(
         source,
         settings,
         folder,
@@ -37,10 +37,10 @@ def prepare(config: PrepareConfig) -> Path:
         workers=config.workers,
     )
     if config.verify and (folder / CATALOG).is_file():
-        for case_id in work.verify():
-            log.warning(f"damaged, prepared anew: {case_id}")
+        for case_id in preparation.verify():
+            log.warning(f"damaged, prepared again: {case_id}")
     start = time.monotonic()
-    work.run()
+    preparation.run()
     if config.shard:
         log.info(f"part {config.shard} is prepared: {folder}; a last run without shard joins them")
     else:
@@ -49,7 +49,7 @@ def prepare(config: PrepareConfig) -> Path:
 
 
 def report(folder: Path, data: PreparableData, seconds: float) -> None:
-    """What the store holds, and what it does not.
+    """Print the number and size of the stored cases, and the skipped ones with reasons.
 
     Raises:
         DataError: some cases cannot be used, and `on_error=fail`; or none can.

@@ -8,15 +8,15 @@ from vae3d.settings.saved import read_settings, write_settings
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Writes a run's `config.yaml`."""
+    """Write a run's `config.yaml`."""
     write_settings(config, path)
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Reads a run's `config.yaml` as data: keys and types are checked, nothing is imported.
+    """Read a run's `config.yaml` as data: keys and types are checked, nothing is imported.
 
     Raises:
-        RunError: missing, or not the settings of a training.
+        RunError: the file is missing, or does not hold the settings of a training.
     """
     try:
         return read_settings(path, TrainConfig)

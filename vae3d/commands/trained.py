@@ -1,4 +1,4 @@
-"""`TrainedRun`: the weights that a training left, and the data that fit them."""
+"""`TrainedRun`: the weights of a training, and the data that fit them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,9 +24,10 @@ from vae3d.values.intensity import IntensityContract
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder, or a folder of weights that stands by itself.
+    """A run folder, or a folder of weights without a run.
 
-    `which` weights of a run: `best`, `latest`, or `auto` for the best where there are any.
+    `which` chooses the weights of a run: `best`, `latest`, or `auto` for the best ones if they
+    exist, else the latest.
     """
 
     folder: RunFolder
@@ -34,10 +35,10 @@ class TrainedRun:
 
     @classmethod
     def named(cls, run: str | None, which: str) -> "TrainedRun":
-        """The run that `run=` names.
+        """Return the run of `run=`.
 
         Raises:
-            ConfigError: it names none.
+            ConfigError: `run` is None.
         """
         if run is None:
             raise ConfigError("run must name a run folder, for example run=runs/vae3d")
@@ -55,19 +56,19 @@ class TrainedRun:
 
     @cached_property
     def settings(self) -> TrainConfig:
-        """What the training was asked for.
+        """The settings of the training.
 
         Raises:
-            RunError: this is no run.
+            RunError: the folder is no run.
         """
         return load_config(self.folder.config)
 
     @cached_property
     def model(self) -> CustomVAE:
-        """The model, on the CPU until it is placed elsewhere.
+        """The model, on the CPU until it is moved.
 
         Raises:
-            RunError: there are no weights, or they are damaged.
+            RunError: the weights are missing or damaged.
         """
         return CustomVAE.from_pretrained(self.weights)
 
@@ -76,16 +77,16 @@ class TrainedRun:
         """The spacing (D, H, W) in mm that the weights were trained with, None for the scans' own.
 
         Raises:
-            RunError: there are no weights.
+            RunError: the weights are missing or damaged.
         """
         return self.model.contract.spacing
 
     @property
     def contract(self) -> IntensityContract:
-        """How scans found their intensity range in the training.
+        """How the training chose the intensity range of a scan.
 
         Raises:
-            RunError: the weights do not say so.
+            RunError: the weights hold no intensity contract.
         """
         contract = self.model.contract.intensity
         if contract is None:
@@ -93,7 +94,7 @@ class TrainedRun:
         return contract
 
     def adopt(self, offered: IntensityContract, spatial_dims: int) -> IntensityContract:
-        """The weights' own contract, for data that offer one of the same kind.
+        """Return the weights' own contract, for data whose contract is of the same kind and unit.
 
         Raises:
             ConfigError: the data are of another kind, or have other axes.
@@ -107,21 +108,23 @@ class TrainedRun:
         if (own.kind, own.unit) != (offered.kind, offered.unit):
             raise ConfigError(
                 f"the weights of {path} expect {own.kind} in {own.unit}, "
-                f"these data give {offered.kind} in {offered.unit}"
+                f"these data have {offered.kind} in {offered.unit}"
             )
         return own
 
-    def check_spacing(self, found: list[float] | None) -> None:
-        """Raises a ConfigError for data of another spacing than the weights expect."""
-        wanted = self.spacing and [*self.spacing]
-        if found != wanted:
+    def check_spacing(self, spacing: list[float] | None) -> None:
+        """Raise a ConfigError if data have another spacing than the weights expect."""
+        expected = self.spacing and [*self.spacing]
+        if spacing != expected:
             raise ConfigError(
-                f"the weights of {self.folder.path} expect a spacing of {wanted} mm, "
-                f"these data have {found}"
+                f"the weights of {self.folder.path} expect a spacing of {expected} mm, "
+                f"these data have {spacing}"
             )
 
     def data(self, chosen: DataConfig) -> CaseData:
-        """The run's own data with what was given replaced, or others, in the weights' spacing.
+        """Return the run's own data with the chosen keys replaced, or other data.
+
+        Both have the weights' spacing.
 
         Raises:
             ConfigError: a key does not fit the run's data, or they came from a custom Dataset.
@@ -129,15 +132,15 @@ class TrainedRun:
         return chosen.for_run(self.settings.data, self.spacing)
 
     def scans(self, root: str, **given: Any) -> ScansConfig:
-        """Scans below a folder, or one of them, as these weights take them, whatever they saw.
+        """Return the settings to read scans below a folder, or one scan, for these weights.
 
-        `given` are fields of ScansConfig.
+        The run's own data may be of any kind. `given` are fields of ScansConfig.
         """
         values = {**given, "root": root, "store": None, "cache_gib": 0.0}
-        ends = (self.contract.low, self.contract.high)
+        limits = (self.contract.low, self.contract.high)
         if self.model.spatial_dims == 2:
             return Images2DConfig(**values)
         values["spacing"] = self.spacing
         if self.contract.kind == "percentiles":
-            return MRIConfig(**values, percentiles=ends)
-        return CTConfig(**values, window=ends)
+            return MRIConfig(**values, percentiles=limits)
+        return CTConfig(**values, window=limits)

@@ -41,7 +41,7 @@ class CodecConfig(TrainedConfig):
 
 @dataclass
 class ToScansConfig(CodecConfig):
-    """What `vae3d decode` and `vae3d reconstruct` share: `input` to scans in `output`."""
+    """The settings that `vae3d decode` and `vae3d reconstruct` share."""
 
     input: Annotated[str | None, PATH] = None
     """File or folder to read; must be given."""

@@ -1,1 +1,1 @@
-"""Cases on disk or made on the fly, as volumes and patches."""
+"""Cases on disk or generated on the fly, as volumes and patches."""

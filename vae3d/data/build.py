@@ -1,4 +1,4 @@
-"""Cases by the config that chose them."""
+"""Open the cases or the source that a config selects."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from vae3d.scans.source import CaseSource
 from vae3d.values.intensity import IntensityContract
 
 Adopt = Callable[[IntensityContract, int], IntensityContract]
-"""Takes the contract that data offer and their spatial axes; returns the one to use."""
+"""Called with the data's own contract and number of spatial axes; returns the contract to use."""
 
 
 def keep(contract: IntensityContract, spatial_dims: int) -> IntensityContract:
@@ -25,12 +25,12 @@ def open_cases(
     source: CaseSource | None = None,
     adopt: Adopt = keep,
 ) -> Cases:
-    """Open the cases of a config, or of a given source; prepare them first where it asks for that.
+    """Open the cases of a config or of `source`; write them to a store first if it asks for one.
 
-    `adopt` is asked before anything is prepared.
+    `adopt` is called before anything is prepared.
 
     Raises:
-        UserError: they do not exist, cannot be prepared, or `adopt` refuses them.
+        UserError: the cases do not exist, cannot be prepared, or `adopt` refuses them.
     """
     _check(config.opener)
     cases: Cases = load(config.opener)(config, progress, source, adopt)
@@ -38,10 +38,10 @@ def open_cases(
 
 
 def build_source(config: DataConfig) -> CaseSource:
-    """Return the cases that a config describes, as they are on disk.
+    """Return the source of the cases that a config describes.
 
     Raises:
-        UserError: they do not exist, or the config names none (`data=run` outside of eval).
+        UserError: the cases do not exist, or the config names none (`data=run` outside of eval).
     """
     _check(config.source)
     source: CaseSource = load(config.source)(config)

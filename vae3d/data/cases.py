@@ -1,4 +1,4 @@
-"""`Cases`: what training and evaluation see of a data set; `LoadedCases`: in memory."""
+"""`Case` and `Cases`: the interface of a data set for training and evaluation."""
 
 import hashlib
 import json
@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Case:
-    """One volume: its shape and intensity range at once, its voxels when asked for.
+    """One volume: its shape and intensity range in memory, its voxels read on demand.
 
-    `spacing` is the size of a voxel along each axis in millimetres.
+    `spacing` is the size of a voxel along each axis in millimetres. `affine` (n+1, n+1) maps voxel
+    indices to RAS millimetres.
     """
 
     case_id: str
@@ -36,21 +37,22 @@ class Case:
     foreground: ForegroundMap
     statistics: VoxelStatistics
     geometry: SourceGeometry | None
+    affine: NDArray[np.float64]
 
     def volume(self) -> Volume:
-        """All of it."""
+        """Return the whole volume."""
         raise NotImplementedError
 
     def cut(self, region: Region) -> Tensor:
-        """What lies inside of a region, (C, at most *size), in the scan's own units."""
+        """Return the part of the volume inside a region (C, up to *size), in the scan's units."""
         raise NotImplementedError
 
     def foreground_voxel(
         self, threshold: float | None, generator: np.random.Generator
     ) -> NDArray[np.int64] | None:
-        """A random voxel above a threshold in the scan's units; None where there is none.
+        """Return a random voxel above a threshold in the scan's units, or None if there is none.
 
-        The default threshold is a tenth of the intensity range above its low end.
+        The default threshold is the low end of the intensity range plus a tenth of its width.
         """
         if threshold is None:
             threshold = self.range.foreground
@@ -64,7 +66,7 @@ class Case:
 class Cases:
     """The cases of a data set, by number, and their splits.
 
-    `spacing` (D, H, W) in millimetres is what they were resampled to, if they were.
+    They are resampled to `spacing` (D, H, W) in millimetres, unless it is None.
     """
 
     spacing: list[float] | None = None
@@ -76,16 +78,16 @@ class Cases:
 
     @cached_property
     def splits(self) -> Splits:
-        """The numbers of the cases of each split, those included that cannot be used."""
+        """The numbers of the cases of each split, including those that cannot be used."""
         raise NotImplementedError
 
     def survey(self, split: str) -> NDArray[np.int64]:
-        """The numbers of the usable cases of a split.
+        """Return the numbers of the usable cases of a split.
 
         With `on_error=skip` the others are logged and left out.
 
         Raises:
-            DataError: the first one that cannot be used, or none can.
+            DataError: a case cannot be used and `on_error=fail`, or no case can be used.
         """
         members = self.splits[split]
         usable, errors = self.usable(split, stop=self.config.on_error == "fail")
@@ -105,29 +107,38 @@ class Cases:
     def usable(
         self, split: str, stop: bool = False
     ) -> tuple[NDArray[np.int64], dict[int, VolumeError]]:
-        """Return the numbers of the usable cases of a split, and what is wrong with the others."""
+        """Return the numbers of the usable cases of a split, and the errors of the others."""
         errors = self.errors(split, stop)
         members = self.splits[split].tolist()
         return np.array([index for index in members if index not in errors], np.int64), errors
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
-        """What is wrong with the cases of a split that cannot be used; `stop` asks for one."""
+        """Return the errors of the unusable cases of a split; one is enough with `stop`."""
         raise NotImplementedError
 
     def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
-        """The spatial shapes of usable cases, given in ascending order."""
+        """Return the spatial shapes of usable cases; `indices` must be in ascending order."""
         raise NotImplementedError
 
     def case_id(self, index: int) -> str:
-        """The name of a case."""
+        """Return the name of a case."""
         raise NotImplementedError
 
+    def stamp(self, index: int) -> str:
+        """Return a stamp that changes with the voxels of a case; empty if the source has none."""
+        return self.fingerprint(np.array([index], np.int64))
+
     def fingerprint(self, indices: NDArray[np.int64]) -> str:
-        """Changes with the names and shapes of these cases; with their voxels, if in a store."""
+        """Return a hash of these cases' names and shapes; in a store, also of their voxels."""
         digest = hashlib.sha256()
         for index, shape in zip(indices.tolist(), self.shapes(indices), strict=True):
             digest.update(json.dumps([self.case_id(index), shape]).encode())
         return digest.hexdigest()
 
     def __getitem__(self, index: int) -> Case:
+        """Return case number `index`.
+
+        Raises:
+            VolumeError: it cannot be read.
+        """
         raise NotImplementedError

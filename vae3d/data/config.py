@@ -1,4 +1,4 @@
-"""What `data=` chooses: the settings of every kind of data."""
+"""The settings of every kind of data, selected with `data=`."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -32,8 +32,8 @@ GIB = AtLeast(0)
 class DataConfig(Settings, key="data"):
     """The cases of a command.
 
-    `source` is the `module:function` that makes the `CaseSource` of these settings, if they name
-    scans of their own.
+    `source` is the `module:function` that builds the `CaseSource` of these settings. It is empty
+    for data without a source of their own.
     """
 
     source: ClassVar[str] = ""
@@ -44,15 +44,15 @@ class DataConfig(Settings, key="data"):
         return ""
 
     def to_prepare(self) -> "PreparableData":
-        """Return these data, if they can be copied into a store.
+        """Return these settings, if their data can be copied into a store.
 
         Raises:
-            ConfigError: they cannot.
+            ConfigError: the data cannot be copied into a store.
         """
         raise ConfigError("data must be synthetic, ct, mri or images_2d to be prepared")
 
     def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
-        """Return the cases for a run trained on `trained`, whose weights expect `spacing` in mm.
+        """Return the data settings for a run trained on `trained`, at `spacing` in mm.
 
         Raises:
             ConfigError: a key does not fit the run's data.
@@ -60,17 +60,17 @@ class DataConfig(Settings, key="data"):
         raise NotImplementedError
 
     def updated(self, values: dict[str, Any]) -> "CaseData":
-        """Return these data with other values for some keys.
+        """Return a copy of these settings with other values for some keys.
 
         Raises:
-            ConfigError: they have no such key.
+            ConfigError: there is no such key.
         """
         raise NotImplementedError
 
 
 @dataclass
 class RunData(DataConfig):
-    """The data of the run; what is given here replaces the run's own."""
+    """The data of the run; a key that is set here replaces the run's own."""
 
     root: Annotated[str | None, PATH] = None
     """Folder of other scans, or a single scan; null keeps the run's own."""
@@ -95,15 +95,17 @@ class RunData(DataConfig):
     """Folder of the prepared copy; null keeps the run's own."""
 
     def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        if "root" in given:
-            given.setdefault("list", None)
-        return trained.updated(given)
+        """Return the run's own cases, with what was given replaced."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        if "root" in values:
+            # A new root means other scans: the run's list does not apply to them.
+            values.setdefault("list", None)
+        return trained.updated(values)
 
 
 @dataclass
 class CaseData(DataConfig):
-    """What every kind of data has."""
+    """The settings that every kind of data has."""
 
     val_fraction: Annotated[float, Between(0, 1, "[)")] = 0.1
     """Share of the cases held out to choose the best weights, where no list assigns splits."""
@@ -125,28 +127,30 @@ class CaseData(DataConfig):
             raise ConfigError("data.val_fraction and data.test_fraction leave nothing to train on")
 
     def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+        """Return these cases: they are named in full."""
         return self
 
     def updated(self, values: dict[str, Any]) -> "CaseData":
-        known = {entry.name for entry in fields(self)}
+        """Return a copy with other values; a key that these data do not have is refused."""
+        names = {entry.name for entry in fields(self)}
         for key, value in values.items():
-            if key not in known and value is not None:
+            if key not in names and value is not None:
                 raise ConfigError(
                     f"data.{key} does not fit the run's data ({type(self).__name__})"
                 )
-        return replace(self, **{k: v for k, v in values.items() if k in known})
+        return replace(self, **{k: v for k, v in values.items() if k in names})
 
     def read_once(self) -> "CaseData":
-        """Return these data without a store or a cache, which serve nobody in a single pass."""
+        """Return a copy without a store or a cache, which do not help in a single pass."""
         return self
 
 
 @dataclass
 class StoreConfig(CaseData):
-    """A store that vae3d prepare made, opened without its sources."""
+    """A store that vae3d prepare wrote, opened without its sources."""
 
     root: Annotated[str | None, PATH] = None
-    """Folder of the store; must be given."""
+    """Folder of the store; required."""
     window: Annotated[tuple[float, ...] | None, LowHigh()] = None
     """Values [low, high] that become [-1, 1], instead of those the store was prepared with (CT,
     images)."""
@@ -156,12 +160,13 @@ class StoreConfig(CaseData):
 
     @property
     def opener(self) -> str:
+        """The function that opens a finished store."""
         return "vae3d.data.stored:open_store"
 
 
 @dataclass
 class SourceData(CaseData):
-    """Data that are read from where they come from."""
+    """Data that are read from their source."""
 
     nonfinite: Annotated[str, OneOf(*NONFINITE)] = "fail"
     """Refuse NaN and infinite voxels, or fill them with the scan's lowest value."""
@@ -170,9 +175,11 @@ class SourceData(CaseData):
 
     @property
     def opener(self) -> str:
+        """The function that reads cases when they are asked for."""
         return "vae3d.data.loaded:open_loaded"
 
     def read_once(self) -> "CaseData":
+        """Return these data without a cache."""
         return replace(self, cache_gib=0.0)
 
 
@@ -189,27 +196,30 @@ class PreparableData(SourceData):
 
     @property
     def opener(self) -> str:
+        """The function that prepares a store, or reads the cases where `store` is null."""
         return super().opener if self.store is None else "vae3d.data.prepared:open_prepared"
 
     def to_prepare(self) -> "PreparableData":
+        """Return these data."""
         return self
 
     def read_once(self) -> "CaseData":
+        """Return these data without a store and a cache."""
         return replace(self, cache_gib=0.0, store=None)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide what a case's voxels are."""
+        """Return the settings on which the voxels of a case depend, as plain values."""
         raise NotImplementedError
 
     @property
     def label(self) -> str:
-        """What a reader would call these data, in a file name."""
+        """A short name of these data, for file names."""
         raise NotImplementedError
 
 
 @dataclass
 class SyntheticConfig(PreparableData):
-    """CT-like phantoms made on the fly, each a function of (seed, index)."""
+    """CT-like phantoms generated on the fly, each a function of (seed, index)."""
 
     source: ClassVar[str] = "vae3d.data.phantoms:PhantomSource"
 
@@ -218,13 +228,15 @@ class SyntheticConfig(PreparableData):
     count: Annotated[int, COUNT] = 64
     """Number of phantoms."""
     seed: int = 0
-    """Seed of the phantoms; another one makes others."""
+    """Seed of the phantoms; another seed generates other phantoms."""
 
     def identity(self) -> dict[str, Any]:
+        """Return shape and seed of the phantoms."""
         return {"kind": "Phantoms", "shape": [*self.shape], "seed": self.seed}
 
     @property
     def label(self) -> str:
+        """The word phantoms, and their shape."""
         return "phantoms_" + "x".join(map(str, self.shape))
 
 
@@ -232,7 +244,7 @@ class SyntheticConfig(PreparableData):
 class ScansConfig(PreparableData):
     """Scans in a folder or in a list.
 
-    `range_kind` and `unit` are those of their intensity contract, `range` its two numbers.
+    `range_kind`, `unit` and `range` are the kind, unit and limits of the intensity contract.
     """
 
     source: ClassVar[str] = "vae3d.data.scan_source:ScanSource"
@@ -257,14 +269,17 @@ class ScansConfig(PreparableData):
     reads the scans each time."""
 
     def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+        """Return these scans, resampled to `spacing` where no other was given."""
         return self if self.spacing is not None else replace(self, spacing=spacing)
 
     @property
     def range(self) -> tuple[float, float]:
-        """The two numbers [low, high] of the intensity contract."""
+        """The limits [low, high] of the intensity contract."""
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
+        """Return where the scans are and how their voxels are chosen."""
+
         def resolved(path: str | None) -> str | None:
             return path and str(Path(path).expanduser().resolve())
 
@@ -278,6 +293,7 @@ class ScansConfig(PreparableData):
 
     @property
     def label(self) -> str:
+        """The name of the folder or of the list."""
         return Path(self.list or self.root or "").expanduser().resolve().name.partition(".")[0]
 
 
@@ -292,12 +308,13 @@ class CTConfig(ScansConfig):
 
     @property
     def range(self) -> tuple[float, float]:
+        """The window in Hounsfield units."""
         return self.window[0], self.window[1]
 
 
 @dataclass
 class MRIConfig(ScansConfig):
-    """MR, whose units differ from scan to scan."""
+    """MR, whose intensity units differ from scan to scan."""
 
     range_kind: ClassVar[str] = "percentiles"
 
@@ -307,6 +324,7 @@ class MRIConfig(ScansConfig):
 
     @property
     def range(self) -> tuple[float, float]:
+        """The percentiles, in percent."""
         return self.percentiles[0], self.percentiles[1]
 
 
@@ -326,6 +344,7 @@ class Images2DConfig(ScansConfig):
 
     @property
     def range(self) -> tuple[float, float]:
+        """The window in gray values."""
         return self.window[0], self.window[1]
 
 
@@ -347,9 +366,10 @@ class CustomConfig(SourceData):
     """Values [low, high] of the Dataset's images that become [-1, 1]."""
 
     def updated(self, values: dict[str, Any]) -> "CaseData":
+        """Raise a ConfigError: code to import comes from the command line alone."""
         raise ConfigError(
             "the run was trained on a custom Dataset, which is never taken from a saved file; "
-            f"say data=custom data.dataset={self.dataset} if that is what you want to run"
+            f"set data=custom data.dataset={self.dataset} if you want to run it"
         )
 
 
@@ -364,4 +384,4 @@ DATA: Registry[type[DataConfig]] = Registry(
         "custom": "vae3d.data.config:CustomConfig",
     },
 )
-"""The options of the group `data` that name cases of their own."""
+"""The options of the group `data`, except `run`, which has no cases of its own."""

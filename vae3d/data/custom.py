@@ -1,4 +1,4 @@
-"""`data=custom`: any torch Dataset, from the command line by name or from Python by itself."""
+"""`data=custom`: any torch Dataset, by name from the command line or as an object in Python."""
 
 from importlib import import_module
 from typing import Any
@@ -15,11 +15,16 @@ from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
 
 IMAGE_KEYS = ("image", "volume")
-OUTSIDE_SHARE = 0.5
+MAX_OUTSIDE_SHARE = 0.5
+"""Largest share of values outside data.window: more mean that the window is not set."""
 
 
 class DatasetSource(CaseSource):
-    """The items of a torch Dataset as volumes."""
+    """The items of a map-style torch Dataset as volumes.
+
+    Raises:
+        DataError: the Dataset is empty, has no length, or its items hold no image.
+    """
 
     def __init__(self, dataset: Dataset[Any], window: tuple[float, ...] = (-1.0, 1.0)) -> None:
         self.dataset = dataset
@@ -38,6 +43,7 @@ class DatasetSource(CaseSource):
         )
 
     def read(self, index: int) -> Volume:
+        """Read an item of the Dataset as a volume."""
         item = self._item(index)
         image: Tensor = item["image"]
         case_id = self.case_ids[index]
@@ -45,11 +51,11 @@ class DatasetSource(CaseSource):
             raise VolumeError(case_id, f"has shape {tuple(image.shape)}, item 0 has other axes")
         outside = (image < self.contract.low) | (image > self.contract.high)
         share = outside.float().mean().item()
-        if share > OUTSIDE_SHARE:
+        if share > MAX_OUTSIDE_SHARE:
             raise VolumeError(
                 case_id,
-                f"{share:.0%} of its values lie outside data.window "
-                f"[{self.contract.low:g}, {self.contract.high:g}]; give the window of your data",
+                f"{share:.0%} of its values are outside data.window "
+                f"[{self.contract.low:g}, {self.contract.high:g}]; set the window of your data",
             )
         affine = item.get("affine")
         grid = np.eye(self.spatial_dims + 1) if affine is None else np.asarray(affine, float)
@@ -75,7 +81,7 @@ class DatasetSource(CaseSource):
 
 
 def import_dataset(config: CustomConfig) -> Dataset[Any]:
-    """The Dataset that the command line names.
+    """Import and create the Dataset that the command line names.
 
     Raises:
         ConfigError: it does not exist or cannot be called with the options.
@@ -96,7 +102,7 @@ def import_dataset(config: CustomConfig) -> Dataset[Any]:
 
 
 def named_source(config: CustomConfig) -> DatasetSource:
-    """The items of the Dataset that the settings name.
+    """Return the source for the Dataset that the settings name.
 
     Raises:
         UserError: it cannot be imported, or is empty.

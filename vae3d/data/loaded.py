@@ -1,4 +1,4 @@
-"""`LoadedCases`: cases read from where they come from, kept in memory."""
+"""`LoadedCases`: cases that are read from their source and cached in memory."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -25,13 +25,14 @@ from vae3d.values.voxel_statistics import VoxelStatistics
 
 
 class LoadedCase(Case):
-    """A case in memory; `filled` voxels of it were not finite."""
+    """A case in memory; `filled` is the number of its voxels that were not finite."""
 
     def __init__(self, volume: Volume, contract: IntensityContract, filled: int = 0) -> None:
         self.case_id = volume.case_id
         self.channels = len(volume.data)
         self.shape = volume.shape
         self.spacing = volume.spacing
+        self.affine = volume.affine
         self.range = contract.range_of(volume.data.numpy(), volume.case_id)
         self.geometry = volume.source
         self.filled = filled
@@ -39,33 +40,37 @@ class LoadedCase(Case):
 
     @cached_property
     def statistics(self) -> VoxelStatistics:  # type: ignore[override]
+        """Statistics over all voxels."""
         return VoxelStatistics.of(self._volume.data.numpy(), self.filled)
 
     @cached_property
     def foreground(self) -> ForegroundMap:  # type: ignore[override]
+        """The map of the largest values."""
         return ForegroundMap.of(self._volume.data[0].numpy())
 
     def volume(self) -> Volume:
+        """Return the volume that is in memory."""
         return self._volume
 
     def cut(self, region: Region) -> Tensor:
+        """Return the voxels inside a region."""
         return region.cut(self._volume.data)
 
 
 def open_loaded(
     config: SourceData, progress: Progress, source: CaseSource | None, adopt: Adopt
 ) -> "LoadedCases":
-    """Open cases that are read when they are asked for.
+    """Open cases that are read from their source on demand.
 
     Raises:
-        UserError: they do not exist.
+        UserError: the cases do not exist.
     """
     source = source or build_source(config)
     return LoadedCases(source, config, adopt(source.contract, source.spatial_dims))
 
 
 class LoadedCases(Cases):
-    """Reads cases from their source; remembers those it read last, up to `cache_gib`."""
+    """Cases that are read from their source; the last ones used are cached, up to `cache_gib`."""
 
     def __init__(
         self,
@@ -75,19 +80,20 @@ class LoadedCases(Cases):
     ) -> None:
         super().__init__(config, source.spatial_dims, contract or source.contract)
         self.nonfinite = config.nonfinite
-        self.room = config.cache_gib * GIB
+        self.cache_bytes = config.cache_gib * GIB
         self.source = source
         self.spacing = source.spacing
         self._shapes: dict[int, tuple[int, ...]] = {}
-        self._kept: OrderedDict[int, LoadedCase] = OrderedDict()
-        self._bytes = 0
+        self._cache: OrderedDict[int, LoadedCase] = OrderedDict()
+        self._cached_bytes = 0
 
     @cached_property
     def splits(self) -> Splits:
+        """The splits of the source."""
         return self.source.split(self.config.val_fraction, self.config.test_fraction)
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
-        """Reads every case once."""
+        """Read every case of the split once, and return the errors."""
         errors = {}
         for index in self.splits[split].tolist():
             try:
@@ -99,23 +105,32 @@ class LoadedCases(Cases):
         return errors
 
     def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        """Yield the shapes that `errors` has read."""
         return (self._shapes[index] for index in indices.tolist())
 
     def case_id(self, index: int) -> str:
+        """Return the name of a case."""
         return self.source.case_ids[index]
 
+    def stamp(self, index: int) -> str:
+        """Return the mark of the source, empty where it has none."""
+        try:
+            return self.source.stamp(index).mark
+        except NotImplementedError:
+            return ""
+
     def __getitem__(self, index: int) -> LoadedCase:
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
         volume, filled = checked(self.source.read(index), self.nonfinite)
         case = LoadedCase(volume, self.contract, filled)
-        self._keep(index, case)
+        self._cache_case(index, case)
         return case
 
-    def _keep(self, index: int, case: LoadedCase) -> None:
-        self._kept[index] = case
-        self._bytes += case.volume().data.nbytes
-        while self._bytes > self.room and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.volume().data.nbytes
+    def _cache_case(self, index: int, case: LoadedCase) -> None:
+        self._cache[index] = case
+        self._cached_bytes += case.volume().data.nbytes
+        while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.volume().data.nbytes

@@ -1,4 +1,4 @@
-"""`PatchLoader`: the patches of a training, step by step, from any step on."""
+"""`PatchLoader`: the patches of each training step, starting at any step."""
 
 import os
 import re
@@ -23,10 +23,10 @@ MicroBatch = list[Batch]
 
 @dataclass(frozen=True)
 class StepPlan:
-    """Which patches this rank sees in which step: a pure function of (seed, step).
+    """The patches that this rank gets in each step: a pure function of (seed, step).
 
-    A step takes `batch_size * accumulation * world` patches of the epoch's shuffled order; the
-    last one of an epoch takes what is left, and each of its patches weighs the more.
+    A step takes `batch_size * accumulation * world` patches of the epoch's shuffled order. The
+    last step of an epoch takes the remaining ones, each with a larger weight.
     """
 
     num_patches: int
@@ -38,19 +38,19 @@ class StepPlan:
 
     @property
     def patches_per_step(self) -> int:
-        """Patches that all ranks together see in a step."""
+        """The number of patches in a step, over all ranks."""
         return self.batch_size * self.accumulation * self.world
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch, the last short one counted."""
+        """The number of steps in an epoch, including the last, shorter one."""
         return -(-self.num_patches // self.patches_per_step)
 
     def step(self, step: int) -> list[list[Draw]]:
-        """The micro-batches of this rank; the weights of a step sum to one over all ranks.
+        """Return the micro-batches of this rank; a step's weights sum to one over all ranks.
 
-        A rank for which nothing is left gets one patch of weight zero, since all ranks must take
-        part in the exchange of gradients.
+        A rank without a patch gets one of weight zero, since all ranks must take part in the
+        reduction of the gradients.
         """
         epoch, number = divmod(step, self.steps_per_epoch)
         first = number * self.patches_per_step
@@ -63,11 +63,11 @@ class StepPlan:
         return [draws[i : i + self.batch_size] for i in range(0, len(draws), self.batch_size)]
 
 
-class WatchedDataset(Dataset[Any]):
-    """A dataset in worker processes: what is wrong with a case comes home as a value.
+class WorkerDataset(Dataset[Any]):
+    """A dataset for worker processes: errors of cases are returned as values, not raised.
 
-    `at` (workers, 2) holds in shared memory the process of each worker and the patch number that
-    it reads, for the one who must tell what a dead worker was at.
+    `at` (workers, 2) is in shared memory: the process id of each worker and the number of the
+    patch that it reads. It names the case if a worker dies.
     """
 
     def __init__(self, dataset: PatchDataset, workers: int) -> None:
@@ -84,35 +84,43 @@ class WatchedDataset(Dataset[Any]):
         except UserError as error:
             return error
 
-    def told(self, error: BaseException) -> str:
-        """Which case the worker that an exception speaks of was at."""
+    def cases_read(self, error: BaseException) -> str:
+        """Return the cases that the workers named in an exception were reading, else of all."""
+        # torch names a dead worker by its process id in the message only.
         pids = {int(word) for word in re.findall(r"\d+", str(error))}
         at = self.at.tolist()
-        guilty = [index for pid, index in at if pid in pids and index >= 0]
-        indices = guilty or [index for _, index in at if index >= 0]
+        failed = [index for pid, index in at if pid in pids and index >= 0]
+        indices = failed or [index for _, index in at if index >= 0]
         cases = {self.dataset.case_id_of(index) for index in indices}
         return ", ".join(sorted(cases)) or "its first case"
 
 
-def collate_watched(items: list[Any]) -> MicroBatch | UserError:
-    """`collate`, or the first error among the items."""
+def collate_in_worker(items: list[Any]) -> MicroBatch | UserError:
+    """Return the batches of `collate`, or the first error among the items."""
     return next((item for item in items if isinstance(item, UserError)), None) or collate(items)
 
 
-def quiet_when_orphaned(worker_id: int) -> None:
-    """A worker whose parent was killed ends; half a handshake with it is no error to show."""
+def silence_lost_parent(worker_id: int) -> None:
+    """Hide the traceback of a worker that ends because its parent process was killed.
+
+    Its connection breaks in the middle of a handshake, which is no error to show.
+    """
     show = sys.excepthook
 
-    def shown(kind: type[Any], error: BaseException, trace: TracebackType | None) -> None:
-        # Only the thread that hands tensors over comes here; what reading raises goes home.
+    def hook(kind: type[Any], error: BaseException, trace: TracebackType | None) -> None:
+        # Only errors of the thread that shares tensors arrive here: torch passes the errors of
+        # the dataset to the main process.
         if not isinstance(error, ConnectionError | EOFError):
             show(kind, error, trace)
 
-    sys.excepthook = shown
+    sys.excepthook = hook
 
 
 class PatchLoader:
-    """Reads the patches of a plan, with worker processes if asked for."""
+    """Reads the patches of a plan, in `workers` processes or, with 0, in this one.
+
+    `on_unread` is called with the name and the reason of each case that can no longer be read.
+    """
 
     def __init__(
         self,
@@ -141,26 +149,26 @@ class PatchLoader:
         )
 
     def steps(self, first: int, last: int) -> Iterator[Iterator[MicroBatch]]:
-        """The micro-batches of each step from `first` to before `last`.
+        """Yield the micro-batches of each step from `first` up to, but without, `last`.
 
-        Those of a step must be taken before the next step is asked for.
+        Take all micro-batches of a step before you ask for the next step.
         """
-        batches = self._heard(
-            self._watched(first, last) if self.workers else self._alone(first, last)
+        batches = self._report_unread(
+            self._from_workers(first, last) if self.workers else self._in_process(first, last)
         )
         for step in range(first, last):
             yield islice(batches, len(self.plan.step(step)))
 
     def patches(self, step: int) -> list[tuple[str, Patch]]:
-        """The patches that this rank saw in a step, read again, with the names of their cases."""
+        """Read the patches of this rank in a step again; return them with their cases' names."""
         draws = [draw for draws in self.plan.step(step) for draw in draws]
         return [(self.dataset.case_id_of(draw.index), self.dataset[draw]) for draw in draws]
 
-    def _heard(self, micro_batches: Iterator[MicroBatch]) -> Iterator[MicroBatch]:
-        """The same, while each case that others stand for is reported once.
+    def _report_unread(self, micro_batches: Iterator[MicroBatch]) -> Iterator[MicroBatch]:
+        """Yield the micro-batches, and report each case that can no longer be read once.
 
         Raises:
-            DataError: they are too many.
+            DataError: more than the share `max_skipped` of the cases cannot be read.
         """
         cases = self.dataset.cases
         for micro_batch in micro_batches:
@@ -168,8 +176,8 @@ class PatchLoader:
                 if case_id not in self.unread:
                     self.unread[case_id] = reason
                     self.on_unread(case_id, reason)
-            most = max(1, int(cases.config.max_skipped * len(self.dataset.indices)))
-            if len(self.unread) > most:
+            allowed = max(1, int(cases.config.max_skipped * len(self.dataset.indices)))
+            if len(self.unread) > allowed:
                 raise DataError(
                     f"{len(self.unread)} of {len(self.dataset.indices)} cases cannot be read any "
                     f"more, more than data.max_skipped={cases.config.max_skipped:g} allows; the "
@@ -180,23 +188,24 @@ class PatchLoader:
     def _draws(self, first: int, last: int) -> Iterator[list[Draw]]:
         return (batch for step in range(first, last) for batch in self.plan.step(step))
 
-    def _alone(self, first: int, last: int) -> Iterator[MicroBatch]:
+    def _in_process(self, first: int, last: int) -> Iterator[MicroBatch]:
         for draws in self._draws(first, last):
             batches = collate([self.dataset[draw] for draw in draws])
             yield [batch.pin_memory() for batch in batches] if self.pin_memory else batches
 
-    def _watched(self, first: int, last: int) -> Iterator[MicroBatch]:
-        dataset = WatchedDataset(self.dataset, self.workers)
+    def _from_workers(self, first: int, last: int) -> Iterator[MicroBatch]:
+        dataset = WorkerDataset(self.dataset, self.workers)
         batch_sampler: Any = self._draws(first, last)
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=batch_sampler,
-            collate_fn=collate_watched,
+            collate_fn=collate_in_worker,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
             timeout=self.timeout,
-            worker_init_fn=quiet_when_orphaned,
-            # The loader draws a seed for its workers; it must not come from the global stream.
+            worker_init_fn=silence_lost_parent,
+            # The loader draws a seed for its workers: without a generator of its own it would
+            # advance the global one and change the random numbers of the training.
             generator=torch.Generator().manual_seed(0),
         )
         try:
@@ -207,5 +216,5 @@ class PatchLoader:
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"a loader worker failed at case {dataset.told(error)}: {reason}"
+                f"a loader worker failed at case {dataset.cases_read(error)}: {reason}"
             ) from error

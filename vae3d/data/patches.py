@@ -1,4 +1,4 @@
-"""`PatchDataset`: patch = f(seed, epoch, index), whoever asks and in whatever order."""
+"""`PatchDataset`: patch = f(seed, epoch, index), in any process and in any order."""
 
 import contextlib
 from dataclasses import dataclass, field, replace
@@ -17,9 +17,9 @@ from vae3d.patching.samplers import PatchSampler
 from vae3d.runtime.seeding import derive_seed, numpy_generator
 
 SUBSTITUTES = 16
-"""Other patches that are tried where one cannot be read."""
+"""The number of other patches to try if one cannot be read."""
 PADDING = -1.0
-"""What fills a patch past the end of a thin volume: the low end of the range, air."""
+"""Value of the voxels of a patch outside a thin volume: the low end of the range, air in CT."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Draw:
 
 @dataclass(frozen=True)
 class Patch:
-    """`image` (C, *size) in [-1, 1], of which `inside` voxels along each axis are no padding.
+    """An `image` (C, *size) in [-1, 1]; its first `inside` voxels along each axis are no padding.
 
-    `instead_of` is the case, with the reason, that it stands for because that could not be read.
+    `instead_of` is set if the patch replaces one that cannot be read: that one's case, and why.
     """
 
     image: Tensor
@@ -46,7 +46,7 @@ class Patch:
 
 
 class PatchDataset(Dataset[Patch]):
-    """The patches that a sampler takes from some cases; items are asked for by `Draw`."""
+    """The patches that a sampler takes from the cases `indices`; items are indexed by `Draw`."""
 
     def __init__(
         self, cases: Cases, indices: NDArray[np.int64], sampler: PatchSampler, seed: int
@@ -61,20 +61,20 @@ class PatchDataset(Dataset[Patch]):
         self.starts = np.concatenate([[0], np.cumsum(counts)])
 
     def __len__(self) -> int:
-        """Patches in an epoch."""
+        """Return the number of patches in an epoch."""
         return int(self.starts[-1])
 
     def case_of(self, draw: Draw) -> tuple[int, int]:
-        """The case that a draw belongs to, and the draw's number among the case's patches."""
-        place = int(np.searchsorted(self.starts, draw.index, side="right")) - 1
-        return int(self.indices[place]), draw.index - int(self.starts[place])
+        """Return the number of a draw's case, and the draw's number among the case's patches."""
+        position = int(np.searchsorted(self.starts, draw.index, side="right")) - 1
+        return int(self.indices[position]), draw.index - int(self.starts[position])
 
     def case_id_of(self, patch: int) -> str:
-        """The name of the case that a patch number belongs to."""
+        """Return the name of the case that a patch number belongs to."""
         return self.cases.case_id(self.case_of(Draw(0, patch, 0.0))[0])
 
     def __getitem__(self, draw: Draw) -> Patch:
-        """The patch of a draw.
+        """Read the patch of a draw.
 
         Raises:
             VolumeError: its case cannot be read, and `on_error` is `fail`.
@@ -87,7 +87,7 @@ class PatchDataset(Dataset[Patch]):
             return self._substitute(draw, error)
 
     def _substitute(self, draw: Draw, error: VolumeError) -> Patch:
-        """A patch of another case, the same one whoever asks."""
+        """Return a patch of another case, chosen by (seed, epoch, index) alone."""
         generator = numpy_generator(self.seed, "substitute", draw.epoch, draw.index)
         missing = self.case_id_of(draw.index), error.reason
         for index in generator.integers(len(self), size=SUBSTITUTES).tolist():
@@ -107,7 +107,7 @@ class PatchDataset(Dataset[Patch]):
         )
 
     def region(self, draw: Draw) -> Region:
-        """Where a patch lies in its case."""
+        """Return the region of a draw's patch in its case."""
         index, number = self.case_of(draw)
         case = self.cases[index]
         threshold = getattr(self.sampler, "threshold", None)
@@ -124,7 +124,7 @@ class Batch:
     """Patches of one size: `images` (B, C, *size), and for each its size without padding,
     its weight in the step, and the seed of its posterior sample.
 
-    `unread` are the cases, with the reason, that other patches stand for.
+    `unread` maps each case that cannot be read to the reason; other patches replace its own.
     """
 
     images: Tensor
@@ -135,21 +135,21 @@ class Batch:
 
     @property
     def voxels(self) -> int:
-        """Voxels of all images."""
+        """The number of voxels of all images, of one channel."""
         return self.images[:, 0].numel()
 
     def generators(self) -> list[torch.Generator]:
-        """One generator a case for its posterior sample."""
+        """Return one generator for each patch, to sample its posterior."""
         return [torch.Generator().manual_seed(seed) for seed in self.noise_seeds]
 
     def pin_memory(self) -> "Batch":
-        """The same in page-locked memory, which a GPU copies from while it computes."""
+        """Return the batch in page-locked memory, which a GPU can copy from while it computes."""
         images, weights = self.images.pin_memory(), self.weights.pin_memory()
         return replace(self, images=images, weights=weights)
 
 
 def collate(patches: list[Patch]) -> list[Batch]:
-    """Patches as batches of equal size: whole volumes of different shapes do not pad each other.
+    """Return patches as batches of equal shape, since volumes of different shapes are not padded.
 
     Raises:
         DataError: the channels differ from case to case.

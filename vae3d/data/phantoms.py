@@ -1,4 +1,4 @@
-"""`data=synthetic`: CT-like phantoms made on the fly, so that a new user needs nothing."""
+"""`data=synthetic`: CT-like phantoms generated on the fly, for a first run without any data."""
 
 import math
 
@@ -29,18 +29,20 @@ class PhantomSource(CaseSource):
         )
 
     def read(self, index: int) -> Volume:
+        """Compute a phantom."""
         data = torch.from_numpy(phantom(self.shape, self.config.seed, index))[None]
         spacing = FIELD_OF_VIEW / max(self.shape)
         return Volume(data, grid_affine(self.shape, spacing), self.case_ids[index])
 
     def stamp(self, index: int) -> Stamp:
+        """Return a mark made of the seed, the shape and the number."""
         return Stamp(f"{self.config.seed}:{index}:{self.shape}", 4 * math.prod(self.shape))
 
 
 def grid_affine(
     shape: tuple[int, ...], spacing: float
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """A grid of equal spacing around the world's origin, axes D, H, W along z, y, x."""
+    """Return the affine of a grid with its centre at the origin and axes D, H, W along z, y, x."""
     dims = len(shape)
     affine = np.eye(dims + 1)
     affine[:dims, :dims] = spacing * np.eye(dims)[::-1]

@@ -1,4 +1,4 @@
-"""Cases that are copied into a store first."""
+"""`open_prepared`: copy cases into a store, then open the store."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from vae3d.store.prepare import Preparation
 from vae3d.store.settings import StoreSettings
 
 STORES = "stores"
-"""Where `data.store=auto` puts stores, below the working folder."""
+"""Folder of the stores of `data.store=auto`, in the working directory."""
 
 
 def open_prepared(
@@ -30,7 +30,7 @@ def open_prepared(
 
 
 def store_of(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:
-    """Return the folder of the store of these data, and what it is made of."""
+    """Return the folder and the settings of the store of these data."""
     settings = StoreSettings(
         source=config.identity(),
         nonfinite=config.nonfinite,

@@ -1,4 +1,4 @@
-"""Scans and images on disk: a folder that is searched, or a list."""
+"""`ScanSource`: scans and images on disk, searched for in a folder or named in a list."""
 
 import csv
 import json
@@ -19,11 +19,11 @@ from vae3d.values.intensity import IntensityContract
 from vae3d.values.splits import check_assigned
 
 OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
-"""What a store and a run are known by, whose arrays and reconstructions are no new scans."""
+"""Files that mark a store and a run folder: their arrays and reconstructions are no new scans."""
 
 
 class ScanSource(CaseSource):
-    """The scans of a folder or a list, read when asked for."""
+    """The scans of a folder or a list, read on demand."""
 
     def __init__(self, config: ScansConfig) -> None:
         self.config = config
@@ -40,6 +40,7 @@ class ScanSource(CaseSource):
         self.paths = [entry.path for entry in entries]
 
     def read(self, index: int) -> Volume:
+        """Read a scan, resampled where `data.spacing` is set."""
         path = self.paths[index]
         volume = read_volume(path, channel=self.config.channel, case_id=self.case_ids[index])
         if len(volume.shape) != self.spatial_dims:
@@ -51,18 +52,19 @@ class ScanSource(CaseSource):
         return resample_to_spacing(volume, tuple(self.config.spacing))
 
     def stamp(self, index: int) -> Stamp:
+        """Return size and time of modification of the file."""
         try:
-            found = self.paths[index].stat()
+            status = self.paths[index].stat()
         except OSError as error:
             raise VolumeError(
                 self.paths[index], f"cannot be opened ({error.strerror}); check the path"
             ) from error
-        return Stamp(f"{found.st_size}:{found.st_mtime_ns}", found.st_size)
+        return Stamp(f"{status.st_size}:{status.st_mtime_ns}", status.st_size)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One scan of a data set."""
+    """The path, name and, if a list assigns one, split of one scan."""
 
     path: Path
     case_id: str
@@ -70,10 +72,13 @@ class Entry:
 
 
 def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
-    """All scans below a folder, each file once even if links lead to it twice, or the one named.
+    """Return all scans below the folder `root`, or the one scan that it names.
+
+    A file that several links point to is listed once.
 
     Raises:
-        DataError: no folder, or no scan in it.
+        ConfigError: no `root`.
+        DataError: no such folder, or no scan in it.
     """
     if root is None:
         raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
@@ -82,38 +87,38 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
         return [Entry(folder, case_name(Path(folder.name)))]
     if not folder.is_dir():
         raise DataError(f"data.root: no such folder or scan: {folder}")
-    found: dict[str, Path] = {}
+    scans: dict[str, Path] = {}
     for path in sorted(_walk(folder)):
         if path.name.lower().endswith(endings) and is_scan(path):
-            # Path.resolve raises where a link leads to itself.
-            found.setdefault(os.path.realpath(path), path)
-    if not found:
+            # realpath, since Path.resolve raises an error for a link to itself.
+            scans.setdefault(os.path.realpath(path), path)
+    if not scans:
         raise DataError(f"data.root: no scans ({', '.join(endings)}) found in {folder}")
-    for path in found.values():
+    for path in scans.values():
         try:
             path.as_posix().encode()
         except UnicodeEncodeError:
-            # No report, list or catalog could name it.
+            # Reports, lists and catalogs are UTF-8 and could not contain the name.
             raise DataError(
                 f"data.root: the name of {path.as_posix()!a} is not UTF-8; rename it"
             ) from None
-    names = [path.relative_to(folder) for path in found.values()]
+    names = [path.relative_to(folder) for path in scans.values()]
     clashes = Counter(map(case_name, names))
-    # a.nii beside a.nii.gz: both keep their suffixes.
+    # If a.nii and a.nii.gz are in one folder, both keep their suffixes.
     ids = [name.as_posix() if clashes[case_name(name)] > 1 else case_name(name) for name in names]
-    return [Entry(path, name) for path, name in zip(found.values(), ids, strict=True)]
+    return [Entry(path, name) for path, name in zip(scans.values(), ids, strict=True)]
 
 
 def _walk(folder: Path) -> list[Path]:
-    # A link to a folder above itself would be walked for ever: each real folder once.
-    seen: set[Path] = set()
+    # Visit each real folder once: a link to a folder above itself would never end.
+    visited: set[Path] = set()
     paths: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = Path(parent).resolve()
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         if any(mark <= {*files, *folders} for mark in OWN_FOLDERS):
             folders.clear()
             continue
@@ -122,10 +127,10 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def read_list(config: ScansConfig) -> list[Entry]:
-    """The cases of a CSV (`path,split,case_id` with a header) or JSON (a list of such objects).
+    """Read the cases of a CSV (`path,split,case_id` with a header) or JSON (a list of objects).
 
     Raises:
-        DataError: missing, not such a list, or two cases of one name.
+        DataError: missing, not such a list, or two cases with the same name.
     """
     path = Path(str(config.list)).expanduser()
     base = Path(config.root).expanduser() if config.root else path.parent
@@ -134,8 +139,8 @@ def read_list(config: ScansConfig) -> list[Entry]:
         raise DataError(f"data.list: no cases in {path}")
     names = [entry.case_id for entry in entries]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"data.list: two cases are called {twice!r} in {path}; give case_id")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"data.list: two cases are called {duplicate!r} in {path}; set case_id")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""`StoredCases`: the cases of a store, known from its catalog."""
+"""`StoredCases`: the cases of a store, listed in its catalog."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import Splits
 
 MAX_OPEN = 64
-"""Arrays that a process keeps open: each costs a few pages of its file and a descriptor."""
+"""Most arrays that a process keeps open: each takes a file descriptor and a little memory."""
 
 
 class StoredCase(Case):
@@ -41,7 +41,8 @@ class StoredCase(Case):
         self.case_id = record.case_id
         self.channels = record.channels
         self.shape = record.shape
-        self.spacing = spacing_of(np.array(record.affine, np.float64))
+        self.affine = np.array(record.affine, np.float64)
+        self.spacing = spacing_of(self.affine)
         self.contract = contract
         self.geometry = record.geometry
         assert record.statistics is not None
@@ -51,22 +52,26 @@ class StoredCase(Case):
         self.foreground = ForegroundMap(maxima)
         expected = (record.channels, *record.shape), np.dtype(record.dtype)
         if (self._array.shape, self._array.dtype) != expected:
-            raise VolumeError(self.path, "is not what the catalog says; prepare the store anew")
+            raise VolumeError(self.path, "does not match the catalog; prepare the store again")
 
     @cached_property
     def range(self) -> IntensityRange:  # type: ignore[override]
-        known = self.contract.range_known(self.statistics, self.case_id)
-        return known or self.contract.range_of(self.volume().data.numpy(), self.case_id)
+        """The intensity range, from the stored percentiles where they suffice."""
+        # From the statistics if they suffice, else from all voxels.
+        range_ = self.contract.range_known(self.statistics, self.case_id)
+        return range_ or self.contract.range_of(self.volume().data.numpy(), self.case_id)
 
     def volume(self) -> Volume:
+        """Read the whole array."""
         return Volume(
             data=self.cut(Region((0,) * len(self.shape), self.shape)),
-            affine=np.array(self.record.affine, np.float64),
+            affine=self.affine,
             case_id=self.case_id,
             source=self.record.geometry,
         )
 
     def cut(self, region: Region) -> Tensor:
+        """Read the voxels inside a region."""
         stop = tuple(
             min(c + s, n) for c, s, n in zip(region.corner, region.size, self.shape, strict=True)
         )
@@ -74,21 +79,22 @@ class StoredCase(Case):
         try:
             voxels = self._array[box]
         except (RuntimeError, ValueError, OSError) as error:
-            raise VolumeError(self.path, f"is damaged ({error}); prepare it anew") from error
-        # blosc2 has decompressed into memory of its own; what numpy maps must be copied.
+            reason = f"is damaged ({error}); prepare the store again"
+            raise VolumeError(self.path, reason) from error
+        # blosc2 decompresses into new memory; a memory map of numpy must be copied.
         return torch.from_numpy(np.array(voxels) if isinstance(voxels, np.memmap) else voxels)
 
 
 def open_store(
     config: StoreConfig, progress: Progress, source: CaseSource | None, adopt: Adopt
 ) -> "StoredCases":
-    """Open a store that `vae3d prepare` made.
+    """Open a store that `vae3d prepare` wrote.
 
     Raises:
-        UserError: there is none, or its intensity range is of another kind than what was given.
+        UserError: no store, or its intensity range is of another kind than the one in `config`.
     """
     if config.root is None:
-        raise ConfigError("data.root must name a store that vae3d prepare made")
+        raise ConfigError("data.root must name a store that vae3d prepare wrote")
     folder = Path(config.root).expanduser()
     settings = StoreSettings.read(folder)
     contract = replaced_range(config, own_contract(settings))
@@ -101,10 +107,10 @@ def own_contract(settings: StoreSettings) -> IntensityContract:
 
 
 def replaced_range(config: StoreConfig, own: IntensityContract) -> IntensityContract:
-    """Return a store's own contract with what was given replaced.
+    """Return a store's own contract with the window or percentiles of `config`, if it sets them.
 
     Raises:
-        ConfigError: the store's is of the other kind.
+        ConfigError: the store's contract is of the other kind.
     """
     for kind, values in (("window", config.window), ("percentiles", config.percentiles)):
         if values is None:
@@ -116,7 +122,7 @@ def replaced_range(config: StoreConfig, own: IntensityContract) -> IntensityCont
 
 
 class StoredCases(Cases):
-    """The cases of a store, known from its catalog; opened when they are asked for."""
+    """The cases of a store, listed in its catalog and opened on demand."""
 
     def __init__(
         self, folder: Path, config: CaseData, contract: IntensityContract | None = None
@@ -126,52 +132,57 @@ class StoredCases(Cases):
         self.folder = folder
         self.spacing = settings.source.get("spacing")
         self.catalog = Catalog(folder / CATALOG)
-        self._opened: OrderedDict[int, StoredCase] = OrderedDict()
+        self._open_cases: OrderedDict[int, StoredCase] = OrderedDict()
         self._process = os.getpid()
 
     @cached_property
     def splits(self) -> Splits:
+        """The splits that the catalog assigns."""
         return self.catalog.split(self.config.val_fraction, self.config.test_fraction)
 
     @cached_property
     def failures(self) -> dict[int, VolumeError]:
-        """What is wrong with the cases that could not be prepared."""
+        """The errors of the cases that could not be prepared."""
         return {
             number: VolumeError(source, reason)
             for number, source, reason in self.catalog.failures()
         }
 
     def num_bytes(self) -> int:
-        """What the store's arrays take on disk."""
+        """Return the size of the store's arrays on disk, in bytes."""
         return sum((self.folder / file).stat().st_size for file in self.catalog.files())
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
+        """Return the reasons that the catalog has for cases that could not be prepared."""
         if not self.failures:
             return {}
         members = set(self.splits[split].tolist())
         return {number: error for number, error in self.failures.items() if number in members}
 
     def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        """Yield the shapes in the catalog."""
         return self.catalog.shapes(indices)
 
     def case_id(self, index: int) -> str:
+        """Return the name in the catalog."""
         return self.catalog.case_id(index)
 
     def fingerprint(self, indices: NDArray[np.int64]) -> str:
-        known = self.catalog.fingerprint.encode() + indices.tobytes()
-        return hashlib.sha256(known).hexdigest()
+        """Return a hash of the catalog's fingerprint and the numbers of the cases."""
+        content = self.catalog.fingerprint.encode() + indices.tobytes()
+        return hashlib.sha256(content).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": OrderedDict()}
+        return {**self.__dict__, "_open_cases": OrderedDict()}
 
     def __getitem__(self, index: int) -> StoredCase:
         if self._process != os.getpid():
-            # What a forked worker inherits belongs to its parent.
-            self._opened, self._process = OrderedDict(), os.getpid()
-        case = self._opened.pop(index, None) or StoredCase(
+            # A forked worker must not share the open files of its parent: it opens its own.
+            self._open_cases, self._process = OrderedDict(), os.getpid()
+        case = self._open_cases.pop(index, None) or StoredCase(
             self.folder, self.catalog.record(index), self.contract
         )
-        self._opened[index] = case
-        if len(self._opened) > MAX_OPEN:
-            self._opened.popitem(last=False)
+        self._open_cases[index] = case
+        if len(self._open_cases) > MAX_OPEN:
+            self._open_cases.popitem(last=False)
         return case

@@ -1,8 +1,8 @@
-"""`phantom`: a chest and upper abdomen as computed tomography shows them, made from numbers.
+"""`phantom`: a random chest and upper abdomen as computed tomography shows them.
 
 Lengths are in halves of the field of view: (u, y, x) run upwards, forwards and to the patient's
-right from the middle of the image, whose longest axis reaches from -1 to 1. A shape is a field
-that is positive inside it and, near its border, the distance to it.
+right from the middle of the image, whose longest axis reaches from -1 to 1. A shape is a signed
+distance field: positive inside, and near the border the distance to it.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ AIR, LUNG, FAT, MUSCLE, MARROW, CORTEX = -1000.0, -860.0, -100.0, 55.0, 250.0, 9
 
 
 def phantom(shape: tuple[int, ...], seed: int, index: int) -> NDArray[np.float32]:
-    """A phantom in HU, from -1024 to 2000, of any shape (D, H, W) or (H, W).
+    """Return a phantom in HU, from -1024 to 2000, of any shape (D, H, W) or (H, W).
 
-    A pure function of its arguments: (seed, index) is one patient, at any shape. An image (H, W)
-    is an axial slice at a level of its own.
+    It is a pure function of its arguments: (seed, index) is one patient, at any shape. An image
+    (H, W) is an axial slice at a random level.
     """
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, index))))
     level = rng.uniform(-0.6, 0.7)
     size = (1, *shape) if len(shape) == 2 else shape
     canvas = _Canvas.blank(size, level if len(shape) == 2 else 0.0, rng)
-    patient = _Patient.drawn(rng)
+    patient = _Patient.random(rng)
     if rng.random() < 0.6:
         _paint_table(canvas)
     walls = _paint_trunk(canvas, patient)
@@ -34,12 +34,15 @@ def phantom(shape: tuple[int, ...], seed: int, index: int) -> NDArray[np.float32
     _paint_lungs(canvas, patient, walls, rng)
     _paint_vessels(canvas, patient, rng)
     _paint_skeleton(canvas, patient, walls)
-    return _scanned(canvas, rng).reshape(shape)
+    return _with_texture_and_noise(canvas, rng).reshape(shape)
 
 
 @dataclass(frozen=True)
 class _Canvas:
-    """An image in HU and the coordinates (u, y, x) of its voxels, gently bent by `drawn` waves."""
+    """An image in HU and the coordinates (u, y, x) of its voxels, bent by random smooth waves.
+
+    `voxel` is the size of a voxel in halves of the field of view.
+    """
 
     image: Field
     u: Field
@@ -49,6 +52,7 @@ class _Canvas:
 
     @classmethod
     def blank(cls, shape: tuple[int, ...], level: float, rng: np.random.Generator) -> "_Canvas":
+        """Return a canvas (D, H, W) of air whose middle is at height `level`."""
         half = max(shape) / 2
         axes = [((np.arange(n) + 0.5 - n / 2) / half).astype(np.float32) for n in shape]
         axes[0] += np.float32(level)
@@ -58,12 +62,12 @@ class _Canvas:
         return cls(image, np.broadcast_to(axes[0][:, None, None], shape), y, x, 1 / half)
 
     def paint(self, field: Field, value: float | Field) -> None:
-        """Lays tissue where the field is positive, with a border one voxel soft."""
+        """Paint a tissue where the field is positive, blended over one voxel at the border."""
         cover = np.clip(field / self.voxel + 0.5, 0, 1)
         self.image[...] += cover * (value - self.image)
 
     def ellipsoid(self, centre: Point, radii: Point) -> Field:
-        """The field of an ellipsoid, given as (u, y, x)."""
+        """Return the field of an ellipsoid; centre and radii are (u, y, x)."""
         square = ((self.u - centre[0]) / radii[0]) ** 2
         square = square + ((self.y - centre[1]) / radii[1]) ** 2
         square = square + ((self.x - centre[2]) / radii[2]) ** 2
@@ -71,7 +75,7 @@ class _Canvas:
         return field
 
     def around(self, centre: Point, radii: Point) -> "_Canvas":
-        """The box of the canvas that holds an ellipsoid, so that organs cost what they cover."""
+        """Return the canvas around an ellipsoid only, so that small organs are fast to paint."""
         middle = [n // 2 for n in self.image.shape]
         axes = (
             self.u[:, middle[1], middle[2]],
@@ -84,14 +88,14 @@ class _Canvas:
         return _Canvas(self.image[box], self.u[box], self.y[box], self.x[box], self.voxel)
 
     def tube(self, y: float | Field, x: float | Field, radius: float | Field) -> Field:
-        """The field of a vessel that runs upwards."""
+        """Return the field of a vertical vessel."""
         field: Field = radius - np.hypot(self.y - y, self.x - x)
         return field
 
 
 @dataclass(frozen=True)
 class _Patient:
-    """What differs from one patient to the next, besides the organs."""
+    """The parameters of a patient's body; the organs have random parameters of their own."""
 
     width: float
     depth: float
@@ -102,7 +106,8 @@ class _Patient:
     density: float
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "_Patient":
+    def random(cls, rng: np.random.Generator) -> "_Patient":
+        """Return a random patient."""
         return cls(
             width=rng.uniform(0.7, 0.88),
             depth=rng.uniform(0.48, 0.6),
@@ -115,11 +120,11 @@ class _Patient:
 
     @property
     def spine(self) -> float:
-        """Where the vertebral bodies are, as y."""
+        """The y coordinate of the vertebral bodies."""
         return -(self.depth - self.fat - self.wall) + 0.2
 
     def dome(self, canvas: _Canvas) -> Field:
-        """How far above the diaphragm, which is highest in the middle of each side."""
+        """Return the height above the diaphragm, which is highest in the middle of each side."""
         side = np.abs(canvas.x) - 0.3
         height: Field = canvas.u - self.diaphragm + 0.9 * side**2 + 0.7 * (canvas.y - 0.05) ** 2
         return height
@@ -133,7 +138,7 @@ def _paint_table(canvas: _Canvas) -> None:
 
 
 def _paint_trunk(canvas: _Canvas, patient: _Patient) -> Field:
-    """Skin, fat and muscle; gives back the field of the cavity inside the wall."""
+    """Paint skin, fat and muscle; return the field of the cavity inside the wall."""
     taper = 1 - 0.1 * np.clip(canvas.u + 0.2, -1, 1) ** 2
     power = np.float32(2.4)
     across = (np.abs(canvas.x) / (patient.width * taper)) ** power
@@ -144,7 +149,7 @@ def _paint_trunk(canvas: _Canvas, patient: _Patient) -> Field:
     canvas.paint(skin - patient.fat, MUSCLE)
     cavity: Field = skin - patient.fat - patient.wall
     canvas.paint(cavity, FAT)
-    # The muscles of the back lie beside the spine.
+    # The muscles of the back are next to the spine.
     for side in (-1, 1):
         muscle = canvas.ellipsoid((0, patient.spine - 0.15, side * 0.17), (9, 0.13, 0.17))
         canvas.paint(np.minimum(muscle, skin - 0.03), MUSCLE)
@@ -152,16 +157,16 @@ def _paint_trunk(canvas: _Canvas, patient: _Patient) -> Field:
 
 
 def _paint_abdomen(canvas: _Canvas, patient: _Patient, rng: np.random.Generator) -> None:
-    """Organs below the diaphragm: (centre, radii, HU), the later ones over the earlier."""
-    top, w, spine, glow = patient.diaphragm, patient.width, patient.spine, patient.contrast
+    """Paint the organs below the diaphragm: (centre, radii, HU), later ones over earlier ones."""
+    top, w, spine, contrast = patient.diaphragm, patient.width, patient.spine, patient.contrast
     organs: list[tuple[Point, Point, float]] = [
-        ((top - 0.2, 0.06, 0.52 * w), (0.42, 0.36, 0.36 * w), 55 + 0.35 * glow),
-        ((top - 0.12, 0.15, 0.15 * w), (0.24, 0.2, 0.4 * w), 55 + 0.35 * glow),
-        ((top - 0.22, -0.16, -0.62 * w), (0.24, 0.19, 0.13), 48 + 0.4 * glow),
+        ((top - 0.2, 0.06, 0.52 * w), (0.42, 0.36, 0.36 * w), 55 + 0.35 * contrast),
+        ((top - 0.12, 0.15, 0.15 * w), (0.24, 0.2, 0.4 * w), 55 + 0.35 * contrast),
+        ((top - 0.22, -0.16, -0.62 * w), (0.24, 0.19, 0.13), 48 + 0.4 * contrast),
         ((top - 0.25, 0.18, -0.36 * w), (0.22, 0.18, 0.22), rng.uniform(5, 60)),
         ((top - 0.3, 0.31, -0.36 * w), (0.14, 0.05, 0.12), AIR + 50),
-        ((top - 0.55, spine - 0.03, 0.3), (0.26, 0.11, 0.1), 35 + 0.8 * glow),
-        ((top - 0.48, spine - 0.03, -0.3), (0.26, 0.11, 0.1), 35 + 0.8 * glow),
+        ((top - 0.55, spine - 0.03, 0.3), (0.26, 0.11, 0.1), 35 + 0.8 * contrast),
+        ((top - 0.48, spine - 0.03, -0.3), (0.26, 0.11, 0.1), 35 + 0.8 * contrast),
     ]
     for _ in range(rng.integers(16, 28)):
         centre = (top - rng.uniform(0.5, 1.4), rng.uniform(-0.05, 0.34), rng.uniform(-0.55, 0.55))
@@ -171,8 +176,8 @@ def _paint_abdomen(canvas: _Canvas, patient: _Patient, rng: np.random.Generator)
             bubble = (centre[0], centre[1] + 0.4 * radius, centre[2])
             organs.append((bubble, (radius, 0.5 * radius, 0.8 * radius), AIR + 80))
     for centre, radii, value in organs:
-        wobble = rng.normal(0, 0.015, 3)
-        moved = (centre[0] + wobble[0], centre[1] + wobble[1], centre[2] + wobble[2])
+        shift = rng.normal(0, 0.015, 3)
+        moved = (centre[0] + shift[0], centre[1] + shift[1], centre[2] + shift[2])
         near = canvas.around(moved, radii)
         inside = np.minimum(near.ellipsoid(moved, radii), -patient.dome(near) - 0.02)
         near.paint(inside, value)
@@ -188,14 +193,14 @@ def _paint_lungs(
     lung = np.minimum(lung, canvas.ellipsoid((patient.diaphragm, 0, 0), (1.15, 0.9, 0.95)))
     # Gravity makes the back of the lung denser.
     canvas.paint(lung, LUNG - 60 * canvas.y + 18 * _waves(axes, rng, 8))
-    # Where two waves cross zero together they draw threads that meet and part like vessels.
+    # The lines on which two waves are both zero meet and part like the vessels of the lung.
     crossing = np.hypot(_waves(axes, rng, 6), _waves(axes, rng, 6)) / 9
     hilum = np.hypot(np.abs(canvas.x) - 0.18, canvas.y)
     canvas.paint(np.minimum(lung, 0.036 - 0.04 * hilum - crossing), 30.0)
 
 
 def _paint_vessels(canvas: _Canvas, patient: _Patient, rng: np.random.Generator) -> None:
-    """Heart, great vessels and windpipe."""
+    """Paint the heart, the great vessels and the windpipe."""
     top, spine, blood = patient.diaphragm, patient.spine, 42 + patient.contrast
     size = rng.uniform(0.85, 1.15)
     centre, radii = (top + 0.22, 0.14, -0.1), (0.28 * size, 0.23 * size, 0.3 * size)
@@ -215,7 +220,7 @@ def _paint_vessels(canvas: _Canvas, patient: _Patient, rng: np.random.Generator)
 def _paint_skeleton(canvas: _Canvas, patient: _Patient, cavity: Field) -> None:
     cortex, marrow = CORTEX * patient.density, MARROW * patient.density
     chest = patient.dome(canvas) + 0.3
-    # Ribs are rings in the wall, 34 mm apart, that sink towards the front.
+    # Ribs are rings in the wall, 34 mm apart, that are lower at the front.
     along = ((canvas.u + 0.45 * canvas.y) / 0.17) % 1 - 0.5
     rib = (1 - np.hypot(along * 0.17 / 0.045, (cavity + 0.026) / 0.022)) * 0.022
     rib = np.minimum(np.minimum(rib, chest), 0.65 * patient.depth - canvas.y)
@@ -248,8 +253,8 @@ def _paint_bone(canvas: _Canvas, field: Field, shell: float, cortex: float, marr
     canvas.paint(field - shell, marrow)
 
 
-def _scanned(canvas: _Canvas, rng: np.random.Generator) -> Field:
-    """The image with the texture of its tissues and the noise of the detector."""
+def _with_texture_and_noise(canvas: _Canvas, rng: np.random.Generator) -> Field:
+    """Return the image with the texture of its tissues and the noise of the detector."""
     axes = [canvas.u[:, 0, 0], canvas.y[0, :, 0], canvas.x[0, 0]]
     texture = 9 * _waves(axes, rng, 14)
     canvas.image[...] += texture * (canvas.image > -300)
@@ -259,8 +264,8 @@ def _scanned(canvas: _Canvas, rng: np.random.Generator) -> Field:
 
 
 def _waves(axes: list[Field], rng: np.random.Generator, density: float) -> Field:
-    """Smooth noise of unit variance: random numbers, `density` per unit, joined by B-splines."""
-    # Sums of a few terms rather than matrix products, whose last digit depends on the threads.
+    """Return smooth noise of unit variance: B-splines with `density` random knots per unit."""
+    # Sums of three terms and no matrix products, whose rounding depends on the number of threads.
     field = rng.standard_normal((24, 24, 24), np.float32)
     for axis, positions in enumerate(axes):
         knot, t = np.divmod(positions * density, 1)

@@ -1,1 +1,1 @@
-"""How good a model is, in numbers and pictures."""
+"""The evaluation of a model: scores, pictures and the report."""

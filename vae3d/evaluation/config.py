@@ -1,4 +1,4 @@
-"""`EvaluationConfig`: what is measured, against what, and what is shown."""
+"""`EvaluationConfig`: what is measured, what it is compared with, and what is drawn."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -13,7 +13,7 @@ MEDIA = ("png", "gif", "mp4")
 
 @dataclass
 class EvaluationConfig(ScoringConfig, key="evaluation"):
-    """What is measured, and what is shown of it."""
+    """What is measured, and what is drawn."""
 
     media: Annotated[list[str], SomeOf(*MEDIA)] = field(default_factory=lambda: list(MEDIA))
     """Pictures and videos drawn of a case; [] draws none and is faster."""
@@ -33,4 +33,4 @@ class EvaluationConfig(ScoringConfig, key="evaluation"):
     """Number format of the forward pass; auto is bf16 where the device computes in it, else
     fp32."""
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-    """How a volume goes through the model."""
+    """How a volume is reconstructed."""

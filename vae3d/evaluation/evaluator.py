@@ -1,10 +1,11 @@
-"""`Evaluator`: every case through the model once, scored on the whole volume, and shown."""
+"""`Evaluator`: reconstruct every case once, score it on the whole volume, and draw it."""
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +18,14 @@ from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
 from vae3d.inference.runner import ModelRunner, OnPosterior, ignore
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
+from vae3d.logger.console import ProgressBar
 from vae3d.pictures.figures import case_figure, scroll_frames
 from vae3d.pictures.media import write_gif, write_mp4, write_png
 from vae3d.pictures.views import CaseView
 from vae3d.report.result import CaseScore, EvaluationResult
+from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.progress import Progress
 from vae3d.runtime.seeding import torch_generator
 from vae3d.scans.files import write_volume
 from vae3d.scoring.scorer import CaseScorer
@@ -34,8 +38,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Read:
-    """A case with its voxels: in the scan's units, and as the model sees them in [-1, 1]."""
+class LoadedImage:
+    """A case with its voxels (C, *spatial): `values` in the scan's units, `image` in [-1, 1]."""
 
     case: Case
     values: Tensor
@@ -43,21 +47,21 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Done:
-    """A case that went through the model, with its reconstruction in [-1, 1]."""
+class ReconstructedCase:
+    """A case with its reconstruction (C, *spatial) in [-1, 1]."""
 
-    read: Read
+    loaded: LoadedImage
     reconstruction: Tensor
 
     @property
     def view(self) -> CaseView:
-        """What can be shown of it."""
-        case = self.read.case
+        """The first channel of the case and of its reconstruction, in the scan's units."""
+        case = self.loaded.case
         range_, stem = case.range, file_stem(case.case_id)
         return CaseView(
             title=case.case_id if case.case_id.isprintable() else stem,
             stem=stem,
-            original=range_.clipped(self.read.values[:1])[0].numpy(),
+            original=range_.clipped(self.loaded.values[:1])[0].numpy(),
             reconstruction=range_.from_model(self.reconstruction[:1])[0].numpy(),
             low=range_.low,
             high=range_.high,
@@ -67,10 +71,10 @@ class Done:
 
 
 class Evaluator:
-    """Scores cases with a model; each case on exactly one rank.
+    """Scores cases with a model, each case on exactly one rank.
 
-    While one case goes through the model the next one is read, and the one before is scored, drawn
-    and written: what is not inference hides behind it.
+    While one case goes through the model, the next one is read and the previous one is scored,
+    drawn and written in other threads, so that this work takes no extra time.
     """
 
     def __init__(
@@ -79,8 +83,10 @@ class Evaluator:
         cases: Cases,
         config: EvaluationConfig,
         distributed: Distributed,
+        progress: Progress | None = None,
     ) -> None:
         self.runner = runner
+        self.progress = progress or ProgressBar("score", shown=False)
         self.cases = cases
         self.config = config
         self.distributed = distributed
@@ -95,58 +101,59 @@ class Evaluator:
         step: int = 0,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> EvaluationResult:
-        """Scores these cases, puts their pictures into `folder`; every rank gets all scores.
+        """Score these cases, write their pictures to `folder`; return all scores on every rank.
 
         Raises:
-            Interrupted: on all ranks, because `interrupted` became true on one between two cases.
+            Interrupted: on all ranks, if `interrupted` became true on one between two cases.
         """
-        places = range(self.distributed.rank, len(indices), self.distributed.world)
+        places = range(len(indices))
         self.gallery = Gallery()
-
-        def finish(place: int, done: Done) -> CaseScore:
-            return self._finished(done, place, folder, logger, step)
-
-        mine: dict[int, CaseScore] = {}
-        # One a case, so that their sum does not depend on the ranks to the last bit.
+        loop = CaseLoop(self.distributed, self.progress, "scored")
+        # One per case, merged in order: the result is bit-identical for any number of ranks.
         health: dict[int, LatentHealth] = {}
-        behind: tuple[int, Future[CaseScore]] | None = None
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
-            for place, read in ahead(reader, places, lambda p: self._read(indices[p])):
-                if interrupted():
-                    break
+            images = ReadAhead(
+                reader, loop.share(places), lambda place: self._load(indices[place])
+            )
+            unfinished: Future[CaseScore] | None = None
+
+            def score_case(place: int) -> Future[CaseScore]:
+                nonlocal unfinished
                 health[place] = LatentHealth()
-                done = self._through(read, health[place].add if self.config.latents else ignore)
-                # One case behind, no more: what waits is whole volumes.
-                if behind:
-                    mine[behind[0]] = behind[1].result()
-                behind = place, finisher.submit(finish, place, done)
-        if behind:
-            mine[behind[0]] = behind[1].result()
+                on_posterior = health[place].add if self.config.latents else ignore
+                case = self._reconstruct(images.take(place), on_posterior)
+                # At most one case is unfinished, because it holds whole volumes in memory.
+                if unfinished:
+                    unfinished.result()
+                unfinished = finisher.submit(self._finish, case, place, folder, logger, step)
+                return unfinished
+
+            mine = loop.run(places, score_case, interrupted)
         if self.distributed.any(interrupted()):
             raise Interrupted("a signal", "the evaluation was interrupted")
-        scores = self._from_all_ranks(mine)
-        latents = LatentHealth.merged(self._from_all_ranks(health)).summary()
+        scores = self._of_all_ranks({place: score.result() for place, score in mine.items()})
+        latents = LatentHealth.merged(self._of_all_ranks(health)).summary()
         return EvaluationResult(scores, self.protocol(), latents if self.config.latents else {})
 
-    def _from_all_ranks(self, mine: dict[int, T]) -> list[T]:
-        """What the ranks have of their places, in the order of the places."""
-        found = {k: v for part in self.distributed.gather(mine) for k, v in part.items()}
-        return [found[place] for place in sorted(found)]
+    def _of_all_ranks(self, mine: dict[int, T]) -> list[T]:
+        """Return the values of all ranks, in the order of the cases."""
+        values = self.distributed.merge(mine)
+        return [values[place] for place in sorted(values)]
 
     def views(self, result: EvaluationResult, indices: list[int]) -> list[tuple[str, CaseView]]:
-        """The best, the median and the worst case, to be shown; every rank must ask."""
+        """Return the best, the median and the worst case by label; every rank calls this."""
         chosen = chosen_places(result)
-        mine = {}
+        mine: dict[int, CaseView] = {}
         for place in {*chosen.values()}:
             if place % self.distributed.world == self.distributed.rank:
-                # Of many large cases the gallery may lack the median: it goes through again.
-                again = self.gallery.get(place) or self._through(self._read(indices[place])).view
-                mine[place] = again
-        found = dict(zip(sorted({*chosen.values()}), self._from_all_ranks(mine), strict=True))
-        return [(label, found[place]) for label, place in chosen.items()]
+                # Of many large cases the gallery may lack the median: it is reconstructed again.
+                view = self.gallery.get(place)
+                mine[place] = view or self._reconstruct(self._load(indices[place])).view
+        views = self.distributed.merge(mine)
+        return [(label, views[place]) for label, place in chosen.items()]
 
     def protocol(self) -> dict[str, Any]:
-        """What must be known to compare these scores with others."""
+        """Return the settings of the scores, which a comparison with other runs checks."""
         return {
             **self.scorer.protocol(),
             **self.runner.protocol,
@@ -154,53 +161,75 @@ class Evaluator:
             "precision": self.runner.precision.name,
         }
 
-    def _read(self, index: int) -> Read:
+    def _load(self, index: int) -> LoadedImage:
         case = self.cases[index]
         values = case.volume().data
-        return Read(case, values, case.range.to_model(values))
+        return LoadedImage(case, values, case.range.to_model(values))
 
-    def _through(self, read: Read, on_posterior: OnPosterior = ignore) -> Done:
-        name = f"posterior:{read.case.case_id}"
+    def _reconstruct(
+        self, loaded: LoadedImage, on_posterior: OnPosterior = ignore
+    ) -> ReconstructedCase:
+        name = f"posterior:{loaded.case.case_id}"
         generator = torch_generator(self.config.seed, name) if self.config.sample else None
-        return Done(read, self.runner.reconstruct(read.image, generator, on_posterior))
+        image = self.runner.reconstruct(loaded.image, generator, on_posterior)
+        return ReconstructedCase(loaded, image)
 
-    def _finished(
-        self, done: Done, place: int, folder: Path, logger: Logger, step: int
+    def _finish(
+        self, reconstructed: ReconstructedCase, place: int, folder: Path, logger: Logger, step: int
     ) -> CaseScore:
-        """Scores a case, draws it and writes it."""
-        case = done.read.case
-        scores = self.scorer.score(case, done.read.values, done.read.image, done.reconstruction)
-        shown = self.config.media_cases is None or place < self.config.media_cases
-        if (self.config.media and shown) or self.config.report:
-            view = done.view
+        """Score a case, draw it and write it."""
+        case, loaded = reconstructed.loaded.case, reconstructed.loaded
+        scores = self.scorer.score(case, loaded.values, loaded.image, reconstructed.reconstruction)
+        draw = self.config.media_cases is None or place < self.config.media_cases
+        if (self.config.media and draw) or self.config.report:
+            view = reconstructed.view
             if self.config.report:
                 by = chosen_by(self.config.metrics)
                 score = worth(by, scores[by]) if by in scores else -math.inf
                 self.gallery.take(place, score, view)
-            if shown:
-                show(view, self.config.media, folder, logger, step)
+            if draw:
+                write_media(view, self.config.media, folder, logger, step)
         if self.config.save_reconstructions:
-            volume = replace(case.volume(), data=case.range.from_model(done.reconstruction))
+            volume = replace(
+                case.volume(), data=case.range.from_model(reconstructed.reconstruction)
+            )
             suffix = ".nii.gz" if len(volume.shape) == 3 else ".tiff"
             write_volume(volume, folder / "reconstructions" / f"{file_stem(case.case_id)}{suffix}")
         return CaseScore(case.case_id, case.range.low, case.range.high, scores)
 
 
-def ahead(
-    reader: ThreadPoolExecutor, places: Sequence[int], read: Callable[[int], Read]
-) -> Iterator[tuple[int, Read]]:
-    """Each place with its case, while the next one is being read."""
-    coming: Future[Read] | None = None
-    for number, place in enumerate(places):
-        now = coming or reader.submit(read, place)
-        following = places[number + 1 : number + 2]
-        found = now.result()
-        coming = reader.submit(read, following[0]) if following else None
-        yield place, found
+class ReadAhead:
+    """Loads one case ahead: the next one is read while a case is reconstructed."""
+
+    def __init__(
+        self,
+        reader: ThreadPoolExecutor,
+        places: Sequence[int],
+        load: Callable[[int], LoadedImage],
+    ) -> None:
+        self._reader = reader
+        self._load = load
+        self._next = dict(pairwise(places))
+        self._loading: dict[int, Future[LoadedImage]] = {}
+
+    def take(self, place: int) -> LoadedImage:
+        """Return a case, and start to load the next one.
+
+        Raises:
+            VolumeError: the case cannot be read.
+        """
+        loading = self._loading.pop(place, None) or self._reader.submit(self._load, place)
+        image = loading.result()
+        following = self._next.get(place)
+        if following is not None:
+            self._loading[following] = self._reader.submit(self._load, following)
+        return image
 
 
-def show(view: CaseView, media: Sequence[str], folder: Path, logger: Logger, step: int) -> None:
-    """Draws a case as `media` say, into `folder` and for the logger."""
+def write_media(
+    view: CaseView, media: Sequence[str], folder: Path, logger: Logger, step: int
+) -> None:
+    """Draw a case in the formats of `media`; write them to `folder` and log them."""
     path = folder / "cases" / view.stem
     window: dict[str, Any] = {"low": view.low, "high": view.high, "spacing": view.spacing}
     pair = view.original, view.reconstruction
@@ -208,11 +237,11 @@ def show(view: CaseView, media: Sequence[str], folder: Path, logger: Logger, ste
         figure = case_figure(*pair, unit=view.unit, title=view.title, **window)
         write_png(path.with_name(f"{path.name}.png"), figure)
         logger.log_image(step, view.stem, figure)
-    moving = [suffix for suffix in ("gif", "mp4") if suffix in media]
-    if not moving or view.original.ndim == 2:
+    video_formats = [suffix for suffix in ("gif", "mp4") if suffix in media]
+    if not video_formats or view.original.ndim == 2:
         return
     frames = list(scroll_frames(*pair, **window))
-    for suffix in moving:
+    for suffix in video_formats:
         write = {"gif": write_gif, "mp4": write_mp4}[suffix]
         write(path.with_name(f"{path.name}.{suffix}"), frames)
-    logger.log_video(step, view.stem, path.with_name(f"{path.name}.{moving[-1]}"))
+    logger.log_video(step, view.stem, path.with_name(f"{path.name}.{video_formats[-1]}"))

@@ -1,4 +1,4 @@
-"""`build_runner`: what sends images through a model, as its settings say."""
+"""`build_runner`: the runner of a mode of inference."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""`PatchRunner`: reconstructions patch by patch."""
+"""`PatchRunner`: reconstruction patch by patch."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -21,7 +21,7 @@ from vae3d.runtime.threads import lanes, side_by_side
 
 
 class PatchRunner(ModelRunner):
-    """Reconstruct an image from overlapping patches, blended where they meet.
+    """A runner that reconstructs overlapping patches of an image and blends them.
 
     Raises:
         ConfigError: a size of patches that does not fit the model's axes.
@@ -46,6 +46,7 @@ class PatchRunner(ModelRunner):
 
     @property
     def protocol(self) -> dict[str, Any]:
+        """Mode, size, overlap and blend of the patches."""
         return {
             "mode": "patch",
             "patch_size": [*self.size],
@@ -60,7 +61,10 @@ class PatchRunner(ModelRunner):
         generator: Generator | None = None,
         on_posterior: OnPosterior = ignore,
     ) -> Tensor:
-        """As of a `ModelRunner`; `on_posterior` gets the posterior of each batch of patches."""
+        """Return the reconstruction as `ModelRunner` does.
+
+        `on_posterior` is called with the posterior of each batch of patches.
+        """
         noise = self._noise(image, generator)
         padded = pad_to_multiple(image[None].float(), self.model.factor)[0]
         shape = tuple(padded.shape[1:])
@@ -73,6 +77,7 @@ class PatchRunner(ModelRunner):
             cut = None if noise is None else torch.stack([at.cut(noise) for at in latents])
             return regions, *self._forward(images, cut)
 
+        # On a CPU, lanes compute parts of a batch concurrently.
         count = lanes(self.config.batch_size) if self.device.type == "cpu" else 1
         parts = chunks(grid, self.config.batch_size // count)
         with eval_mode(self.model):
@@ -83,6 +88,7 @@ class PatchRunner(ModelRunner):
         return cropped(aggregator.volume()[None], image.shape[1:])[0].clamp_(-1, 1)
 
     def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
+        """Return, for each axis, where a patch begins or ends inside of an image."""
         ends = [set[int]() for _ in shape]
         for region in self._regions(round_up(shape, self.model.factor)):
             for at, corner, size in zip(ends, region.corner, region.size, strict=True):
@@ -90,11 +96,12 @@ class PatchRunner(ModelRunner):
         return [sorted(i for i in at if 0 < i < n) for at, n in zip(ends, shape, strict=True)]
 
     def _regions(self, shape: tuple[int, ...]) -> list[Region]:
+        """Return the boxes of the patches of an image of this shape."""
         size = tuple(min(s, n) for s, n in zip(self.size, shape, strict=True))
         return GridPatches(size, self.config.overlap).regions(shape, self.model.factor)
 
     def _forward(self, images: Tensor, noise: Tensor | None) -> tuple[DiagonalGaussian, Tensor]:
-        """Return the posterior of (B, C, *spatial) on the CPU, and the same decoded."""
+        """Return the posterior of (B, C, *spatial) and its reconstruction, on the CPU."""
         with self.precision.autocast(self.device):
             posterior = self.model.encode(images)
             latent = posterior.mode()

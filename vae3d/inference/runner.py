@@ -15,6 +15,7 @@ from vae3d.runtime.precision import Precision
 from vae3d.streaming.plan import StreamingPlan
 
 MEMORY_KEY = "evaluation.inference.memory"
+"""The setting that messages name for the memory of an evaluation."""
 OnPosterior = Callable[[DiagonalGaussian], None]
 
 
@@ -23,18 +24,18 @@ def ignore(posterior: DiagonalGaussian) -> None:
 
 
 class ModelRunner:
-    """Encode, decode and reconstruct one image at a time, in eval mode and without gradients.
+    """Encodes, decodes and reconstructs one image at a time, in eval mode without gradients.
 
-    Images (C, *spatial) in [-1, 1] and latents come and go on the CPU; what does not fit into
-    `memory` in one pass goes through the network in slabs, with the same result but for rounding.
-    The model is moved to the device.
+    Images (C, *spatial) in [-1, 1] and latents are on the CPU, as input and as output. An image
+    that does not fit into `memory` in one pass goes through the network slab by slab, with the
+    same result up to rounding. The model is moved to the device.
 
     Raises:
         ConfigError: from any method, if an image does not fit into `memory` in any way.
     """
 
     has_seams: ClassVar[bool] = False
-    """Whether its reconstructions are put together from parts."""
+    """Whether reconstructions are assembled from patches."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class ModelRunner:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What must be known of a reconstruction to compare it with others."""
+        """The settings that two reconstructions must share to be comparable."""
         return {"mode": "full", "patch_size": None, "overlap": None, "blend": None}
 
     @torch.no_grad()
@@ -78,9 +79,9 @@ class ModelRunner:
     ) -> Tensor:
         """Return the reconstruction (C, *spatial), float32 and clipped, of an image.
 
-        Decodes the posterior's mode, or with a generator a sample of it. Its noise is drawn for
-        the whole latent grid, so that the sample is the same however the image is cut.
-        `on_posterior` gets the posterior on its way to the decoder.
+        Without a generator the posterior's mode is decoded, with one a sample of it. The noise is
+        drawn for the whole latent grid, so that the sample does not depend on the division into
+        patches. `on_posterior` is called with the posterior before it is decoded.
         """
         noise = self._noise(image, generator)
         gib = self._memory_for(tuple(image.shape[1:]))
@@ -96,7 +97,7 @@ class ModelRunner:
         return decoded[0].cpu().clamp_(-1, 1)
 
     def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
-        """Return, for each axis, the planes inside of an image at which a patch begins or ends."""
+        """Return, for each axis, the planes inside an image at which a patch begins or ends."""
         return [[] for _ in shape]
 
     def plan(self, shape: tuple[int, ...]) -> StreamingPlan:
@@ -112,7 +113,7 @@ class ModelRunner:
         """Return the GiB that an image of this shape may take; None is no limit.
 
         Raises:
-            ConfigError: it does not fit in any way.
+            ConfigError: it does not fit, even in the thinnest slabs.
         """
         gib = planned_memory(self.memory, self.device)
         if gib is not None:
@@ -120,6 +121,7 @@ class ModelRunner:
         return gib
 
     def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
+        """Return unit noise (latent_channels, *size) for an image, None without a generator."""
         if generator is None:
             return None
         size = self.model.latent_size(image.shape[1:])

@@ -1,1 +1,1 @@
-"""Latents of whole data sets: their figures, their files, and how to train on them."""
+"""Latents of whole data sets: files, statistics, and a torch Dataset to train on them."""

@@ -1,4 +1,4 @@
-"""`Codec`: cases to latents, and latents back to volumes in the scan's place and units."""
+"""`Codec`: encode cases to latents, and decode latents to volumes on the scan's grid."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,28 +19,28 @@ from vae3d.values.intensity import IntensityRange
 
 @dataclass(frozen=True)
 class Codec:
-    """Cases to latents with the way back to their scans, and latents to volumes, by one runner."""
+    """Encodes cases to latents with their records, and decodes latents to volumes."""
 
     runner: ModelRunner
 
     @property
     def model(self) -> CustomVAE:
-        """The model whose latents they are."""
+        """The model that encodes and decodes."""
         return self.runner.model
 
     @cached_property
     def weights(self) -> str:
-        """What these weights are known by."""
+        """The fingerprint of the model's weights."""
         return fingerprint(self.model.config, self.model.state_dict())
 
     def record(self, case: Case, split: str = "", scan: str = "") -> LatentRecord:
-        """What leads from the latent of a case back to its scan."""
-        volume, geometry = case.volume(), case.geometry
+        """Return the record of a case, with which its latent decodes to its scan's grid."""
+        geometry = case.geometry
         return LatentRecord(
             case_id=case.case_id,
             split=split,
-            shape=[*volume.shape],
-            affine=volume.affine.tolist(),
+            shape=[*case.shape],
+            affine=case.affine.tolist(),
             factor=list(self.model.factor),
             low=case.range.low,
             high=case.range.high,
@@ -54,32 +54,32 @@ class Codec:
         )
 
     def encode(self, case: Case, split: str = "", scan: str = "") -> Latent:
-        """The posterior of a case, on the CPU.
+        """Return the posterior of a case, on the CPU.
 
         Raises:
-            ConfigError: it cannot be found in `memory`.
+            ConfigError: it cannot be computed within `memory`.
         """
         posterior = self.runner.encode(case.range.to_model(case.volume().data))
         record = self.record(case, split, scan)
         return Latent(record, posterior.mean[0], posterior.logvar[0])
 
     def decode(self, latent: Tensor, record: LatentRecord) -> Volume:
-        """The volume of a latent (C, *size) on the grid of the record, in its units, float32.
+        """Return the volume of a latent (C, *size) on its record's grid and in its units, float32.
 
         Raises:
-            ConfigError: it cannot be found in `memory`.
-            DataError: the model makes values of it that are no numbers.
+            ConfigError: it cannot be computed within `memory`.
+            DataError: the decoded values are not finite.
         """
         values = self.runner.decode(latent, tuple(record.shape))
         if not values.amax().isfinite():
-            raise DataError(f"{record.case_id}: its latent decodes to values that are no numbers")
+            raise DataError(f"{record.case_id}: its latent decodes to values that are not finite")
         range_ = IntensityRange(record.low, record.high, record.unit)
         data = range_.from_model(values, copy=False)
         return Volume(data, np.array(record.affine), record.case_id, source_of(record))
 
 
 def source_of(record: LatentRecord) -> SourceGeometry | None:
-    """The grid of the file that a latent's scan came from."""
+    """Return the grid of the file of a latent's scan, or None if it has no file."""
     shape, affine, dtype = record.source_shape, record.source_affine, record.source_dtype
     if shape is None or affine is None or dtype is None:
         return None

@@ -1,4 +1,4 @@
-"""`LatentDataset`: the latents of a folder, for those who train on them."""
+"""`LatentDataset`: a torch Dataset of the latents in a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ class LatentDataset(Dataset[dict[str, Any]]):
     """Latents that `vae3d encode` wrote, as `{"latent": (C, *size), "case_id": str}`, float32.
 
     Args:
-        folder: what `output=` was.
+        folder: the folder that was `output=` of `vae3d encode`.
         split: `train`, `val` or `test`; None is all of them.
-        sample: a sample of each posterior, drawn from (seed, epoch, case), or its mean.
+        sample: whether an item is a sample of the posterior, drawn from (seed, epoch, case), or
+            its mean.
         normalise: `channels` (each of mean 0 and standard deviation 1 over the set), `factor`
-            (one shift and scale for all, as diffusers does) or None. `statistics.restored` undoes
-            it.
-        size: latents are cut to it at random, in each epoch elsewhere; one number stands for
-            every axis, None leaves them whole.
-        seed: of samples and cuts. `set_epoch` gives others; call it before the loader starts.
+            (one shift and scale for all, as in diffusers) or None. `statistics.restored` is the
+            inverse.
+        size: size of a random crop, another one in each epoch; one number is for all axes, None
+            returns whole latents.
+        seed: seed of samples and crops. They also depend on the epoch: call `set_epoch` before
+            the loader starts.
 
     Raises:
         UserError: no such folder, an empty split, or a latent that is smaller than `size`.
@@ -67,22 +69,23 @@ class LatentDataset(Dataset[dict[str, Any]]):
                 )
 
     def set_epoch(self, epoch: int) -> None:
-        """Other samples and cuts from here on, the same for the same epoch."""
+        """Draw samples and crops for this epoch; the same epoch draws the same ones."""
         self.epoch = epoch
 
     def __len__(self) -> int:
+        """Return the number of latents."""
         return len(self.entries)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One latent.
+        """Read one latent.
 
         Raises:
             DataError: its file is missing or damaged.
         """
         entry = self.entries[index]
-        found = read_latent(self.folder / entry.file)
-        # Drawn for the whole grid, then cut: a cut never changes the sample.
-        latent = found.sample(self.seed, self.epoch) if self.sample else found.mean
+        posterior = read_latent(self.folder / entry.file)
+        # Sampled on the whole grid, then cropped: the sample does not depend on the crop.
+        latent = posterior.sample(self.seed, self.epoch) if self.sample else posterior.mean
         if self.normalise:
             latent = self.statistics.normalised(latent, self.normalise, axis=0)
         if self.size:

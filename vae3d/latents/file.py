@@ -1,4 +1,4 @@
-"""`Latent`: the posterior of one scan as a file, with the way back to the scan."""
+"""`Latent`: the posterior of one scan, its record, and the file that holds both."""
 
 import dataclasses
 import hashlib
@@ -27,18 +27,20 @@ FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MAX_HEADER_BYTES = 2**20
+"""Largest header of a safetensors file: the record is a few kB."""
 MAX_VOXELS = 2**31
-"""Of a grid; a file that tells more would have memory taken for nothing."""
+"""Most voxels of a grid, so that a damaged record does not make a command allocate memory."""
 
 
 @dataclass(frozen=True)
 class LatentRecord:
-    """Where a latent comes from, and what leads back there.
+    """The origin of a latent: all that is needed to decode it to the grid of its scan.
 
-    `shape` and `affine` (n+1, n+1) are those of the encoded volume in its canonical orientation,
-    `factor` its voxels to a latent voxel. `source_shape`, `source_affine` and `source_dtype` tell
-    the grid of the scan's own file, if it has one. `low` to `high` in `unit` became [-1, 1].
-    `weights` and `scan` change when the weights and the scan do.
+    `shape` and `affine` (n+1, n+1) are those of the encoded volume in its canonical orientation.
+    `factor` is the number of its voxels per latent voxel along each axis. `source_shape`,
+    `source_affine` and `source_dtype` are the grid and type of the scan's own file, if it has
+    one. Values from `low` to `high` in `unit` are [-1, 1] for the model. `weights` and `scan` are
+    fingerprints of the weights and of the scan.
     """
 
     case_id: str
@@ -64,12 +66,12 @@ class LatentRecord:
 
     @property
     def padding(self) -> tuple[int, ...]:
-        """How many voxels each axis was continued by past its end, to fit `factor`."""
+        """The voxels that are added to the end of each axis to reach a multiple of `factor`."""
         return tuple(-n % f for n, f in zip(self.shape, self.factor, strict=True))
 
     @property
     def latent_affine(self) -> NDArray[np.float64]:
-        """Indices of the latent's voxels to RAS millimetres: each in the middle of its block."""
+        """The affine from latent voxels to RAS millimetres; each is in the middle of its block."""
         padded = tuple(n + more for n, more in zip(self.shape, self.padding, strict=True))
         return resized_affine(np.array(self.affine, np.float64), padded, self.size)
 
@@ -83,14 +85,14 @@ class Latent:
     logvar: Tensor
 
     def sample(self, seed: int, epoch: int = 0) -> Tensor:
-        """A sample (C, *size) that (seed, epoch, case) decides alone."""
+        """Return a sample (C, *size), a pure function of (seed, epoch, case)."""
         generator = torch_generator(seed, f"latent:{self.record.case_id}", epoch)
         noise = draw_noise(self.mean.shape, generator)
         return DiagonalGaussian(self.mean, self.logvar).at(noise)
 
 
 def write_latent(path: Path, latent: Latent, dtype: str = "float32") -> None:
-    """Writes `mean` and `logvar` as float32 or float16, with their record in the file's header.
+    """Write `mean` and `logvar` as float32 or float16, with their record in the file's header.
 
     Raises:
         DataError: a value that is not finite, or too large for float16.
@@ -98,47 +100,47 @@ def write_latent(path: Path, latent: Latent, dtype: str = "float32") -> None:
     tensors = {"mean": latent.mean, "logvar": latent.logvar}
     stored = {name: value.to(DTYPES[dtype]).contiguous() for name, value in tensors.items()}
     if not all(value.isfinite().all() for value in stored.values()):
-        raise DataError(f"{latent.record.case_id}: its latent holds values that {dtype} cannot")
-    # Whole numbers become floats as they will when it is read: the checksum is of what is told.
+        raise DataError(f"{latent.record.case_id}: its latent has values that {dtype} cannot hold")
+    # Convert integers to floats, as reading does, so that the checksums of both are equal.
     record = dataclasses.asdict(from_plain(LatentRecord, dataclasses.asdict(latent.record)))
-    described = json.dumps({**record, "sha256": _digest(record, stored)}, allow_nan=False)
+    header = json.dumps({**record, "sha256": _digest(record, stored)}, allow_nan=False)
     with atomic_write(path) as temporary:
-        save_file(stored, temporary, {"vae3d": described})
+        save_file(stored, temporary, {"vae3d": header})
 
 
 def read_latent(path: Path) -> Latent:
-    """Reads a file of `write_latent`, whose checksum must be right.
+    """Read a file of `write_latent` and verify its checksum.
 
     Raises:
-        DataError: missing, damaged, of a newer format, or no such file.
+        DataError: missing, damaged, of a newer format, or not a file of `write_latent`.
     """
-    record, checksum = _described(path)
+    record, checksum = _read_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             stored = {name: file.get_tensor(name) for name in ("mean", "logvar")}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
     if _digest(dataclasses.asdict(record), stored) != checksum:
-        raise DataError(f"{path}: is damaged (its checksum is another); encode the scan again")
+        raise DataError(f"{path}: is damaged (its checksum is wrong); encode the scan again")
     if any(tuple(value.shape[1:]) != record.size for value in stored.values()):
-        raise DataError(f"{path}: its tensors are not of the size that its record tells")
+        raise DataError(f"{path}: its tensors do not have the size of its record")
     return Latent(record, stored["mean"].float(), stored["logvar"].float())
 
 
 def read_record(path: Path) -> LatentRecord:
-    """Reads what a file of `write_latent` tells of itself, and no tensor.
+    """Read the record of a file of `write_latent`, without its tensors.
 
     Raises:
         DataError: as `read_latent`.
     """
-    return _described(path)[0]
+    return _read_header(path)[0]
 
 
 def is_latent(path: Path) -> bool:
-    """Whether a safetensors file says of itself that `write_latent` made it.
+    """Return whether a safetensors file was written by `write_latent`, by its header.
 
     Raises:
-        DataError: it is no such file.
+        DataError: it is no safetensors file.
     """
     try:
         check_header(path)
@@ -149,20 +151,21 @@ def is_latent(path: Path) -> bool:
 
 
 def check_header(path: Path) -> None:
-    """Raises a DataError for a safetensors file whose header is no header of a latent."""
+    """Raise a DataError if a safetensors file's header is too large for a latent's."""
     with path.open("rb") as raw:
         size = int.from_bytes(raw.read(8), "little")
     if size > MAX_HEADER_BYTES:
         raise DataError(f"{path}: its header has {size} bytes, at most {MAX_HEADER_BYTES}")
 
 
-def _described(path: Path) -> tuple[LatentRecord, str]:
+def _read_header(path: Path) -> tuple[LatentRecord, str]:
+    """Return the validated record of a file and its checksum."""
     try:
         check_header(path)
         with safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get("vae3d")
+            text = (file.metadata() or {}).get("vae3d")
             names = set(file.keys())
-        values = from_plain(dict[str, Any], json.loads(told or "null"), "the record")
+        values = from_plain(dict[str, Any], json.loads(text or "null"), "the record")
         checksum = from_plain(str, values.pop("sha256", None), "sha256")
         record: LatentRecord = from_plain(LatentRecord, values)
     except (OSError, SafetensorError, ValueError, RecursionError, ConfigError, TypeError) as error:
@@ -176,21 +179,22 @@ def _described(path: Path) -> tuple[LatentRecord, str]:
         or min(record.factor) < 1
         or not _is_grid(record.shape, record.affine, axes)
         or not record.low < record.high
-        or not _has_source(record, axes)
+        or not _has_valid_source(record, axes)
     ):
         raise DataError(f"{path}: is no latent of this version of vae3d; encode the scan again")
     return record, checksum
 
 
-def _has_source(record: LatentRecord, axes: int) -> bool:
-    told = (record.source_shape, record.source_affine, record.source_dtype)
-    if None in told:
-        return told == (None, None, None)
+def _has_valid_source(record: LatentRecord, axes: int) -> bool:
+    """Return whether the source is specified as a whole and valid, or not at all."""
+    source = (record.source_shape, record.source_affine, record.source_dtype)
+    if None in source:
+        return source == (None, None, None)
     return _is_grid(record.source_shape or [], record.source_affine or [], axes)
 
 
 def _is_grid(shape: list[int], affine: list[list[float]], axes: int) -> bool:
-    """Whether a grid has a size that a scan can have, and a place for each of its voxels."""
+    """Return whether the shape is of a possible size, and the affine finite and invertible."""
     if len(shape) != axes or min(shape) < 1 or math.prod(shape) > MAX_VOXELS:
         return False
     if [len(row) for row in affine] != [axes + 1] * (axes + 1):

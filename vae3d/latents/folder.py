@@ -1,4 +1,4 @@
-"""A folder of latents: a file for each case, what they are, and their figures together."""
+"""A folder of latents: one file for each case, a manifest, and the statistics of all."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ COLUMNS = ("case_id", "split", "file", "shape", "size")
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the manifest: `file` is a path below the folder, `size` that of the latent."""
+    """One line of the manifest: `file` is relative to the folder, `size` is that of the latent."""
 
     case_id: str
     split: str
@@ -33,12 +33,12 @@ class Entry:
 
 
 def latent_file(case_id: str) -> str:
-    """The path of a case's file below the folder."""
+    """Return the path of a case's file, relative to the folder."""
     return f"cases/{case_file(case_id)}{SUFFIX}"
 
 
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
-    """Writes `manifest.csv`."""
+    """Write `manifest.csv`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -49,15 +49,15 @@ def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """The cases of a folder that `vae3d encode` finished.
+    """Read the manifest of a folder, which `vae3d encode` writes at its end.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: missing or damaged.
     """
     path = folder / MANIFEST
     try:
         rows = [*csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
-        found = [
+        entries = [
             Entry(
                 row["case_id"],
                 row["split"],
@@ -71,19 +71,19 @@ def read_manifest(folder: Path) -> list[Entry]:
         raise DataError(f"{folder}: holds no {MANIFEST}; vae3d encode writes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error}); run vae3d encode again") from error
-    for entry in found:
+    for entry in entries:
         if entry.file != latent_file(entry.case_id):
-            raise DataError(f"{path}: {entry.file!a:.80} is not where {entry.case_id!a:.80} lies")
-    return found
+            raise DataError(f"{path}: {entry.file!a:.80} is not the file of {entry.case_id!a:.80}")
+    return entries
 
 
 def write_statistics(folder: Path, summary: dict[str, Any], cases: int) -> None:
-    """Writes `statistics.json`: what `LatentHealth.summary` tells of so many cases."""
+    """Write `statistics.json`: the result of `LatentHealth.summary`, and the number of cases."""
     write_json(folder / STATISTICS, {"cases": cases, **summary})
 
 
 def read_statistics(folder: Path) -> LatentStatistics:
-    """The figures to normalise by.
+    """Read the statistics that latents are normalised with.
 
     Raises:
         DataError: missing or damaged.
@@ -91,13 +91,14 @@ def read_statistics(folder: Path) -> LatentStatistics:
     path = folder / STATISTICS
     try:
         values = from_plain(dict[str, Any], read_json(path), "the file")
-        kept = {name: values[name] for name in (*NAMES, "cases") if name in values}
-        found: LatentStatistics = from_plain(LatentStatistics, kept)
+        # The file also holds values that only people read.
+        needed = {name: values[name] for name in (*NAMES, "cases") if name in values}
+        statistics: LatentStatistics = from_plain(LatentStatistics, needed)
     except FileNotFoundError:
         raise DataError(f"{folder}: holds no {STATISTICS}; vae3d encode writes one") from None
     except (ConfigError, TypeError) as error:
         raise DataError(f"{path}: {error}; run vae3d encode again") from error
-    return found
+    return statistics
 
 
 def _sides(text: str) -> tuple[int, ...]:

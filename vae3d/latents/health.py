@@ -1,4 +1,4 @@
-"""`LatentHealth`: what a diffusion model must know of the latents of a whole data set."""
+"""`LatentHealth`: statistics of the latents of a whole data set, for diffusion models."""
 
 import math
 from collections.abc import Iterable
@@ -15,36 +15,36 @@ from vae3d.runtime.plain import finite_or_none
 Channels = NDArray[np.float64]
 
 ACTIVE_VARIANCE = 0.01
-"""Above it a unit is active (Burda et al. 2016, arXiv:1509.00519, section 5)."""
+"""A channel is active if Var[mu] is larger (Burda et al. 2016, arXiv:1509.00519, section 5)."""
 
 
-def _nothing() -> Channels:
+def _no_channels() -> Channels:
     return np.zeros(0)
 
 
 @dataclass
 class LatentHealth:
-    """Sums over the posteriors of any number of cases, in memory for a few numbers a channel.
+    """Sums over the posteriors of any number of cases, of a few numbers for each channel.
 
-    Means and squared deviations are put together as by Chan, Golub and LeVeque ("Algorithms for
-    computing the sample variance", 1983) in float64: cases in any portions, on any ranks and in
-    any order give the same up to rounding. For the same to the last bit keep one for every case
-    and merge them in the order of cases.
+    Means and squared deviations are merged in float64 as by Chan, Golub and LeVeque ("Algorithms
+    for computing the sample variance", 1983). The result does not depend on the order of the cases
+    or on how they are split over ranks, up to rounding. To make it bit-identical, collect one
+    `LatentHealth` for each case and merge them in the order of the cases.
 
-    `elements` is the number of latent voxels, `mean` (C,) the mean of mu over them; the others
+    `elements` is the number of latent voxels, `mean` (C,) the mean of mu over them. The others
     (C,) are sums over them: `deviations` of (mu - mean)^2, `variances` of sigma^2, `kls` of
     KL(q || N(0, 1)) in nats.
     """
 
     elements: int = 0
-    mean: Channels = field(default_factory=_nothing)
-    deviations: Channels = field(default_factory=_nothing)
-    variances: Channels = field(default_factory=_nothing)
-    kls: Channels = field(default_factory=_nothing)
+    mean: Channels = field(default_factory=_no_channels)
+    deviations: Channels = field(default_factory=_no_channels)
+    variances: Channels = field(default_factory=_no_channels)
+    kls: Channels = field(default_factory=_no_channels)
 
     @classmethod
     def merged(cls, parts: Iterable["LatentHealth"]) -> "LatentHealth":
-        """All parts together, in their order; no part at all is a set without cases."""
+        """Return all parts merged in their order; without parts, that of a set without cases."""
         whole = cls()
         for part in parts:
             whole.merge(part)
@@ -52,8 +52,8 @@ class LatentHealth:
 
     @torch.no_grad()
     def add(self, posterior: DiagonalGaussian) -> None:
-        """Takes in posteriors (B, C, *spatial), of any floating type, on any device."""
-        # In float16 the variance of a log-variance above 11 has already no number.
+        """Add posteriors (B, C, *spatial) of any floating type, on any device."""
+        # In float64, since the variance of a log-variance above 11 overflows float16.
         mu, logvar = posterior.mean.double(), posterior.logvar.double()
         axes = [0, *range(2, mu.dim())]
         mean = mu.mean(axes, keepdim=True)
@@ -64,7 +64,7 @@ class LatentHealth:
         self.merge(LatentHealth(count, *(t.flatten().cpu().numpy() for t in (mean, *sums))))
 
     def merge(self, other: "LatentHealth") -> None:
-        """Takes in what another has seen."""
+        """Add the posteriors that another instance has summed."""
         if not other.elements:
             return
         if not self.elements:
@@ -72,33 +72,34 @@ class LatentHealth:
             return
         total = self.elements + other.elements
         share = other.elements / total
-        # A model that diverged has latents without numbers; `summary` says so.
+        # The latents of a model that diverged are not finite; `summary` reports them as None.
         with np.errstate(invalid="ignore", over="ignore"):
-            apart = other.mean - self.mean
+            difference = other.mean - self.mean
             self.deviations = (
-                self.deviations + other.deviations + apart**2 * (self.elements * share)
+                self.deviations + other.deviations + difference**2 * (self.elements * share)
             )
-            self.mean = self.mean + apart * share
+            self.mean = self.mean + difference * share
             self.variances = self.variances + other.variances
             self.kls = self.kls + other.kls
         self.elements = total
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for a JSON file; one that is not finite is None.
+        """Return plain values for a JSON file; a value that is not finite is None.
 
-        Of each channel in `channels`, over all latent voxels of all cases:
-            mean, std: of samples of the posteriors, the aggregate posterior, by the law of total
+        For each channel in `channels`, over all latent voxels of all cases:
+            mean, std: of the aggregate posterior (samples of all posteriors), by the law of total
                 variance: E[mu] and the root of Var[mu] + E[sigma^2].
-            noise_share: E[sigma^2] / (Var[mu] + E[sigma^2]): 0 says that a sample is the mean, 1
-                that it says nothing of the image. 0 where both are 0.
+            noise_share: E[sigma^2] / (Var[mu] + E[sigma^2]). At 0 a sample equals the mean, at 1
+                it does not depend on the image. 0 if both are 0.
             kl: the mean of KL(q || N(0, 1)) in nats a latent voxel.
             active: whether Var[mu] is above 0.01 (`ACTIVE_VARIANCE`).
 
-        `active_channels` counts the active ones, `elements` the latent voxels. Two ways to
-        normalise latents, under diffusers' names; use one of them, not both:
-            (z - shift_factor) * scaling_factor: of all channels the mean and one over the
-                standard deviation (1 where that is 0).
-            (z - latents_mean) / latents_std: of each channel for itself.
+        `active_channels` is the number of active channels, `elements` that of latent voxels. The
+        other values are for two ways to normalise latents, with the names that diffusers uses; use
+        one of them, not both:
+            (z - shift_factor) * scaling_factor: the mean of all channels, and the inverse of
+                their standard deviation (1 if that is 0).
+            (z - latents_mean) / latents_std: mean and standard deviation of each channel.
         """
         count = max(self.elements, 1)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -129,7 +130,7 @@ class LatentHealth:
 
 
 def _overall(mean: Channels, variance: Channels) -> tuple[float, float]:
-    """Mean and standard deviation of all channels as one; both 0 where there are none."""
+    """Return mean and standard deviation of all channels together; both 0 without channels."""
     if not len(mean):
         return 0.0, 0.0
     shift = float(mean.mean())

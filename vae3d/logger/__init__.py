@@ -1,1 +1,1 @@
-"""Where losses, scores and pictures go; one file a destination."""
+"""Destinations of losses, scores and pictures, one module each."""

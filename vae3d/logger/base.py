@@ -1,4 +1,4 @@
-"""`Logger`: what a run tells the world; the base class is the silent one."""
+"""`Logger`: the interface to log a run; the base class logs nothing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,57 +11,63 @@ Image = NDArray[np.uint8]
 
 
 class Logger:
-    """Says nothing; every way of speaking overrides what it can say."""
+    """Logs nothing; each destination overrides the methods that it supports."""
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
-        """Losses and scores by name after `step` updates, of `train` or `val`."""
+        """Log losses and scores by name after `step` updates, of `train` or `val`."""
 
     def log_image(self, step: int, name: str, image: Image) -> None:
-        """A picture (H, W, 3)."""
+        """Log a picture (H, W, 3), uint8."""
 
     def log_video(self, step: int, name: str, path: Path) -> None:
-        """An mp4 or gif on disk."""
+        """Log a video, an mp4 or gif on disk."""
 
     def log_table(
         self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
-        """A table of results."""
+        """Log a table of results."""
 
     def log_file(self, name: str, path: Path) -> None:
-        """A file of results on disk."""
+        """Log a file of results on disk."""
 
     def close(self, failed: bool = False) -> None:
-        """Nothing more will be said."""
+        """End the log; `failed` if the run ended with an error."""
 
 
 class LoggerGroup(Logger):
-    """Several loggers as one."""
+    """Several loggers as one; each call goes to all of them."""
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
         self.loggers = list(loggers)
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        """Log the scores with all loggers."""
         for logger in self.loggers:
             logger.log(step, scores, split)
 
     def log_image(self, step: int, name: str, image: Image) -> None:
+        """Log a picture with all loggers."""
         for logger in self.loggers:
             logger.log_image(step, name, image)
 
     def log_video(self, step: int, name: str, path: Path) -> None:
+        """Log a video with all loggers."""
         for logger in self.loggers:
             logger.log_video(step, name, path)
 
     def log_table(
         self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
+        """Log a table with all loggers."""
         for logger in self.loggers:
             logger.log_table(name, columns, rows)
 
     def log_file(self, name: str, path: Path) -> None:
+        """Log a file with all loggers."""
         for logger in self.loggers:
             logger.log_file(name, path)
 
     def close(self, failed: bool = False) -> None:
+        """Close all loggers, the others too if one fails."""
         for logger in self.loggers:
             logger.close(failed)

@@ -1,4 +1,4 @@
-"""`build_loggers`: the loggers that a run asked for."""
+"""`build_loggers`: the loggers that the settings of a run choose."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from vae3d.logger.config import LOGGERS, LoggersConfig
 def build_loggers(
     config: LoggersConfig, folder: Path, name: str, run_config: dict[str, Any]
 ) -> Logger:
-    """The loggers of a run; `run_config` is shown with it."""
+    """Return the loggers of a run; those that can show its settings show `run_config`."""
     chosen = {kind: getattr(config, kind) for kind in LOGGERS}
     return LoggerGroup(
         [

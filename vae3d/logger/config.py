@@ -1,4 +1,4 @@
-"""`LoggersConfig`: where losses, scores and pictures go besides console and metrics.csv."""
+"""`LoggersConfig`: loggers of a run in addition to the console and metrics.csv."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ LOGGERS: "Registry[Callable[..., Logger]]" = Registry(
         "tensorboard": "vae3d.logger.tensorboard:TensorboardLogger",
     },
 )
-"""Loggers by name, built from (their config, the run's folder, its name, its settings)."""
+"""Loggers by name; each takes (its config, the run's folder, its name, its settings)."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class TensorboardConfig(Settings, key="logger.tensorboard"):
 
 @dataclass
 class LoggersConfig(Settings, key="logger"):
-    """The loggers that were asked for besides console and metrics.csv."""
+    """The loggers of a run in addition to the console and metrics.csv."""
 
     wandb: WandbConfig | None = None
     """Weights & Biases, with logger=wandb."""

@@ -1,4 +1,4 @@
-"""`CsvLogger`: metrics.csv, the run's own record, the same bytes for the same training."""
+"""`CsvLogger`: metrics.csv, bit-identical for the same training, interrupted or not."""
 
 import csv
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ FIRST_COLUMNS = ("step", "epoch", "split")
 
 
 class CsvLogger(Logger):
-    """Appends a row a log; a name that is no column is left out, a missing one stays blank.
+    """Appends one row for each log; names without a column are left out, missing ones blank.
 
-    The columns are fixed at the start, and floats are written so that they read back exactly.
+    The columns are fixed at the start. Floats are written so that they are read back exactly.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -21,9 +21,9 @@ class CsvLogger(Logger):
         self.columns = [*FIRST_COLUMNS, *columns]
 
     def truncate_after(self, step: int) -> None:
-        """Keeps the rows up to `step`: those that a continued run will not write again.
+        """Keep the rows up to `step`, which a resumed run does not write again.
 
-        A last line that was cut off by a kill is dropped.
+        A last line that was cut off when the process was killed is dropped.
         """
         rows = self._whole_rows()
         with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:
@@ -32,6 +32,7 @@ class CsvLogger(Logger):
             writer.writerows(row for row in rows if int(row[0]) <= step)
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        """Append a row."""
         cells = {"step": step, "split": split, **scores}
         with self.path.open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(

@@ -1,39 +1,40 @@
-"""`History`: a metrics.csv as curves of bounded length, read on where it was left."""
+"""`History`: a growing metrics.csv as curves of bounded length, read incrementally."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_POINTS = 400
-MOST = 1e300
-"""Larger numbers are left out: their sums may be no numbers."""
+MAX_ABSOLUTE_VALUE = 1e300
+"""Larger numbers are left out: their sums may overflow."""
 Sum = tuple[float, float, int]
+"""The sum of x, the sum of y, and the number of points in it."""
 
 
 @dataclass
 class Curve:
-    """Points (x, y) by the thousand, kept as the means of `width` neighbours each."""
+    """Any number of points (x, y), stored as means of `width` neighbours each."""
 
     width: int = 1
     sums: list[Sum] = field(default_factory=list)
 
     def add(self, x: float, y: float) -> None:
-        """One more point, right of the others; the same points always give the same curve."""
+        """Add a point with an x not below the others; equal points make an equal curve."""
         if self.sums and self.sums[-1][2] < self.width:
-            self.sums[-1] = _together(self.sums[-1], (x, y, 1))
+            self.sums[-1] = _add(self.sums[-1], (x, y, 1))
             return
         if len(self.sums) == MAX_POINTS:
             self.width *= 2
             pairs = zip(self.sums[::2], self.sums[1::2], strict=True)
-            self.sums = [_together(a, b) for a, b in pairs]
+            self.sums = [_add(a, b) for a, b in pairs]
         self.sums.append((x, y, 1))
 
     @property
     def points(self) -> list[tuple[float, float]]:
-        """At most MAX_POINTS points."""
+        """The means (x, y), at most MAX_POINTS of them."""
         return [(x / count, y / count) for x, y, count in self.sums]
 
 
-def _together(a: Sum, b: Sum) -> Sum:
+def _add(a: Sum, b: Sum) -> Sum:
     return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
@@ -42,36 +43,36 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Begins anew."""
+    def reset(self) -> None:
+        """Remove all curves and read the file from its start again."""
         self.curves: dict[tuple[str, str], Curve] = {}
         self.last: dict[tuple[str, str], float] = {}
         self.step = 0
         self._columns: list[str] = []
-        self._place = 0
+        self._offset = 0
 
-    def read_on(self) -> None:
-        """Takes in the lines that have been written since; all of them where some were removed."""
+    def read_new_rows(self) -> None:
+        """Read the rows added since the last call; all rows if the file has become shorter."""
         if not self.path.is_file():
             return
         with self.path.open("rb") as file:
-            if self.path.stat().st_size < self._place:
-                self.forget()
-            file.seek(self._place)
+            if self.path.stat().st_size < self._offset:
+                self.reset()
+            file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._place += len(line)
-                self._take(line.decode(errors="replace"))
+                self._offset += len(line)
+                self._add_row(line.decode(errors="replace"))
 
     def of(self, split: str) -> list[str]:
-        """The names that this split has values of."""
+        """Return the names that have values in this split."""
         return [name for part, name in self.curves if part == split]
 
-    def _take(self, line: str) -> None:
-        # Names and numbers: no cell is ever quoted.
+    def _add_row(self, line: str) -> None:
+        # The cells are names and numbers, which are never quoted.
         cells = line.rstrip("\r\n").split(",")
         if not self._columns:
             self._columns = cells
@@ -94,4 +95,4 @@ def _number(cell: str) -> float | None:
         value = float(cell or "nan")
     except ValueError:
         return None
-    return value if abs(value) < MOST else None
+    return value if abs(value) < MAX_ABSOLUTE_VALUE else None

@@ -15,14 +15,14 @@ from vae3d.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 
-LEAST = 1e-30
-"""Smaller numbers are drawn as 0: their quotients may be no numbers."""
+MIN_POSITIVE = 1e-30
+"""Smaller positive numbers are drawn as 0: their ratios may overflow."""
 SHOWN_SCORES = ("psnr", "ssim", "mae")
-NO_TERMS = ("step", "epoch", "split", "lr", "kl_weight", "grad_norm")
+NOT_LOSS_TERMS = ("step", "epoch", "split", "lr", "kl_weight", "grad_norm")
 
 WIDTH, HEIGHT = 1320, 800
 SMOOTH = 2
-"""Drawn so many times larger, as PIL's lines have hard edges."""
+"""Supersampling factor: PIL draws lines without antialiasing."""
 GAP, LEFT, BOTTOM = 20, 62, 34
 TEXT, SMALL = 15, 13
 Colour = tuple[int, int, int]
@@ -43,7 +43,7 @@ COLOURS: tuple[Colour, ...] = (
 class ProgressPicture(Logger):
     """Draws `picture` from `metrics`, a metrics.csv, at each validation and at the end.
 
-    The first failure silences it with one warning: a training never stops for it.
+    The first failure logs a warning and ends the drawing; it never stops a training.
     """
 
     def __init__(self, metrics: Path, picture: Path) -> None:
@@ -52,38 +52,37 @@ class ProgressPicture(Logger):
         self.silenced = False
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        """Draw the curves after a validation."""
         if split == "val":
             self._draw()
 
     def close(self, failed: bool = False) -> None:
+        """Draw the curves a last time."""
         self._draw()
 
     def _draw(self) -> None:
         if self.silenced:
             return
         try:
-            self.history.read_on()
+            self.history.read_new_rows()
             if self.history.curves:
-                page = drawn(self.history, self.picture.absolute().parent.name)
+                page = draw_page(self.history, self.picture.absolute().parent.name)
                 with atomic_write(self.picture) as temporary:
                     page.save(temporary, "png")
         except Exception as error:
-            log.warning(f"{self.picture}: not drawn any more ({error}); training goes on")
+            log.warning(f"{self.picture}: no longer drawn ({error}); training continues")
             self.silenced = True
 
 
-"""Of x, of y, and of how many."""
-
-
-def drawn(history: History, title: str) -> Image.Image:
-    """The loss and its terms, the learning rate, and the scores of the validations."""
+def draw_page(history: History, title: str) -> Image.Image:
+    """Return a picture of the loss and its terms, the learning rate and the validation scores."""
     page = Image.new("RGB", (WIDTH * SMOOTH, HEIGHT * SMOOTH), BACKGROUND)
     canvas = Canvas(ImageDraw.Draw(page))
     name = "".join(c for c in title if c.isprintable())
-    canvas.text(GAP, GAP, name, FOREGROUND, TEXT + 3, most=WIDTH - 300)
+    canvas.text(GAP, GAP, name, FOREGROUND, TEXT + 3, max_width=WIDTH - 300)
     canvas.text(WIDTH - GAP, GAP, f"step {history.step:,}", MUTED, TEXT, anchor="ra")
-    scores = chosen_scores(history.of("val"))
-    terms = [name for name in history.of("train") if name not in NO_TERMS]
+    scores = select_scores(history.of("val"))
+    terms = [name for name in history.of("train") if name not in NOT_LOSS_TERMS]
     rate = [name for name in history.of("train") if name == "lr"]
     top, third = 2 * GAP + TEXT + 6, (WIDTH - 4 * GAP) // 3
     height = (HEIGHT - top - 2 * GAP) // 2 if scores else HEIGHT - top - GAP
@@ -104,14 +103,14 @@ def drawn(history: History, title: str) -> Image.Image:
     return page.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
 
 
-def chosen_scores(names: Sequence[str]) -> list[str]:
-    """At most three scores of a validation."""
-    known = [name for name in SHOWN_SCORES if name in names]
-    return [*known, *(name for name in names if name not in known)][:3]
+def select_scores(names: Sequence[str]) -> list[str]:
+    """Return the names of at most three validation scores, SHOWN_SCORES first."""
+    first = [name for name in SHOWN_SCORES if name in names]
+    return [*first, *(name for name in names if name not in first)][:3]
 
 
 class Line:
-    """A curve as it is shown."""
+    """A curve with its colour and its label."""
 
     def __init__(self, history: History, split: str, name: str, number: int) -> None:
         self.colour = COLOURS[number % len(COLOURS)]
@@ -121,7 +120,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Canvas:
-    """Draws in the picture's own pixels, SMOOTH times larger."""
+    """Draws in pixels of the final picture, on an image that is SMOOTH times larger."""
 
     draw: ImageDraw.ImageDraw
 
@@ -133,38 +132,38 @@ class Canvas:
         colour: Colour,
         size: int = SMALL,
         anchor: str = "la",
-        most: float = math.inf,
+        max_width: float = math.inf,
     ) -> float:
-        """Writes at a point, cut short after `most` pixels; gives the width."""
-        while self.length(text, size) > most:
+        """Write text at a point, cut to `max_width` pixels, and return its width in pixels."""
+        while self.length(text, size) > max_width:
             text = text[:-1]
-        face = font(size * SMOOTH)
-        self.draw.text((x * SMOOTH, y * SMOOTH), text, colour, face, anchor=anchor)
+        typeface = font(size * SMOOTH)
+        self.draw.text((x * SMOOTH, y * SMOOTH), text, colour, typeface, anchor=anchor)
         return self.length(text, size)
 
     def length(self, text: str, size: int) -> float:
-        """The width of a text."""
+        """Return the width of a text in pixels."""
         return font(size * SMOOTH).getlength(text) / SMOOTH
 
     def line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
-        """Through all points."""
-        places = [(x * SMOOTH, y * SMOOTH) for x, y in points]
-        self.draw.line(places, colour, round(width * SMOOTH), joint="curve")
+        """Draw a line through all points."""
+        scaled = [(x * SMOOTH, y * SMOOTH) for x, y in points]
+        self.draw.line(scaled, colour, round(width * SMOOTH), joint="curve")
 
     def dot(self, x: float, y: float, colour: Colour, radius: float) -> None:
-        """A disc."""
+        """Draw a disc."""
         self.draw.circle((x * SMOOTH, y * SMOOTH), radius * SMOOTH, colour)
 
     def box(self, x: float, y: float, width: float, height: float) -> None:
-        """Where curves will be."""
+        """Draw the background of a diagram."""
         corners = [(x, y), (x + width, y + height)]
-        places = [(a * SMOOTH, b * SMOOTH) for a, b in corners]
-        self.draw.rounded_rectangle((*places[0], *places[1]), 8 * SMOOTH, PANEL)
+        scaled = [(a * SMOOTH, b * SMOOTH) for a, b in corners]
+        self.draw.rounded_rectangle((*scaled[0], *scaled[1]), 8 * SMOOTH, PANEL)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the values from `low` to `high` lie, between two pixels."""
+    """Maps the values from `low` to `high` to the pixels from `start` to `end`."""
 
     low: float
     high: float
@@ -189,7 +188,7 @@ class Panel:
     def draw(
         self, title: str, lines: Sequence[Line], log: bool = False, dots: bool = False
     ) -> None:
-        """The curves with their axes; `log` where all values are above 0."""
+        """Draw the curves with their axes; `log` scales y if all values are above 0."""
         left, top, width, height = self.box
         self.canvas.box(*self.box)
         below = self._legend(title, lines)
@@ -197,14 +196,15 @@ class Panel:
         if not values:
             self.canvas.text(left + width / 2, top + height / 2, "nothing yet", MUTED, anchor="mm")
             return
-        log = log and min(values) > LEAST
+        log = log and min(values) > MIN_POSITIVE
         across = Axis(0, max(self.end, 1), left + LEFT, left + width - GAP)
         up = Axis(*limits(values, log), top + height - BOTTOM, below + 14, log)
         self._grid(across, up)
         for number, line in enumerate(lines):
-            # A term that is the whole loss is seen upon it.
-            wide = 3 if number == 0 and len(lines) > 1 else 1.5
-            self._curve([(across(x), up(y)) for x, y in line.points], line.colour, wide, dots)
+            # The total loss is wider, so that a term equal to it is still visible on top.
+            line_width = 3 if number == 0 and len(lines) > 1 else 1.5
+            points = [(across(x), up(y)) for x, y in line.points]
+            self._curve(points, line.colour, line_width, dots)
 
     def _grid(self, across: Axis, up: Axis) -> None:
         for tick in (log_ticks if up.log else ticks)(up.low, up.high):
@@ -228,31 +228,31 @@ class Panel:
         self.canvas.dot(*places[-1], colour, 3.4)
 
     def _legend(self, title: str, lines: Sequence[Line]) -> float:
-        """Names and last values in the colours of their curves; gives where they end."""
+        """Write names and last values in the colours of their curves; return the bottom y."""
         left, top, width, _ = self.box
-        most = width - 2 * GAP
+        available = width - 2 * GAP
         x, y = float(left + GAP), top + 12
         x += self.canvas.text(x, y, title, MUTED, TEXT) + GAP
         for line in lines:
-            if x + self.canvas.length(line.label, TEXT) > left + GAP + most:
+            if x + self.canvas.length(line.label, TEXT) > left + GAP + available:
                 x, y = left + GAP, y + TEXT + 6
-            x += self.canvas.text(x, y, line.label, line.colour, TEXT, most=most) + GAP
+            x += self.canvas.text(x, y, line.label, line.colour, TEXT, max_width=available) + GAP
         return y + TEXT
 
 
 def limits(values: Sequence[float], log: bool = False) -> tuple[float, float]:
-    """The ends of an axis with some air around the values."""
+    """Return the ends of an axis with a margin around the values."""
     low, high = min(values), max(values)
     if log:
-        air = max(high / low, 1.2) ** 0.05
-        return low / air, high * air
-    flat = high - low <= 1e-9 * max(abs(low), abs(high), LEAST)
-    air = max(0.05 * abs(high), LEAST) if flat else 0.07 * (high - low)
-    return low - air, high + air
+        margin = max(high / low, 1.2) ** 0.05
+        return low / margin, high * margin
+    flat = high - low <= 1e-9 * max(abs(low), abs(high), MIN_POSITIVE)
+    margin = max(0.05 * abs(high), MIN_POSITIVE) if flat else 0.07 * (high - low)
+    return low - margin, high + margin
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between two ends, at most `most` steps of 1, 2 or 5 times 10^n."""
+    """Return round numbers between two ends, at most `most` steps of 1, 2 or 5 times 10^n."""
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(n * power for n in (1.0, 2.0, 5.0, 10.0) if n * power >= raw * (1 - 1e-9))
@@ -261,20 +261,20 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten, with 2 and 5 times them where there are few; plain ones in a narrow range."""
+    """Return powers of ten; with 2 and 5 times them if few, else linear ticks if still few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, (last - first) // 7)
     for factors in ((1,), (1, 3), (1, 2, 5)):
         powers = range(first, last + 1, every)
         numbers = [float(f"{n}e{power}") for power in powers for n in factors]
-        found = [number for number in numbers if low <= number <= high]
-        if len(found) >= 3:
-            return found
+        inside = [number for number in numbers if low <= number <= high]
+        if len(inside) >= 3:
+            return inside
     return [tick for tick in ticks(low, high) if tick > 0]
 
 
 def step_text(step: float) -> str:
-    """A number of steps in few letters."""
+    """Return a number of steps as short text, such as 20k."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if step >= size:
             return f"{step / size:g}{unit}"
@@ -283,5 +283,5 @@ def step_text(step: float) -> str:
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The face of all captions."""
+    """Return the font of all captions."""
     return ImageFont.load_default(size)

@@ -11,7 +11,7 @@ from vae3d.logger.config import TensorboardConfig
 
 
 class TensorboardLogger(Logger):
-    """Scalars, pictures and tables; videos and reports stay files, of which the place is told."""
+    """Logs scalars, pictures and tables; of a report it logs the path, and no videos."""
 
     def __init__(
         self, config: TensorboardConfig, folder: Path, name: str, run_config: dict[str, Any]
@@ -25,26 +25,31 @@ class TensorboardLogger(Logger):
         self.writer: Any = SummaryWriter(str(folder / config.folder))
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        """Write scalars."""
         for name, value in scores.items():
             self.writer.add_scalar(f"{split}/{name}", value, step)
 
     def log_image(self, step: int, name: str, image: Image) -> None:
+        """Write a picture."""
         self.writer.add_image(f"planes/{name}", image, step, dataformats="HWC")
 
     def log_table(
         self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
+        """Write a table as Markdown."""
         self.writer.add_text(name, as_markdown(columns, rows), 0)
 
     def log_file(self, name: str, path: Path) -> None:
+        """Write the path of a file as text."""
         self.writer.add_text(f"files/{name}", _cell(path), 0)
 
     def close(self, failed: bool = False) -> None:
+        """Flush and close the event file."""
         self.writer.close()
 
 
 def as_markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table as Markdown, in which no name is markup; what is missing stays blank."""
+    """Return a table as Markdown, with all markup in cells escaped and None as a blank cell."""
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[cell if cell == "---" else _cell(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

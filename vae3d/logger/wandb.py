@@ -1,4 +1,4 @@
-"""Weights & Biases, which may be absent, offline or dying: training never stops for it."""
+"""Weights & Biases: a server that is offline or fails never stops a training."""
 
 import contextlib
 import logging
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 
 class WandbLogger(Logger):
-    """Scores, pictures, videos, tables, files; the first failure silences it with one warning."""
+    """Logs scores, pictures, videos, tables and files; a failure logs a warning and ends it."""
 
     def __init__(
         self, config: WandbConfig, folder: Path, name: str, run_config: dict[str, Any]
     ) -> None:
-        # Importing wandb takes a second that only its users should wait for.
+        # Importing wandb takes a second, for which only its users should wait.
         import wandb
 
         self.wandb = wandb
@@ -34,15 +34,18 @@ class WandbLogger(Logger):
         self._guard(lambda: self._start(name, run_config))
 
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
+        """Log scores under their split."""
         named = {f"{split}/{key}": value for key, value in scores.items()}
         self._log(step, lambda: named)
 
     def log_image(self, step: int, name: str, image: Image) -> None:
+        """Upload a picture."""
         self._log(step, lambda: {f"planes/{name}": self.wandb.Image(image)})
 
     def log_video(self, step: int, name: str, path: Path) -> None:
+        """Upload a video."""
         if not path.is_file():
-            log.warning(f"wandb: no video at {path.name}, logging goes on")
+            log.warning(f"wandb: no video at {path.name}, logging continues")
             return
         suffix: Any = path.suffix.lstrip(".")
         self._log(step, lambda: {f"scroll/{name}": self.wandb.Video(str(path), format=suffix)})
@@ -50,6 +53,8 @@ class WandbLogger(Logger):
     def log_table(
         self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
+        """Upload a table."""
+
         def make() -> dict[str, Any]:
             return {
                 name: self.wandb.Table(columns=list(columns), data=[list(row) for row in rows])
@@ -58,28 +63,30 @@ class WandbLogger(Logger):
         self._guard(lambda: self.run.log(make()))
 
     def log_file(self, name: str, path: Path) -> None:
-        """An artifact of type `report`; a page is shown with the run too."""
+        """Log a file as an artifact of type `report`; an HTML page is also shown with the run."""
         if not path.is_file():
-            log.warning(f"wandb: no file at {path.name}, logging goes on")
+            log.warning(f"wandb: no file at {path.name}, logging continues")
             return
 
         def act() -> None:
-            kept = self._kept(path)
+            copy = self._copy_report(path)
             if path.suffix == ".html":
-                self.run.log({name: self.wandb.Html(str(kept), inject=False)})
+                self.run.log({name: self.wandb.Html(str(copy), inject=False)})
             stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
             artifact = self.wandb.Artifact(f"{stem[:64]}-{self.run.id}", type="report")
-            artifact.add_file(str(kept), policy="immutable", skip_cache=True)
+            artifact.add_file(str(copy), policy="immutable", skip_cache=True)
             self.run.log_artifact(artifact)
 
         self._guard(act)
 
     def close(self, failed: bool = False) -> None:
+        """Finish the wandb run."""
         self._guard(lambda: self.run.finish(exit_code=int(failed)))
         self.silenced = True
 
-    def _kept(self, path: Path) -> Path:
-        # W&B's own copy would lie in the home folder, and a later report takes this one's place.
+    def _copy_report(self, path: Path) -> Path:
+        # W&B uploads in the background and a later report replaces the file: log a copy of it.
+        # W&B's own copy would be in the home folder.
         folder = self.folder / "wandb" / "reports" / file_digest(path)[:12]
         folder.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copyfile(path, folder / path.name))
@@ -126,7 +133,7 @@ class WandbLogger(Logger):
         )
 
     def _run_id(self) -> str:
-        # The same run folder is the same run, also after an interruption and in another place.
+        # One run folder is one W&B run, also after an interruption or if the folder was moved.
         path = self.folder / "wandb" / "run_id"
         if not path.is_file():
             write_text(path, uuid.uuid4().hex[:12])
@@ -138,13 +145,13 @@ class WandbLogger(Logger):
                 act()
         except Exception as error:
             log.warning(
-                f"wandb: stopped logging ({type(error).__name__}: {error}); training goes on"
+                f"wandb: stopped logging ({type(error).__name__}: {error}); training continues"
             )
             self.silenced = True
             if isinstance(error, ConnectionError):
                 self._forget_service()
 
     def _forget_service(self) -> None:
-        # Its process died; W&B's own farewell at exit would end in a traceback.
+        # Its process died: W&B's own cleanup at exit would end in a traceback.
         with contextlib.suppress(Exception, SystemExit):
             self.wandb.teardown()

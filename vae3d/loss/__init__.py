@@ -1,1 +1,1 @@
-"""What training makes small."""
+"""The training objective: reconstruction terms and the KL divergence."""

@@ -1,4 +1,4 @@
-"""`smooth`: what lies under a Gaussian window, axis by axis."""
+"""`smooth`: separable Gaussian smoothing with the window of SSIM."""
 
 import functools
 from typing import Any
@@ -8,27 +8,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae3d.model.convolution import computes_in_float32
+from vae3d.model.operators import onednn_convolution
 
 WINDOW = 11
+"""Voxels of the window along an axis that is long enough."""
 SIGMA = 1.5
+"""Standard deviation of the window, in voxels."""
 BLOCK = 32
-"""Voxels of a row that one matrix product makes: a wider one multiplies more zeros, a narrower one
-keeps fewer lanes busy."""
+"""Voxels of a row that one matrix product computes: a wider product multiplies more zeros, a
+narrower one uses fewer SIMD lanes."""
 
 Weights = tuple[float, ...]
 
 
 def smooth(image: Tensor) -> Tensor:
-    """(B, C, *spatial) averaged under the window, axis by axis, without its border."""
+    """Return (B, C, *spatial) averaged under the window along each axis, without the border."""
     for axis in range(2, image.dim()):
         window = _weights(image.shape[axis])
         if len(window) > 1:
-            image = _Smoothed.apply(image, axis, window)  # type: ignore[no-untyped-call]
+            image = _WeightedSum.apply(image, axis, window)  # type: ignore[no-untyped-call]
     return image
 
 
 def gaussian_window(length: int) -> Tensor:
-    """The normalised window for an axis of this length, in float64."""
+    """Return the normalised window for an axis of `length` voxels, in float64."""
     size = min(WINDOW, length - 1 + length % 2)
     offset = torch.arange(size, dtype=torch.float64) - size // 2
     weight = torch.exp(-0.5 * (offset / SIGMA) ** 2)
@@ -37,11 +40,16 @@ def gaussian_window(length: int) -> Tensor:
 
 @functools.cache
 def _weights(length: int) -> Weights:
+    """Return the window as a tuple, which can be a key of `_band`'s cache."""
     return tuple(gaussian_window(length).tolist())
 
 
-class _Smoothed(torch.autograd.Function):
-    """A weighted sum of neighbours along one axis."""
+class _WeightedSum(torch.autograd.Function):
+    """The weighted sum of neighbours along one axis, differentiable.
+
+    Written by hand: autograd does not differentiate the products that `_along_rows` writes into
+    a buffer, and the gradient is a weighted sum of the same kind.
+    """
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, axis: int, window: Weights) -> Tensor:
@@ -50,16 +58,16 @@ class _Smoothed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        # The window is symmetric: what went out of a voxel comes back the same way.
+        # The window is symmetric, so the gradient is the same sum over the padded gradient.
         border = [0] * (2 * (gradient.dim() - ctx.axis - 1)) + [len(ctx.window) - 1] * 2
         return weighted_sum(F.pad(gradient, border), ctx.axis, ctx.window), None, None
 
 
 def weighted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
-    """The neighbours along an axis of (B, C, *spatial) times a symmetric window, summed.
+    """Return the sums of neighbours along an axis of (B, C, *spatial) under a symmetric window.
 
-    Shifted views added up are read and written once for every weight: where oneDNN can be used,
-    it and a matrix product keep the sum in a register instead.
+    Adding up shifted views reads and writes the sum once per weight. In float32 on a CPU, oneDNN
+    and matrix products keep the sum in a register instead.
     """
     if not image.is_cpu or not computes_in_float32(image):
         return shifted_sum(image, axis, window)
@@ -67,7 +75,7 @@ def weighted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
 
 
 def shifted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
-    """The same as a sum of shifted views, for any type and device."""
+    """Return the same sums by adding up shifted views, for any dtype and device."""
     length = image.shape[axis] - len(window) + 1
     total = image.narrow(axis, 0, length) * window[0]
     for start, weight in enumerate(window[1:], start=1):
@@ -76,23 +84,23 @@ def shifted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
 
 
 def _across_rows(image: Tensor, axis: int, window: Weights) -> Tensor:
-    """A depthwise convolution whose channels are the voxels of a row, which lie side by side."""
+    """Return the sums along an axis other than the last one.
+
+    They are a depthwise convolution whose channels are the voxels of a row, contiguous in memory.
+    """
     height, width = image.shape[-2:]
     planes = image.reshape(-1, image.shape[2] if image.dim() == 5 else 1, height, width)
     kernel = image.new_tensor(window).expand(width, 1, -1)
     down = axis == image.dim() - 2
-    summed = torch.mkldnn_convolution(
-        planes.permute(0, 3, 1, 2),
-        kernel.unsqueeze(2 if down else 3),
-        None, (0, 0), (1, 1), (1, 1), width,
-    )  # fmt: skip
+    channels, weight = planes.permute(0, 3, 1, 2), kernel.unsqueeze(2 if down else 3)
+    summed = onednn_convolution(channels, weight, None, (0, 0), (1, 1), groups=width)
     shape = list(image.shape)
     shape[axis] -= len(window) - 1
     return summed.permute(0, 2, 3, 1).reshape(shape)
 
 
 def _along_rows(image: Tensor, axis: int, window: Weights) -> Tensor:
-    """Products of pieces of the rows with a band matrix."""
+    """Return the sums along the last axis, as products of parts of the rows with a band matrix."""
     rows, border = image.reshape(-1, image.shape[-1]), len(window) - 1
     band = _band(window)
     summed = image.new_empty(len(rows), image.shape[-1] - border)
@@ -106,7 +114,7 @@ def _along_rows(image: Tensor, axis: int, window: Weights) -> Tensor:
 
 @functools.cache
 def _band(window: Weights) -> Tensor:
-    """(BLOCK + border, BLOCK) in float32, the window one further down in every column."""
+    """Return (BLOCK + border, BLOCK) in float32: column n holds the window from row n on."""
     band = torch.zeros(BLOCK + len(window) - 1, BLOCK)
     for column in range(BLOCK):
         band[column : column + len(window), column] = torch.tensor(window)

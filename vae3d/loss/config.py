@@ -24,15 +24,16 @@ LOSSES: "Registry[Callable[[Tensor, Tensor], Tensor]]" = Registry(
         "eagle": "vae3d.loss.spectral:eagle",
     },
 )
-"""Reconstruction terms by name: (reconstruction, image), both (B, C, *spatial) in [-1, 1], to
-(B,)."""
+"""Reconstruction terms by name: functions of (reconstruction, image), both (B, C, *spatial) in
+[-1, 1], that return (B,)."""
 
 REDUCTIONS = ("mean", "sum", "voxel")
+"""Ways to reduce the KL divergence of a case to one number."""
 
 
 @dataclass
 class LossConfig(Settings, key="loss"):
-    """What training minimises: weighted reconstruction terms plus the KL divergence."""
+    """Settings of the training objective: weighted reconstruction terms plus the KL divergence."""
 
     terms: Annotated[dict[str, float], Weights(LOSSES, "loss")] = field(
         default_factory=lambda: {"l1": 1.0}
@@ -53,5 +54,5 @@ class LossConfig(Settings, key="loss"):
 
     @property
     def plugins(self) -> list[str]:
-        """The modules of plugins that the terms need."""
+        """The plugin modules that the terms need."""
         return plugins_of(*((LOSSES, name) for name in self.terms))

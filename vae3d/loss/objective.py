@@ -1,4 +1,4 @@
-"""`Objective`: what training makes small, as weighted terms by name plus the KL divergence."""
+"""`Objective`: the training objective, weighted reconstruction terms plus the KL divergence."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from vae3d.patching.region import Region
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The weighted `total` of each case (B,), and each term before its weight, also (B,)."""
+    """The weighted `total` of each case (B,), and each term by name before its weight, (B,)."""
 
     total: Tensor
     by_name: dict[str, Tensor]
@@ -25,22 +25,25 @@ class LossTerms:
 class Objective:
     """The loss of each case of a batch.
 
-    Every case is reduced on its own, so that a step over any split of its cases into
-    micro-batches or ranks adds up to the same loss.
+    Each case is reduced separately. The loss of a step is therefore the same for any split of its
+    cases into micro-batches or ranks.
     """
 
     def __init__(self, config: LossConfig, factor: tuple[int, ...]) -> None:
         self.config = config
         self.factor = factor
-        # A weight of zero takes the term out; it is not worth its time.
+        # A term of weight zero is not computed, to save time.
         self.terms = {name: w for name, w in config.terms.items() if w > 0}
 
     def __call__(
         self, output: VAEOutput, image: Tensor, inside: Sequence[tuple[int, ...]], step: int
     ) -> LossTerms:
-        """Compares with images (B, C, *spatial); `inside` is the size of each without padding."""
-        # Windows and transforms lose too much in half precision, also where a caller's autocast
-        # is still on.
+        """Return the loss of each case, for images (B, C, *spatial) in [-1, 1].
+
+        `inside` is the size of each image without padding, `step` the optimizer step.
+        """
+        # In float32 even inside a caller's autocast: SSIM windows and Fourier transforms are too
+        # inaccurate in half precision.
         with torch.autocast(image.device.type, enabled=False):
             by_name = self._reconstruction_terms(
                 output.reconstruction.float(), image.float(), inside
@@ -52,7 +55,7 @@ class Objective:
         return LossTerms(total, by_name)
 
     def kl_weight_at(self, step: int) -> float:
-        """The weight of the KL term at this step of the training."""
+        """Return the weight of the KL term at this optimizer step."""
         warmup = self.config.kl_warmup_steps
         return self.config.kl_weight * (min(1.0, step / warmup) if warmup else 1.0)
 
@@ -73,7 +76,7 @@ class Objective:
         return torch.stack([self._reduced_kl(kl, math.prod(size)) for kl, size in cases])
 
     def _reduced_kl(self, kl: Tensor, voxels: int) -> Tensor:
-        """(1, C, *spatial) to a number."""
+        """Return the KL divergence (1, C, *spatial) of a case as a scalar."""
         channels = kl.flatten(2).mean(dim=2).clamp(min=self.config.free_bits)
         if self.config.kl_reduction == "mean":
             return channels.mean()
@@ -82,10 +85,10 @@ class Objective:
 
 
 def term(name: str, reconstruction: Tensor, image: Tensor) -> Tensor:
-    """A reconstruction term of each case, (B,).
+    """Return a reconstruction term of each case, (B,).
 
     Raises:
-        ConfigError: a plugin's loss returns another shape.
+        ConfigError: the loss of a plugin returns another shape.
     """
     value = LOSSES[name](reconstruction, image)
     if value.shape != (len(image),):
@@ -97,7 +100,7 @@ def term(name: str, reconstruction: Tensor, image: Tensor) -> Tensor:
 
 
 def crops(batch: Tensor, sizes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    """Each case of a batch (B, C, *spatial) cut to its size, as (1, C, *size)."""
+    """Return each case of a batch (B, C, *spatial) cropped to its size, as (1, C, *size)."""
     return [
         case[None][Region((0,) * len(size), size).slices]
         for case, size in zip(batch, sizes, strict=True)

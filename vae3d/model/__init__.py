@@ -1,1 +1,1 @@
-"""The network: it computes and nothing else; no loss, no files but its weights, no devices."""
+"""The network: it only computes; it has no loss, reads no files and moves to no device."""

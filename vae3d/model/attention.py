@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """x + out(attention(norm(x))), where each voxel attends to all, or to those of its window.
+    """Residual self-attention, x + out(attention(norm(x))), over all voxels or in windows.
 
-    Windows tile the grid from its first voxel. At its end they are smaller: no voxel is padded,
-    so that none can be attended to. `window` None is global.
+    Windows tile the grid from its first voxel. At its end they are smaller instead of padded, so
+    that no voxel attends to padding. With `window` None every voxel attends to all (global).
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class Attention(nn.Module):
         self.bias = RelativeBias(window, heads) if window and relative_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) to the same shape."""
+        """Map (B, C, *spatial) to the same shape."""
         return x + self.mixed(self.norm(x))
 
     def mixed(self, normed: Tensor) -> Tensor:
-        """(B, C, *spatial), normed, to what is added: out(attention(normed)), the same shape."""
+        """Return the summand out(attention(normed)) of normed features (B, C, *spatial)."""
         # Channels last: (B, *spatial, C).
         tokens = normed.movedim(1, -1)
         mixed = torch.empty_like(tokens) if self.window else self._attend(tokens)
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         return result
 
     def _boxes(self, size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-        """The parts of the grid in which all windows are of one size: eight at most in 3D."""
+        """Yield the parts of the grid in which all windows have one size: at most 8 in 3D."""
         if self.window is None:
             return
         parts = []
@@ -58,24 +58,30 @@ class Attention(nn.Module):
             yield (slice(None), *box)
 
     def _attend_windows(self, tokens: Tensor) -> Tensor:
-        """(B, *spatial, C), each axis a multiple of its window or less than one."""
+        """Return attention inside the windows of tokens (B, *spatial, C).
+
+        Each axis is a multiple of the window's side, or shorter than it.
+        """
         assert self.window is not None
         batch, *size, channels = tokens.shape
         sides = [min(n, side) for n, side in zip(size, self.window, strict=True)]
         counts = [n // side for n, side in zip(size, sides, strict=True)]
         dims = len(size)
         split = [n for pair in zip(counts, sides, strict=True) for n in pair]
-        places = [1 + 2 * d for d in range(dims)]
+        outer = [1 + 2 * d for d in range(dims)]
         inner = [2 + 2 * d for d in range(dims)]
         windows = tokens.reshape(batch, *split, channels)
-        windows = windows.permute(0, *places, *inner, 1 + 2 * dims)
+        windows = windows.permute(0, *outer, *inner, 1 + 2 * dims)
         mixed = self._attend(windows.reshape(-1, *sides, channels))
         mixed = mixed.reshape(batch, *counts, *sides, channels)
         order = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]
         return mixed.permute(0, *order, 1 + 2 * dims).reshape(tokens.shape)
 
     def _attend(self, tokens: Tensor) -> Tensor:
-        """(B, *size, C): every token to all of its batch entry, without a table of all pairs."""
+        """Return attention of each token (B, *size, C) to all of its batch entry.
+
+        No table of all pairs of tokens is kept in memory.
+        """
         batch, *size, channels = tokens.shape
         qkv = self.qkv(tokens).reshape(batch, -1, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -85,7 +91,7 @@ class Attention(nn.Module):
 
 
 class RelativeBias(nn.Module):
-    """A learned number for each head and each offset between two voxels of a window."""
+    """A learned bias for each head and each offset between two voxels of a window."""
 
     def __init__(self, window: tuple[int, ...], heads: int) -> None:
         super().__init__()
@@ -93,10 +99,13 @@ class RelativeBias(nn.Module):
         self.table = nn.Parameter(torch.zeros(heads, *(2 * side - 1 for side in window)))
 
     def forward(self, size: tuple[int, ...]) -> Tensor:
-        """The bias (1, heads, N, N) of a window of N = prod(size) voxels, at most as large."""
+        """Return the bias (1, heads, N, N) of a window of N = prod(size) voxels.
+
+        `size` is at most `window` along each axis.
+        """
         axes = [torch.arange(n, device=self.table.device) for n in size]
         voxels = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
         offsets = voxels[:, :, None] - voxels[:, None, :]
-        places = [o + side - 1 for o, side in zip(offsets, self.window, strict=True)]
-        index = (slice(None), *places)
+        indices = [o + side - 1 for o, side in zip(offsets, self.window, strict=True)]
+        index = (slice(None), *indices)
         return self.table[index][None]

@@ -53,12 +53,12 @@ ACTIVATIONS: "Registry[BuildActivation]" = Registry(
         "tanh": "torch.nn:Tanh",
     },
 )
-"""Activations by name, built from nothing."""
+"""Activations by name, built without arguments."""
 
 FINAL_ACTIVATIONS: "Registry[BuildActivation]" = Registry(
     "final activation", {"none": "torch.nn:Identity", "tanh": "torch.nn:Tanh"}
 )
-"""What the reconstruction passes through last; the model's range is [-1, 1]."""
+"""Activations after the decoder by name; images are in [-1, 1]."""
 
 UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")
 DOWNSAMPLINGS = ("centered", "end_padded")
@@ -89,14 +89,14 @@ class LevelSpec:
     windows."""
 
     def check(self, key: str, spatial_dims: int) -> None:
-        """Raises a ConfigError for strides that do not fit images of this many axes."""
+        """Raise a ConfigError if the strides do not fit images of this many axes."""
         if len(self.stride) not in (1, spatial_dims):
             raise ConfigError(
                 f"{key}.stride needs 1 or {spatial_dims} numbers, got {list(self.stride)}"
             )
 
     def strides(self, spatial_dims: int) -> tuple[int, ...]:
-        """The stride of each axis."""
+        """Return the stride of each axis."""
         stride = tuple(self.stride)
         return stride * spatial_dims if len(stride) == 1 else stride
 
@@ -117,22 +117,22 @@ class AttentionSpec(Settings, key="model.attention"):
     attention has none."""
 
     def check(self, spatial_dims: int) -> None:
-        """Raises a ConfigError where the window does not fit images of this many axes."""
+        """Raise a ConfigError if the window does not fit images of this many axes."""
         if len(self.window) not in (1, spatial_dims):
             raise ConfigError(
                 f"model.attention.window needs 1 or {spatial_dims} numbers, got {[*self.window]}"
             )
 
     def windows(self, spatial_dims: int) -> tuple[int, ...]:
-        """The window of each axis."""
+        """Return the side of the window along each axis, in voxels."""
         window = tuple(self.window)
         return window * spatial_dims if len(window) == 1 else window
 
     def heads(self, channels: int, key: str = "model.attention") -> int:
-        """The number of heads for this many channels.
+        """Return the number of heads for this many channels.
 
         Raises:
-            ConfigError: they do not divide.
+            ConfigError: `head_channels` does not divide the channels.
         """
         size = self.head_channels or channels
         # A level narrower than a head has one head.
@@ -144,7 +144,7 @@ class AttentionSpec(Settings, key="model.attention"):
 
 
 def default_levels() -> list[LevelSpec]:
-    """With `patch` 2 a factor of four along each axis; what model=small is."""
+    """Return the levels of model=small: with `patch` 2 a factor of 4 along each axis."""
     return [LevelSpec(16), LevelSpec(64, blocks=2, stride=(2,))]
 
 
@@ -221,7 +221,7 @@ class VAEConfig(Settings, key="model"):
         if len(self.patch) not in (1, self.dims):
             raise ConfigError(f"model.patch must be 1 or {self.dims} numbers, got {[*self.patch]}")
         for index, level in enumerate(self.levels):
-            # How many axes there are may be known later; CustomVAE checks that.
+            # The data may set spatial_dims later; VAE checks the strides again then.
             level.check(f"model.levels.{index}", self.spatial_dims or len(level.stride))
             if level.attention != "none":
                 self.attention.heads(level.channels, f"model.levels.{index}")
@@ -238,17 +238,17 @@ class VAEConfig(Settings, key="model"):
 
     @property
     def plugins(self) -> list[str]:
-        """The modules of plugins that the network needs."""
+        """The plugin modules that the network needs."""
         return plugins_of((NORMS, self.norm), (ACTIVATIONS, self.activation))
 
     @property
     def dims(self) -> int:
-        """The number of spatial axes."""
+        """The number of spatial axes, 3 if not set."""
         return self.spatial_dims or 3
 
     @property
     def patches(self) -> tuple[int, ...]:
-        """The voxels that are folded into channels along each axis."""
+        """The number of voxels folded into channels along each axis."""
         patch = tuple(self.patch)
         return patch * self.dims if len(patch) == 1 else patch
 
@@ -260,10 +260,10 @@ class VAEConfig(Settings, key="model"):
 
     @classmethod
     def from_json(cls, values: Any) -> "VAEConfig":
-        """What `dataclasses.asdict` gave, read back as data.
+        """Return the config from which `dataclasses.asdict` made `values`.
 
         Raises:
-            ConfigError: no such architecture.
+            ConfigError: the values describe no architecture.
         """
         config: VAEConfig = from_plain(cls, values, "model")
         return config

@@ -1,4 +1,4 @@
-"""The decoder: a latent to an image; the mirror of the encoder."""
+"""The decoder: from a latent to an image; the mirror of the encoder."""
 
 from torch import Tensor, nn
 
@@ -9,10 +9,10 @@ from vae3d.model.encoder import middle, residual_blocks
 
 
 class Decoder(nn.Module):
-    """Stem, then for each level from the deepest residual blocks and a step up, then the head.
+    """Stem, then residual blocks and upsampling for each level from the deepest, then the head.
 
-    With attention in the bottleneck a residual block, attention and another one follow the stem.
-    `projection` adds a convolution of one voxel before it.
+    With attention in the bottleneck, a residual block, attention and another residual block follow
+    the stem. `projection` adds a 1x1 convolution before the stem.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Decoder(nn.Module):
         self.middle = middle(channels, style)
         self.levels = nn.ModuleList()
         for level, finer in zip(reversed(levels), [*levels[-2::-1], levels[0]], strict=True):
-            outputs_of = finer if style.widening == "step" else level
-            self.levels.append(UpLevel(channels, outputs_of.channels, level, style, upsampling))
-            channels = outputs_of.channels
+            target = finer if style.widening == "step" else level
+            self.levels.append(UpLevel(channels, target.channels, level, style, upsampling))
+            channels = target.channels
         self.norm, self.activation = style.head_layers(channels)
         self.head = style.convolution(channels, outputs, style.head_kernel)
         self.final_activation = FINAL_ACTIVATIONS[final_activation]()
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
+        """Map (B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
         x = self.middle(self.stem(self.projection(z)))
         for level in self.levels:
             x = level(x)
@@ -51,7 +51,7 @@ class Decoder(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """The blocks, then a step up; one of the two changes the number of channels."""
+    """Residual blocks, then upsampling; one of the two changes the number of channels."""
 
     def __init__(
         self, inputs: int, outputs: int, level: LevelSpec, style: BlockStyle, upsampling: str
@@ -63,6 +63,6 @@ class UpLevel(nn.Module):
         self.upsample = upsample(level.channels, outputs, stride, style, upsampling)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, outputs, *(spatial * stride))."""
+        """Map (B, inputs, *spatial) to (B, outputs, *(spatial * stride))."""
         result: Tensor = self.upsample(self.blocks(x))
         return result

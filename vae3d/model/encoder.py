@@ -1,4 +1,4 @@
-"""The encoder: an image to the parameters of its posterior."""
+"""The encoder: from an image to the parameters of its posterior."""
 
 from torch import Tensor, nn
 
@@ -8,10 +8,10 @@ from vae3d.model.convolution import convolution
 
 
 class Encoder(nn.Module):
-    """Stem, then for each level a step down and residual blocks, then the head.
+    """Stem, then downsampling and residual blocks for each level, then the head.
 
-    With attention in the bottleneck a residual block, attention and another one stand between.
-    `projection` adds a convolution of one voxel behind the head.
+    With attention in the bottleneck, a residual block, attention and another residual block
+    precede the head. `projection` adds a 1x1 convolution after the head.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, outputs, *(spatial / factor))."""
+        """Map (B, inputs, *spatial) to (B, outputs, *(spatial / factor))."""
         x = self.stem(x)
         for level in self.levels:
             x = level(x)
@@ -47,24 +47,24 @@ class Encoder(nn.Module):
 
 
 class DownLevel(nn.Module):
-    """A step down, then the blocks; one of the two changes the number of channels."""
+    """Downsampling, then residual blocks; one of the two changes the number of channels."""
 
     def __init__(self, inputs: int, level: LevelSpec, style: BlockStyle) -> None:
         super().__init__()
-        stepped = level.channels if style.widening == "step" else inputs
-        self.downsample = downsample(inputs, stepped, level.strides(style.spatial_dims), style)
-        self.blocks = residual_blocks(stepped, level, level.blocks, style)
+        outputs = level.channels if style.widening == "step" else inputs
+        self.downsample = downsample(inputs, outputs, level.strides(style.spatial_dims), style)
+        self.blocks = residual_blocks(outputs, level, level.blocks, style)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, channels, *(spatial / stride))."""
+        """Map (B, inputs, *spatial) to (B, channels, *(spatial / stride))."""
         result: Tensor = self.blocks(self.downsample(x))
         return result
 
 
 def residual_blocks(inputs: int, level: LevelSpec, count: int, style: BlockStyle) -> nn.Module:
-    """`count` residual blocks, each followed by the level's attention, if it has any.
+    """Return `count` residual blocks, each followed by the level's attention, if it has any.
 
-    No block at all still changes the number of channels.
+    With `count` 0, a 1x1 convolution still changes the number of channels.
     """
     channels = level.channels
     if count == 0 and inputs != channels:
@@ -78,7 +78,10 @@ def residual_blocks(inputs: int, level: LevelSpec, count: int, style: BlockStyle
 
 
 def middle(channels: int, style: BlockStyle) -> nn.Module:
-    """What stands between the deepest level and the latent: attention amid two blocks, if any."""
+    """Return the layers between the deepest level and the latent.
+
+    Attention between two residual blocks, or an identity if the bottleneck has no attention.
+    """
     kind = style.attention.bottleneck
     if kind == "none":
         return nn.Identity()

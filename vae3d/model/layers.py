@@ -8,7 +8,7 @@ from vae3d.runtime.seeding import derive_seed
 
 
 class LayerNorm(nn.Module):
-    """Each voxel's channel vector to mean 0 and variance 1: pointwise in space, like RMSNorm.
+    """Normalise each voxel's channel vector to mean 0 and variance 1: pointwise in space.
 
     Ba et al. 2016 (arXiv:1607.06450), over the channels of one voxel.
     """
@@ -20,16 +20,16 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) to the same shape and type."""
+        """Map (B, C, *spatial) to the same shape and type."""
         moved = x.movedim(1, -1)
         normed = F.layer_norm(moved, moved.shape[-1:], self.weight, self.bias, self.eps)
         return normed.to(x.dtype).movedim(-1, 1)
 
 
 class RMSNorm(nn.Module):
-    """Scales each voxel's channel vector to unit root mean square: pointwise in space.
+    """Scale each voxel's channel vector to unit root mean square: pointwise in space.
 
-    Nothing is averaged over the image, so a tile is normed as the whole would be
+    Nothing is averaged over the image, so that a patch is normalised as in the whole image
     (Zhang and Sennrich 2019, arXiv:1910.07467, equation 4).
     """
 
@@ -39,7 +39,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) to the same shape and type."""
+        """Map (B, C, *spatial) to the same shape and type."""
         # A vector norm with a wider accumulator reads bfloat16 without a float32 copy.
         dtype = torch.promote_types(x.dtype, torch.float32)
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
@@ -50,10 +50,10 @@ class RMSNorm(nn.Module):
 
 
 class SampleDropout(nn.Module):
-    """Dropout whose mask belongs to the sample: its batch, rank and worker do not matter.
+    """Dropout whose mask depends on the sample alone, not on its batch, rank or worker.
 
-    `seeds` holds one number a sample of the coming batch; without them the masks come from torch's
-    global generator. Layers of one network differ by `number`. Masks are drawn where `x` lies.
+    `seeds` holds one number per sample of the next batch; without them torch's global generator
+    draws the masks. `number` makes the layers of a network differ. Masks are drawn on x's device.
     """
 
     def __init__(self, rate: float, number: int = 0) -> None:
@@ -63,17 +63,17 @@ class SampleDropout(nn.Module):
         self.seeds: list[int] | None = None
 
     def forward(self, x: Tensor, seeds: list[int] | None) -> Tensor:
-        """(B, C, *spatial) with the part `rate` of its values at 0, the others enlarged."""
+        """Return x (B, C, *spatial) with a share `rate` of its values at 0, the others scaled."""
         if not self.training or not self.rate:
             return x
         if seeds is None:
             return F.dropout(x, self.rate)
-        kept = torch.empty_like(x)
-        for mask, seed in zip(kept, seeds, strict=True):
+        masks = torch.empty_like(x)
+        for mask, seed in zip(masks, seeds, strict=True):
             number = derive_seed(seed, "dropout", self.number)
             generator = torch.Generator(x.device).manual_seed(number)
             mask.bernoulli_(1 - self.rate, generator=generator)
-        return x * kept.div_(1 - self.rate)
+        return x * masks.div_(1 - self.rate)
 
 
 BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
@@ -83,35 +83,35 @@ BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
 
 
 def rms_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Root mean square over the channels of a voxel."""
+    """Return a root mean square norm over the channels of a voxel."""
     return RMSNorm(channels)
 
 
 def layer_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Layer norm over the channels of a voxel."""
+    """Return a layer norm over the channels of a voxel."""
     return LayerNorm(channels)
 
 
 def group_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Group norm over space and the channels of a group."""
+    """Return a group norm over space and the channels of a group."""
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def instance_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Instance norm over the space of each channel, with learned scale and shift."""
+    """Return an instance norm over the space of each channel, with learned scale and shift."""
     return nn.GroupNorm(channels, channels)
 
 
 def batch_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Batch norm over batch and space of each channel."""
+    """Return a batch norm over batch and space of each channel."""
     return BATCH_NORMS[dims](channels)
 
 
 def no_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Nothing."""
+    """Return an identity."""
     return nn.Identity()
 
 
 def leaky_relu() -> nn.Module:
-    """Leaky ReLU with the slope of 0.2 that image networks use."""
+    """Return a leaky ReLU with slope 0.2, usual in image networks."""
     return nn.LeakyReLU(0.2)

@@ -1,4 +1,4 @@
-"""Sizes that the network's factor does not divide: continued before it, cut back after it."""
+"""Padding and cropping of images whose size the network's factor does not divide."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def cropped(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The first `size` voxels of (B, C, *spatial) along each spatial axis."""
+    """Return the first `size` voxels of an image (B, C, *spatial) along each spatial axis."""
     for axis, length in enumerate(size, start=2):
         image = image.narrow(axis, 0, length)
     return image
 
 
 def pad_to_multiple(image: Tensor, factor: tuple[int, ...]) -> Tensor:
-    """(B, C, *spatial) continued by its last voxels to multiples of `factor`."""
+    """Return (B, C, *spatial) padded with its last voxels to multiples of `factor`."""
     missing = [-s % f for s, f in zip(image.shape[2:], factor, strict=True)]
     if not any(missing):
         return image

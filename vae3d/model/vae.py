@@ -1,4 +1,4 @@
-"""`VAE`: the variational autoencoder, the network and nothing else."""
+"""`VAE`: the network of the variational autoencoder."""
 
 import contextlib
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from vae3d.model.blocks import BlockStyle, pixel_shuffle, pixel_unshuffle, shuffle_smoothly
+from vae3d.model.blocks import BlockStyle, init_icnr, pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
@@ -17,11 +17,12 @@ from vae3d.model.layers import SampleDropout
 from vae3d.model.sizes import cropped, pad_to_multiple
 
 LOGVAR_RANGE = (-30.0, 20.0)
+"""The log-variance is clamped to this range, so that its exponential stays finite."""
 
 
 @dataclass(frozen=True)
 class VAEOutput:
-    """`reconstruction` (B, C, *spatial), `posterior` and `latent` on the latent grid."""
+    """The `reconstruction` (B, C, *spatial), and `posterior` and `latent` on the latent grid."""
 
     reconstruction: Tensor
     posterior: DiagonalGaussian
@@ -31,8 +32,8 @@ class VAEOutput:
 class VAE(nn.Module):
     """A convolutional VAE for images of any size in two or three dimensions.
 
-    An image whose size is no multiple of `factor` is continued past its end by its last voxels
-    before it is encoded, and the reconstruction is cut back to the image's own size.
+    An image whose size is not a multiple of `factor` is padded with its last voxels before it is
+    encoded, and the reconstruction is cropped to the image's own size.
     """
 
     def __init__(self, config: VAEConfig | None = None) -> None:
@@ -43,9 +44,9 @@ class VAE(nn.Module):
             level.check(f"model.levels.{index}", dims)
         self.spatial_dims = dims
         self.factor = self.config.factor
-        folded = self.config.in_channels * math.prod(self.config.patches)
+        channels = self.config.in_channels * math.prod(self.config.patches)
         self.encoder = Encoder(
-            folded,
+            channels,
             self._posterior_channels(),
             self.config.levels,
             self._style(),
@@ -53,7 +54,7 @@ class VAE(nn.Module):
         )
         self.decoder = Decoder(
             self.config.latent_channels,
-            folded,
+            channels,
             self.config.levels,
             self._style(),
             self.config.upsampling,
@@ -61,7 +62,7 @@ class VAE(nn.Module):
             self.config.projection,
         )
         if self.config.smooth_init:
-            shuffle_smoothly(self.decoder.head, math.prod(self.config.patches))
+            init_icnr(self.decoder.head, math.prod(self.config.patches))
         self._dropouts = [m for m in self.modules() if isinstance(m, SampleDropout)]
         for number, dropout in enumerate(self._dropouts):
             dropout.number = number
@@ -69,10 +70,10 @@ class VAE(nn.Module):
     def forward(
         self, image: Tensor, generator: Generator | Sequence[Generator] | None = None
     ) -> VAEOutput:
-        """Reconstructs images (B, C, *spatial) in [-1, 1] from a sample of their posterior.
+        """Reconstruct images (B, C, *spatial) in [-1, 1] from a sample of their posterior.
 
-        Without a generator the posterior's mode is decoded. With one a case, dropout too is
-        drawn for each case, from the generator's seed.
+        Without a generator, the posterior's mode is decoded. With one generator per case, dropout
+        is drawn per case too, from the generator's seed.
         """
         for dropout in self._dropouts:
             dropout.seeds = seeds_of(generator)
@@ -86,18 +87,18 @@ class VAE(nn.Module):
         return self.posterior(self.encoder(self.folded(image)))
 
     def decode(self, latent: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
-        """Return float32 images of latents (B, channels, *spatial), cut to `size` if given."""
+        """Return float32 images of latents (B, channels, *spatial), cropped to `size` if given."""
         image = self.unfolded(self.decoder(latent))
         return image if size is None else cropped(image, size)
 
     def folded(self, image: Tensor) -> Tensor:
-        """The encoder's input of images (B, C, *spatial), continued to multiples of `factor`."""
+        """Return the encoder's input for images (B, C, *spatial), padded to `factor`."""
         if self.config.unit_range:
             image = (image + 1) / 2
         return pixel_unshuffle(pad_to_multiple(image, self.factor), self.config.patches)
 
     def posterior(self, parameters: Tensor) -> DiagonalGaussian:
-        """The posterior that the encoder's output stands for, in float32."""
+        """Return the posterior, in float32, whose parameters are the encoder's output."""
         parameters = at_least_float32(parameters)
         if self.config.variance == "fixed":
             logvar = torch.full_like(parameters, 2 * math.log(self.config.fixed_std))
@@ -106,16 +107,16 @@ class VAE(nn.Module):
         return DiagonalGaussian(mean, logvar.clamp(*LOGVAR_RANGE))
 
     def unfolded(self, output: Tensor) -> Tensor:
-        """The images in float32 that the decoder's output stands for."""
+        """Return the images, in float32, that the decoder's output represents."""
         image = at_least_float32(pixel_shuffle(output, self.config.patches))
         return 2 * image - 1 if self.config.unit_range else image
 
     def latent_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """The spatial size of the latent of an image of this size."""
+        """Return the spatial size of the latent of an image of this size."""
         return tuple(math.ceil(s / f) for s, f in zip(size, self.factor, strict=True))
 
     def latent_numbers(self, size: Sequence[int]) -> int:
-        """How many numbers the latent of an image of this size has."""
+        """Return the number of values in the latent of an image of this size."""
         return self.config.latent_channels * math.prod(self.latent_size(size))
 
     def _posterior_channels(self) -> int:
@@ -144,7 +145,7 @@ class VAE(nn.Module):
 
 @contextlib.contextmanager
 def eval_mode(model: VAE) -> Iterator[None]:
-    """Put a model into eval mode, and back into the mode that it was in."""
+    """Put a model into eval mode inside the context, then restore its mode."""
     training = model.training
     model.eval()
     try:
@@ -154,12 +155,12 @@ def eval_mode(model: VAE) -> Iterator[None]:
 
 
 def seeds_of(generator: Generator | Sequence[Generator] | None) -> list[int] | None:
-    """What each case of a batch may draw from, if each has a generator of its own."""
+    """Return the seed of each case's generator; None without one generator per case."""
     if generator is None or isinstance(generator, Generator):
         return None
     return [g.initial_seed() for g in generator]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision ends where a distribution or an image comes out."""
+    """Return x in float32 or float64: distributions and images are never in half precision."""
     return x if x.dtype == torch.float64 else x.float()

@@ -1,1 +1,1 @@
-"""Where patches are cut and how they are put together again; knows no data set and no file."""
+"""Sampling and blending of patches, independent of data sets and files."""

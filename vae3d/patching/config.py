@@ -1,4 +1,4 @@
-"""Settings of the patches that a training sees, and of how patches are blended."""
+"""Settings of the patches of a training, and the table of blending windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

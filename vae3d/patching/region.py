@@ -9,9 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Region:
-    """A box of `size` voxels whose lowest voxel is `corner`, over the spatial axes.
+    """A box of `size` voxels along the spatial axes; `corner` is its first voxel.
 
-    It may reach past the end of a volume that is thinner than the patch.
+    It may extend past the end of a volume that is smaller than the patch.
     """
 
     corner: tuple[int, ...]
@@ -23,24 +23,24 @@ class Region:
         return (..., *(slice(c, c + s) for c, s in zip(self.corner, self.size, strict=True)))
 
     def inside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """How many voxels of each axis lie inside a volume of this shape."""
+        """Return the number of voxels along each axis inside a volume of this shape."""
         return tuple(
             min(c + s, n) - c for c, s, n in zip(self.corner, self.size, shape, strict=True)
         )
 
     def divided(self, factor: tuple[int, ...]) -> "Region":
-        """The same box on a grid coarser by `factor`; corner and size must be multiples of it."""
+        """Return the box on a grid coarser by `factor`, which must divide corner and size."""
         return Region(
             tuple(c // f for c, f in zip(self.corner, factor, strict=True)),
             tuple(s // f for s, f in zip(self.size, factor, strict=True)),
         )
 
     def cut(self, data: Tensor) -> Tensor:
-        """What lies inside of a tensor (..., *spatial): at most (..., *size)."""
+        """Return the part of a tensor (..., *spatial) inside the box: at most (..., *size)."""
         return data[self.slices]
 
     def padded(self, patch: Tensor, fill: float) -> Tensor:
-        """A patch that `cut` gave, filled up to (..., *size) past the volume's end."""
+        """Return a patch from `cut`, padded with `fill` at the end to (..., *size)."""
         missing = [s - n for s, n in zip(self.size, patch.shape[-len(self.size) :], strict=True)]
         if not any(missing):
             return patch

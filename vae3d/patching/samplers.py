@@ -1,4 +1,4 @@
-"""Where patches come from: the whole volume, a grid that covers it, or random places."""
+"""Samplers of patches: the whole volume, a grid that covers it, or random positions."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ from vae3d.patching.region import Region
 from vae3d.runtime.registry import load
 
 Foreground = Callable[[np.random.Generator], NDArray[np.int64] | None]
-"""Draws a voxel (spatial_dims,) of the foreground; None where there is none."""
+"""Draws a voxel (spatial_dims,) of the foreground; returns None if there is none."""
 
 
 class PatchSampler:
-    """Patches of a volume; `index` counts from 0 to `num_patches(shape)`."""
+    """A rule for the patches of a volume; `index` is below `num_patches(shape)`."""
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
-        """How many patches an epoch takes from a volume of this shape."""
+        """Return the number of patches of an epoch from a volume of this shape."""
         raise NotImplementedError
 
     def region(
@@ -36,7 +36,7 @@ class PatchSampler:
         generator: np.random.Generator,
         foreground: Foreground,
     ) -> Region:
-        """The box of patch `index`."""
+        """Return the box of patch `index`."""
         raise NotImplementedError
 
 
@@ -44,6 +44,7 @@ class WholeVolume(WholeVolumeConfig, PatchSampler):
     """The volume itself."""
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
+        """Return 1."""
         return 1
 
     def region(
@@ -53,6 +54,7 @@ class WholeVolume(WholeVolumeConfig, PatchSampler):
         generator: np.random.Generator,
         foreground: Foreground,
     ) -> Region:
+        """Return the whole volume."""
         return Region((0,) * len(shape), shape)
 
 
@@ -60,6 +62,7 @@ class GridPatches(GridPatchesConfig, PatchSampler):
     """Every patch of a regular grid; the last one of each axis ends with the volume."""
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
+        """Return the number of patches of the grid."""
         return int(np.prod([len(s) for s in self._starts(shape)]))
 
     def region(
@@ -69,24 +72,25 @@ class GridPatches(GridPatchesConfig, PatchSampler):
         generator: np.random.Generator,
         foreground: Foreground,
     ) -> Region:
+        """Return a patch of the grid."""
         starts = self._starts(shape)
-        place = np.unravel_index(index, [len(s) for s in starts])
-        return Region(tuple(s[i] for s, i in zip(starts, place, strict=True)), self.size)
+        position = np.unravel_index(index, [len(s) for s in starts])
+        return Region(tuple(s[i] for s, i in zip(starts, position, strict=True)), self.size)
 
     def regions(
         self, shape: tuple[int, ...], multiple: tuple[int, ...] | None = None
     ) -> list[Region]:
-        """All boxes; with `multiple`, corners are multiples of it if shape and size are."""
+        """Return all boxes; their corners are multiples of `multiple` if shape and size are."""
         starts = self._starts(shape, multiple)
         return [Region(corner, self.size) for corner in itertools.product(*starts)]
 
     def _starts(
         self, shape: tuple[int, ...], multiple: tuple[int, ...] | None = None
     ) -> list[list[int]]:
-        grain = multiple or (1,) * len(shape)
+        multiples = multiple or (1,) * len(shape)
         return [
             axis_starts(length, size, self.overlap, step)
-            for length, size, step in zip(shape, self.size, grain, strict=True)
+            for length, size, step in zip(shape, self.size, multiples, strict=True)
         ]
 
 
@@ -97,6 +101,7 @@ class RandomPatches(RandomPatchesConfig, PatchSampler):
     """
 
     def num_patches(self, shape: tuple[int, ...]) -> int:
+        """Return `per_volume`."""
         return self.per_volume
 
     def region(
@@ -106,6 +111,7 @@ class RandomPatches(RandomPatchesConfig, PatchSampler):
         generator: np.random.Generator,
         foreground: Foreground,
     ) -> Region:
+        """Draw a patch."""
         room = np.maximum(np.array(shape) - self.size, 0)
         corner = generator.integers(0, room + 1)
         if generator.random() < self.foreground:
@@ -117,10 +123,10 @@ class RandomPatches(RandomPatchesConfig, PatchSampler):
 
 
 def build_sampler(config: PatchingConfig, spatial_dims: int) -> PatchSampler:
-    """The sampler for data of this many axes; a single number in `size` means every axis.
+    """Return the sampler for data of this many axes; one number in `size` is for every axis.
 
     Raises:
-        ConfigError: the size does not fit.
+        ConfigError: the size does not fit the number of axes.
     """
     values = asdict(config)
     if "size" in values:
@@ -130,7 +136,7 @@ def build_sampler(config: PatchingConfig, spatial_dims: int) -> PatchSampler:
 
 
 def axis_starts(length: int, size: int, overlap: float, multiple: int = 1) -> list[int]:
-    """Starts along one axis so that [0, length) is covered and the last patch ends at its end.
+    """Return the starts of patches along an axis, which cover it and end at its end.
 
     The step is a patch less its overlap, rounded down to a multiple of `multiple`.
     """
@@ -143,10 +149,10 @@ def axis_starts(length: int, size: int, overlap: float, multiple: int = 1) -> li
 def patch_size(
     size: Sequence[int], spatial_dims: int, key: str = "patching.size"
 ) -> tuple[int, ...]:
-    """The size for each axis; a single number stands for all of them.
+    """Return the size along each axis; a single number is for all of them.
 
     Raises:
-        ConfigError: wrong number of axes, or a side out of [1, 1024].
+        ConfigError: the number of axes is wrong, or a side is outside of [1, 1024].
     """
     sides = tuple(size) * spatial_dims if len(size) == 1 else tuple(size)
     if len(sides) != spatial_dims:
@@ -154,5 +160,5 @@ def patch_size(
             f"{key} needs 1 or {spatial_dims} numbers for {spatial_dims}D data, got {list(size)}"
         )
     if any(not 1 <= s <= MAX_SIDE for s in sides):
-        raise ConfigError(f"{key} must lie in [1, {MAX_SIDE}] along each axis, got {list(size)}")
+        raise ConfigError(f"{key} must be in [1, {MAX_SIDE}] along each axis, got {list(size)}")
     return sides

@@ -1,1 +1,1 @@
-""""""
+"""Pictures and videos of scans, reconstructions and latents."""

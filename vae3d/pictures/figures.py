@@ -1,7 +1,7 @@
-"""Pictures of a reconstruction: numbers in, uint8 images (H, W, 3) out.
+"""Figures of a reconstruction, drawn from arrays as uint8 images (H, W, 3).
 
-A plane is resized as one channel of levels and coloured after that: a third of the work, and an
-error of +5 beside one of -5 becomes 0, not purple.
+A plane is resized as one channel of levels and coloured afterwards. This is a third of the work,
+and neighbouring errors of +5 and -5 average to 0, not to purple.
 """
 
 import functools
@@ -17,19 +17,20 @@ Picture = NDArray[np.uint8]
 Array = NDArray[np.float32]
 Levels = NDArray[np.uint8]
 
-MANY = 2**20
-"""Voxels from which a percentile is known well enough for a colour scale."""
+MAX_PERCENTILE_VOXELS = 2**20
+"""Voxels that determine a percentile accurately enough for a colour scale."""
 PANEL = 288
 """Pixels of the longer side of a plane."""
 SCROLL_PANEL = 256
+"""The same in an animation."""
 MAX_FRAMES = 48
-"""Four seconds; a viewer that stops at every slice is in the report."""
+"""Frames of an animation, at most: four seconds. The report has a viewer for every slice."""
 GAP = 12
 BAR = 14
 TEXT = 15
 BACKGROUND = (16, 18, 22)
 FOREGROUND = (225, 228, 232)
-# Blue through near-black to red, so that no error is as dark as the background.
+# Blue through near-black to red: no error is as dark as the background of a figure.
 DIVERGING = np.array(
     [
         [103, 169, 255],
@@ -44,11 +45,14 @@ DIVERGING = np.array(
 )
 GRAYS: Picture = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 ERRORS = 254
-"""The last level of a difference: half of it, the level of no difference, is a whole number."""
+"""The last level of a difference. It is even, so that a difference of 0 has a level of its own."""
 
 
 def _diverging_ramp() -> Picture:
-    """A colour for each level; where resizing overshoots, the last one again."""
+    """Return the colour of each of 256 levels, (256, 3).
+
+    The last colour is repeated for level 255, which resizing may produce by overshooting.
+    """
     place = np.linspace(0, len(DIVERGING) - 1, ERRORS + 1)
     steps = np.arange(len(DIVERGING))
     ramp = np.stack([np.interp(place, steps, channel) for channel in DIVERGING.T], axis=-1)
@@ -61,7 +65,7 @@ DIVERGING_RAMP = _diverging_ramp()
 
 @dataclass(frozen=True)
 class Plane:
-    """A slice (rows, columns) as it is shown, with the size of its pixels in millimetres."""
+    """A slice (rows, columns) in display orientation; `spacing` is its pixel size in mm."""
 
     name: str
     image: Array
@@ -69,16 +73,17 @@ class Plane:
 
 
 def planes(volume: Array, spacing: Sequence[float]) -> list[Plane]:
-    """The middle axial, coronal and sagittal slices of (D, H, W), or the image (H, W) itself.
+    """Return the middle axial, coronal and sagittal slices of (D, H, W), or the image (H, W).
 
-    As a radiologist sees them: superior or anterior up, the patient's right on the left.
+    Slices are in radiological orientation: superior or anterior up, the patient's right on the
+    left. An image keeps its orientation. `spacing` is in mm.
     """
     if volume.ndim == 2:
         return [Plane("image", volume, (spacing[0], spacing[1]))]
     d, h, w = (n // 2 for n in volume.shape)
     sd, sh, sw = spacing
-    # Columns run from left to right of the patient: turned round, his right is on the left;
-    # of a sagittal plane the columns run from posterior: turned round, anterior is on the left.
+    # Columns of the axial and coronal planes run from the patient's left to right, those of the
+    # sagittal plane from posterior to anterior. Reversed, the right and anterior are on the left.
     return [
         Plane("axial", volume[d, ::-1, ::-1], (sh, sw)),
         Plane("coronal", volume[::-1, h, ::-1], (sd, sw)),
@@ -96,9 +101,9 @@ def case_figure(
     spacing: Sequence[float],
     title: str,
 ) -> Picture:
-    """Original, reconstruction and difference in three planes, with both colour scales.
+    """Return a figure of original, reconstruction and difference in three planes, with scales.
 
-    Images (D, H, W) or (H, W) in `unit`, shown from `low` to `high`.
+    Images are (D, H, W) or (H, W) in `unit`, displayed from `low` to `high`; `spacing` is in mm.
     """
     limit = error_limit(original, reconstruction)
     before, after = planes(original, spacing), planes(reconstruction, spacing)
@@ -119,13 +124,13 @@ def scroll_frames(
     spacing: Sequence[float],
     max_frames: int = MAX_FRAMES,
 ) -> Iterator[Picture]:
-    """Axial slices from inferior to superior: original, reconstruction, difference.
+    """Yield a frame of original, reconstruction and difference for each axial slice.
 
-    Of an image (H, W) there is one frame. All frames have one size, a multiple
-    of 16 along both sides, as video codecs like it.
+    Slices are ordered from inferior to superior; an image (H, W) has one frame. All frames have
+    the same size, a multiple of 16 along both sides as video codecs need it.
     """
     if original.ndim == 2:
-        # An image is shown as in its file: turned here, it is turned back below.
+        # An image keeps its orientation: it is flipped here and flipped back below.
         original, reconstruction = original[None, ::-1, ::-1], reconstruction[None, ::-1, ::-1]
         spacing = (1.0, *spacing)
     limit = error_limit(original, reconstruction)
@@ -138,17 +143,20 @@ def scroll_frames(
 
 
 def gray(image: Array, low: float, high: float) -> Picture:
-    """(H, W) from `low` to `high` as shades of gray (H, W, 3)."""
+    """Return (H, W) from `low` to `high` as shades of gray (H, W, 3)."""
     return np.asarray(_coloured(_shades(image, low, high), GRAYS))
 
 
 def diverging(difference: Array, limit: float) -> Picture:
-    """(H, W) from -limit (blue) through 0 (dark) to limit (red) as colours (H, W, 3)."""
+    """Return (H, W) from -limit (blue) through 0 (dark) to limit (red) as colours (H, W, 3)."""
     return np.asarray(_coloured(_error_levels(difference, limit), DIVERGING_RAMP))
 
 
 def _coloured(levels: Levels, ramp: Picture) -> Image.Image:
-    """(H, W) in colours; numpy's own look-up takes ten times as long."""
+    """Return levels (H, W) in the colours of a ramp.
+
+    A palette of PIL takes a tenth of the time of a look-up in numpy.
+    """
     image = Image.fromarray(np.ascontiguousarray(levels))
     image.putpalette(ramp.tobytes())
     return image.convert("RGB")
@@ -174,7 +182,7 @@ def _panels(
     spacing: tuple[float, float],
     side: int,
 ) -> list[Image.Image]:
-    """Two planes from low to high, and their difference up to the limit."""
+    """Return two planes in gray and their difference in colour; `scales` is (low, high, limit)."""
     low, high, limit = scales
     shades = [fit(_shades(image, low, high), spacing, side) for image in (before, after)]
     errors = fit(_error_levels(after - before, limit), spacing, side)
@@ -182,16 +190,17 @@ def _panels(
 
 
 def error_limit(original: Array, reconstruction: Array) -> float:
-    """Up to where differences are coloured: `round_limit` of them.
+    """Return the end of the colour scale of the difference: its `round_limit`.
 
-    Of many voxels every n-th is looked at, n odd, so that no column is all there is to see.
+    Large volumes are sampled at every n-th voxel. n is odd, so that the samples spread over all
+    columns.
     """
-    step = original.size // MANY | 1
+    step = original.size // MAX_PERCENTILE_VOXELS | 1
     return round_limit(reconstruction.reshape(-1)[::step] - original.reshape(-1)[::step])
 
 
 def round_limit(difference: Array) -> float:
-    """The 99.5th percentile of the absolute difference, rounded up to 1, 2 or 5 times 10^n."""
+    """Return the 99.5th percentile of |difference|, rounded up to 1, 2 or 5 times 10^n."""
     percentile = float(np.percentile(np.abs(difference), 99.5))
     if not percentile > 0:
         return 1.0
@@ -200,7 +209,10 @@ def round_limit(difference: Array) -> float:
 
 
 def fit(image: Picture, spacing: tuple[float, float], side: int) -> Picture:
-    """The image (H, W) or (H, W, 3) with square millimetres, its longer side `side` pixels."""
+    """Return the image (H, W) or (H, W, 3) resized to square pixels.
+
+    Its longer side has `side` pixels; `spacing` is the size of its pixels before, in mm.
+    """
     height, width = image.shape[0] * spacing[0], image.shape[1] * spacing[1]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -217,16 +229,17 @@ def _page(
     window: tuple[float, float, str],
     limit: float,
 ) -> Picture:
+    """Return the page of a figure: a row of panels for each plane, names and colour scales."""
     widths = [max(row[c].width for row in rows) for c in range(3)]
     widths = [max(width, 150) for width in widths]
-    # A thin plane still has room for its name.
-    needed = [int(font(TEXT - 2).getlength(name)) + 2 for name in names]
-    heights = [max(row[0].height, room) for row, room in zip(rows, needed, strict=True)]
+    # The row of a thin plane is as high as its name, which is written vertically.
+    min_heights = [int(font(TEXT - 2).getlength(name)) + 2 for name in names]
+    heights = [max(row[0].height, room) for row, room in zip(rows, min_heights, strict=True)]
     top, left, scale = 2 * GAP + 3 * TEXT, 2 * GAP + TEXT, BAR + 5 * GAP
     width = left + sum(widths) + 3 * GAP + 2 * scale
     page = Image.new("RGB", (width, top + sum(heights) + GAP * len(rows)), BACKGROUND)
     draw = ImageDraw.Draw(page)
-    draw.text((left, GAP), fitted(title, width - 2 * left), FOREGROUND, font(TEXT + 3))
+    draw.text((left, GAP), truncate_text(title, width - 2 * left), FOREGROUND, font(TEXT + 3))
     lefts = [left, left + widths[0] + GAP, left + widths[0] + widths[1] + 2 * GAP + scale]
     for x, text in zip(lefts, columns, strict=True):
         draw.text((x, top - TEXT - GAP // 2), text, FOREGROUND, font(TEXT - 2))
@@ -284,8 +297,8 @@ def _frame(panels: list[Image.Image], caption: str) -> Picture:
     return np.asarray(frame)
 
 
-def fitted(text: str, width: int, size: int = TEXT + 3) -> str:
-    """The text, cut short where it is wider than `width` pixels."""
+def truncate_text(text: str, width: int, size: int = TEXT + 3) -> str:
+    """Return the text, shortened with an ellipsis if it is wider than `width` pixels."""
     face = font(size)
     if face.getlength(text) <= width:
         return text
@@ -296,5 +309,5 @@ def fitted(text: str, width: int, size: int = TEXT + 3) -> str:
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The face of all captions."""
+    """Return the font of all captions in this size."""
     return ImageFont.load_default(size)

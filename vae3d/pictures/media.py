@@ -1,4 +1,4 @@
-"""PNG, GIF and MP4 files; each appears whole or not at all."""
+"""Writers of PNG, GIF and MP4 files. Each file is written atomically."""
 
 import subprocess
 import tempfile
@@ -22,20 +22,21 @@ PALETTE = np.concatenate(
         np.array([BACKGROUND], np.uint8),
     ]
 )
-"""What frames are made of; a palette found in them leaves gray less, and some of it coloured."""
+"""Colours of all frames, (128, 3). An adaptive palette has fewer shades of gray, some of them
+coloured."""
 
 
 def write_png(path: Path, image: Picture) -> None:
-    """Writes a picture (H, W, 3)."""
-    # The last tenth of its size would take five times as long.
+    """Write a picture (H, W, 3) as PNG."""
+    # A tenth smaller takes five times as long.
     with atomic_write(path) as temporary:
         Image.fromarray(image).save(temporary, "png", compress_level=2)
 
 
 def write_gif(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECOND) -> None:
-    """Writes frames (H, W, 3) as an animation without end, at half their size in PALETTE.
+    """Write frames (H, W, 3) as a looping GIF in the colours of PALETTE, at half their size.
 
-    GIF compresses noise badly: in full it would be thirty times the MP4.
+    GIF compresses noise badly: at full size the file is thirty times that of the MP4.
     """
     palette = Image.new("P", (1, 1))
     palette.putpalette(PALETTE.tobytes())
@@ -48,45 +49,49 @@ def write_gif(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECON
 
 
 def ffmpeg() -> str:
-    """The program, which comes with imageio-ffmpeg unless the system has its own."""
+    """Return the path of ffmpeg, which comes with imageio-ffmpeg unless the system has its own."""
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECOND) -> None:
-    """Writes frames (H, W, 3) of even sides as H.264 in the pixel format that browsers play.
+    """Write frames (H, W, 3) as H.264 in the pixel format that browsers play.
+
+    Both sides of the frames must be even.
 
     Raises:
-        UserError: ffmpeg is missing or refuses.
+        UserError: ffmpeg is missing or fails.
     """
     height, width = frames[0].shape[:2]
     with atomic_write(path) as temporary:
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
-        # Faster than the other presets by half and no worse, for twice their bytes; more threads
-        # are busier and no faster.
+        # ultrafast takes half the time of the other presets at the same quality, for twice the
+        # bytes. More threads use more CPU and are no faster.
         codec = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"]
         target = [*codec, "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         try:
             command = [ffmpeg(), "-v", "error", *source, "-i", "-", *target, str(temporary)]
-            failed, said = _fed(command, frames)
+            status, message = _run_with_frames(command, frames)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"{path}: no ffmpeg for videos ({error}); say evaluation.media=[png,gif]"
+                f"{path}: ffmpeg, which writes videos, cannot be started ({error}); "
+                "set evaluation.media=[png,gif]"
             ) from error
-        if failed:
-            raise UserError(f"{path}: ffmpeg failed: {said}; say evaluation.media=[png,gif]")
+        if status:
+            raise UserError(f"{path}: ffmpeg failed: {message}; set evaluation.media=[png,gif]")
 
 
-def _fed(command: Sequence[str], frames: Sequence[Picture]) -> tuple[int, str]:
-    """The exit status of a program that takes frames, and what it said.
+def _run_with_frames(command: Sequence[str], frames: Sequence[Picture]) -> tuple[int, str]:
+    """Run a program with frames as its input and return its exit status and output.
 
-    Each frame is written at once: `communicate` would do it in pieces of a page.
+    Each frame is one write: `communicate` writes pieces of a few KiB.
     """
-    with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said) as program:
+    # A file, not a pipe: the program cannot block on output while frames are written.
+    with tempfile.TemporaryFile() as log:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log) as program:
             assert program.stdin is not None
-            # What has come to grief reads no more, and says why.
+            # A program that fails closes its input; its output states why.
             with suppress(BrokenPipeError), program.stdin as pipe:
                 for frame in frames:
                     pipe.write(np.ascontiguousarray(frame).data)
-        said.seek(0)
-        return program.returncode, said.read().decode(errors="replace")
+        log.seek(0)
+        return program.returncode, log.read().decode(errors="replace")

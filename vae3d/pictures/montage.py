@@ -1,4 +1,4 @@
-"""`montage`: patches side by side, each with its place in the scan that it was cut from."""
+"""`montage`: patches on one page, each with its position in the scan."""
 
 from dataclasses import dataclass
 
@@ -14,27 +14,28 @@ from vae3d.pictures.figures import (
     TEXT,
     Picture,
     fit,
-    fitted,
     font,
     gray,
     planes,
+    truncate_text,
 )
 
 SIDE = 128
 """Pixels of the longer side of a plane."""
 MARK = np.array([255, 176, 32], np.uint8)
+"""Colour of the outline of a patch."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A patch: where in which case it lies."""
+    """A patch: a region of a case."""
 
     case: Case
     region: Region
 
 
 def montage(tiles: list[Tile]) -> Picture:
-    """All tiles on one page: the patch's middle planes, then the scan with the patch's outline."""
+    """Return a page of all tiles: the middle planes of each patch, and its outline in the scan."""
     panels = [_panels(tile) for tile in tiles]
     width = len(panels[0]) * (SIDE + GAP // 2)
     height = SIDE + 2 * TEXT
@@ -48,7 +49,7 @@ def montage(tiles: list[Tile]) -> Picture:
         y = GAP + number // columns * (height + GAP)
         caption = f"{tile.case.case_id}  at {_shape(tile.region.corner)}"
         face = font(TEXT - 3)
-        draw.text((x, y), fitted(caption, width, TEXT - 3), FOREGROUND, face)
+        draw.text((x, y), truncate_text(caption, width, TEXT - 3), FOREGROUND, face)
         for place, panel in enumerate(row):
             left = x + place * (SIDE + GAP // 2) + (SIDE - panel.shape[1]) // 2
             page.paste(Image.fromarray(panel), (left, y + TEXT + 3 + (SIDE - panel.shape[0]) // 2))
@@ -59,15 +60,15 @@ def _panels(tile: Tile) -> list[Picture]:
     case, region = tile.case, tile.region
     low, high = case.range.low, case.range.high
     patch = case.cut(region)[0].float().numpy()
-    shown = [
+    panels = [
         fit(gray(plane.image, low, high), plane.spacing, SIDE)
         for plane in planes(patch, case.spacing)
     ]
-    return [*shown, _place(case, region)]
+    return [*panels, _outline(case, region)]
 
 
-def _place(case: Case, region: Region) -> Picture:
-    """The axial slice through the middle of a patch, or the image, with the patch's outline."""
+def _outline(case: Case, region: Region) -> Picture:
+    """Return the axial slice through the middle of a patch, or the image, with its outline."""
     inside = region.inside(case.shape)
     corner, size = list(region.corner), list(inside)
     whole_corner, whole_size = [0] * len(corner), list(case.shape)
@@ -80,8 +81,8 @@ def _place(case: Case, region: Region) -> Picture:
     box = picture[top : top + height, left : left + width]
     for edge in (box[:line], box[-line:], box[:, :line], box[:, -line:]):
         edge[...] = MARK
-    shown = picture[::-1, ::-1] if len(corner) == 3 else picture
-    return fit(shown, (case.spacing[-2], case.spacing[-1]), SIDE)
+    plane = picture[::-1, ::-1] if len(corner) == 3 else picture
+    return fit(plane, (case.spacing[-2], case.spacing[-1]), SIDE)
 
 
 def _shape(numbers: tuple[int, ...]) -> str:

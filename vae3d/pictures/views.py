@@ -1,4 +1,4 @@
-"""`CaseView`: what of a case is shown, apart from how."""
+"""`CaseView`: the data of a case that figures and reports show."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 class CaseView:
     """A case and its reconstruction, (D, H, W) or (H, W), float32 in `unit`.
 
-    `low` to `high` is the range that the model sees, `spacing` the size of a voxel along each axis
-    in millimetres, `title` something printable, `stem` a file name that no other case has.
+    `low` to `high` is the range that the model sees. `spacing` is the size of a voxel along each
+    axis in mm. `title` is printable. `stem` is a file name that no other case has.
     """
 
     title: str

@@ -1,1 +1,1 @@
-""""""
+"""Reports of evaluations: results, the HTML page, and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""`Comparison`: runs against the first of them, case by case, as table, CSV and JSON."""
+"""`Comparison`: paired differences of runs from the first run, as CSV and JSON."""
 
 import csv
 import math
@@ -16,14 +16,15 @@ from vae3d.runtime.plain import finite_or_none
 from vae3d.scoring.scores import better_of, worth
 
 MAY_DIFFER = ("mode", "patch_size", "overlap", "blend", "latent", "precision")
-"""What of a protocol is the run's own choice: such figures can be compared, and it is told."""
+"""Protocol keys that may differ between comparable runs; differences are listed as notes."""
 BY_NAME = ("scores", "regions")
-"""What of a protocol is a table: two runs may hold other names, but not others for a name."""
+"""Protocol keys that are tables: two runs may have different names, but an entry that both have
+must be equal."""
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over cases; `low` to `high` is its 95 % interval after Student, NaN for one case."""
+    """A mean over cases; `low` to `high` is its 95 % Student t interval, NaN for a single case."""
 
     mean: float
     low: float
@@ -31,16 +32,17 @@ class Mean:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Mean":
-        """The mean of these values."""
+        """Return the mean of these values and its interval."""
         return cls(_mean(values), *interval(values))
 
 
 @dataclass(frozen=True)
 class Difference(Mean):
-    """One score of a run minus that of the first run, over the cases that all runs have.
+    """The difference of a score from that of the first run, over the cases that all runs have.
 
-    `gain` is how much better it became: the difference itself where more is better, its negative
-    where less is, and of a score whose best is 1 how much nearer it came to that.
+    `gain` is the improvement: the difference if more is better, its negative if less is better,
+    and the decrease of the distance from 1 for a score whose best value is 1. `better` and `worse`
+    are numbers of cases.
     """
 
     run: str
@@ -56,7 +58,7 @@ class Difference(Mean):
 
 @dataclass(frozen=True)
 class ScoreComparison:
-    """One score of every run over the same `cases`; `direction` as `better_of` has it."""
+    """One score of every run over the same `cases`; `direction` is that of `better_of`."""
 
     name: str
     unit: str
@@ -66,7 +68,7 @@ class ScoreComparison:
     differences: list[Difference]
 
     def verdict(self, difference: Difference) -> str:
-        """`better`, `worse`, or nothing where the interval holds 0."""
+        """Return `better`, `worse`, or an empty string if the interval of the gain contains 0."""
         if not difference.is_clear:
             return ""
         return "better" if difference.gain.mean > 0 else "worse"
@@ -76,8 +78,8 @@ class ScoreComparison:
 class Comparison:
     """The scores of `reports` over their `common` cases.
 
-    `partial` names the runs of each case that not all have, `notes` tells how they were scored
-    differently without being incomparable.
+    `partial` lists, for each case that some runs lack, the runs that have it. `notes` are
+    differences in scoring that do not prevent a comparison.
     """
 
     reports: list[Report]
@@ -87,14 +89,14 @@ class Comparison:
     scores: list[ScoreComparison]
 
     def write(self, folder: Path) -> None:
-        """Writes `compare.csv`, a row a score and run, and `compare.json`."""
+        """Write `compare.csv`, with a row per score and run, and `compare.json`."""
         path = folder / "compare.csv"
         with atomic_write(path) as new, new.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([CSV_COLUMNS, *self.rows()])
         write_json(folder / "compare.json", self.summary())
 
     def rows(self) -> Iterator[list[object]]:
-        """The rows of `compare.csv`, the first run's own without a difference."""
+        """Yield the rows of `compare.csv`; those of the first run have no difference."""
         for score in self.scores:
             facts = [score.name, score.unit, score.cases]
             yield [*facts, self.reports[0].name, _blank(score.means[0]), *[""] * 6]
@@ -103,7 +105,7 @@ class Comparison:
                 yield [*facts, d.run, *numbers, d.better, d.worse, score.verdict(d)]
 
     def summary(self) -> dict[str, Any]:
-        """Everything, as JSON values."""
+        """Return the comparison as JSON values."""
         names = [report.name for report in self.reports]
         return {
             "runs": [{"name": r.name, "run": r.run, "cases": len(r.cases)} for r in self.reports],
@@ -139,43 +141,46 @@ CSV_COLUMNS += ["better", "worse", "verdict"]
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:
-    """Pairs the cases of the first report with those of the others, by name.
+    """Return the comparison of the first report with the others, with cases paired by name.
 
     Raises:
-        RunError: the protocols make the figures incomparable, or no case is in all reports.
+        RunError: the protocols are incomparable, or no case or score is in all reports.
     """
     first, *others = reports
-    notes = [note for other in others for note in _told(first, other)]
+    notes = [note for other in others for note in _protocol_notes(first, other)]
     common = [case for case in first.cases if all(case in other.cases for other in others)]
     if not common:
         names = ", ".join(printable(report.name) for report in reports)
         raise RunError(
-            f"no case is in all of {names}; evaluate them on the same scans, for example each "
-            "with split=all or the same data.root="
+            f"no case is in all of {names}; evaluate them on the same scans, for example with "
+            "split=all or the same data.root="
         )
     for other in others:
         _check_ranges(first, other, common)
     units = first.protocol["scores"]
     shared = [name for name in units if all(name in o.protocol["scores"] for o in others)]
-    scores = [_compared(name, str(units[name]), reports, common) for name in shared]
+    scores = [_compare_score(name, str(units[name]), reports, common) for name in shared]
     scores = [score for score in scores if score.cases]
     if not scores:
-        raise RunError(f"no score is in all reports; evaluate them alike: {first.again}")
-    notes += [*_unshared(reports, shared), *_other_floors(scores)]
+        raise RunError(
+            f"no score is in all reports; evaluate all runs with the same metrics: {first.again}"
+        )
+    notes += [*_unshared_notes(reports, shared), *_floor_notes(scores)]
     return Comparison([*reports], common, _partial(reports), notes, scores)
 
 
-def _compared(
+def _compare_score(
     name: str, unit: str, reports: Sequence[Report], common: Sequence[str]
 ) -> ScoreComparison:
+    """Return the comparison of one score over the common cases that have it in all reports."""
     paired = [case for case in common if all(name in r.cases[case].scores for r in reports)]
     first, *others = ([r.cases[case].scores[name] for case in paired] for r in reports)
     differences = []
     for report, values in zip(reports[1:], others, strict=True):
-        steps = _steps(first, values)
-        gains = _steps(*([worth(name, value) for value in each] for each in (first, values)))
+        differences_by_case = _differences(first, values)
+        gains = _differences(*([worth(name, value) for value in each] for each in (first, values)))
         better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-        d = Mean.of(steps)
+        d = Mean.of(differences_by_case)
         differences.append(
             Difference(d.mean, d.low, d.high, report.name, Mean.of(gains), better, worse)
         )
@@ -183,18 +188,19 @@ def _compared(
     return ScoreComparison(name, unit, better_of(name), len(paired), means, differences)
 
 
-def _steps(first: Sequence[float], values: Sequence[float]) -> list[float]:
-    """From each value to that of another run; two perfect copies, of infinite PSNR, are alike."""
+def _differences(first: Sequence[float], values: Sequence[float]) -> list[float]:
+    """Return values - first, pair by pair; 0 for equal values, also for two infinite ones."""
     return [b - a if a != b else 0.0 for a, b in zip(first, values, strict=True)]
 
 
 def _mean(values: Sequence[float]) -> float:
+    """Return the mean; infinite or NaN as the values are, NaN for none."""
     finite = all(map(math.isfinite, values))
     return statistics.fmean(values) if values and finite else sum(values, start=0.0 * len(values))
 
 
 def _partial(reports: Sequence[Report]) -> dict[str, list[str]]:
-    """The runs of each case that not all have."""
+    """Return, for each case that some runs lack, the runs that have it."""
     having = {
         case: [report.name for report in reports if case in report.cases]
         for case in dict.fromkeys(case for report in reports for case in report.cases)
@@ -202,11 +208,11 @@ def _partial(reports: Sequence[Report]) -> dict[str, list[str]]:
     return {case: names for case, names in having.items() if len(names) < len(reports)}
 
 
-def _told(first: Report, other: Report) -> list[str]:
-    """How the two were scored differently, if that leaves their figures comparable.
+def _protocol_notes(first: Report, other: Report) -> list[str]:
+    """Return the differences between two protocols as notes.
 
     Raises:
-        RunError: it does not.
+        RunError: the protocols are incomparable.
     """
     a, b = (_comparable(report.protocol) for report in (first, other))
     differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
@@ -214,12 +220,13 @@ def _told(first: Report, other: Report) -> list[str]:
         old, new = (report.protocol.get(key) or {} for report in (first, other))
         differing += [f"{key}.{name}" for name in old if old[name] != new.get(name, old[name])]
     if differing:
-        found = "; ".join(
+        examples = "; ".join(
             f"{key}: {_value(first, key)} -> {_value(other, key)}" for key in differing[:3]
         )
         raise RunError(
-            f"{first.name} and {other.name} were not scored alike ({found}); evaluate both with "
-            f"the same evaluation.* and data.*: {first.again}"
+            f"{first.name} and {other.name} cannot be compared, because they were scored "
+            f"differently ({examples}); evaluate both with the same evaluation.* and data.*: "
+            f"{first.again}"
         )
     return [
         f"{key}: {_value(first, key)} in {first.name}, {_value(other, key)} in {other.name}"
@@ -229,13 +236,13 @@ def _told(first: Report, other: Report) -> list[str]:
 
 
 def _comparable(protocol: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same in two protocols."""
-    kept = {k: v for k, v in protocol.items() if k not in (*MAY_DIFFER, *BY_NAME)}
-    intensity = kept.get("intensity")
+    """Return the part of a protocol that must be equal in comparable reports."""
+    fixed = {k: v for k, v in protocol.items() if k not in (*MAY_DIFFER, *BY_NAME)}
+    intensity = fixed.get("intensity")
     if _has_window(protocol) and isinstance(intensity, dict):
-        # Scored within one window: what the models see of the scans may differ.
-        kept["intensity"] = intensity.get("unit")
-    return kept
+        # Within an explicit window the scores do not depend on the range that the model sees.
+        fixed["intensity"] = intensity.get("unit")
+    return fixed
 
 
 def _has_window(protocol: dict[str, Any]) -> bool:
@@ -243,6 +250,7 @@ def _has_window(protocol: dict[str, Any]) -> bool:
 
 
 def _value(report: Report, key: str) -> str:
+    """Return a value of the protocol as text of at most 83 characters; `key` may be group.name."""
     group, _, name = key.partition(".")
     value = report.protocol.get(group)
     text = str(value.get(name) if name and isinstance(value, dict) else value)
@@ -250,7 +258,7 @@ def _value(report: Report, key: str) -> str:
 
 
 def _check_ranges(first: Report, other: Report, common: Sequence[str]) -> None:
-    """Raises a RunError where a scan was scored on another range of values."""
+    """Raise a RunError if a scan was scored on different data ranges."""
     if _has_window(first.protocol):
         return
     for case in common:
@@ -263,8 +271,8 @@ def _check_ranges(first: Report, other: Report, common: Sequence[str]) -> None:
             )
 
 
-def _unshared(reports: Sequence[Report], shared: Sequence[str]) -> Iterator[str]:
-    """The scores that only some reports have."""
+def _unshared_notes(reports: Sequence[Report], shared: Sequence[str]) -> Iterator[str]:
+    """Yield a note for each score that only some reports have."""
     names = dict.fromkeys(name for report in reports for name in report.protocol["scores"])
     for name in names:
         if name not in shared:
@@ -272,19 +280,23 @@ def _unshared(reports: Sequence[Report], shared: Sequence[str]) -> Iterator[str]
             yield f"{name}: only in {', '.join(having)}"
 
 
-def _other_floors(scores: Sequence[ScoreComparison]) -> Iterator[str]:
-    """Runs whose scans lose something else before any VAE: the floor depends on nothing else."""
-    told = set()
+def _floor_notes(scores: Sequence[ScoreComparison]) -> Iterator[str]:
+    """Yield a note for each run that sees the scans on another grid than the first run.
+
+    The floor depends on the grid and the range alone, so a different floor means another grid.
+    """
+    noted = set()
     for score in scores:
         for mean, d in zip(score.means[1:], score.differences, strict=True):
             same = math.isclose(mean, score.means[0], rel_tol=1e-3) or math.isnan(d.mean)
-            if score.name.endswith("@floor") and not same and d.run not in told:
-                told.add(d.run)
+            if score.name.endswith("@floor") and not same and d.run not in noted:
+                noted.add(d.run)
                 yield (
                     f"{d.run} sees the scans on another grid ({score.name} {score.means[0]:.4g} "
-                    f"-> {mean:.4g}): compare the scores @scan, which are on the scans' own"
+                    f"-> {mean:.4g}): compare the @scan scores, which use the grids of the scans"
                 )
 
 
 def _blank(value: float) -> object:
+    """Return the value of a CSV cell, empty for NaN."""
     return "" if math.isnan(value) else value

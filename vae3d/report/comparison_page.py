@@ -1,4 +1,4 @@
-"""The page of a comparison: every paired difference with its interval."""
+"""The HTML page of a comparison, with every paired difference and its interval."""
 
 import base64
 import hashlib
@@ -12,12 +12,12 @@ from vae3d.report.comparison import Comparison, Difference, ScoreComparison
 from vae3d.report.reader import printable, shown
 from vae3d.report.result import CONFIDENCE
 
-MOST_LISTED = 500
-"""Cases that are named where only some runs have them."""
+MAX_LISTED_CASES = 500
+"""Cases that are listed by name if only some runs have them, at most."""
 
 
 def page(comparison: Comparison) -> str:
-    """The comparison as one HTML file that loads nothing and runs nothing."""
+    """Return the comparison as one HTML file without scripts or external resources."""
     first, *others = [_text(report.name) for report in comparison.reports]
     names = [escape(printable(report.name)) for report in comparison.reports]
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -40,11 +40,11 @@ style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'">
 <p class="eyebrow">Comparison of {len(comparison.reports)} runs</p>
 <h1>{title}</h1>
 <p class="about">Means over the {_count(len(comparison.common))} that all runs have. A difference
-is a run\u2019s score minus that of {first}, paired case by case, with the
-{CONFIDENCE:.0%} interval of its mean after Student. In the drawings right is better, be that more,
-less or, of seams, nearer to 1, each on a scale of its own. Where an interval there excludes 0 it
-says so; of
-runs that do not differ, one interval in {round(1 / (1 - CONFIDENCE))} would by chance.</p>
+is the score of a run minus that of {first}, paired case by case, with the {CONFIDENCE:.0%}
+Student t interval of its mean. In the charts, right is better, whether that means more, less or,
+for seams, nearer to 1. Each chart has its own scale. A score is marked better or worse if the
+interval of its improvement excludes 0. For runs that do not differ, one interval in
+{round(1 / (1 - CONFIDENCE))} excludes 0 by chance.</p>
 {_remarks(comparison)}
 </header>
 <main>
@@ -56,13 +56,14 @@ runs that do not differ, one interval in {round(1 / (1 - CONFIDENCE))} would by 
 <th scope="col">Better : worse</th></tr></thead>
 {bodies}</table>
 </main>
-<footer>The numbers are in compare.csv and compare.json, beside this file.</footer>
+<footer>The numbers are in compare.csv and compare.json, next to this file.</footer>
 </body>
 </html>
 """
 
 
 def _text(value: str) -> str:
+    """Return a name as HTML text whose direction does not affect its surroundings."""
     return f"<bdi>{escape(printable(value))}</bdi>"
 
 
@@ -71,7 +72,7 @@ def _count(cases: int) -> str:
 
 
 def _group(name: str) -> str:
-    """Of what a score is told: the whole volume, a region, or against something else."""
+    """Return the heading of a score: the whole volume, a region, or a reference."""
     _, region, rest = name.partition("/")
     if region:
         return rest.replace("_", " ")
@@ -79,10 +80,11 @@ def _group(name: str) -> str:
 
 
 def _remarks(comparison: Comparison) -> str:
+    """Return the notes and the cases that only some runs have, as lists."""
     notes = "".join(f"<li>{_text(note)}</li>" for note in comparison.notes)
     partial = [
         f"<li>{_text(case)} only in {', '.join(map(_text, names))}</li>"
-        for case, names in [*comparison.partial.items()][:MOST_LISTED]
+        for case, names in [*comparison.partial.items()][:MAX_LISTED_CASES]
     ]
     if left := len(comparison.partial) - len(partial):
         partial.append(f"<li>and {_count(left)} more, in compare.json</li>")
@@ -90,7 +92,7 @@ def _remarks(comparison: Comparison) -> str:
     return (
         f"<ul class=notes>{notes}</ul>"
         * bool(notes)
-        + f"<details><summary>{cases} left out, for not all runs have them</summary>"
+        + f"<details><summary>{cases} left out, because not all runs have them</summary>"
         f"<ul>{''.join(partial)}</ul></details>" * bool(partial)
     )
 
@@ -104,7 +106,7 @@ def _body(title: str, scores: Sequence[ScoreComparison], comparison: Comparison)
 
 
 def _rows(score: ScoreComparison, comparison: Comparison) -> str:
-    """A row for each run that is compared with the first."""
+    """Return a table row for each run that is compared with the first."""
     names = [escape(printable(report.name)) for report in comparison.reports]
     ends = [abs(x) for d in score.differences for x in vars(d.gain).values()]
     limit = max([end for end in ends if math.isfinite(end)], default=0.0)
@@ -116,23 +118,23 @@ def _rows(score: ScoreComparison, comparison: Comparison) -> str:
         f"<small>{about}</small></th>"
         f'<td {span} data-name="{names[0]}">{shown(score.means[0])}</td>'
     )
-    lines = []
+    rows = []
     for name, mean, d in zip(names[1:], score.means[1:], score.differences, strict=True):
         verdict = score.verdict(d)
-        lines.append(
+        rows.append(
             f'<tr class="{verdict or "open"}">{heads}'
             f'<td class="run"><bdi>{name}</bdi></td><td data-name="{name}">{shown(mean)}</td>'
             f'<td class="difference">{shown(d.mean, "+")} <small>{verdict} '
             f"[{shown(d.low, '+')}, {shown(d.high, '+')}]</small></td>"
-            f'<td class="scale">{_drawing(score, d, limit)}</td>'
+            f'<td class="scale">{_interval_chart(score, d, limit)}</td>'
             f'<td class="count">{d.better} : {d.worse}</td></tr>\n'
         )
         heads = ""
-    return "".join(lines)
+    return "".join(rows)
 
 
-def _drawing(score: ScoreComparison, difference: Difference, limit: float) -> str:
-    """A dot for the mean gain and a line for its interval, right of the middle where it is one."""
+def _interval_chart(score: ScoreComparison, difference: Difference, limit: float) -> str:
+    """Return an SVG: a dot for the mean gain and a line for its interval, better on the right."""
 
     def place(value: float) -> str:
         return f"{120 + 112 * (value / limit if limit else 0):.1f}"

@@ -1,4 +1,4 @@
-"""`write_page`: the report as one HTML file that loads nothing."""
+"""`write_page`: the report as one HTML file without external resources."""
 
 import base64
 import csv
@@ -28,15 +28,21 @@ from vae3d.scoring.config import METRICS
 from vae3d.version import __version__
 
 PAGE_BYTES = 11_000_000
-"""The volumes share what everything else leaves of it."""
-LEAST_VIEW_BYTES = 200_000
+"""Target size of the page. The volumes share what the rest of the page leaves of it."""
+MIN_VIEW_BYTES = 200_000
+"""Bytes for the volumes of a case, at least."""
 PICTURE_BYTES = 2_000_000
+"""Bytes for all pictures, at most."""
 PICTURE_WIDTHS = (1100, 820, 600, 440, 320, 200)
-MOST_ROWS = 2000
-MOST_POINTS = 400
+"""Widths in pixels to try until the pictures fit, widest first."""
+MAX_ROWS = 2000
+"""Cases in the table, at most, apart from the shown ones."""
+MAX_POINTS = 400
+"""Points of a curve, at most."""
 LEVELS = 2047
-"""Steps of the range of a scan: one HU or less, where a window has 80 of them or more."""
+"""Steps over the range of a scan, at least: one HU or less for a range of up to 2047 HU."""
 LIMIT_STEPS = 16
+"""Steps up to the limit of the difference, at least."""
 SCRIPTS = ("elements.js", "tables.js", "charts.js", "viewer.js", "app.js")
 
 
@@ -48,14 +54,15 @@ def write_page(
     run: dict[str, Any],
     curves: Path | None,
 ) -> None:
-    """Writes the report for a browser, below 12 MB, whatever its volumes take.
+    """Write the report as an HTML file of at most 12 MB, whatever the size of the volumes.
 
-    `views` are labelled cases, `pictures` captioned images, `run` says what was evaluated (name,
-    weights, step, config, versions, command), `curves` is the training's `metrics.csv`.
+    `views` are labelled cases and `pictures` captioned images. `run` states what was evaluated
+    (name, weights, step, config, versions, command). `curves` is the `metrics.csv` of the
+    training.
     """
-    known = {key: value for key, value in run.items() if key not in ("config", "versions")}
+    facts = {key: value for key, value in run.items() if key not in ("config", "versions")}
     page = {
-        "run": plain({"name": "run", **known}),
+        "run": plain({"name": "run", **facts}),
         "config": yaml.safe_dump(plain(run.get("config")), sort_keys=False, allow_unicode=True),
         "versions": plain({"vae3d": __version__, **run.get("versions", {})}),
         "scores": [_summary(result, name) for name in result.names],
@@ -70,8 +77,8 @@ def write_page(
     figures = [_figure(view) for _, view in views]
     used = len(dumps(page)) + sum(map(len, figures))
     count = max(1, len(views))
-    share = max(LEAST_VIEW_BYTES, (PAGE_BYTES - used) // count)
-    packed = side_by_side(lambda named: pack_view(named[1], share), views, lanes(count))
+    share = max(MIN_VIEW_BYTES, (PAGE_BYTES - used) // count)
+    packed = side_by_side(lambda view: pack_view(view[1], share), views, lanes(count))
     page["views"] = [
         {"label": label, "figure": figure, **volumes}
         for (label, _), figure, volumes in zip(views, figures, packed, strict=True)
@@ -80,10 +87,10 @@ def write_page(
 
 
 def pack_view(view: CaseView, budget: int) -> dict[str, Any]:
-    """The two volumes as text, of at most `budget` bytes, with what is needed to read them.
+    """Return the two volumes as text of at most `budget` bytes, with the keys to decode them.
 
-    A voxel is `origin + step * number`. Where the budget is short, only every `stride`-th voxel
-    from `first` on is kept along an axis, the middle slice being among them.
+    A voxel is `origin + step * number`. If the budget is too small, only every `stride`-th voxel
+    along an axis is included, starting at `first`, so that the middle slice is among them.
     """
     volumes = [view.original, view.reconstruction]
     limit = error_limit(view.original, view.reconstruction)
@@ -93,18 +100,18 @@ def pack_view(view: CaseView, budget: int) -> dict[str, Any]:
     shape, strides = volumes[0].shape, [1] * volumes[0].ndim
     while True:
         first = [n // 2 % stride for n, stride in zip(shape, strides, strict=True)]
-        cut = tuple(slice(a, None, stride) for a, stride in zip(first, strides, strict=True))
-        shown = volumes[0][cut].shape
-        # Two bits a voxel are not to be hoped for: not even tried.
-        if math.prod(shown) <= budget * 1.5 or max(shown) == 1:
-            packed = [pack(((v[cut] - origin) / step).round().astype("<i2")) for v in volumes]
-            if sum(map(len, packed)) <= budget or max(shown) == 1:
+        samples = tuple(slice(a, None, stride) for a, stride in zip(first, strides, strict=True))
+        included = volumes[0][samples].shape
+        # Volumes do not compress to two bits a voxel: do not try.
+        if math.prod(included) <= budget * 1.5 or max(included) == 1:
+            packed = [pack(((v[samples] - origin) / step).round().astype("<i2")) for v in volumes]
+            if sum(map(len, packed)) <= budget or max(included) == 1:
                 break
-        strides = _coarser(strides, shown, view.spacing)
+        strides = _coarser(strides, included, view.spacing)
     return {
         **{name: getattr(view, name) for name in ("title", "unit", "low", "high")},
         "limit": limit,
-        "shape": shown,
+        "shape": included,
         "fullShape": shape,
         "first": first,
         "stride": strides,
@@ -117,10 +124,11 @@ def pack_view(view: CaseView, budget: int) -> dict[str, Any]:
 
 
 def pack(numbers: NDArray[np.int16]) -> str:
-    """int16 as text: the steps from voxel to voxel, zigzag, low bytes first, deflated, base64.
+    """Return int16 as text: differences of voxels, zigzag, low bytes first, deflate, base64.
 
-    Zigzag (0, -1, 1, -2, ... as 0, 1, 2, 3, ...) leaves most high bytes zero. Of repetitions only
-    runs are looked for: noise has no others, and looking takes four times as long.
+    Zigzag (0, -1, 1, -2, ... as 0, 1, 2, 3, ...) leaves most high bytes zero. Deflate searches for
+    runs only (Z_RLE): noise has no other repetitions, and the full search takes four times as
+    long.
     """
     steps = np.diff(numbers.ravel(), prepend=np.int16(0))
     zigzag = ((steps << 1) ^ (steps >> 15)).astype("<u2")
@@ -130,7 +138,7 @@ def pack(numbers: NDArray[np.int16]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON has it: NaN is null, infinity the text that JavaScript reads as such."""
+    """Return the value as JSON values; NaN is null, infinity the text that JavaScript parses."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):
@@ -142,18 +150,18 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _coarser(strides: list[int], shown: Sequence[int], spacing: Sequence[float]) -> list[int]:
-    """The strides with that of the finest axes, which are equal up to one per cent, raised."""
+def _coarser(strides: list[int], shape: Sequence[int], spacing: Sequence[float]) -> list[int]:
+    """Return the strides, raised by 1 along the finest axes (equal up to 1 %)."""
     sizes = [s * stride for s, stride in zip(spacing, strides, strict=True)]
-    finest = min(size for size, n in zip(sizes, shown, strict=True) if n > 1)
+    finest = min(size for size, n in zip(sizes, shape, strict=True) if n > 1)
     return [
         stride + (n > 1 and size <= finest * 1.01)
-        for stride, size, n in zip(strides, sizes, shown, strict=True)
+        for stride, size, n in zip(strides, sizes, shape, strict=True)
     ]
 
 
 def _finite(view: CaseView) -> CaseView:
-    """The view with `low` where a network that came to grief has no number."""
+    """Return the view with `low` in place of NaN and infinity, which a diverged model outputs."""
     volumes, low = (view.original, view.reconstruction), np.float32(view.low)
     if all(np.isfinite(volume).all() for volume in volumes):
         return view
@@ -162,16 +170,17 @@ def _finite(view: CaseView) -> CaseView:
 
 
 def _summary(result: EvaluationResult, name: str) -> dict[str, Any]:
+    """Return the statistics of a score over the cases."""
     low, high = result.interval(name)
-    known = {"mean": result.mean(name), "std": result.spread(name), "low": low, "high": high}
+    numbers = {"mean": result.mean(name), "std": result.spread(name), "low": low, "high": high}
     cases = len(result.values(name))
-    return {"name": name, "unit": result.unit(name), "cases": cases, **plain(known)}
+    return {"name": name, "unit": result.unit(name), "cases": cases, **plain(numbers)}
 
 
 def _cases(result: EvaluationResult, shown: set[str]) -> dict[str, Any]:
-    """The scores of the cases by name; of too many cases an even choice and the shown ones."""
+    """Return the scores of the cases; of too many, evenly spaced ones and those in `shown`."""
     every = len(result.cases)
-    chosen = {*np.linspace(0, every - 1, min(every, MOST_ROWS)).round().astype(int).tolist()}
+    chosen = {*np.linspace(0, every - 1, min(every, MAX_ROWS)).round().astype(int).tolist()}
     cases = [c for n, c in enumerate(result.cases) if n in chosen or c.case_id in shown]
     names = [name for name in result.names if any(name in case.scores for case in cases)]
     return {
@@ -183,11 +192,12 @@ def _cases(result: EvaluationResult, shown: set[str]) -> dict[str, Any]:
 
 
 def _short(value: float) -> Any:
+    """Return the value as JSON value with six significant digits."""
     return plain(float(f"{value:.6g}"))
 
 
 def _curves(path: Path) -> list[dict[str, Any]]:
-    """The columns of a training's `metrics.csv` as points (step, value) of each split."""
+    """Return the columns of a training's `metrics.csv` as points (step, value) of each split."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = [row for row in csv.DictReader(file) if _number(row.get("step")) is not None]
     names = [name for name in (rows[0] if rows else ()) if name]
@@ -197,12 +207,12 @@ def _curves(path: Path) -> list[dict[str, Any]]:
             continue
         series = {}
         for split in dict.fromkeys(str(row.get("split")) for row in rows):
-            mine = [row for row in rows if row.get("split") == split]
-            pairs = [(_number(row["step"]), _number(row[name])) for row in mine]
+            of_split = [row for row in rows if row.get("split") == split]
+            pairs = [(_number(row["step"]), _number(row[name])) for row in of_split]
             points = [[x, y] for x, y in pairs if x is not None and y is not None]
             if points:
-                series[split] = _thinned(points)
-        # A term of the loss and a metric may share a name, but not a scale.
+                series[split] = _thin_out(points)
+        # A loss term and a metric of the same name have different scales: one chart for each.
         alone = name in METRICS and len(series) > 1
         groups = [{split: points} for split, points in series.items()] if alone else [series]
         curves += [{"name": name, "alone": alone, "series": group} for group in groups if group]
@@ -210,6 +220,7 @@ def _curves(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(text: str | None) -> float | None:
+    """Return the finite number in a CSV cell, or None."""
     try:
         value = float(text or "")
     except ValueError:
@@ -217,18 +228,20 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _thinned(points: list[list[float]]) -> list[list[float]]:
-    """At most MOST_POINTS points, each the mean of its neighbours."""
-    parts = np.array_split(np.array(points), min(len(points), MOST_POINTS))
+def _thin_out(points: list[list[float]]) -> list[list[float]]:
+    """Return at most MAX_POINTS points, each the mean of consecutive points."""
+    parts = np.array_split(np.array(points), min(len(points), MAX_POINTS))
     return [[_short(x), _short(y)] for x, y in (part.mean(axis=0) for part in parts)]
 
 
 def _figure(view: CaseView) -> str:
-    told = {name: value for name, value in vars(view).items() if name != "stem"}
-    return data_uri(case_figure(**told), PICTURE_WIDTHS[0])
+    """Return the figure of a case as a data URI, for browsers that cannot unpack the volumes."""
+    arguments = {name: value for name, value in vars(view).items() if name != "stem"}
+    return data_uri(case_figure(**arguments), PICTURE_WIDTHS[0])
 
 
 def _probes(pictures: list[tuple[str, Picture]]) -> list[dict[str, str]]:
+    """Return captions and data URIs, at the widest of PICTURE_WIDTHS that fits PICTURE_BYTES."""
     for width in PICTURE_WIDTHS:
         probes = [{"caption": c, "source": data_uri(picture, width)} for c, picture in pictures]
         if sum(len(probe["source"]) for probe in probes) <= PICTURE_BYTES:
@@ -237,7 +250,7 @@ def _probes(pictures: list[tuple[str, Picture]]) -> list[dict[str, str]]:
 
 
 def data_uri(picture: Picture, width: int) -> str:
-    """A picture (H, W, 3), made `width` pixels wide where it is wider, as a PNG in an address."""
+    """Return a picture (H, W, 3), reduced to at most `width` pixels, as a data URI of a PNG."""
     image = Image.fromarray(picture)
     if image.width > width:
         image = image.resize((width, max(1, round(image.height * width / image.width))))
@@ -247,18 +260,20 @@ def data_uri(picture: Picture, width: int) -> str:
 
 
 def _html(page: dict[str, Any]) -> str:
+    """Return the page with its style, scripts and data inlined."""
     style = _asset("style.css")
     script = "\n".join(map(_asset, SCRIPTS))
-    # What stands in a script element ends where `</script` does, whoever wrote that.
+    # `</script` in the data would end the script element, so every `<` is escaped.
     data = dumps(page, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = {"style": style, "script": script, "style_hash": _hash(style), "data": data}
     return string.Template(_asset("index.html")).substitute(parts, script_hash=_hash(script))
 
 
 def _asset(name: str) -> str:
+    """Return the text of a file in `assets`."""
     return (files("vae3d.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
-    """How a Content-Security-Policy names a text that it lets pass."""
+    """Return the source expression by which a Content-Security-Policy allows this text."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

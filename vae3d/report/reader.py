@@ -1,4 +1,4 @@
-"""`Report`: what an evaluation left on disk, read with care."""
+"""`Report`: the report of an evaluation, read from disk and validated."""
 
 import csv
 import itertools
@@ -15,11 +15,12 @@ from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
 
 MAX_SCORES_BYTES = 2**26
+"""Size of a `scores.csv`, at most."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one evaluation left in `folder`; `name` tells it from the others, `run` is as typed."""
+    """The report in `folder`. `name` is unique among compared reports; `run` is as typed."""
 
     name: str
     run: str
@@ -29,36 +30,36 @@ class Report:
 
     @property
     def again(self) -> str:
-        """The command that makes such a report."""
+        """The command that creates this report."""
         return evaluation_of(self.run, str(self.protocol.get("mode")))
 
 
 def named_runs(runs: Sequence[str]) -> list[str]:
-    """A short name for each run: so many of its last folders as tell it from the others.
+    """Return a short unique name for each run: the fewest last folders of its path that suffice.
 
     Raises:
-        ConfigError: less than two runs, or one of them twice.
+        ConfigError: fewer than two runs, or the same run twice.
     """
     if len(runs) < 2:
         raise ConfigError(
-            f"run must name two run folders or more, got {[*runs]}: vae3d compare runs/a runs/b"
+            f"run must name two or more run folders, got {[*runs]}: vae3d compare runs/a runs/b"
         )
-    places = [Path(run).expanduser().resolve() for run in runs]
-    for number, place in enumerate(places):
-        if place in places[:number]:
+    paths = [Path(run).expanduser().resolve() for run in runs]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
             raise ConfigError(f"run names {runs[number]} twice")
-    for depth in range(1, max(len(place.parts) for place in places) + 1):
-        names = ["/".join(place.parts[-depth:]) for place in places]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
         if len({*names}) == len(names):
             break
     return names
 
 
 def read_report(run: str, mode: str, name: str) -> Report:
-    """The report of a run and mode, or the one that the folder `run` itself is.
+    """Read the report of a run and mode; `run` may also be the folder of a report itself.
 
     Raises:
-        RunError: there is none, or its files are damaged.
+        RunError: the report does not exist, or its files are damaged.
     """
     folder = _report_folder(run, mode)
     columns, cases = read_scores(folder / "scores.csv")
@@ -74,60 +75,74 @@ def read_report(run: str, mode: str, name: str) -> Report:
     except ConfigError as error:
         raise RunError(f"{path}: {error}; {again}") from error
     if [*names] != columns or summary.get("cases") != len(cases):
-        raise RunError(f"{folder}: scores.csv and summary.json do not belong together; {again}")
+        raise RunError(f"{folder}: scores.csv and summary.json do not match; {again}")
     return Report(name, run, folder, cases, protocol)
 
 
 def _report_folder(run: str, mode: str) -> Path:
+    """Return the folder of a report.
+
+    Raises:
+        RunError: it does not exist.
+    """
     path = Path(run).expanduser()
     for folder in (path, RunFolder(path).report(mode)):
         if (folder / "scores.csv").is_file():
             return folder
     if not path.is_dir():
-        raise RunError(f"{run}: no such folder; run= names run folders, for example runs/vae3d")
+        raise RunError(
+            f"{run}: no such folder; run= must name run folders, for example runs/vae3d"
+        )
     if not RunFolder(path).config.is_file():
-        raise RunError(f"{run}: holds neither a run nor a scores.csv")
-    raise RunError(f"{run}: no report of mode={mode}; make it with: {evaluation_of(run, mode)}")
+        raise RunError(
+            f"{run}: is neither a run folder nor a report with a scores.csv; run= must name run "
+            "folders, for example runs/vae3d"
+        )
+    raise RunError(
+        f"{run}: has no report of mode={mode}; create it with: {evaluation_of(run, mode)}"
+    )
 
 
 def evaluation_of(run: str, mode: str) -> str:
-    """The command that makes the report of a run."""
+    """Return the command that creates the report of a run."""
     return f"vae3d eval {shlex.quote(f'run={run}')} mode={mode}"
 
 
 def read_scores(path: Path) -> tuple[list[str], dict[str, CaseScore]]:
-    """The names of the scores and the cases of a `scores.csv`.
+    """Read the names of the scores and the cases of a `scores.csv`.
 
     Raises:
-        RunError: it is damaged, told with the line.
+        RunError: the file is damaged; the message names the line.
     """
     try:
         if path.stat().st_size > MAX_SCORES_BYTES:
-            raise RunError(f"{path}: has more than {MAX_SCORES_BYTES} bytes, as no scores have")
+            raise RunError(
+                f"{path}: is not read, because it has more than {MAX_SCORES_BYTES} bytes"
+            )
         with path.open(newline="", encoding="utf-8") as file:
-            columns, cases = _parsed(file, path)
+            columns, cases = _parse_scores(file, path)
     except UnicodeDecodeError as error:
-        raise RunError(f"{path}: is no text in UTF-8 ({error.reason})") from error
+        raise RunError(f"{path}: is not UTF-8 text ({error.reason})") from error
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     if not cases:
-        raise RunError(f"{path}: holds no case")
+        raise RunError(f"{path}: has no cases")
     return columns, cases
 
 
-def _parsed(file: Iterator[str], path: Path) -> tuple[list[str], dict[str, CaseScore]]:
+def _parse_scores(file: Iterator[str], path: Path) -> tuple[list[str], dict[str, CaseScore]]:
     lines = _Lines(file)
     cases: dict[str, CaseScore] = {}
     try:
-        head = next((line for line in lines if not line.startswith("# ")), "")
-        rows = csv.reader(itertools.chain([head], lines))
+        header = next((line for line in lines if not line.startswith("# ")), "")
+        rows = csv.reader(itertools.chain([header], lines))
         columns = next(rows, [])
         if columns[:3] != ["case_id", "low", "high"] or len({*columns}) < len(columns):
             raise ValueError("must be case_id,low,high and the names of the scores")
         for cells in filter(None, rows):
             case = _case(columns, cells)
             if case.case_id in cases:
-                raise ValueError(f"{printable(case.case_id)} is there twice")
+                raise ValueError(f"case {printable(case.case_id)} appears twice")
             cases[case.case_id] = case
     except UnicodeDecodeError:
         raise
@@ -137,7 +152,10 @@ def _parsed(file: Iterator[str], path: Path) -> tuple[list[str], dict[str, CaseS
 
 
 class _Lines:
-    """The lines of a file, of which the last one must be whole: half a number is one too."""
+    """The lines of a file, with their number.
+
+    A last line without a newline is an error: a truncated number would pass as a number.
+    """
 
     def __init__(self, file: Iterator[str]) -> None:
         self.file = file
@@ -147,11 +165,12 @@ class _Lines:
         for line in self.file:
             self.number += 1
             if not line.endswith(("\n", "\r")):
-                raise ValueError("is cut off")
+                raise ValueError("is truncated")
             yield line
 
 
 def _case(columns: Sequence[str], cells: Sequence[str]) -> CaseScore:
+    """Return the case of a row; empty cells are scores that the case does not have."""
     if len(cells) != len(columns):
         raise ValueError(f"has {len(cells)} cells, the header has {len(columns)}")
     numbers = {
@@ -173,12 +192,15 @@ def _number(name: str, cell: str) -> float:
 
 
 def printable(text: str) -> str:
-    """A name from a file, which must not move the cursor or turn the line round."""
+    """Return the text with unprintable characters replaced by `?`.
+
+    Names from files could otherwise move the cursor or reverse the direction of the line.
+    """
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shown(value: float, sign: str = "") -> str:
-    """A number with four digits; `sign` + shows it for positive ones too."""
+    """Return a number with four digits; with `sign="+"` positive numbers have a sign too."""
     if math.isnan(value):
         return "-"
     if value and math.isfinite(value) and 1e-4 <= abs(value) < 1e6:

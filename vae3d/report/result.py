@@ -1,4 +1,4 @@
-"""`EvaluationResult`: the scores of every case with their protocol, and their files."""
+"""`EvaluationResult`: the scores of every case with their protocol, and the files of both."""
 
 import csv
 import math
@@ -14,15 +14,15 @@ from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import finite_or_none
 
 CONFIDENCE = 0.95
+"""Level of all confidence intervals."""
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """The scores of one case by name, and the range of the scan they refer to.
+    """The scores of one case by name, and the data range `low` to `high` that they refer to.
 
-    A name is that of a metric, of the whole volume (`psnr`), of a region (`psnr/bone`), or of
-    what the scan is compared with instead of the model's reconstruction (`psnr@floor`). A score
-    that the case has not, for want of such voxels, is left out.
+    A name is a metric of the whole volume (`psnr`), of a region (`psnr/bone`), or of a reference
+    (`psnr@floor`). Scores that are undefined for the case, for lack of voxels, are left out.
     """
 
     case_id: str
@@ -33,9 +33,9 @@ class CaseScore:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Scores of all cases and `protocol`: what must be known to compare them with others.
+    """The scores of all cases and their `protocol`, which must agree for runs to be compared.
 
-    `latents` is what `LatentHealth.summary` found, empty where it was not asked for.
+    `latents` is the result of `LatentHealth.summary`, empty if it was not requested.
     """
 
     cases: list[CaseScore]
@@ -43,19 +43,19 @@ class EvaluationResult:
     latents: dict[str, Any] = field(default_factory=dict)
 
     def values(self, name: str) -> list[float]:
-        """One score over the cases that have it."""
+        """Return one score over the cases that have it."""
         return [case.scores[name] for case in self.cases if name in case.scores]
 
     def mean(self, name: str) -> float:
-        """The mean over the cases; NaN where there are none."""
+        """Return the mean over the cases; NaN if there are none."""
         return statistics.fmean(values) if (values := self.values(name)) else math.nan
 
     def spread(self, name: str) -> float:
-        """The standard deviation over the cases (n - 1); 0 for a single one."""
+        """Return the standard deviation over the cases (n - 1); 0 for a single case."""
         return spread(self.values(name))
 
     def interval(self, name: str) -> tuple[float, float]:
-        """The 95 % confidence interval of the mean over the cases; NaN where there is none."""
+        """Return the 95 % confidence interval of the mean over the cases; NaN if undefined."""
         return interval(self.values(name))
 
     @property
@@ -69,16 +69,16 @@ class EvaluationResult:
         return [*self.protocol["scores"]]
 
     def unit(self, name: str) -> str:
-        """The unit of a score."""
+        """Return the unit of a score."""
         return str(self.protocol["scores"][name])
 
     def write(self, folder: Path) -> None:
-        """Writes `scores.csv`, a row a case, and `summary.json`, both with the protocol."""
+        """Write `scores.csv`, with a row per case, and `summary.json`, both with the protocol."""
         self._write_csv(folder / "scores.csv")
         write_json(folder / "summary.json", self.summary())
 
     def summary(self) -> dict[str, Any]:
-        """Mean, spread, interval and extremes of each score, and the protocol, as JSON values."""
+        """Return the statistics of each score, the latents and the protocol as JSON values."""
         scores = {
             name: {
                 "cases": len(self.values(name)),
@@ -109,18 +109,18 @@ class EvaluationResult:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a score is of the whole volume and of the model's own reconstruction."""
+    """Whether a score is of the whole volume and of the reconstruction of the model."""
     return "/" not in name and "@" not in name
 
 
 def spread(values: Sequence[float]) -> float:
-    """The standard deviation (n - 1); 0 for a single value."""
+    """Return the standard deviation (n - 1); 0 for fewer than two values or infinite ones."""
     finite = all(map(math.isfinite, values))
     return statistics.stdev(values) if len(values) > 1 and finite else 0.0
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean after Student; NaN for less than two values."""
+    """Return the 95 % Student t interval of the mean; NaN for fewer than two finite values."""
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return math.nan, math.nan
     quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))

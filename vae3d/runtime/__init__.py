@@ -1,1 +1,1 @@
-"""What every run stands on: ranks, seeds, files that appear whole, the run folder."""
+"""What every run needs: ranks, seeds, atomic files, the run folder."""

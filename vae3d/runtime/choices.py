@@ -1,4 +1,4 @@
-"""Words for devices and number formats, known without torch."""
+"""The names of devices, precisions and splits, without importing torch."""
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file or a folder appears whole or not at all."""
 
 import contextlib
 import hashlib
@@ -16,13 +16,13 @@ _CHUNK = 2**20
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, with its suffixes; on success it takes its place.
+    """Yield a temporary path next to `path`, with its suffixes; on success rename it to `path`.
 
-    The temporary file is flushed to disk before the rename, so that after a crash `path` holds
-    either the old contents or the new ones. On an exception it is removed.
+    The temporary file is flushed to disk before the rename, so that after a crash `path` has
+    either the old contents or the new ones. On an exception the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, _UNFINISHED)
+    temporary = _temporary_path(path, _UNFINISHED)
     try:
         yield temporary
         _flush(temporary)
@@ -34,9 +34,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Like `atomic_write` for a folder of flat files; an older `path` is replaced."""
+    """Yield a temporary folder for files, which replaces `path` on success, as `atomic_write`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, _UNFINISHED)
+    temporary = _temporary_path(path, _UNFINISHED)
     temporary.mkdir()
     try:
         yield temporary
@@ -50,11 +50,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> list[str]:
-    """Removes what interrupted writes left in a folder that nobody writes to; gives the names.
+    """Remove what interrupted writes left in a folder, and return the names that were removed.
 
-    A folder whose replacement was interrupted gets its old contents back.
+    No process may be writing to the folder. A folder whose replacement was interrupted gets its
+    old contents back.
     """
-    swept = []
+    removed = []
     for path in [*folder.iterdir()] if folder.is_dir() else []:
         if path.name.startswith(_OLD):
             name = path.name[len(_OLD) :].split("-", 2)[2]
@@ -63,24 +64,28 @@ def sweep(folder: Path) -> list[str]:
                 continue
         elif not path.name.startswith(_UNFINISHED):
             continue
-        swept.append(path.name)
+        removed.append(path.name)
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    return swept
+    return removed
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file atomically."""
+    """Write a UTF-8 file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON atomically; a float that is not finite is refused."""
+    """Write indented JSON atomically.
+
+    Raises:
+        ValueError: a float is not finite.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -88,19 +93,19 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _beside(path: Path, prefix: str) -> Path:
+def _temporary_path(path: Path, prefix: str) -> Path:
     return path.with_name(f"{prefix}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    # A folder cannot be renamed over a full one: the old one steps aside first.
+    # A folder cannot be renamed over a full one: the old one is renamed first.
     if path.is_symlink():
         path.unlink()
     if path.exists():
-        aside = _beside(path, _OLD)
-        path.rename(aside)
+        old = _temporary_path(path, _OLD)
+        path.rename(old)
         new.rename(path)
-        shutil.rmtree(aside)
+        shutil.rmtree(old)
     else:
         new.rename(path)
 

@@ -1,22 +1,22 @@
-"""`spare_the_heap`: large tensors in memory of their own, given back when they are freed."""
+"""`spare_the_heap`: the memory of large tensors returns to the system when they are freed."""
 
 import ctypes
 import os
 from pathlib import Path
 
-LARGE = 2**20
-"""Bytes from which on a block is mapped on its own."""
+MMAP_THRESHOLD_BYTES = 2**20
+"""Larger blocks are mapped, each on its own, instead of taken from the heap."""
 M_MMAP_THRESHOLD = -3
-"""What glibc's mallopt calls that number."""
+"""The number of that parameter for glibc's mallopt, from malloc.h."""
 
 
 def spare_the_heap() -> None:
-    """Has glibc map large blocks each on its own, and torch ask for huge pages under them.
+    """Make glibc map each large block on its own, and torch ask for huge pages for them.
 
-    Among tensors that come and go slab by slab its heap keeps gaps, half as much again as the
-    tensors hold, now more, now less. Mapped blocks leave none, and huge pages make them as cheap
-    as the heap. Must come before torch is imported; where there is no glibc, or no huge pages, or
-    `MALLOC_MMAP_THRESHOLD_` says something else, all stays as it is.
+    The heap fragments while tensors are allocated and freed slab by slab: its gaps take about half
+    as much memory as the tensors, sometimes more. Mapped blocks leave no gaps, and huge pages make
+    them as fast as the heap. Call this before torch is imported. It does nothing without glibc,
+    without huge pages, or if `MALLOC_MMAP_THRESHOLD_` is set.
     """
     try:
         pages = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
@@ -26,4 +26,4 @@ def spare_the_heap() -> None:
     if "[never]" in pages or "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
-    mallopt(M_MMAP_THRESHOLD, LARGE)
+    mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -12,35 +12,47 @@ from vae3d.errors import LockedError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing there keeps two runs apart
+except ImportError:  # Windows has no fcntl: there two runs can write to one folder
     fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` until the context or this process ends, however it ends.
+def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock file `path` until the context or this process ends, for whatever reason.
 
-    The system's record lock belongs to the process, not to the file: a loader worker that outlives
-    its killed parent does not keep it, and the file itself means nothing.
+    The system's record lock belongs to the process, not to the file. A loader worker that outlives
+    its killed parent does not keep the lock, and a file that exists is not yet a lock.
+
+    With `on_wait`, wait for a lock that another process holds, after calling `on_wait` once.
 
     Raises:
-        LockedError: another process holds it; the message names it.
+        LockedError: another process holds it, and `on_wait` is None; the message names it.
     """
     with path.open("a+", encoding="utf-8") as file:
-        _acquire(file, path)
-        file.truncate(0)
-        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        file.write(json.dumps({"pid": os.getpid(), "started": started}))
-        file.flush()
+        _acquire(file, path, on_wait)
+        if on_wait is None:
+            _sign(file)
         yield
 
 
-def _acquire(file: IO[str], path: Path) -> None:
+def _sign(file: IO[str]) -> None:
+    """Write who holds the lock, for those who are refused."""
+    file.truncate(0)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    file.write(json.dumps({"pid": os.getpid(), "started": started}))
+    file.flush()
+
+
+def _acquire(file: IO[str], path: Path, on_wait: Callable[[], None] | None) -> None:
     if fcntl is None:
         return
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        if on_wait is not None:
+            on_wait()
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            return
         raise LockedError(
             f"{path.parent}: another process writes here ({_owner(file)}); wait for it, end it, "
             "or choose another folder"
@@ -53,4 +65,4 @@ def _owner(file: IO[str]) -> str:
         owner = json.loads(file.read(4096))
         return f"process {int(owner['pid'])} since {str(owner['started'])[:40]}"
     except (ValueError, KeyError, TypeError):
-        return "it has not told its name"
+        return "unknown process id"

@@ -1,4 +1,4 @@
-"""What a computation takes at its peak, and what the device has."""
+"""The peak memory of a computation, and the memory of the device."""
 
 import ctypes
 import os
@@ -14,9 +14,9 @@ Memory = float | int | str | None
 
 
 def peak_memory(function: Callable[[], None], device: torch.device) -> int | None:
-    """Bytes that calling the function takes above what is held before it, at their peak.
+    """Return the peak memory of a call of the function in bytes, above what is held before it.
 
-    On a CPU this is resident memory as Linux counts it; None where that cannot be known.
+    On a CPU this is resident memory as Linux counts it; None where Linux does not report it.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -26,7 +26,8 @@ def peak_memory(function: Callable[[], None], device: torch.device) -> int | Non
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
     try:
-        # What was freed before is given back, so that it is not used again uncounted.
+        # Return freed memory to the system first: the call could reuse it without being counted.
+        # Writing 5 to clear_refs resets the peak, VmHWM.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError):
@@ -38,22 +39,23 @@ def peak_memory(function: Callable[[], None], device: torch.device) -> int | Non
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of the device that nothing uses."""
+    """Return the free memory of the device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
-        if found:
-            return int(found[1]) * 1024
+        match = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
+        if match:
+            return int(match[1]) * 1024
     except OSError:
         pass
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def planned_memory(asked: Memory, device: torch.device) -> float | None:
-    """GiB to plan with: a number, `auto` for half of what the device has, None for any.
+    """Return the memory to plan with in GiB: a number, half of the device for `auto`, or None.
 
-    Of the device's whole memory, not of what is free: the same volume goes the same way each time.
+    `auto` is half of the device's whole memory, not of its free memory, so that the same volume is
+    always processed in the same way. The ranks of a machine share its CPU memory.
     """
     if asked is None or asked != "auto":
         return None if asked is None else float(asked)
@@ -64,6 +66,6 @@ def planned_memory(asked: Memory, device: torch.device) -> float | None:
 
 
 def _resident(key: str) -> int:
-    found = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) * 1024

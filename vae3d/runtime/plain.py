@@ -1,4 +1,4 @@
-"""Settings from a file that anybody may have written: read as data, bounded, typed."""
+"""Settings from an untrusted file: read as data, of bounded size, with checked types."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,10 @@ from vae3d.errors import ConfigError
 
 MAX_JSON_BYTES = 2**20
 MAX_YAML_BYTES = 2**17
-"""A run's settings take three thousand; PyYAML needs seconds for a hundred thousand."""
+"""The settings of a run take 3 KB; PyYAML needs seconds for 100 KB."""
 MAX_DEPTH = 50
 CODE_KEYS = ("_target_", "_partial_", "_args_", "_call_", "_recursive_", "_convert_")
-"""What makes a Hydra config call a function; vae3d never would, but other readers might."""
+"""Keys that make Hydra call a function; vae3d never does, but other programs might."""
 
 _NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -33,17 +33,17 @@ _NAMES: dict[Any, str] = {
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; NaN, infinity and a key given twice are refused.
+    """Read a JSON file; NaN, infinity and a key that appears twice are refused.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ConfigError: too large, too deep, damaged, or a key of it names code.
     """
     return _read(path, MAX_JSON_BYTES, _parse_json)
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds, as `read_json`; it may have no tags of Python and no aliases.
+    """Read a YAML file, with the checks of `read_json`; tags of Python and aliases are refused.
 
     No interpolation is resolved: `${...}` is text.
     """
@@ -51,10 +51,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def from_plain(hint: Any, value: Any, key: str = "") -> Any:
-    """The value as the type `hint`: a dataclass, or what one of its fields may be.
+    """Return the value as the type `hint`: a dataclass, or what one of its fields may be.
 
-    Lists become tuples and whole numbers become floats where the type says so, missing keys take
-    their default, and nothing else is changed. The checks of the dataclasses run.
+    Lists become tuples and whole numbers become floats where the type requires it, missing keys
+    take their default, and nothing else is changed. The checks of the dataclasses run.
 
     Raises:
         ConfigError: another type, or a key that the dataclass does not have.
@@ -78,12 +78,12 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
 
 
 def finite_or_none(value: float) -> float | None:
-    """JSON has no infinity: a perfect reconstruction's PSNR becomes null."""
+    """Return a finite value, or None: JSON has no infinity, as the PSNR of equal images."""
     return value if math.isfinite(value) else None
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
-    """The value as the first of some types that takes it; the last one says what is wrong."""
+    """Return the value as the first type that takes it, or raise the error of the last one."""
     if value is None and types.NoneType in kinds:
         return None
     *others, last = (kind for kind in kinds if kind is not types.NoneType)
@@ -94,7 +94,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
 
 
 def _is_instance(value: Any, kind: type) -> bool:
-    """Whether the value has been made a dataclass of this kind before."""
+    """Return whether the value is a dataclass of this kind already."""
     return dataclasses.is_dataclass(value) and isinstance(value, kind)
 
 
@@ -108,7 +108,7 @@ def _fields(kind: Any, values: dict[Any, Any], key: str) -> Any:
 
 
 def _checked(kind: type, value: Any, key: str) -> Any:
-    """The value, if it is of this kind; `True` is no number, and neither is NaN."""
+    """Return the value, if it is of this kind; `True` and NaN are not numbers."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind is float and (whole or isinstance(value, float)):
         try:
@@ -131,24 +131,24 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _read(path: Path, most: int, parse: Callable[[str], Any]) -> Any:
+def _read(path: Path, max_bytes: int, parse: Callable[[str], Any]) -> Any:
     try:
-        # A pipe would be waited for.
+        # Reading a pipe would block.
         if path.exists() and not path.is_file():
             raise ConfigError("is no file")
-        if path.stat().st_size > most:
-            raise ConfigError(f"has more than {most} bytes, as no file of this kind")
+        if path.stat().st_size > max_bytes:
+            raise ConfigError(f"has more than {max_bytes} bytes, the limit for such a file")
         values = parse(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ConfigError):
         raise
-    except Exception as error:  # what is tagged !!int but is none has PyYAML raise an IndexError
+    except Exception as error:  # PyYAML raises an IndexError for `!!int` without a number
         raise ConfigError(f"cannot be read: {' '.join(str(error).split())}") from error
     _refuse_code(values)
     return values
 
 
 def _refuse_code(values: Any, key: str = "", depth: int = 1) -> None:
-    """Raises a ConfigError for the first key that names code, or for too deep a tree."""
+    """Raise a ConfigError for the first key that names code, or for too deep a tree."""
     if isinstance(values, list | tuple):
         values = dict(enumerate(values))
     if not isinstance(values, dict):
@@ -171,12 +171,12 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"holds {_short(twice)} twice")
-    return found
+    return values
 
 
 def _parse_yaml(text: str) -> Any:
@@ -188,12 +188,16 @@ def _parse_yaml(text: str) -> Any:
 
 
 class _TreeLoader(yaml.SafeLoader):
-    """PyYAML's safe loader for trees: with aliases ten lines can stand for a billion values."""
+    """PyYAML's safe loader without aliases, with which ten lines can mean a billion values."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """The next node, if it is no alias and not too deep."""
+        """Return the next node.
+
+        Raises:
+            ConfigError: it is an alias, or too deep.
+        """
         if self.check_event(yaml.AliasEvent):
             raise ConfigError("holds an alias (*), which is not read; write the value out")
         self.depth += 1

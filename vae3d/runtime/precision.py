@@ -12,61 +12,62 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The precision by name; `auto` is bf16 where the device computes in it, else fp32."""
+    """Return the precision by name; `auto` is bf16 if the device computes in it, else fp32."""
     if name not in PRECISIONS:
         raise ConfigError(
             f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
         )
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("trainer.precision=fp16 needs a GPU; on a CPU say bf16 or fp32")
+        raise ConfigError("trainer.precision=fp16 needs a GPU; on a CPU use bf16 or fp32")
     if name != "auto":
         return name
     return "bf16" if has_bf16(device) else "fp32"
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; emulated they are slower than float32."""
+    """Return whether the device has bfloat16 instructions; emulation is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # torch has no public query for the bfloat16 instructions of a CPU.
     capabilities = torch.backends.cpu.get_cpu_capability()
     return capabilities.startswith("AVX512") and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 class Precision:
-    """Runs the model in a precision and steps the optimizer with the gradients it gives."""
+    """Runs the forward pass in a precision, scales the loss and steps the optimizer."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = choose_precision(name, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.name == "fp16")
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[None]:
-        """The context that the forward pass runs in."""
+        """Return the context for the forward pass."""
         dtype = AUTOCAST[self.name]
         if dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype)
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the gradients of the loss, scaled where float16 needs it."""
+        """Add the gradients of the loss, scaled where float16 needs it."""
         torch.autograd.backward(self.scaler.scale(loss))
 
     def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
-        """Unscales the gradients, clips their norm and gives the norm before clipping."""
+        """Unscale the gradients, clip their norm and return the norm before clipping."""
         self.scaler.unscale_(optimizer)
         return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
     def step(self, optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
-        """Updates the weights where `finite` says so, without waiting for the device.
+        """Update the weights if `finite` is true, without waiting for the device.
 
-        float16 finds an overflow by itself, skips the step and lowers its scale.
+        In float16 the scaler detects an overflow, skips the step and lowers its scale.
         """
         if not self.scaler.is_enabled():
-            # A fused optimizer changes nothing where this is one.
+            # A fused optimizer skips the update where this is one; the device decides.
             optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.scaler.step(optimizer)
         self.scaler.update()
 
     @property
     def skips_overflow(self) -> bool:
-        """Whether a gradient that overflowed is part of the plan (float16) or an error."""
+        """Whether a gradient that overflows is expected (float16) or an error."""
         return self.name == "fp16"

@@ -1,4 +1,4 @@
-"""`Registry`: things by name, imported when they are asked for."""
+"""`Registry`: a table of names whose entries are imported on first use."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from vae3d.errors import ConfigError
 
 T = TypeVar("T")
-Added = TypeVar("Added")
+Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, T]):
     """A table of names to `module:attribute`; looking one up imports its module.
 
-    So a table can be read, for choices and help, without what it names. Plugins add entries:
+    The names can be listed, for choices and help, without importing the entries. Plugins add some:
 
         @LOSSES.register("edges")
         def edges(reconstruction: Tensor, image: Tensor) -> Tensor: ...
@@ -22,36 +22,37 @@ class Registry(Mapping[str, T]):
 
     def __init__(self, what: str, entries: Mapping[str, str]) -> None:
         self.what = what
-        self._places = dict(entries)
+        self._locations = dict(entries)
         self._loaded: dict[str, T] = {}
         self._plugins: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> T:
         if name not in self._loaded:
-            self._loaded[name] = load(self._places[name])
+            self._loaded[name] = load(self._locations[name])
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._locations)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._locations
 
-    def register(self, name: str) -> Callable[[Added], Added]:
-        """A decorator that adds an entry for the module that calls this.
+    def register(self, name: str) -> Callable[[Entry], Entry]:
+        """Return a decorator that adds an entry on behalf of the calling module.
 
         Raises:
             ConfigError: vae3d or another module has an entry of this name.
         """
+        # The module's name owns the entry, and is recorded with the run and its weights.
         module: str = sys._getframe(1).f_globals["__name__"]
-        if name in self._places and self._plugins.get(name) != module:
+        if name in self._locations and self._plugins.get(name) != module:
             raise ConfigError(f"{module}: there is a {self.what} called {name!r} already")
 
-        def add(entry: Added) -> Added:
-            self._places[name] = f"{module}:{name}"
+        def add(entry: Entry) -> Entry:
+            self._locations[name] = f"{module}:{name}"
             self._plugins[name] = module
             self._loaded[name] = entry  # type: ignore[assignment]
             return entry
@@ -59,35 +60,35 @@ class Registry(Mapping[str, T]):
         return add
 
     def remove(self, name: str) -> None:
-        """Takes an entry of a plugin out again."""
-        for table in (self._places, self._loaded, self._plugins):
+        """Remove an entry of a plugin."""
+        for table in (self._locations, self._loaded, self._plugins):
             table.pop(name, None)
 
     def plugin_of(self, name: str) -> str | None:
-        """The module that added an entry; None for those of vae3d itself."""
+        """Return the module that added an entry; None if it is one of vae3d itself."""
         return self._plugins.get(name)
 
 
-def plugins_of(*places: tuple[Registry[Any], str]) -> list[str]:
-    """The modules that added these entries, each once; none of vae3d's own."""
-    found = dict.fromkeys(registry.plugin_of(name) for registry, name in places)
-    return [module for module in found if module is not None]
+def plugins_of(*entries: tuple[Registry[Any], str]) -> list[str]:
+    """Return the modules that added these entries, each once; none of vae3d's own."""
+    modules = dict.fromkeys(registry.plugin_of(name) for registry, name in entries)
+    return [module for module in modules if module is not None]
 
 
 def plugin_hint(plugins: Any) -> str:
-    """What to type for settings or weights that name plugins which are not imported."""
+    """Return what to type if settings or weights name plugins that are not imported."""
     named = [str(name) for name in plugins] if isinstance(plugins, list) else []
     missing = [name for name in named if name not in sys.modules]
     if not missing:
         return ""
     listed = ",".join(missing)
     return (
-        "; it was made with plugins, which no file can import: "
+        "; it uses plugins, which are never imported because a file names them: "
         f"add plugins=[{listed}], or in Python import {listed} first"
     )
 
 
-def load(place: str) -> Any:
-    """What `module:attribute` names."""
-    module, _, attribute = place.partition(":")
+def load(location: str) -> Any:
+    """Import a module and return what `module:attribute` names."""
+    module, _, attribute = location.partition(":")
     return getattr(import_module(module), attribute)

@@ -1,4 +1,4 @@
-"""`RunFolder`: where everything of one training lives, and who may write there."""
+"""`RunFolder`: the files of one training, and the lock of the process that writes them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from vae3d.runtime.lock import locked
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The places inside `runs/<name>`."""
+    """The paths inside `runs/<name>`."""
 
     path: Path
 
     @property
     def lock(self) -> Path:
-        """Held by the process that writes here."""
+        """The lock file, held by the process that writes to this folder."""
         return self.path / ".lock"
 
     @property
@@ -29,32 +29,32 @@ class RunFolder:
 
     @property
     def cases(self) -> Path:
-        """The cases that it trains on and that it is validated with."""
+        """The cases that the run trains on and is validated with."""
         return self.path / "cases.csv"
 
     @property
     def metrics(self) -> Path:
-        """Losses and scores, one row a log."""
+        """Losses and scores, one row for each time they are logged."""
         return self.path / "metrics.csv"
 
     @property
     def progress(self) -> Path:
-        """The same as curves."""
+        """Losses and scores as curves."""
         return self.path / "progress.png"
 
     @property
     def status(self) -> Path:
-        """Whether it runs, where it stands, and how it ended."""
+        """Whether the training runs, its step, and how it ended."""
         return self.path / "status.json"
 
     @property
     def summary(self) -> Path:
-        """What the finished training reached."""
+        """The results of the finished training."""
         return self.path / "summary.json"
 
     @property
     def skipped(self) -> Path:
-        """The cases that could not be read while it trained."""
+        """The cases that could not be read during training."""
         return self.path / "skipped.csv"
 
     @property
@@ -64,24 +64,24 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Whole training states, one folder a step."""
+        """Complete training states, one folder per step."""
         return self.path / "checkpoints"
 
     def weights(self, which: str) -> Path:
-        """The model alone: `best` by the validation score, or `latest`."""
+        """Return the folder of weights: `best` by the validation score, or `latest`."""
         return self.path / "weights" / which
 
     def report(self, name: str) -> Path:
-        """Scores and pictures of one evaluation."""
+        """Return the folder of the scores and pictures of one evaluation."""
         return self.path / "report" / name
 
 
 @contextlib.contextmanager
 def claimed(folder: RunFolder, distributed: Distributed) -> Iterator[None]:
-    """Inside of this context the folder is this training's alone, and can be written to.
+    """Lock the run folder for this training within the context, on all ranks together.
 
     Raises:
-        RunError: it cannot, on all ranks; the main one says why.
+        RunError: the folder is locked or cannot be written; rank 0 reports the reason.
     """
     with contextlib.ExitStack() as stack:
         refusal: UserError | None = None
@@ -105,15 +105,15 @@ def _claim(folder: RunFolder) -> Iterator[None]:
         _check_own(folder)
     with contextlib.ExitStack() as stack:
         try:
-            made = [place for place in (path, *path.parents) if not place.exists()]
-            stack.callback(_remove_if_empty, folder, made)
+            created = [place for place in (path, *path.parents) if not place.exists()]
+            stack.callback(_remove_if_empty, folder, created)
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder.lock))
         except OSError as error:
             raise RunError(
                 f"{path}: cannot be written ({error.strerror}); choose another runs_dir="
             ) from error
-        # Only now is it certain that nobody is about to write the settings.
+        # With the lock held no other process can be about to write the settings: check again.
         _check_own(folder)
         for place in (path, folder.checkpoints, path / "weights"):
             sweep(place)
@@ -127,10 +127,10 @@ def _check_own(folder: RunFolder) -> None:
         raise RunError(f"{path}: holds files that are no run; choose another name=")
 
 
-def _remove_if_empty(folder: RunFolder, made: list[Path]) -> None:
-    """A folder of which nothing came is as if it had never been asked for."""
+def _remove_if_empty(folder: RunFolder, created: list[Path]) -> None:
+    """Remove the folder, and the parents created for it, if nothing was written to it."""
     with contextlib.suppress(OSError):
         if [entry.name for entry in folder.path.iterdir()] == [folder.lock.name]:
             folder.lock.unlink()
-        for place in made:
+        for place in created:
             place.rmdir()

@@ -1,4 +1,4 @@
-"""`side_by_side`: pieces of work that know nothing of each other, each on cores of its own."""
+"""`side_by_side`: independent calls run concurrently, each on its own share of the cores."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,17 +12,17 @@ R = TypeVar("R")
 
 
 def lanes(most: int) -> int:
-    """Into how many equal parts torch's threads fall, at most `most`."""
+    """Return the largest number up to `most` that divides torch's thread count."""
     threads = torch.get_num_threads()
     return max(count for count in range(1, most + 1) if threads % count == 0)
 
 
 def side_by_side(call: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
-    """What `call` makes of each item, in their order, `count` of them at a time.
+    """Yield the results of `call` for each item, in order, from `count` items at a time.
 
-    Torch's threads are shared out among the items at work. Those of one operation wait for each
-    other at its end, so that whatever else takes a core for a while stops them all; items do not.
-    Whether gradients are recorded is the caller's choice there too.
+    Torch's threads are divided among the concurrent items. The threads of one operation wait for
+    each other at its end, so another process that takes a core delays all of them; items do not
+    wait for each other. Gradients are recorded as in the calling thread.
     """
     if count == 1:
         yield from map(call, items)
@@ -32,24 +32,25 @@ def side_by_side(call: Callable[[T], R], items: Iterable[T], count: int) -> Iter
     inference = torch.is_inference_mode_enabled()
 
     def start() -> None:
-        # Whoever first asks takes what any thread set last: asked before, what is set here stays.
+        # The first query of a thread replaces its count by what any thread set last. Query first,
+        # so that the count set here stays.
         torch.get_num_threads()
         torch.set_num_threads(threads // count)
 
-    def called(item: T) -> R:
+    def call_with_modes(item: T) -> R:
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
             return call(item)
 
-    coming: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     try:
         with ThreadPoolExecutor(count, initializer=start) as pool:
             for item in items:
-                coming.append(pool.submit(called, item))
-                # One more than are at work, so that whoever is done has the next.
-                if len(coming) > count:
-                    yield coming.popleft().result()
-            while coming:
-                yield coming.popleft().result()
+                pending.append(pool.submit(call_with_modes, item))
+                # One item more than the workers run: a worker that finishes has the next one.
+                if len(pending) > count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
     finally:
-        # Threads born later take what was set last.
+        # New threads take the count that was set last, which `start` has changed.
         torch.set_num_threads(threads)

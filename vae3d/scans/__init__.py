@@ -1,1 +1,1 @@
-""""""
+"""Scans and images: volumes, their file formats, resampling and sources."""

@@ -1,4 +1,4 @@
-"""Scans and images of every format: read as canonical volumes, written on a scan's own grid."""
+"""Read scans and images of every format as canonical volumes; write them on their own grid."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from vae3d.scans.volume import Volume
 def read_volume(
     path: str | Path, *, channel: int | None = None, case_id: str | None = None
 ) -> Volume:
-    """Reads a scan or an image in its own units.
+    """Read a scan or an image in its own units.
 
-    `channel` chooses one image of a file that holds several; `case_id` is the file's name without
-    its suffix unless it is given. Raises VolumeError for anything that is not one whole image.
+    `channel` selects one image of a file that holds several. `case_id` is by default the file's
+    name without its suffix. Raises VolumeError for anything that is not one whole image.
     """
     path = Path(path)
     suffix = scan_suffix(path)
@@ -36,18 +36,18 @@ def _check_file(path: Path) -> None:
 
 
 def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> None:
-    """Writes a volume as .nii or .nii.gz, an image as .png or .tiff, either one as .npy.
+    """Write a volume as .nii or .nii.gz, an image as .png or .tiff, either one as .npy.
 
-    A volume that covers the field of view of its `source` goes back to the source's own grid:
+    A volume that covers the field of view of its `source` is resampled to the source's own grid:
     NIfTI in its axis order, shape and affine, the other formats in its shape. Integer types are
-    rounded and clipped. `dtype` is float32 unless given; for .png uint8, or uint16 if the source
-    was; `source` is that of the source's file, if this format has it. Raises VolumeError for a
-    format or a dtype that cannot hold the volume.
+    rounded and clipped. `dtype` is by default float32; for .png uint8, or uint16 if the source
+    is uint16. `dtype="source"` is the type of the source's file, if this format has it. Raises
+    VolumeError for a format or a dtype that cannot hold the volume.
     """
     suffix = scan_suffix(path)
     format_ = FORMATS.get(suffix or "")
     if format_ is None or not format_.writer:
-        writable = [name for name, known in FORMATS.items() if known.writer]
+        writable = [name for name, entry in FORMATS.items() if entry.writer]
         raise VolumeError(path, f"has no suffix to write; use one of {', '.join(writable)}")
     if len(volume.shape) not in format_.axes:
         raise VolumeError(
@@ -60,7 +60,7 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
     format_.write(path, volume, kind)
 
 
-def _default_dtype(volume: Volume, dtypes: tuple[str, ...], asked: str | None) -> str:
-    if "float32" in dtypes and asked != "source":
+def _default_dtype(volume: Volume, dtypes: tuple[str, ...], requested: str | None) -> str:
+    if "float32" in dtypes and requested != "source":
         return "float32"
     return volume.source.dtype if volume.source and volume.source.dtype in dtypes else dtypes[0]

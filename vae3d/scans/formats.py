@@ -1,4 +1,4 @@
-"""The file formats of scans and images, one line a suffix; knowing them imports no library."""
+"""The table of file formats of scans and images; importing it imports no image library."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ DTYPES = (*IMAGE_DTYPES, "int8", "int16", "int32", "float64")
 class Format:
     """How files of a suffix are read and written.
 
-    `axes` are the numbers of spatial axes that they hold, `reader` and `writer` the
-    `module:function` that handle them, `dtypes` what can be written, the default first. A format
-    without a writer is only read.
+    `axes` are the numbers of spatial axes that a file can hold. `reader` and `writer` are named
+    as `module:function`. `dtypes` are the types that can be written, the default first. A format
+    without a writer can only be read.
     """
 
     axes: tuple[int, ...]
@@ -31,13 +31,13 @@ class Format:
 
     @property
     def read(self) -> "Callable[..., Volume]":
-        """Read a file that exists and is not empty: `(path, *, channel, case_id)`."""
+        """The reader, called as `(path, *, channel, case_id)` for a file that is not empty."""
         function: Callable[..., Volume] = load(self.reader)
         return function
 
     @property
     def write(self) -> Callable[..., Any]:
-        """Write a volume, whole or not at all: `(path, volume, dtype)`."""
+        """The writer, called as `(path, volume, dtype)`; it writes the whole file or none."""
         function: Callable[..., Any] = load(self.writer)
         return function
 
@@ -58,26 +58,26 @@ FORMATS: dict[str, Format] = {
     ".tiff": Format((2,), *_TIFF),
     ".npy": _NUMPY,
 }
-"""Formats by the suffix of a file's name; of two suffixes that fit, the longer one first."""
+"""Formats by file suffix; of two suffixes that match a name, the longer one comes first."""
 
 
 def suffixes(axes: int) -> tuple[str, ...]:
-    """The suffixes of files that can hold a scan of so many spatial axes."""
+    """Return the suffixes of the formats that can hold a scan with `axes` spatial axes."""
     return tuple(suffix for suffix, format_ in FORMATS.items() if axes in format_.axes)
 
 
 def scan_suffix(path: str | Path) -> str | None:
-    """The suffix of FORMATS that the name ends with, in lower case; None where there is none."""
+    """Return the suffix of FORMATS that the name ends with, in lower case, or None."""
     name = Path(path).name.lower()
     return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
 
 
 def is_scan(path: str | Path) -> bool:
-    """Whether the name is that of a scan; hidden files, as macOS leaves them, are not."""
+    """Return whether the name is that of a scan; hidden files, as macOS creates them, are not."""
     return not Path(path).name.startswith(".") and scan_suffix(path) is not None
 
 
 def case_name(path: str | Path) -> str:
-    """A path without the suffix of its format: `a/case_01.nii.gz` is `a/case_01`."""
+    """Return a path without the suffix of its format: `a/case_01` of `a/case_01.nii.gz`."""
     name = Path(path).as_posix()
     return name[: len(name) - len(scan_suffix(path) or "")]

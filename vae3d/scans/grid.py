@@ -1,4 +1,4 @@
-"""A volume on the grid of the file that it came from, in the numbers of a file."""
+"""Resample a volume to the grid of its source file and convert it to a file's dtype."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ from vae3d.scans.volume import Volume
 
 
 def as_stored(path: Path, volume: Volume, dtype: str) -> tuple[NDArray[Any], Volume]:
-    """Return the voxels (C, *spatial) of a file at `path`, and the volume on that file's grid.
+    """Return the voxels (C, *spatial) to write to `path`, and the volume on the source's grid.
 
-    A volume that covers the field of view of its source goes back to the source's shape. Integers
-    are rounded and clipped.
+    A volume that covers the field of view of its source is resampled to the source's shape.
+    Integers are rounded and clipped.
 
     Raises:
-        VolumeError: NaN where the type is an integer.
+        VolumeError: the volume has NaN and the type is an integer.
     """
     restored = on_source_grid(volume)
-    return _converted(path, restored.data.numpy(force=True), dtype), restored
+    return _convert(path, restored.data.numpy(force=True), dtype), restored
 
 
 def on_source_grid(volume: Volume) -> Volume:
-    """The volume with as many voxels as its source; one that was cut out of it stays as it is."""
+    """Return the volume in the shape of its source; a crop of the source keeps its own shape."""
     if volume.source is None:
         return volume
     shape, affine = volume.source.shape, volume.source.affine
@@ -45,22 +45,22 @@ def on_source_grid(volume: Volume) -> Volume:
 def _same_field_of_view(
     volume: Volume, shape: tuple[int, ...], affine: NDArray[np.float64]
 ) -> bool:
-    """Whether the volume's corners are those of the grid, to a hundredth of its voxels."""
+    """Return whether volume and grid have the same corners, within a hundredth of a voxel."""
     stretched = resized_affine(volume.affine, volume.shape, shape)
     moved = np.linalg.solve(affine, stretched) - np.eye(len(affine))
     return bool((np.abs(moved) @ np.array([*shape, 1]) < 0.01).all())
 
 
-def _converted(path: Path, voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
+def _convert(path: Path, voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
     kind: type[np.generic] = np.dtype(dtype).type
     if issubclass(kind, np.floating):
         return voxels.astype(kind)
     limits = np.iinfo(dtype)
     rounded: NDArray[Any] = np.empty(voxels.shape, kind)
-    # One plane after the other, so that what lies in between takes little memory.
-    for place in np.ndindex(voxels.shape[:-2]):
-        plane = np.rint(voxels[place])
+    # One plane at a time, so that the floating-point intermediates take little memory.
+    for index in np.ndindex(voxels.shape[:-2]):
+        plane = np.rint(voxels[index])
         if np.isnan(plane).any():
             raise VolumeError(path, f"has NaN voxels, which {dtype} cannot hold; write float32")
-        rounded[place] = np.clip(plane, limits.min, limits.max)
+        rounded[index] = np.clip(plane, limits.min, limits.max)
     return rounded

@@ -18,19 +18,20 @@ from vae3d.scans.volume import SourceGeometry, Volume
 from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
 
 PILLOW_FORMATS = ("PNG", "JPEG")
-"""Nothing else, whatever the suffix: Pillow hands an EPS file to Ghostscript, which runs it."""
+"""The only formats that Pillow may decode, whatever the suffix: it would pass an EPS file to
+Ghostscript, which executes it."""
 
-# What tifffile logs about damaged tags would stand on stderr beside the one line that matters.
+# tifffile logs damaged tags to stderr, where they would hide the one error message.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# Voxels of 1 mm: index (d, h, w) lies at (x, y, z) = (w, h, d).
+# Voxels of 1 mm: index (d, h, w) is at (x, y, z) = (w, h, d).
 UNIT_AFFINE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 
 
 def read_image(path: Path, *, channel: int | None, case_id: str) -> Volume:
-    """Reads an image (1, H, W), or a 3D array of a .npy file as (1, D, H, W), in the file's order.
+    """Read an image (1, H, W), or a 3D array of a .npy file as (1, D, H, W), in the file's order.
 
-    Colour images whose channels are equal count as gray. Pixels are 1 mm wide.
+    Colour images whose channels are equal are read as grayscale. Pixels are 1 mm wide.
     """
     pixels = select_channel(path, _with_channels(path), channel, "channels")
     affine = np.eye(3) if pixels.ndim == 2 else UNIT_AFFINE.copy()
@@ -39,14 +40,14 @@ def read_image(path: Path, *, channel: int | None, case_id: str) -> Volume:
 
 
 def _with_channels(path: Path) -> NDArray[Any]:
-    """The file's array (*spatial, n) of numbers, n = 1 for everything that is really gray."""
+    """Return the file's array (*spatial, n) of numbers, n = 1 if all colours are equal."""
     try:
         array, has_channels = _decode(path)
     except VolumeError:
         raise
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+    except Exception as error:  # decoders raise any type for a damaged file
         reason = " ".join(str(error).split())
-        raise VolumeError(path, f"is damaged or not what its suffix says ({reason})") from error
+        raise VolumeError(path, f"is damaged or not in its suffix's format ({reason})") from error
     if array.dtype.kind not in "biuf":
         raise VolumeError(path, f"holds {array.dtype} values; save integers or floats")
     if array.size == 0:
@@ -57,7 +58,7 @@ def _with_channels(path: Path) -> NDArray[Any]:
 
 
 def _without_colour(array: NDArray[Any]) -> NDArray[Any]:
-    """Drops an alpha channel that is the same everywhere, and colours that are all alike."""
+    """Remove a constant alpha channel, and reduce equal colour channels to one."""
     if array.shape[-1] in (2, 4) and np.ptp(array[..., -1]) == 0:
         array = array[..., :-1]
     gray = array.shape[-1] == 3 and (array == array[..., :1]).all()
@@ -65,7 +66,7 @@ def _without_colour(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _decode(path: Path) -> tuple[NDArray[Any], bool]:
-    """The array and whether its last axis counts channels."""
+    """Return the array, and whether its last axis is the channels."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _decode_npy(path)
@@ -78,7 +79,7 @@ def _decode_pillow(path: Path) -> tuple[NDArray[Any], bool]:
     with Image.open(path, formats=PILLOW_FORMATS) as image:
         if image.format == "PNG" and getattr(image, "is_animated", False):
             raise VolumeError(path, "is an animation; save one image")
-        # Four bytes for each number: Pillow decodes to no wider ones.
+        # Pillow decodes to at most 4 bytes a number.
         check_size(path, 4 * math.prod(image.size) * len(image.getbands()), _room(path))
         palette = image.palette
         gray_or_colour = image.convert(palette.mode) if image.mode == "P" and palette else image
@@ -87,12 +88,13 @@ def _decode_pillow(path: Path) -> tuple[NDArray[Any], bool]:
 
 
 def _room(path: Path) -> int:
-    """The most bytes that an image file can hold: one that packs tighter says nothing."""
+    """Return the most decoded bytes to accept of an image file, 4096 to a byte on disk."""
     return 4096 * path.stat().st_size + 2**20
 
 
 def _decode_npy(path: Path) -> tuple[NDArray[Any], bool]:
-    # A memory map of a file that is shorter than its header says fails before memory is taken.
+    # A memory map fails before any memory is allocated if the file is shorter than its header's
+    # shape needs.
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3, 4):
         shape = getattr(array, "shape", "none")
@@ -114,7 +116,7 @@ def _decode_tiff(path: Path) -> tuple[NDArray[Any], bool]:
 
 
 def _check_segments(path: Path, page: Any) -> None:
-    # tifffile makes zeros of strips and tiles that are not there.
+    # tifffile fills missing strips and tiles with zeros and does not report them.
     parts = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
     end = path.stat().st_size
     whole = all(offset > 0 < count and offset + count <= end for offset, count in parts)
@@ -137,7 +139,7 @@ def write_tiff(path: Path, volume: Volume, dtype: str) -> None:
 
 
 def write_npy(path: Path, volume: Volume, dtype: str) -> None:
-    """Write an array (*spatial), or (C, *spatial) of several channels."""
+    """Write an array (*spatial), or (C, *spatial) if there are several channels."""
     voxels, _ = as_stored(path, volume, dtype)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, voxels[0] if len(voxels) == 1 else voxels)

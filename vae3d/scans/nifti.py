@@ -25,33 +25,34 @@ from vae3d.scans.volume import MAX_MILLIMETRES, SourceGeometry, Volume
 from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
 
 MAX_TRAILING_BYTES = 16 * 2**20
-_CHUNK = 2**20
-# nibabel reports what it repairs in a header on a logger that writes to stderr.
+"""Largest decompressed size of what follows the voxels of a file."""
+_CHUNK_BYTES = 2**20
+# nibabel logs its header repairs to stderr by default.
 _SILENT = logging.Logger("nibabel-header", logging.CRITICAL)
-# NIfTI's X, Y, Z for a volume that came from no file.
+# The axis order X, Y, Z of NIfTI, for a volume without a source file.
 _REVERSED = Orientation(axes=(2, 1, 0), flips=(False, False, False))
 
 
 def read_nifti(path: Path, *, channel: int | None, case_id: str) -> Volume:
-    """Reads a scan (1, D, H, W); 2D files get D = 1.
+    """Read a scan (1, D, H, W); 2D files get D = 1.
 
     `channel` indexes the fourth axis, the components of a colour, or real (0) and imaginary (1).
     """
-    # numpy would warn of the NaN and the overflows that are looked for below.
-    with _named_errors(path), np.errstate(all="ignore"):
+    # No numpy warnings: NaN and overflows are checked for below and raise a VolumeError.
+    with _as_volume_errors(path), np.errstate(all="ignore"):
         header, images = _load(path)
         image = select_channel(path, images, channel, _kind(header))
         return _canonical(path, header, image[..., None], case_id)
 
 
 def read_channels(path: Path, *, case_id: str) -> Volume:
-    """Reads all channels (C, D, H, W) that the fourth axis of a file counts."""
-    with _named_errors(path), np.errstate(all="ignore"):
+    """Read all channels (C, D, H, W) of a file, whose fourth axis is the channels."""
+    with _as_volume_errors(path), np.errstate(all="ignore"):
         return _canonical(path, *_load(path), case_id)
 
 
 def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: str) -> Volume:
-    """The file's voxels (X, Y, Z, C) in canonical orientation and in the scan's own units."""
+    """Return the file's voxels (X, Y, Z, C) in canonical orientation and the scan's own units."""
     affine = _affine(path, header)
     orientation = Orientation.of(affine)
     slope, intercept = header.get_slope_inter()
@@ -61,7 +62,7 @@ def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: 
         for image in np.moveaxis(images, -1, 0)
     ]
     data = channels[0][None] if len(channels) == 1 else torch.stack([c.float() for c in channels])
-    # Numbers that a slope made of the file's integers are none that this type could hold again.
+    # The file's integer type cannot hold values that slope and intercept have scaled.
     scaled = (slope, intercept) != (1.0, 0.0)
     kind = str(data.numpy().dtype) if scaled else images.dtype.name
     shape = images.shape[:3]
@@ -70,7 +71,8 @@ def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: 
 
 
 @contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def _as_volume_errors(path: Path) -> Iterator[None]:
+    """Convert the errors of nibabel, numpy and gzip to a VolumeError with the file's path."""
     try:
         yield
     except EOFError as error:
@@ -93,7 +95,7 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 
 def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
-    """The header and the raw voxels (X, Y, Z, n); memory is taken after everything is checked."""
+    """Return the header and the raw voxels (X, Y, Z, n); memory is allocated after all checks."""
     with _open(path) as stream:
         header = _read_header(path, stream)
         shape = _checked_shape(path, header)
@@ -103,7 +105,7 @@ def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
         voxels = np.empty(count, number)
         _fill(stream, voxels)
         _drain(path, stream)
-    # The components of a voxel lie together, the channels of a fourth axis apart from each other.
+    # The components of a voxel are contiguous; the channels of a fourth axis are whole volumes.
     images = voxels.reshape((components, *shape), order="F")
     return header, images[0] if components == 1 else np.moveaxis(images[..., 0], 0, -1)
 
@@ -129,14 +131,14 @@ def _read_header(path: Path, stream: BinaryIO) -> Nifti1Header:
 
 
 def _check_zooms(path: Path, header: Nifti1Header) -> None:
-    # Without an sform the affine is made of these, and nibabel would take 1 mm for 0.
+    # Without an sform the affine is computed from the zooms, and nibabel replaces 0 by 1 mm.
     zooms = header["pixdim"][1 : 1 + min(int(header["dim"][0]), 3)]
     if header["sform_code"] == 0 and not (zooms != 0).all():
         raise VolumeError(path, f"has voxels of size {zooms.tolist()} mm; set pixdim or an sform")
 
 
 def _checked_shape(path: Path, header: Nifti1Header) -> tuple[int, ...]:
-    """The shape (X, Y, Z, n): axes of length 1 added or dropped."""
+    """Return the shape (X, Y, Z, n), with axes of length 1 added or removed."""
     dims = header.get_data_shape()
     if min(dims) < 1 or len(dims) < 2:
         raise VolumeError(path, f"holds no image: its shape is {dims}")
@@ -148,17 +150,17 @@ def _checked_shape(path: Path, header: Nifti1Header) -> tuple[int, ...]:
 
 
 def _checked_offset(path: Path, header: Nifti1Header, size: int) -> int:
-    """Where the voxels begin, if the file can hold `size` bytes of them."""
+    """Return the offset of the voxels; VolumeError if the file cannot hold `size` bytes there."""
     offset = max(int(header.get_data_offset()), int(header.single_vox_offset))
     on_disk = path.stat().st_size
-    # Deflate makes at best one bit of 258 bytes: a factor of 1032.
+    # Deflate encodes at best 258 bytes in 2 bits: a factor of 1032.
     room = 1032 * on_disk + 65536 if path.suffix.lower() == ".gz" else on_disk
     check_size(path, offset + size, room)
     return offset
 
 
 def _components(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
-    """The numbers that a voxel is made of, and how many: colours and complex numbers have more."""
+    """Return the type of a voxel's components and their number: 1, or more for RGB and complex."""
     if dtype.fields:
         return np.dtype(np.uint8), len(dtype.fields)
     if dtype.kind == "c":
@@ -177,27 +179,28 @@ def _fill(stream: BinaryIO, voxels: NDArray[Any]) -> None:
     buffer = voxels.view(np.uint8).data
     position = 0
     while position < len(buffer):
-        count = stream.readinto(buffer[position : position + _CHUNK])  # type: ignore[attr-defined]
+        chunk = buffer[position : position + _CHUNK_BYTES]
+        count = stream.readinto(chunk)  # type: ignore[attr-defined]
         if not count:
             raise EOFError
         position += count
 
 
 def _drain(path: Path, stream: BinaryIO) -> None:
-    """Reads to the end, where gzip checks its sum; a bomb that hides there is refused."""
+    """Read to the end, where gzip verifies its checksum; refuse a decompression bomb."""
     trailing = 0
-    while chunk := stream.read(_CHUNK):
+    while chunk := stream.read(_CHUNK_BYTES):
         trailing += len(chunk)
         if trailing > MAX_TRAILING_BYTES:
-            raise VolumeError(path, "goes on for more than 16 MiB after its voxels; save it anew")
+            raise VolumeError(path, "has more than 16 MiB of data after its voxels; save it again")
 
 
 def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
-    """The header's affine (4, 4), which must place every voxel somewhere of its own."""
+    """Return the header's affine (4, 4), checked to be finite, within 1 km and invertible."""
     affine = np.asarray(header.get_best_affine(), np.float64)
-    # A comparison with NaN is false.
+    # Written as `not <`, since a comparison with NaN is false.
     if not (np.abs(affine) < MAX_MILLIMETRES).all():
-        reason = "not finite or leads further than a kilometre"
+        reason = "not finite or places voxels further than a kilometre away"
         raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
     volume = np.linalg.norm(affine[:3, :3], axis=0).prod()
     if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * volume:
@@ -224,6 +227,6 @@ def write_nifti(path: Path, volume: Volume, dtype: str) -> None:
         if path.suffix.lower() != ".gz":
             image.to_stream(file)
             return
-        # No name and no time inside: the same volume gives the same bytes.
+        # No name and no time in the gzip header: equal volumes are written as equal bytes.
         with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
             image.to_stream(stream)

@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the axes (D, H, W) of vae3d lie in a file: axis `axes[n]`, backwards if `flips[n]`."""
+    """The map of the axes (D, H, W) to those of a file: axis `axes[n]`, reversed if `flips[n]`."""
 
     axes: tuple[int, ...]
     flips: tuple[bool, ...]
 
     @classmethod
     def of(cls, affine: NDArray[np.float64]) -> "Orientation":
-        """The orientation closest to a file's affine (4, 4), which may be oblique."""
+        """Return the orientation closest to a file's affine (4, 4), which may be oblique."""
         closest = io_orientation(affine)
         if np.isnan(closest).any():
-            raise OrientationError("an axis of its affine leads nowhere")
+            raise OrientationError("an axis of its affine has no direction")
         world = closest[:, 0].astype(int).tolist()
         axes = tuple(world.index(direction) for direction in (2, 1, 0))
         return cls(axes, tuple(bool(closest[axis, 1] < 0) for axis in axes))
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """A view of the file's array with the axes (D, H, W)."""
+        """Return a view of the file's array with the axes (D, H, W)."""
         view: NDArray[Any] = array.transpose(self.axes)[self._steps]
         return view
 
     def undo(self, array: NDArray[Any]) -> NDArray[Any]:
-        """A view of an array (D, H, W) with the axes of the file."""
+        """Return a view of an array (D, H, W) with the axes of the file."""
         view: NDArray[Any] = array[self._steps].transpose(np.argsort(self.axes).tolist())
         return view
 
@@ -40,7 +40,7 @@ class Orientation:
         return tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
 
     def index_map(self, file_shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """The matrix (4, 4) from indices (d, h, w) to indices of the file."""
+        """Return the matrix (4, 4) from indices (d, h, w) to indices of the file."""
         matrix = np.zeros((4, 4))
         matrix[3, 3] = 1
         for n, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
@@ -50,7 +50,7 @@ class Orientation:
 
 
 def orientation_of(affine: NDArray[np.float64]) -> tuple[str, float]:
-    """The axes of a file as letters (RAS), and how many degrees they lean away from them."""
+    """Return a file's axis codes (as RAS), and its largest angle to a world axis in degrees."""
     codes = "".join(code or "?" for code in aff2axcodes(affine))
     columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return codes, float(np.degrees(np.arccos(np.clip(np.abs(columns).max(axis=0), 0, 1))).max())

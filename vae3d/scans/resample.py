@@ -1,4 +1,4 @@
-"""Volumes on another grid over the same field of view."""
+"""Resample volumes to another grid over the same field of view."""
 
 import math
 from dataclasses import replace
@@ -12,18 +12,19 @@ from vae3d.errors import VolumeError
 from vae3d.scans.volume import Volume
 
 MAX_GIB = 8
-"""What a resampled scan may take in memory; a header that lies about its voxels asks for more."""
+"""Largest resampled scan, in GiB of memory; a header with a wrong voxel size may ask for more."""
 
 
 def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
-    """The volume on the grid whose voxels come closest to `spacing` (mm, per axis of `data`).
+    """Return the volume on the grid closest to `spacing` (mm, one for each axis of `data`).
 
-    The corners of the field of view stay where they are, so that a voxel is as large as a whole
-    number of them allows. The result is linear and float32, without anti-aliasing: structures
-    finer than the new voxels may alias. A volume that is on that grid already is returned as is.
+    The corners of the field of view stay in place. The number of voxels is rounded, so that the
+    new spacing is close to `spacing` but rarely equal to it. Interpolation is linear in float32,
+    without anti-aliasing: structures finer than the new voxels may alias. A volume that is
+    already on that grid is returned as is.
 
     Raises:
-        VolumeError: a spacing that is none, or one that would take more than MAX_GIB.
+        VolumeError: an invalid spacing, or one that would take more than MAX_GIB.
     """
     _check_spacing(volume, spacing)
     if np.allclose(volume.spacing, spacing, rtol=1e-4, atol=0):
@@ -36,16 +37,16 @@ def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     if gib > MAX_GIB:
         raise VolumeError(
             _name(volume),
-            f"voxels of {_mm(volume.spacing)} resampled to {_mm(spacing)} would be "
-            f"{' x '.join(map(str, shape))} of them, {gib:.3g} GiB (at most {MAX_GIB} GiB); "
-            "mend its header or choose a larger data.spacing",
+            f"resampling from {_mm(volume.spacing)} to {_mm(spacing)} would make "
+            f"{' x '.join(map(str, shape))} voxels, {gib:.3g} GiB (at most {MAX_GIB} GiB); "
+            "correct its header or choose a larger data.spacing",
         )
     affine = resized_affine(volume.affine, volume.shape, shape)
     return replace(volume, data=resample_to_shape(volume.data, shape), affine=affine)
 
 
 def resample_to_shape(data: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The image (C, *spatial) linearly resampled to (C, *shape), corner to corner, float32."""
+    """Return the image (C, *spatial) linearly resampled to (C, *shape), same corners, float32."""
     mode = "trilinear" if len(shape) == 3 else "bilinear"
     return F.interpolate(data[None].float(), size=shape, mode=mode, align_corners=False)[0]
 
@@ -53,9 +54,9 @@ def resample_to_shape(data: Tensor, shape: tuple[int, ...]) -> Tensor:
 def resized_affine(
     affine: NDArray[np.float64], old: tuple[int, ...], new: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """The affine of a grid of shape `new` over the field of view of a grid of shape `old`.
+    """Return the affine of a grid of shape `new` over the field of view of a grid of shape `old`.
 
-    Voxel 0 ends half a voxel after the corner: its centre moves with the voxel's size.
+    The centre of voxel 0 is half a voxel from the corner: it moves with the voxel's size.
     """
     factor = np.array(old) / np.array(new)
     index_map = np.diag([*factor, 1.0])

@@ -1,4 +1,4 @@
-"""`CaseSource`: where volumes come from."""
+"""`CaseSource`: the interface through which volumes are read from their origin."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from vae3d.values.splits import Splits, case_rank, split_as_assigned, split_by_r
 
 @dataclass(frozen=True)
 class Stamp:
-    """The `mark` of a source is another one when its bytes are; `num_bytes` is how many."""
+    """The version of a source: `mark` changes with its bytes, `num_bytes` is its size."""
 
     mark: str
     num_bytes: int
@@ -17,9 +17,9 @@ class Stamp:
 
 @dataclass
 class CaseSource:
-    """Volumes by number, with names and, where a list gives them, their splits.
+    """Volumes by number, with their names and, if a list assigns them, their splits.
 
-    `spacing` (D, H, W) in millimetres is what they are resampled to, if they are.
+    Volumes are resampled to `spacing` (D, H, W) in millimetres, unless it is None.
     """
 
     spatial_dims: int
@@ -29,7 +29,7 @@ class CaseSource:
     spacing: list[float] | None = None
 
     def read(self, index: int) -> Volume:
-        """Volume `index`, in canonical orientation and the scan's own units.
+        """Read volume `index`, in canonical orientation and the scan's own units.
 
         Raises:
             VolumeError: it cannot be read.
@@ -37,15 +37,15 @@ class CaseSource:
         raise NotImplementedError
 
     def stamp(self, index: int) -> Stamp:
-        """What changes when the volume changes, known without reading it.
+        """Return a stamp that changes when the volume changes, without reading the volume.
 
         Raises:
-            VolumeError: there is nothing to read.
+            VolumeError: the volume does not exist.
         """
         raise NotImplementedError
 
     def split(self, val_fraction: float, test_fraction: float) -> Splits:
-        """The splits that the list assigns, or by the hash of the names."""
+        """Return the splits that the list assigns, or else splits by the hash of the names."""
         if any(self.splits):
             return split_as_assigned(self.splits)
         return split_by_rank(map(case_rank, self.case_ids), val_fraction, test_fraction)

@@ -1,4 +1,4 @@
-"""`Volume`: an image with its place in the world."""
+"""`Volume`: an image with its affine to world coordinates."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MAX_MILLIMETRES = 1e6
-"""How far from the origin a voxel may be: beyond is no scan, and squares overflow."""
+"""Largest distance of a voxel from the origin (1 km): no scan is larger, and squares overflow."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class SourceGeometry:
     """The grid of the file that a volume was read from, needed to write results onto it.
 
     `shape` and `affine` are the file's own, in the file's own axis order; `affine` maps voxel
-    indices to RAS millimetres. `dtype` is the numpy name of the voxels on disk, or where a header
-    scales them to other units, of a type that holds these.
+    indices to RAS millimetres. `dtype` is the numpy name of the voxels' type on disk. If the
+    header scales them to other units, it is a type that can hold the scaled values.
     """
 
     path: Path
@@ -27,7 +27,7 @@ class SourceGeometry:
     dtype: str
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Return the geometry as plain values for a JSON file."""
         return {
             "path": str(self.path),
             "shape": list(self.shape),
@@ -37,7 +37,7 @@ class SourceGeometry:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
-        """What `describe` gave."""
+        """Return the geometry that `describe` turned into plain values."""
         return cls(
             Path(values["path"]),
             tuple(values["shape"]),
@@ -73,5 +73,5 @@ class Volume:
 
 
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, ...]:
-    """The size of a voxel along each axis of a grid (n+1, n+1), in millimetres."""
+    """Return the size of a voxel along each axis of an affine (n+1, n+1), in millimetres."""
     return tuple(float(s) for s in np.linalg.norm(affine[:-1, :-1], axis=0))

@@ -1,4 +1,4 @@
-"""What every reader does to the voxels of a file."""
+"""Steps that all readers share: select a channel, convert the voxels, check their size."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,17 @@ from torch import Tensor
 from vae3d.errors import VolumeError
 
 MAX_DECODED_BYTES = 8 * 2**30
+"""Largest decoded size of a file; a larger one is refused before memory is allocated."""
 
 
 def select_channel(
     path: Path, images: NDArray[Any], channel: int | None, kind: str
 ) -> NDArray[Any]:
-    """The image (*spatial) that `channel` names in an array (*spatial, n); one needs no name."""
+    """Return image (*spatial) number `channel` of an array (*spatial, n); None if n is 1.
+
+    Raises:
+        VolumeError: several images and no `channel`, or one out of range.
+    """
     count = images.shape[-1]
     if channel is None and count > 1:
         raise VolumeError(
@@ -32,7 +37,7 @@ def select_channel(
 def voxels_to_tensor(
     path: Path, voxels: NDArray[Any], slope: float = 1.0, intercept: float = 0.0
 ) -> Tensor:
-    """`slope * voxels + intercept`: int16 where these are integers that fit, else float32.
+    """Return `slope * voxels + intercept`, as int16 if all are integers that fit, else float32.
 
     Raises VolumeError if a finite number becomes an infinite one.
     """
@@ -40,7 +45,7 @@ def voxels_to_tensor(
     result = np.empty(voxels.shape, kind)
     wide = np.promote_types(voxels.dtype, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        # One slice after the other, so that the wide numbers in between take little memory.
+        # One slice at a time, so that the float64 intermediates take little memory.
         for target, plane in zip(result, voxels, strict=True):
             target[...] = plane.astype(wide) * slope + intercept
             if kind is np.float32 and (np.isinf(target) & np.isfinite(plane)).any():
@@ -57,7 +62,11 @@ def _fit_int16(voxels: NDArray[Any], slope: float, intercept: float) -> bool:
 
 
 def check_size(path: Path, promised: int, room: int) -> None:
-    """Before memory is taken: raises VolumeError where the file cannot hold what it promises."""
+    """Raise a VolumeError if a header asks for more bytes than its file can hold.
+
+    Call it before memory is allocated: `promised` are the bytes that the header describes, `room`
+    the most that the file can hold.
+    """
     if promised > room:
         raise VolumeError(
             path,

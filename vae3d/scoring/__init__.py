@@ -1,1 +1,1 @@
-""""""
+"""Scores of a reconstruction: metrics, regions, references and seams."""

@@ -1,4 +1,4 @@
-"""`ScoringConfig`: what is measured, and against what."""
+"""`ScoringConfig`: the metrics, regions and references of the scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +30,8 @@ METRICS: "Registry[Metric]" = Registry(
         "rmse_model": f"{_METRICS}:RMSE_MODEL",
     },
 )
-"""Metrics by name. Errors are in the scan's units, `_model` in the model's range."""
+"""Metrics by name. Errors are in the units of the scan; `_model` errors are in the range of the
+model."""
 
 BASELINES: "Registry[Callable[[Tensor, int], Tensor]]" = Registry(
     "baseline",
@@ -39,14 +40,16 @@ BASELINES: "Registry[Callable[[Tensor, int], Tensor]]" = Registry(
         "jpeg": "vae3d.scoring.references:jpeg",
     },
 )
-"""Baselines by name: an image (C, *spatial) in [-1, 1] kept as so many numbers, and back."""
+"""Baselines by name: functions of an image (C, *spatial) in [-1, 1] and a number of values that
+return the image after it was stored as that many values."""
 
 REGIONS = ("foreground", "tissues")
+"""Choices of `evaluation.regions`."""
 
 
 @dataclass
 class ScoringConfig(Settings, key="evaluation"):
-    """What is measured of a reconstruction, and against what."""
+    """Settings of the scores: metrics, regions, references and data range."""
 
     metrics: Annotated[list[str], SomeOf(of=METRICS, least=1)] = field(
         default_factory=lambda: list(METRICS)
@@ -54,16 +57,17 @@ class ScoringConfig(Settings, key="evaluation"):
     """Scores of every case, as in evaluation.metrics=[psnr,ssim]; docs/evaluation.md defines
     them."""
     regions: Annotated[list[str], SomeOf(*REGIONS)] = field(default_factory=lambda: list(REGIONS))
-    """Parts of a scan that are scored besides the whole: its foreground, and the tissues of a CT
-    by HU."""
+    """Parts of a scan that are scored in addition to the whole: its foreground, and the tissues of
+    a CT by HU."""
     floor: bool = True
-    """Also report what clipping and resampling cost without any VAE."""
+    """Also report the floor: the error of clipping and resampling alone, without any VAE."""
     baselines: Annotated[list[str], SomeOf(of=BASELINES)] = field(default_factory=list)
-    """Simpler ways to keep as many numbers as the latent has, scored for comparison."""
+    """Simpler compression methods of the same size as the latent, scored for comparison."""
     window: Annotated[tuple[float, ...] | None, LowHigh()] = None
-    """Data range [low, high] of the scores in the scan's units; null is what the model sees."""
+    """Data range [low, high] of the scores in the units of the scan; null is the range that the
+    model sees."""
     crop: Annotated[Any, PerAxis(AtLeast(1), nullable=True)] = None
-    """Voxels around the centre that are scored, one number or one per axis, filled up with the low
-    end; null scores all."""
+    """Voxels around the centre that are scored, one number or one per axis, padded with the low
+    end of the range; null scores all."""
     model_range: Annotated[tuple[float, ...], LowHigh()] = (-1.0, 1.0)
-    """Range that the _model metrics map the window to."""
+    """Range that the window is mapped to for the _model metrics."""

@@ -1,4 +1,4 @@
-"""`measure`: what every metric follows from, of an image and what stands for it."""
+"""`measure`: the errors between images from which every metric is computed."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,32 +11,32 @@ import torch
 from torch import Tensor
 
 from vae3d.loss.blur import gaussian_window, smooth
-from vae3d.loss.structural import SCALE_WEIGHTS, Seen, halved, num_scales, similarity
+from vae3d.loss.structural import SCALE_WEIGHTS, WindowMoments, halved, num_scales, similarity
 from vae3d.runtime.threads import lanes, side_by_side
 from vae3d.scoring.regions import WHOLE, Buckets
 
 R = TypeVar("R")
 
 MODEL_RANGE = 2.0
-"""Images and reconstructions lie in [-1, 1]."""
+"""Width of the range [-1, 1] of images and reconstructions."""
 TILE = (32, 64, 256)
-"""Window centres along the last axes that are blurred at once: little more than caches hold, for
-what neighbouring tiles share is computed in each."""
-NEAR = 2**16
-"""Windows compared at once."""
-MOST = 4
-"""Calls at work at once, at most: some 30 MiB lie around a tile."""
-FLAT = 2**16
-"""Voxels looked at at once where no neighbour counts."""
+"""Window centres along the last axes that are blurred in one pass: little more than caches hold.
+Smaller tiles repeat more work, because neighbouring tiles both compute what they share."""
+WINDOWS_PER_CHUNK = 2**16
+"""Windows compared in one pass, so that intermediate results stay in caches."""
+MAX_PARALLEL_CALLS = 4
+"""Calls that run at the same time, at most: each tile needs some 30 MiB of memory."""
+VOXELS_PER_CHUNK = 2**16
+"""Voxels per pass of the errors that need no neighbours."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How far two images in [-1, 1] are apart in one region; NaN where nothing was measured.
+    """The errors between two images in [-1, 1] in one region; NaN where not measured.
 
-    `absolute` and `squared` are mean errors, `signal` the mean square of the image on [0, 1],
-    `gradient` the mean absolute error of differences between neighbours, `ssim` and `ms_ssim`
-    structural similarities.
+    `absolute` and `squared` are mean errors, `signal` is the mean square of the image on [0, 1],
+    `gradient` is the mean absolute error of differences between neighbours, `ssim` and `ms_ssim`
+    are structural similarities.
     """
 
     voxels: int
@@ -55,26 +55,27 @@ def measure(
     buckets: Buckets,
     structural: bool = True,
 ) -> list[dict[str, Errors]]:
-    """Errors between pairs of images (C, *spatial) in [-1, 1].
+    """Return the errors by region of each pair of images (C, *spatial) in [-1, 1].
 
-    `values` (C, *spatial) are the scan's own, by which `buckets` part the voxels in regions.
-    `structural` asks for the similarities, which take most of the time: an image of several pairs
-    is blurred once for all. Regions, gradient, signal and MS-SSIM are the first pair's alone.
+    `buckets` assigns voxels to regions by `values` (C, *spatial), the values of the scan.
+    `structural` enables the similarities, which take most of the time; an image in several pairs
+    is blurred once for all of them. Regions, gradient, signal and MS-SSIM are measured for the
+    first pair only.
     """
-    parted = [(buckets, buckets.of(values)), *[_unparted(values)] * (len(pairs) - 1)]
+    binned = [(buckets, buckets.of(values)), *[_one_bucket(values)] * (len(pairs) - 1)]
     image, other = (images[number] for number in pairs[0])
     pointwise = [
         partial(_pointwise, images[first], images[second], *places)
-        for (first, second), places in zip(pairs, parted, strict=True)
+        for (first, second), places in zip(pairs, binned, strict=True)
     ]
-    sums = _each(pointwise, image)
-    similar = _similarities(images, pairs, parted) if structural else None
+    sums = _run_all(pointwise, image)
+    similar = _similarities(images, pairs, binned) if structural else None
     calls = [partial(_signal, image), partial(_gradient, image, other)]
     if similar:
         calls.append(partial(_multiscale, image, other, similar[0]))
-    signal, gradient, *multiscale = _each(calls, image)
-    found = []
-    for number, (total, (parts, _)) in enumerate(zip(sums, parted, strict=True)):
+    signal, gradient, *multiscale = _run_all(calls, image)
+    errors = []
+    for number, (total, (parts, _)) in enumerate(zip(sums, binned, strict=True)):
         regions = {
             name: Errors(
                 voxels=total.count_of(members),
@@ -91,27 +92,33 @@ def measure(
                 gradient=gradient,
                 ms_ssim=multiscale[0] if multiscale else math.nan,
             )
-        found.append(regions)
-    return found
+        errors.append(regions)
+    return errors
 
 
-def _each(calls: Sequence[Callable[[], R]], image: Tensor) -> list[R]:
-    """What the calls give; on a CPU side by side, as what each of them does is small."""
-    count = lanes(MOST) if image.is_cpu else 1
+def _run_all(calls: Sequence[Callable[[], R]], image: Tensor) -> list[R]:
+    """Return the results of the calls.
+
+    On a CPU they run in parallel: each is too small to use all threads of torch by itself.
+    """
+    count = lanes(MAX_PARALLEL_CALLS) if image.is_cpu else 1
     return [*side_by_side(lambda call: call(), calls, count)]
 
 
-Parted = tuple[Buckets, Tensor]
-"""Buckets, and the place in them of each voxel of a scan (C, *spatial)."""
+BinnedVoxels = tuple[Buckets, Tensor]
+"""Buckets and, from `Buckets.of`, the bin of each voxel of a scan, uint8 (C, *spatial)."""
 
 
-def _unparted(values: Tensor) -> Parted:
+def _one_bucket(values: Tensor) -> BinnedVoxels:
+    """Return buckets that hold the whole scan in one bin."""
     buckets = Buckets([])
     return buckets, buckets.of(values)
 
 
 @dataclass(frozen=True)
 class _Sums:
+    """Sums of the errors in each bin, float64 on the CPU."""
+
     count: Tensor
     absolute: Tensor
     squared: Tensor
@@ -124,9 +131,10 @@ class _Sums:
 
 
 def _pointwise(image: Tensor, other: Tensor, buckets: Buckets, places: Tensor) -> _Sums:
+    """Return the sums of absolute and squared errors in each bin."""
     absolute, squared = _zeros(buckets), _zeros(buckets)
-    for x, y, place in zip(*(_portions(part) for part in (image, other, places)), strict=True):
-        # In float64: of a perfect copy nothing is left, of a good one every digit.
+    for x, y, place in zip(*(_chunks(part) for part in (image, other, places)), strict=True):
+        # Squared and summed in float64, so that the small errors of a good copy keep all digits.
         error = (y - x).double()
         squared += buckets.sums(place, error.square())
         absolute += buckets.sums(place, error.abs_())
@@ -134,24 +142,25 @@ def _pointwise(image: Tensor, other: Tensor, buckets: Buckets, places: Tensor) -
 
 
 def _signal(image: Tensor) -> float:
-    """The mean square of the image on [0, 1]."""
-    total = sum(float(part.add(1).square().sum()) for part in _portions(image))
+    """Return the mean square of the image on [0, 1]."""
+    total = sum(float(part.add(1).square().sum()) for part in _chunks(image))
     return total / MODEL_RANGE**2 / max(image.numel(), 1)
 
 
-def _portions(values: Tensor) -> Sequence[Tensor]:
-    return torch.split(values.flatten(), FLAT)
+def _chunks(values: Tensor) -> Sequence[Tensor]:
+    return torch.split(values.flatten(), VOXELS_PER_CHUNK)
 
 
 def _gradient(image: Tensor, other: Tensor) -> float:
-    """The mean absolute difference of the forward differences, over all axes and voxels."""
+    """Return the mean absolute error of the forward differences, over all axes and voxels."""
     total, count = 0.0, 0
-    step = max(1, FLAT // max(1, image[:, :1].numel()))
+    step = max(1, VOXELS_PER_CHUNK // max(1, image[:, :1].numel()))
     for start in range(0, image.shape[1], step):
         end = start + step
         error = other[:, start : end + 1] - image[:, start : end + 1]
         for axis in range(1, error.dim()):
-            # The plane after the last one is the first of the next part.
+            # The extra plane at the end belongs to the next chunk: only differences along the
+            # first axis use it.
             inner = error if axis == 1 else error[:, :step]
             difference = inner.diff(dim=axis).abs_()
             total += _sum(difference)
@@ -161,7 +170,7 @@ def _gradient(image: Tensor, other: Tensor) -> float:
 
 @dataclass
 class _Similarities:
-    """Sums of SSIM by piece of the line of values, where a window belongs to its centre.
+    """Counts and sums of SSIM in each bin; a window belongs to the bin of its centre.
 
     `structure` is the sum of contrast-structure over all windows.
     """
@@ -171,51 +180,54 @@ class _Similarities:
     structure: float = 0.0
 
     def add(self, other: "_Similarities") -> None:
+        """Add the sums of another part of the image."""
         self.count += other.count
         self.total += other.total
         self.structure += other.structure
 
     def mean(self, members: list[bool]) -> float:
+        """Return the mean SSIM over the bins of a region."""
         chosen = torch.tensor(members)
         return _ratio(float(self.total[chosen].sum()), int(self.count[chosen].sum()))
 
 
 def _similarities(
-    images: Sequence[Tensor], pairs: Sequence[tuple[int, int]], parted: Sequence[Parted]
+    images: Sequence[Tensor], pairs: Sequence[tuple[int, int]], binned: Sequence[BinnedVoxels]
 ) -> list[_Similarities]:
-    """Those of each pair; contrast-structure is the first one's alone."""
+    """Return the similarities of each pair, contrast-structure for the first pair only."""
     calls = [
-        partial(_of_tile, images, pairs, parted, tile, centre)
+        partial(_tile_similarities, images, pairs, binned, tile, centre)
         for tile, centre in tiles(tuple(images[0].shape[1:]))
     ]
-    found, *rest = _each(calls, images[0])
+    totals, *rest = _run_all(calls, images[0])
     for part in rest:
-        for sums, more in zip(found, part, strict=True):
-            sums.add(more)
-    return found
+        for total, more in zip(totals, part, strict=True):
+            total.add(more)
+    return totals
 
 
-def _of_tile(
+def _tile_similarities(
     images: Sequence[Tensor],
     pairs: Sequence[tuple[int, int]],
-    parted: Sequence[Parted],
+    binned: Sequence[BinnedVoxels],
     tile: tuple[slice, ...],
     centre: tuple[slice, ...],
 ) -> list[_Similarities]:
-    cut, middle = (slice(None), *tile), (slice(None), *centre)
-    structure, maps = _Part([image[cut][None] for image in images], pairs).similarities()
-    found = []
-    for (buckets, places), similar in zip(parted, maps, strict=True):
-        place = places[middle]
-        found.append(_Similarities(buckets.counts(place), buckets.sums(place, similar)))
-    found[0].structure = structure
-    return found
+    """Return the similarities of each pair in one tile, whose windows have these centres."""
+    crop, centres = (slice(None), *tile), (slice(None), *centre)
+    structure, maps = _TileMoments([image[crop][None] for image in images], pairs).similarities()
+    sums = []
+    for (buckets, places), similarity_map in zip(binned, maps, strict=True):
+        place = places[centres]
+        sums.append(_Similarities(buckets.counts(place), buckets.sums(place, similarity_map)))
+    sums[0].structure = structure
+    return sums
 
 
-class _Part:
-    """The same part of several images (1, C, *spatial), compared in pairs.
+class _TileMoments:
+    """The window moments of the same tile of several images (1, C, *spatial).
 
-    Equal images count as one: where nothing was clipped, a scan is what the model saw of it.
+    Equal images are blurred once: where nothing was clipped, the scan equals the model's input.
     """
 
     def __init__(self, images: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> None:
@@ -231,47 +243,47 @@ class _Part:
         }
 
     def similarities(self) -> tuple[float, list[Tensor]]:
-        """The sum of the first pair's contrast-structure, and each pair's SSIM of every window.
+        """Return the summed contrast-structure of the first pair, and the SSIM maps of all pairs.
 
-        A few windows at a time, of all pairs: what lies between is small and stays near.
+        All pairs are compared chunk by chunk, so that intermediate results stay in caches.
         """
-        means = {n: [x.view(-1) for x in known] for n, known in self.means.items()}
+        means = {n: [x.view(-1) for x in moments] for n, moments in self.means.items()}
         products = {pair: product.view(-1) for pair, product in self.products.items()}
         structure = 0.0
-        for start in range(0, products[self.pairs[0]].numel(), NEAR):
-            here = slice(start, start + NEAR)
-            seen = {
-                n: Seen.of(mean[here], square[here], MODEL_RANGE, low=-1)
+        for start in range(0, products[self.pairs[0]].numel(), WINDOWS_PER_CHUNK):
+            chunk = slice(start, start + WINDOWS_PER_CHUNK)
+            moments = {
+                n: WindowMoments.of(mean[chunk], square[chunk], MODEL_RANGE, low=-1)
                 for n, (mean, square) in means.items()
             }
             for pair, maps in products.items():
-                first, second = (seen[number] for number in pair)
-                light, contrast = similarity(first, second, maps[here], MODEL_RANGE)
+                first, second = (moments[number] for number in pair)
+                luminance, contrast = similarity(first, second, maps[chunk], MODEL_RANGE)
                 if pair == self.pairs[0]:
                     structure += _sum(contrast)
-                # The product is needed no more.
-                torch.mul(light, contrast, out=maps[here])
+                # The SSIM map overwrites the product, which is no longer needed.
+                torch.mul(luminance, contrast, out=maps[chunk])
         return structure, [self.products[pair] for pair in self.pairs]
 
 
 def _multiscale(image: Tensor, other: Tensor, finest: _Similarities) -> float:
-    """MS-SSIM, given the similarities at the first scale."""
+    """Return MS-SSIM, given the similarities at the finest scale."""
     scales = num_scales(image[None])
     exponents = torch.tensor(SCALE_WEIGHTS[:scales], dtype=torch.float64)
-    pair, found, product = [image, other], finest, 1.0
+    pair, sums, product = [image, other], finest, 1.0
     for scale, exponent in enumerate((exponents / exponents.sum()).tolist()):
         if scale:
             pair = [halved(one[None])[0] for one in pair]
-            found = _similarities(pair, [(0, 1)], [_unparted(pair[0])])[0]
-        seen = found.total.sum() if scale == scales - 1 else found.structure
-        product *= max(float(seen / found.count.sum()), 0.0) ** exponent
+            sums = _similarities(pair, [(0, 1)], [_one_bucket(pair[0])])[0]
+        similar = sums.total.sum() if scale == scales - 1 else sums.structure
+        product *= max(float(similar / sums.count.sum()), 0.0) ** exponent
     return product
 
 
 def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Parts of an image whose windows together are those of the whole, each once.
+    """Yield tiles of an image that together contain every window of the image once.
 
-    Gives the voxels that a part needs, and those at the centres of its windows.
+    Each tile is a pair of slices: its voxels, and the voxels at the centres of its windows.
     """
     axes = []
     for length, step in zip(shape, TILE[-len(shape) :], strict=True):
@@ -295,9 +307,13 @@ def _zeros(buckets: Buckets) -> Tensor:
 
 
 def _sum(values: Tensor) -> float:
-    """In float64, of rows in float32: a row is too short to lose what a score shows."""
+    """Return the sum in float64 of the float32 sums of rows.
+
+    Rows are too short for a rounding error that a score would show.
+    """
     return float(values.sum(dim=-1).sum(dtype=torch.float64))
 
 
 def _ratio(total: float, count: int) -> float:
+    """Return total / count, NaN for a count of 0."""
     return total / count if count else math.nan

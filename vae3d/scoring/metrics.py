@@ -1,4 +1,4 @@
-"""The metrics, each a function of the errors of a reconstruction."""
+"""The metrics: functions of the errors of a reconstruction."""
 
 import math
 from collections.abc import Callable
@@ -9,28 +9,28 @@ from vae3d.scoring.measure import MODEL_RANGE, Errors
 
 @dataclass(frozen=True)
 class Scale:
-    """What the width 2 of [-1, 1] is in the scan's units, and in the model's range as reported."""
+    """The width of [-1, 1] in the units of the scan, and in the reported range of the model."""
 
     span: float
     model_span: float = MODEL_RANGE
 
     @property
     def scan(self) -> float:
-        """Units of the scan for one of [-1, 1]."""
+        """Units of the scan per unit of [-1, 1]."""
         return self.span / MODEL_RANGE
 
     @property
     def model(self) -> float:
-        """Units of the reported model's range for one of [-1, 1]."""
+        """Units of the reported range of the model per unit of [-1, 1]."""
         return self.model_span / MODEL_RANGE
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`of` gives it from the errors; `unit` is written with {unit} for the scan's.
+    """A metric: `of` computes it from the errors, `unit` may contain {unit}, that of the scan.
 
-    `regional`: it can be told for a part of a scan. `structural`: it takes similarities. `better`
-    is 1 where more is better, else -1.
+    `better` is 1 if more is better, else -1. `regional` metrics are also defined for a part of a
+    scan. `structural` metrics need the similarities.
     """
 
     of: Callable[[Errors, Scale], float]
@@ -41,14 +41,20 @@ class Metric:
 
 
 def psnr(errors: Errors, scale: Scale) -> float:
-    """Peak signal-to-noise ratio in dB; the peak is the width of the range, in any region."""
+    """Return the peak signal-to-noise ratio in dB.
+
+    The peak is the width of the data range, in every region.
+    """
     if errors.squared == 0:
         return math.inf
     return 10 * math.log10(MODEL_RANGE**2 / errors.squared)
 
 
 def nmse(errors: Errors, scale: Scale) -> float:
-    """Squared error over the squared image, both summed on [0, 1] (Zbontar et al. 2018, eq. 8)."""
+    """Return the squared error over the squared image, both summed on [0, 1].
+
+    Zbontar et al. 2018 (arXiv:1811.08839), equation 8.
+    """
     if errors.squared == 0:
         return 0.0
     error = errors.squared / MODEL_RANGE**2

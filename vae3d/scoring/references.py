@@ -1,4 +1,4 @@
-"""What a reconstruction is held against: no VAE at all, and simpler ways to keep few numbers."""
+"""References for the scores: simpler compression baselines, and the scan on disk."""
 
 import io
 import math
@@ -16,12 +16,15 @@ from vae3d.errors import VolumeError
 from vae3d.scans.files import read_volume
 from vae3d.scans.resample import resample_to_shape
 
-BYTES_A_NUMBER = 2
-"""A latent kept as float16."""
+BYTES_PER_VALUE = 2
+"""Size of a latent value, stored as float16."""
 
 
 def downsampled(image: Tensor, numbers: int) -> Tensor:
-    """The image (C, *spatial) averaged down to at most so many numbers, and linearly back up."""
+    """Return the image (C, *spatial) averaged to at most `numbers` values, and back.
+
+    It is linearly interpolated back to its shape.
+    """
     shape = image.shape[1:]
     share = (numbers / image.numel()) ** (1 / len(shape))
     small = [max(1, math.floor(n * share + 1e-9)) for n in shape]
@@ -30,49 +33,49 @@ def downsampled(image: Tensor, numbers: int) -> Tensor:
 
 
 def jpeg(image: Tensor, numbers: int) -> Tensor:
-    """The image (C, *spatial) in [-1, 1] as JPEG slices of 8 bits, within the latents' bytes.
+    """Return the image (C, *spatial) in [-1, 1] after JPEG compression of 8-bit slices.
 
-    The quality, one for all slices, is the best whose bytes are no more than those of so many
-    numbers in float16; 1 where even that takes more.
+    All slices have the same quality: the highest at which they take at most as many bytes as
+    `numbers` values in float16, or 1 if even that takes more.
     """
     planes = ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     slices = planes.reshape(-1, *image.shape[-2:]).numpy()
-    least, most = 1, 95
-    while least < most:
-        quality = (least + most + 1) // 2
-        if sum(len(_encoded(s, quality)) for s in slices) <= numbers * BYTES_A_NUMBER:
-            least = quality
+    low, high = 1, 95
+    while low < high:
+        quality = (low + high + 1) // 2
+        if sum(len(_encode_jpeg(s, quality)) for s in slices) <= numbers * BYTES_PER_VALUE:
+            low = quality
         else:
-            most = quality - 1
-    decoded = [np.asarray(Image.open(io.BytesIO(_encoded(s, least)))) for s in slices]
+            high = quality - 1
+    decoded = [np.asarray(Image.open(io.BytesIO(_encode_jpeg(s, low)))) for s in slices]
     return torch.from_numpy(np.stack(decoded)).reshape(image.shape).float() / 127.5 - 1
 
 
-def _encoded(plane: NDArray[np.uint8], quality: int) -> bytes:
+def _encode_jpeg(plane: NDArray[np.uint8], quality: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(plane).save(stream, "jpeg", quality=quality)
     return stream.getvalue()
 
 
-def untouched(case: Case, values: Tensor) -> Tensor:
-    """The scan (C, *spatial) as it is on disk: on its own grid, and not clipped.
+def scan_on_disk(case: Case, values: Tensor) -> Tensor:
+    """Return the scan (C, *spatial) as it is on disk: on its own grid, not clipped.
 
-    That is what the case's `values` are, unless it was resampled.
+    These are the `values` of the case, unless it was resampled.
 
     Raises:
-        VolumeError: it was resampled, and its file is not there any more, or has changed.
+        VolumeError: the case was resampled, and its file no longer exists or has changed.
     """
     source = case.geometry
     if source is None or sorted(source.shape) == sorted(values.shape[1:]):
         return values
-    found = read_volume(source.path)
-    if sorted(found.shape) != sorted(source.shape) or len(found.data) != len(values):
-        raise VolumeError(source.path, "is not the scan any more that was prepared")
-    return found.data
+    volume = read_volume(source.path)
+    if sorted(volume.shape) != sorted(source.shape) or len(volume.data) != len(values):
+        raise VolumeError(source.path, "has changed since it was prepared")
+    return volume.data
 
 
 def on_grid_of(values: Tensor, scan: Tensor) -> Tensor:
-    """Values (C, *spatial) over the field of view of a scan (C, *its own), on the scan's grid."""
+    """Return values (C, *spatial) resampled to the grid of a scan with the same field of view."""
     if values.shape[1:] == scan.shape[1:]:
         return values
     return resample_to_shape(values, tuple(scan.shape[1:]))

@@ -1,4 +1,4 @@
-"""Where a reconstruction is scored: parts of a scan by the values that it has there."""
+"""Regions of a scan, defined by ranges of its values, in which a reconstruction is scored."""
 
 import math
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 from vae3d.values.intensity import IntensityRange
 
 WHOLE = "whole"
+"""Name of the region that holds every voxel."""
 
 
 @dataclass(frozen=True)
@@ -29,38 +30,40 @@ TISSUES = (
     ValueRegion("soft_tissue", -30.0, 150.0),
     ValueRegion("bone", 150.0, math.inf),
 )
-"""What a CT shows by its HU. Contrast agent counts as bone, and what lies between two tissues as
-the one that it looks like: these are windows, no segmentation."""
+"""Tissues of a CT by HU. These are windows of values, no segmentation: contrast agent counts as
+bone, and a border between two tissues as the tissue of its value."""
 
 LANES = 8
-"""Sums of a piece that are added up side by side."""
-MANY = 2**18
-"""Voxels looked at at once."""
+"""Partial sums of each bin, between which neighbouring voxels alternate."""
+VOXELS_PER_CHUNK = 2**18
+"""Voxels that are assigned to bins in one pass."""
 
 
 def names_of(regions: Sequence[str], unit: str) -> list[str]:
-    """The names of the regions chosen among REGIONS, for scans in this unit."""
+    """Return the names of the regions chosen from REGIONS, for scans in this unit."""
     names = ["foreground"] if "foreground" in regions else []
     return [*names, *(t.name for t in TISSUES if "tissues" in regions and unit == "HU")]
 
 
 def value_regions(regions: Sequence[str], range_: IntensityRange) -> list[ValueRegion]:
-    """The regions chosen among REGIONS for a scan of this intensity range."""
-    known = [ValueRegion("foreground", range_.foreground, math.inf), *TISSUES]
+    """Return the regions chosen from REGIONS, for a scan of this intensity range."""
+    choices = [ValueRegion("foreground", range_.foreground, math.inf), *TISSUES]
     names = names_of(regions, range_.unit)
-    return [region for region in known if region.name in names]
+    return [region for region in choices if region.name in names]
 
 
 class Buckets:
-    """The line of values cut wherever a region begins or ends; each region is some of the pieces.
+    """Bins of values with an edge wherever a region begins or ends; a region is a set of bins.
 
-    So one look at a voxel serves all regions, however they overlap.
+    One pass over the voxels therefore serves all regions, even if they overlap. `members` states
+    for each region which bins it contains.
     """
 
     def __init__(self, regions: Sequence[ValueRegion]) -> None:
         ends = {end for region in regions for end in (region.low, region.high)}
         self.edges = torch.tensor(sorted(e for e in ends if math.isfinite(e)), dtype=torch.float32)
         self.count = len(self.edges) + 1
+        # `of` stores a bin and its lane in one byte.
         assert self.count * LANES <= 256
         starts = [-math.inf, *self.edges.tolist()]
         self.members = {WHOLE: [True] * self.count}
@@ -68,49 +71,52 @@ class Buckets:
             self.members[region.name] = [region.low <= s < region.high for s in starts]
 
     def of(self, values: Tensor) -> Tensor:
-        """Where in the sums each voxel belongs, in a byte: its piece, in one of LANES.
+        """Return the index of the partial sum of each voxel, uint8: its bin, in one of LANES.
 
-        An addition waits for the one before it to the same place, and neighbours are mostly of
-        one piece: those in a row lie in different lanes.
+        Consecutive additions to one memory location wait for each other, and neighbours are mostly
+        in the same bin. Voxels next to each other in a row therefore use different lanes.
         """
         if self.count == 1:
-            # One stands for all: there is nothing to tell apart.
+            # A single bin needs one element, expanded without memory.
             return torch.zeros((), dtype=torch.uint8).expand(values.shape)
         width = values.shape[-1]
         lanes = (torch.arange(width, device=values.device) % LANES * self.count).byte()
         places = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
-        rows = max(1, MANY // width)
-        portions = (torch.split(x.reshape(-1, width), rows) for x in (values, places))
-        for part, found in zip(*portions, strict=True):
-            torch.add(self._pieces(part.float()), lanes, out=found)
+        rows = max(1, VOXELS_PER_CHUNK // width)
+        chunks = (torch.split(x.reshape(-1, width), rows) for x in (values, places))
+        for part, place in zip(*chunks, strict=True):
+            torch.add(self._bins(part.float()), lanes, out=place)
         return places
 
-    def _pieces(self, values: Tensor) -> Tensor:
+    def _bins(self, values: Tensor) -> Tensor:
+        """Return the bin of each value, uint8."""
         if not values.is_cpu:
             edges = self.edges.to(values.device)
             return torch.bucketize(values.contiguous(), edges, right=True).byte()
-        # numpy compares sixteen voxels at once; a search among so few edges mostly guesses wrong.
+        # numpy compares sixteen voxels per instruction. A binary search among few edges is slower,
+        # because its branches are mostly mispredicted.
         voxels = values.numpy()
-        pieces = np.zeros(voxels.shape, np.uint8)
+        bins = np.zeros(voxels.shape, np.uint8)
         for edge in self.edges.numpy():
-            pieces += (voxels >= edge).view(np.uint8)
-        return torch.from_numpy(pieces)
+            bins += (voxels >= edge).view(np.uint8)
+        return torch.from_numpy(bins)
 
     def counts(self, places: Tensor) -> Tensor:
-        """How many voxels lie in each piece, float64 on the CPU."""
+        """Return the number of voxels in each bin, float64 on the CPU."""
         if self.count == 1:
             return torch.tensor([float(places.numel())], dtype=torch.float64)
-        return self._gathered(torch.bincount(places.flatten(), minlength=LANES * self.count))
+        return self._sum_lanes(torch.bincount(places.flatten(), minlength=LANES * self.count))
 
     def sums(self, places: Tensor, weights: Tensor) -> Tensor:
-        """The sum of `weights` over each piece, float64 on the CPU."""
+        """Return the sum of `weights` in each bin, float64 on the CPU."""
         if self.count == 1:
-            # Nothing to sort where all goes into one.
+            # A plain sum is faster than bincount.
             return weights.sum(dtype=torch.float64).reshape(1).cpu()
-        found = torch.bincount(
+        partial_sums = torch.bincount(
             places.flatten(), weights.flatten().double(), minlength=LANES * self.count
         )
-        return self._gathered(found)
+        return self._sum_lanes(partial_sums)
 
-    def _gathered(self, found: Tensor) -> Tensor:
-        return found.view(LANES, self.count).sum(dim=0).double().cpu()
+    def _sum_lanes(self, partial_sums: Tensor) -> Tensor:
+        """Return the sums over the lanes of each bin, float64 on the CPU."""
+        return partial_sums.view(LANES, self.count).sum(dim=0).double().cpu()

@@ -1,4 +1,4 @@
-"""`CaseScorer`: everything that is scored of one case."""
+"""`CaseScorer`: all scores of a case."""
 
 import logging
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vae3d.patching.samplers import patch_size
 from vae3d.scoring.config import BASELINES, METRICS, ScoringConfig
 from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
-from vae3d.scoring.references import on_grid_of, untouched
+from vae3d.scoring.references import on_grid_of, scan_on_disk
 from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
 from vae3d.scoring.scores import SEAM, scored, unit_of
 from vae3d.scoring.seams import seam_score
@@ -24,15 +24,18 @@ from vae3d.values.intensity import IntensityContract, IntensityRange
 log = logging.getLogger(__name__)
 
 REFERENCES = ("scan", "floor")
-"""Against the scan as it is on disk: the reconstruction, and what it is without any VAE."""
-TOLD = {
+"""Suffixes of the scores against the scan on disk: that of the reconstruction, and the floor, the
+error of clipping and resampling alone."""
+# Reports store these texts in their protocol, and only equal protocols can be compared: do not
+# reword them.
+REFERENCE_DESCRIPTIONS = {
     "scan": "against the scan on disk: its own grid, not clipped",
     "floor": "the same without a VAE: clipped, resampled and back",
     "downsample": "averaged to as many numbers as the latent has, and linearly back",
     "jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
 }
 COMPARED = ("mae", "rmse", "psnr", "ssim")
-"""Metrics that are told for regions and references too."""
+"""Metrics that are also reported for regions and references."""
 
 
 class CaseScorer:
@@ -50,8 +53,8 @@ class CaseScorer:
     ) -> None:
         if config.window and contract.kind != "window":
             raise ConfigError(
-                f"evaluation.window={[*config.window]} needs scans in a unit of their own such as "
-                "HU, these have a range each; say evaluation.window=null"
+                f"evaluation.window={[*config.window]} needs scans in a physical unit such as HU, "
+                "but each of these scans has its own range; set evaluation.window=null"
             )
         self.config = config
         self.contract = contract
@@ -64,11 +67,11 @@ class CaseScorer:
 
     @property
     def references(self) -> list[str]:
-        """What else is compared, by name."""
+        """The names of the references that are also scored."""
         return [*self.config.baselines, *(REFERENCES if self.config.floor else ())]
 
     def units(self) -> dict[str, str]:
-        """The unit of every score that a case may have."""
+        """Return the unit of every score that a case may have, by name."""
         regions = names_of(self.config.regions, self.contract.unit)
         names = [
             *self.config.metrics,
@@ -83,7 +86,10 @@ class CaseScorer:
         return {name: unit_of(name, self.contract.unit) for name in names}
 
     def protocol(self) -> dict[str, Any]:
-        """What must be known of the scores to compare them with others."""
+        """Return the definition of the scores, which must agree for runs to be compared.
+
+        Reports store these texts: rewording one makes older reports incomparable.
+        """
         window, crop = self.config.window, self.crop
         unit = self.contract.unit
         tissues = {t.name: f"[{t.low:g}, {t.high:g}) HU" for t in TISSUES}
@@ -99,16 +105,16 @@ class CaseScorer:
             "model_range": [*self.config.model_range],
             "grid": "the grid the model sees (resampled where data.spacing is set)",
             "ssim": "Gaussian window 11, sigma 1.5, valid windows only, K 0.01 and 0.03",
-            **{f"@{name}": TOLD[name] for name in self.references},
+            **{f"@{name}": REFERENCE_DESCRIPTIONS[name] for name in self.references},
         }
 
     def score(
         self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
     ) -> dict[str, float]:
-        """All scores by name.
+        """Return all scores of a case by name.
 
-        Of (C, *spatial): `values` in the scan's units, `image` the same and `reconstruction` as
-        the model sees them in [-1, 1].
+        All tensors are (C, *spatial): `values` in the units of the scan, `image` the same values
+        and `reconstruction` in [-1, 1], as the model sees them.
         """
         range_, other = self._range(case), reconstruction
         if range_ != case.range:
@@ -118,31 +124,33 @@ class CaseScorer:
         numbers = self.runner.model.latent_numbers(image.shape[1:])
         for name in self.config.baselines:
             sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1), 0)
-        scan = self._untouched(case, values) if self.config.floor and self.compared else None
+        scan = self._scan_on_disk(case, values) if self.config.floor and self.compared else None
         apart = scan is not None and (self.crop is not None or scan.shape != image.shape)
         if scan is not None and not apart:
-            # On one grid with the rest, so that what they share is computed once.
+            # The scan is on the grid of the images, so that shared terms are computed once.
             sheet.against_scan(range_.to_model(scan, clip=False), 1, 0)
-        scores = self._told(sheet, self._framed(values, range_.low), range_)
+        scores = self._scores_of(sheet, self._framed(values, range_.low), range_)
         if self.runner.has_seams:
             borders = self.runner.borders(tuple(image.shape[1:]))
             scores[SEAM] = seam_score(image, other, borders)
         if scan is not None and apart:
-            pair = [on_grid_of(kept, scan) for kept in (other, image)]
+            pair = [on_grid_of(shared, scan) for shared in (other, image)]
             own = Sheet(pair, [], [])
             own.against_scan(range_.to_model(scan, clip=False), 0, 1)
-            scores |= self._told(own, scan, range_)
+            scores |= self._scores_of(own, scan, range_)
         return scores
 
-    def _told(self, sheet: "Sheet", values: Tensor, range_: IntensityRange) -> dict[str, float]:
-        """The scores of what is on a sheet; regions are those of the reconstruction alone."""
+    def _scores_of(
+        self, sheet: "Sheet", values: Tensor, range_: IntensityRange
+    ) -> dict[str, float]:
+        """Return the scores of a sheet by name; only the reconstruction is scored by region."""
         main = sheet.names[0] == ""
         metrics = self.config.metrics if main else self.compared
         chosen = self.config.regions if main else []
         regions = value_regions(chosen, range_)
         device = self.runner.device
         with torch.inference_mode():
-            found = measure(
+            errors_of_pairs = measure(
                 [image.to(device) for image in sheet.images],
                 sheet.pairs,
                 values.to(device),
@@ -151,7 +159,7 @@ class CaseScorer:
             )
         scale = Scale(range_.span, self.model_span)
         scores: dict[str, float] = {}
-        for suffix, errors in zip(sheet.names, found, strict=True):
+        for suffix, errors in zip(sheet.names, errors_of_pairs, strict=True):
             for region, part in errors.items():
                 names = metrics if region == WHOLE and not suffix else self.compared
                 place = suffix if region == WHOLE else f"/{region}"
@@ -159,18 +167,20 @@ class CaseScorer:
         return scores
 
     def _range(self, case: Case) -> IntensityRange:
+        """Return the data range of the scores."""
         window = self.config.window
         return IntensityRange(window[0], window[1], case.range.unit) if window else case.range
 
-    def _untouched(self, case: Case, values: Tensor) -> Tensor | None:
+    def _scan_on_disk(self, case: Case, values: Tensor) -> Tensor | None:
+        """Return the scan as it is on disk, or None, with a warning, if it cannot be read."""
         try:
-            return untouched(case, values)
+            return scan_on_disk(case, values)
         except VolumeError as error:
             log.warning(f"no floor for {case.case_id}: {error}")
             return None
 
     def _framed(self, values: Tensor, fill: float) -> Tensor:
-        """The crop around the centre, filled up where the scan is smaller."""
+        """Return the crop around the centre, padded with `fill` where the scan is smaller."""
         if self.crop is None:
             return values
         for axis, size in enumerate(self.crop, start=1):
@@ -185,20 +195,20 @@ class CaseScorer:
 
 @dataclass
 class Sheet:
-    """Images on one grid, and which of them are compared under which suffix of a score."""
+    """Images on one grid, the pairs of them to compare, and the score suffix of each pair."""
 
     images: list[Tensor]
     pairs: list[tuple[int, int]]
     names: list[str]
 
     def add(self, name: str, image: Tensor, against: int) -> None:
-        """One more image, compared with one that is there."""
+        """Add an image, to be compared with the image of index `against`."""
         self.images.append(image)
         self.pairs.append((against, len(self.images) - 1))
         self.names.append(name)
 
     def against_scan(self, scan: Tensor, reconstruction: int, image: int) -> None:
-        """The untouched scan: the reconstruction, and what is left without any VAE."""
+        """Add the scan on disk, to be compared with the reconstruction and the model's input."""
         self.images.append(scan)
         last = len(self.images) - 1
         self.pairs += [(last, reconstruction), (last, image)]

@@ -1,4 +1,4 @@
-"""Scores of one reconstruction by name."""
+"""The scores of a reconstruction by name: values, units and which direction is better."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ from vae3d.scoring.measure import Errors
 from vae3d.scoring.metrics import Scale
 
 SEAM = "seam"
-"""Below 1 the error is smoother across borders than beside them: no merit, but a border seen."""
+"""Name of the seam score. Its best value is 1: below 1 the error is smoother across borders than
+next to them, which is a visible border too."""
 
 
 def scored(metrics: Sequence[str], errors: Errors, scale: Scale) -> dict[str, float]:
-    """The metrics by name; what cannot be told, for want of voxels, is left out."""
+    """Return the metrics by name, without those that are undefined for lack of voxels."""
     if not errors.voxels:
         return {}
     values = {name: METRICS[name].of(errors, scale) for name in metrics}
@@ -20,13 +21,13 @@ def scored(metrics: Sequence[str], errors: Errors, scale: Scale) -> dict[str, fl
 
 
 def unit_of(name: str, unit: str) -> str:
-    """The unit of a score (`psnr`, `mae/bone`, `psnr@floor`, `seam`) for scans in `unit`."""
+    """Return the unit of a score (`psnr`, `mae/bone`, `psnr@floor`, `seam`) of scans in `unit`."""
     metric = METRICS.get(name.split("/")[0].split("@")[0])
     return metric.unit.format(unit=unit) if metric else ""
 
 
 def better_of(name: str) -> int:
-    """1 where more of a score is better, -1 where less is, 0 where what is nearer to 1 is."""
+    """Return 1 if more of a score is better, -1 if less is better, 0 if nearer to 1 is better."""
     plain = name.split("/")[0].split("@")[0]
     if plain == SEAM:
         return 0
@@ -34,5 +35,5 @@ def better_of(name: str) -> int:
 
 
 def worth(name: str, value: float) -> float:
-    """A score as a number of which more is better."""
+    """Return a score as a number of which more is better."""
     return better_of(name) * value if better_of(name) else -abs(value - 1)

@@ -1,40 +1,41 @@
-"""The seam score: whether one sees where patches were put together."""
+"""The seam score: how visible the borders between patches are."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-NEAR = 3
+PLANES_PER_SIDE = 3
 """Planes on either side that a border is compared with."""
-FLOOR = 1e-6
-"""A jump in [-1, 1] that is none: float32's own."""
+FLOAT32_JUMP = 1e-6
+"""Jump in [-1, 1] that rounding to float32 alone may cause."""
 
 
 def seam_score(image: Tensor, other: Tensor, borders: Sequence[Sequence[int]]) -> float:
-    """How much the error of `other` jumps across patch borders, relative to the planes beside.
+    """Return the jump of the error of `other` across patch borders, relative to nearby planes.
 
-    Images (C, *spatial); `borders` are, along each axis, the planes at which a patch begins or
-    ends inside of the image. The jump at plane i is the mean of |e[i] - e[i - 1]|, e the error.
-    1 means that no seam can be seen, also where there is no border, and for a perfect copy.
+    Images are (C, *spatial). `borders` are, along each axis, the planes at which a patch begins or
+    ends inside the image. The jump at plane i is the mean of |e[i] - e[i - 1]|, where e is the
+    error. A score of 1 means that no seam is visible; it is also that of an image without borders
+    and of a perfect copy.
     """
-    across = beside = 0.0
+    across = nearby = 0.0
     for axis, planes in enumerate(borders, start=1):
         length, at = image.shape[axis], {*planes}
         for plane in planes:
-            near = [i for i in range(plane - NEAR, plane + NEAR + 1) if 0 < i < length]
-            near = [i for i in near if i not in at]
+            candidates = range(plane - PLANES_PER_SIDE, plane + PLANES_PER_SIDE + 1)
+            near = [i for i in candidates if 0 < i < length and i not in at]
             if not near:
                 continue
             start = min(near[0], plane)
             jumps = _jumps(image, other, axis, start, max(near[-1], plane))
             across += jumps[plane - start]
-            beside += sum(jumps[i - start] for i in near) / len(near)
-    return (across + FLOOR) / (beside + FLOOR)
+            nearby += sum(jumps[i - start] for i in near) / len(near)
+    return (across + FLOAT32_JUMP) / (nearby + FLOAT32_JUMP)
 
 
 def _jumps(image: Tensor, other: Tensor, axis: int, first: int, last: int) -> list[float]:
-    """The jumps at the planes from `first` to `last`, which lie in memory side by side."""
+    """Return the jumps at the planes from `first` to `last`."""
     place = axis, first - 1, last - first + 2
     jumps = (other.narrow(*place) - image.narrow(*place)).diff(dim=axis).abs_()
     rest = [n for n in range(jumps.dim()) if n != axis]

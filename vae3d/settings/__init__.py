@@ -1,1 +1,1 @@
-"""The settings of commands: keys and sentences, the help, and settings read from files."""
+"""The settings of commands: keys and sentences, the help, and settings in files."""

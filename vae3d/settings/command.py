@@ -1,15 +1,15 @@
-"""`Command`: one word of the command line as data."""
+"""`Command`: a command of the command line as data."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, eq=False)
 class Command:
-    """A word of the command line, known without what it runs.
+    """A command, without importing what it runs.
 
     `config` is the dataclass of its settings, `run` the `module:function` that takes them. `plain`
-    is the key that words without `=` are for. `options` are those of a group that this command
-    takes, where it does not take all. `spares_heap` is for those that keep to a `memory`.
+    is the key that words without `=` set. `options` are the options that it takes of a group, if
+    it does not take all. `spares_heap` is for commands with a limit of `memory`.
     """
 
     name: str

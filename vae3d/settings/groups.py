@@ -1,4 +1,4 @@
-"""The config groups: which dataclass is behind each option, and what the option files say."""
+"""The config groups: the dataclass and the option file of each option."""
 
 import re
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from vae3d.settings.command import Command
 from vae3d.trainer.config import TrainerConfig
 
 CONF = Path(__file__).parent.parent / "conf"
-"""The option files, where the package was installed."""
+"""The option files in an installed package."""
 IN_THE_REPOSITORY = Path(__file__).parent.parent.parent / "conf"
-"""The option files, where the package was installed with pip -e."""
+"""The option files if the package was installed with pip -e."""
 EXPERIMENT = "experiment"
 CHOSEN_KIND: dict[type, str] = {DataConfig: "data", PatchingConfig: "patching"}
-"""Groups in which every option has a dataclass of its own."""
+"""Groups whose options have different dataclasses."""
 ONE_KIND: dict[type, str] = {
     VAEConfig: "model",
     TrainerConfig: "trainer",
@@ -33,12 +33,12 @@ ONE_KIND: dict[type, str] = {
     EvaluationConfig: "evaluation",
     LoggersConfig: "logger",
 }
-"""Groups whose options are different values of one dataclass."""
+"""Groups whose options are different values of the same dataclass."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A config group: the options that have a file, each with the sentence that heads the file."""
+    """A config group: the options that have a file, each with the first comment of its file."""
 
     name: str
     options: dict[str, str]
@@ -46,7 +46,7 @@ class Group:
 
 
 def kinds(group: str) -> Mapping[str, type]:
-    """The dataclass of each option of a group; one for all under the group's own name."""
+    """Return the dataclass of each option of a group; if all share one, under the group's name."""
     if group == "data":
         return {**DATA, "run": RunData}
     if group == "patching":
@@ -55,35 +55,35 @@ def kinds(group: str) -> Mapping[str, type]:
 
 
 def group_of(kind: Any) -> str | None:
-    """The group whose settings a dataclass is, if it is one's."""
+    """Return the group whose settings a dataclass holds, or None."""
     return {**ONE_KIND, **CHOSEN_KIND}.get(kind)
 
 
 def groups_of(command: Command, extra: Path | None = None) -> dict[str, Group]:
-    """The groups that a command takes, in the order of its settings.
+    """Return the groups that a command takes, in the order of its settings.
 
     `extra` is a folder of the user's own option files (`--config-dir`).
     """
     defaults = chosen_by_default(command.name)
     fields = {name: group_of(parts(hint)[0]) for name, hint in hints_of(command.config).items()}
-    found = {}
+    groups = {}
     for name, group in fields.items():
-        # `vae3d info` has a model, but no option file chooses it where its defaults do not.
+        # A field may hold a group's dataclass although its command's defaults lack the group.
         if group is None or group not in defaults:
             continue
         options = option_files(group, extra)
         own = option_files(group)
         allowed = command.options.get(group, tuple(own))
-        # What the user has added is not for this table to refuse.
+        # `command.options` restricts vae3d's own options, not those that the user has added.
         shown = {k: v for k, v in options.items() if k in allowed or k not in own}
-        found[name] = Group(name, shown, defaults[group])
+        groups[name] = Group(name, shown, defaults[group])
     if command.name == "train":
-        found[EXPERIMENT] = Group(EXPERIMENT, option_files(EXPERIMENT, extra))
-    return found
+        groups[EXPERIMENT] = Group(EXPERIMENT, option_files(EXPERIMENT, extra))
+    return groups
 
 
 def option_files(group: str, extra: Path | None = None) -> dict[str, str]:
-    """The options of a group with the sentence at the head of each file."""
+    """Return the options of a group, each with the first comment of its file."""
     folders = [conf_folder() / group, *([extra / group] if extra else [])]
     files = [
         path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
@@ -92,13 +92,13 @@ def option_files(group: str, extra: Path | None = None) -> dict[str, str]:
 
 
 def conf_folder() -> Path:
-    """The folder of the option files."""
+    """Return the folder of the option files."""
     return CONF if CONF.is_dir() else IN_THE_REPOSITORY
 
 
 @cache
 def first_sentence(path: Path) -> str:
-    """The comment at the head of an option file, on one line."""
+    """Return the first comment of an option file, on one line."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -110,7 +110,7 @@ def first_sentence(path: Path) -> str:
 
 @cache
 def chosen_by_default(command: str) -> dict[str, str]:
-    """The option of each group that a command takes where none is given."""
+    """Return the default option of each group of a command."""
     values = yaml.safe_load((conf_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
     entries = [entry for entry in values["defaults"] if isinstance(entry, dict)]
     pairs = [pair for entry in entries for pair in entry.items()]

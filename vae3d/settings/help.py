@@ -1,4 +1,4 @@
-"""The help of a command, and of all."""
+"""The help of `vae3d` and of each command."""
 
 import shutil
 import textwrap
@@ -11,8 +11,8 @@ from vae3d.settings.groups import EXPERIMENT, Group, groups_of
 from vae3d.settings.schema import Setting, settings_of
 from vae3d.version import __version__
 
-WIDEST = 100
-"""Columns; longer lines are hard to read on wide terminals too."""
+MAX_COLUMNS = 100
+"""Longer lines are hard to read, on wide terminals too."""
 MAX_CHOICES = 8
 """Choices that are listed under a key; longer lists are in docs/settings.md."""
 
@@ -23,7 +23,7 @@ running, -m runs a sweep over values between commas, --config-dir DIR adds your 
 
 
 def usage(commands: Sequence[Command]) -> str:
-    """The help of `vae3d` without a command."""
+    """Return the help of `vae3d` without a command."""
     width = _width()
     rows = [_row(command.name, command.summary, 14, width) for command in commands]
     examples = [example for command in commands for example in command.examples[:1]]
@@ -50,10 +50,10 @@ def command_help(
     values: Mapping[str, Any],
     extra: Path | None = None,
 ) -> str:
-    """The help of a command: purpose, examples, groups, then every key.
+    """Return the help of a command: purpose, examples, groups, then every key.
 
-    `chosen` is the option of each group, `values` what keys are set to there, `extra` a folder of
-    the user's own option files.
+    `chosen` is the option of each group, `values` the values of keys under these options, `extra`
+    a folder of the user's own option files.
     """
     width = _width()
     groups = groups_of(command, extra)
@@ -79,16 +79,16 @@ def command_help(
 
 
 def sections(settings: Sequence[Setting]) -> dict[str, list[Setting]]:
-    """The keys by their group; those without one first."""
-    found: dict[str, list[Setting]] = {}
+    """Return the settings by group; those without a group are first, under the name ""."""
+    members: dict[str, list[Setting]] = {}
     for setting in sorted(settings, key=lambda setting: "." in setting.key):
         group = setting.key.partition(".")[0] if "." in setting.key else ""
-        found.setdefault(group, []).append(setting)
-    return found
+        members.setdefault(group, []).append(setting)
+    return members
 
 
-def shown(value: Any) -> str:
-    """A value as it is typed on the command line."""
+def format_value(value: Any) -> str:
+    """Return a value as text that can be typed on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -96,11 +96,11 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(map(format_value, value))}]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}: {format_value(item)}" for key, item in value.items()) + "}"
     if hasattr(value, "__dataclass_fields__"):
-        return shown(vars(value))
+        return format_value(vars(value))
     return str(value)
 
 
@@ -126,8 +126,8 @@ def _group(group: Group, chosen: str | None, width: int) -> list[str]:
 
 
 def _setting(setting: Setting, value: Any, width: int) -> list[str]:
-    """The key with its value, and below it its sentence with bound or choices."""
-    line = f"  {setting.key}={shown(value)}"
+    """Return the lines of a key: its value, then its sentence with its bound or choices."""
+    line = f"  {setting.key}={format_value(value)}"
     few = setting.choices if len(setting.choices) <= MAX_CHOICES else ()
     many = setting.choices[:MAX_CHOICES] if not few else ()
     rule = " | ".join(few) or (" | ".join(many) + " | ..." if many else setting.bound)
@@ -153,4 +153,4 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _width() -> int:
-    return max(40, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
+    return max(40, min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns))

@@ -1,12 +1,12 @@
-"""The key that somebody meant: the field's usual words, and misspellings."""
+"""The key that was probably meant by a synonym or a misspelling."""
 
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
-LEAST_ALIKE = 0.6
+MIN_SIMILARITY = 0.6
 
 RENAMED: dict[str, str] = {}
-"""Keys of earlier versions and what they are called now."""
+"""Keys of earlier versions with their names of today."""
 
 _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("trainer.lr",): "learning_rate base_lr max_lr peak_lr step_size",
@@ -106,17 +106,17 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("existing",): "overwrite exist_ok resume",
 }
 USUAL_WORDS = {word: keys for keys, words in _USUAL_WORDS.items() for word in words.split()}
-"""What other tools call a setting, with the keys it may be here; the first that a command has."""
+"""Names of settings in other tools, with keys; the first key that a command has is meant."""
 
 
 def nearest_key(word: str, keys: Sequence[str]) -> str | None:
-    """The key that was probably meant, if one is near; earlier keys win where two are equal."""
+    """Return the most similar key, or None; of two equally similar keys the earlier one."""
     plain = word.lower().replace("-", "_").strip("_+~ ")
     return _by_usual_word(plain, keys) or _by_leaf(plain, keys) or _by_spelling(plain, keys)
 
 
 def key_hint(word: str, keys: Sequence[str]) -> str:
-    """`, did you mean X?`, or the choices where there are few and none is near."""
+    """Return `, did you mean X?`, or the choices if there are few and none is similar."""
     near = nearest_key(word, keys)
     if near:
         return f", did you mean {near!r}?"
@@ -124,42 +124,47 @@ def key_hint(word: str, keys: Sequence[str]) -> str:
 
 
 def _by_usual_word(word: str, keys: Iterable[str]) -> str | None:
-    known = {*keys}
+    available = {*keys}
     for name in (word, word.rpartition(".")[2]):
         for key in USUAL_WORDS.get(name, ()):
-            if key in known:
+            if key in available:
                 return key
     return None
 
 
 def _by_leaf(word: str, keys: Iterable[str]) -> str | None:
-    """The key that ends as the word does and is most like it: `lr`, `model.lr` are trainer.lr."""
+    """Return the most similar key with the same last part: trainer.lr for `lr` and `model.lr`."""
     leaf = word.rpartition(".")[2]
     same = [key for key in keys if key.rpartition(".")[2] == leaf]
-    return max(same, key=lambda key: _alike(word, key), default=None)
+    return max(same, key=lambda key: _similarity(word, key), default=None)
 
 
 def _by_spelling(word: str, keys: Sequence[str]) -> str | None:
-    """The key, or the key of a usual word, that is spelled most like the word."""
-    leaf, known = word.rpartition(".")[2], {*keys}
-    scored = [(max(_alike(word, key), _within(key.rpartition(".")[2], leaf)), key) for key in keys]
+    """Return the key whose spelling, or that of its synonym, is most similar to the word."""
+    leaf, available = word.rpartition(".")[2], {*keys}
+    scored = [
+        (max(_similarity(word, key), _within(key.rpartition(".")[2], leaf)), key) for key in keys
+    ]
     for usual, meant in USUAL_WORDS.items():
-        key = next((key for key in meant if key in known), None)
+        key = next((key for key in meant if key in available), None)
         if key:
             scored.append((max(0.97 * _ratio(leaf, usual), _within(usual, leaf)), key))
     best = max(scored, key=lambda pair: pair[0], default=(0.0, ""))
-    return best[1] if best[0] >= LEAST_ALIKE else None
+    return best[1] if best[0] >= MIN_SIMILARITY else None
 
 
 def _within(name: str, leaf: str) -> float:
-    """How much of a word is a name: `crop_size` is two of the three parts of random_crop_size."""
+    """Return 0.6 to 0.9 if a word has all parts of a name, as random_crop_size of crop_size.
+
+    The larger the share of these parts in the word, the higher; 0 if a part is missing.
+    """
     parts, own = name.split("_"), leaf.split("_")
     inside = len(name) > 3 and len(parts) < len(own) and {*parts} <= {*own}
     return 0.6 + 0.3 * len(parts) / len(own) if inside else 0.0
 
 
-def _alike(word: str, key: str) -> float:
-    """How alike a word and a key are, from 0 to 1; what comes after the last dot counts more."""
+def _similarity(word: str, key: str) -> float:
+    """Return the similarity of a word and a key in [0, 1]; the last part counts more."""
     group, _, leaf = word.rpartition(".")
     key_group, _, key_leaf = key.rpartition(".")
     if not group:

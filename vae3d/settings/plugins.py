@@ -7,7 +7,7 @@ from vae3d.errors import ConfigError
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Imports modules, which register what they bring.
+    """Import modules, which register their entries when they are imported.
 
     Raises:
         ConfigError: one is not a module name, or cannot be imported.

@@ -1,4 +1,4 @@
-"""Settings as plain values: written with a run, and read back as data."""
+"""Settings as plain values: written with a run, and read again as data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def describe(config: Any) -> dict[str, Any]:
-    """Settings as plain values; `kind` says which option of `data` and `patching` was chosen."""
+    """Return settings as plain values; `kind` is the chosen option of `data` and `patching`."""
     values = cast("dict[str, Any]", _plain(dataclasses.asdict(config)))
     for name, group in _chosen_groups(type(config)).items():
         chosen = getattr(config, name)
@@ -30,21 +30,21 @@ def describe(config: Any) -> dict[str, Any]:
 
 
 def write_settings(config: Any, path: Path) -> None:
-    """Writes settings as YAML."""
+    """Write settings as YAML."""
     write_text(path, yaml.safe_dump(describe(config), sort_keys=False))
 
 
 def read_settings(path: Path, expected: type[T]) -> T:
-    """Reads what `write_settings` wrote: keys, types and bounds are checked, nothing is imported.
+    """Read settings from `write_settings`; keys, types and bounds are checked, nothing is run.
 
-    Keys of earlier versions are translated.
+    Keys of earlier versions are renamed to those of today.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it is damaged, or not such settings.
-        RunError: its data came from Python.
+        ConfigError: the file is damaged, or has other settings.
+        RunError: the run's data were an object in Python, not settings.
     """
-    values = translated(from_plain(dict[str, Any], read_yaml(path)))
+    values = translate_renamed_keys(from_plain(dict[str, Any], read_yaml(path)))
     chosen = {
         name: _chosen(values, name, kinds(group))
         for name, group in _chosen_groups(expected).items()
@@ -56,19 +56,19 @@ def read_settings(path: Path, expected: type[T]) -> T:
     return config
 
 
-def translated(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings with keys of earlier versions under their names of today."""
+def translate_renamed_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with keys of earlier versions renamed to those of today."""
     for old, new in RENAMED.items():
         holder, leaf = _holder(values, old)
         if holder is not None and leaf in holder:
             value = holder.pop(leaf)
-            target, name = _holder(values, new, make=True)
+            target, name = _holder(values, new, create=True)
             cast("dict[str, Any]", target).setdefault(name, value)
     return values
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Where two plain trees differ, as `key: old -> new`."""
+    """Return the differences of two plain trees, each as `key: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         return [
@@ -86,30 +86,30 @@ def _is_table_list(value: Any) -> bool:
 
 
 def _chosen_groups(kind: type) -> dict[str, str]:
-    """The fields of a config that hold one of several dataclasses, with their group."""
+    """Return the fields of a config that hold one of several dataclasses, with their group."""
     hints = {name: parts(hint)[0] for name, hint in hints_of(kind).items()}
     return {name: CHOSEN_KIND[hint] for name, hint in hints.items() if hint in CHOSEN_KIND}
 
 
 def _chosen(values: Mapping[str, Any], name: str, options: Mapping[str, type]) -> Any:
-    given = from_plain(dict[str, Any], values.get(name), name)
-    kind = from_plain(str, given.pop("kind", None), f"{name}.kind")
+    table = from_plain(dict[str, Any], values.get(name), name)
+    kind = from_plain(str, table.pop("kind", None), f"{name}.kind")
     if kind not in options:
         raise RunError(
             f"{name} of this run came from Python ({kind:.60}), not from the command line; "
             "evaluate it with vae3d.eval_3d"
         )
-    return from_plain(options[kind], given, name)
+    return from_plain(options[kind], table, name)
 
 
 def _holder(
-    values: dict[str, Any], key: str, make: bool = False
+    values: dict[str, Any], key: str, create: bool = False
 ) -> tuple[dict[str, Any] | None, str]:
-    """The table that holds a key, and the key's last part."""
+    """Return the table that holds a key, and the key's last part."""
     *above, leaf = key.split(".")
     table: Any = values
     for name in above:
-        if make:
+        if create:
             table.setdefault(name, {})
         table = table.get(name) if isinstance(table, dict) else None
     return (table if isinstance(table, dict) else None), leaf

@@ -17,20 +17,21 @@ from vae3d.settings.command import Command
 from vae3d.settings.groups import group_of, kinds
 
 _WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
-FIRST = (
+MOST_CHANGED = (
     *("name", "run", "input", "output", "mode", "size"),
     *("data.root", "data.list", "data.dataset", "data.options", "data.shape", "data.count"),
     *("data.spacing", "data.window", "data.percentiles"),
 )
-"""Keys that are changed most, at the head of their section."""
+"""Keys that users change most, listed first in their section."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One key of a command.
 
-    `choices` are all words that it takes, `bound` is its type and range in words, `text` the kind
-    of a value that is taken literally, `many` whether it may be a list.
+    `choices` are all words that it takes. `bound` is its type and range in words. `text` is the
+    kind of a value that is used literally, `many` whether the value may be a list, `table` whether
+    it is a table.
     """
 
     key: str
@@ -44,20 +45,20 @@ class Setting:
 
     @property
     def sentence(self) -> str:
-        """What the setting does, as it stands below the field."""
-        # Read when it is asked for: only help and completion show it.
+        """The sentence below the field: what the setting does."""
+        # Parsing the source takes time, and only help and completion show the sentences.
         return sentences_of(self.owner)[self.key.rpartition(".")[2]]
 
 
 def settings_of(command: Command, chosen: Mapping[str, str] | None = None) -> list[Setting]:
-    """Every key of a command; `chosen` names the option of `data` and `patching`.
+    """Return every key of a command; `chosen` names the option of `data` and `patching`.
 
     Without it the keys of all options are listed.
     """
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     for setting in _of_class(command.config, "", command, chosen):
-        found.setdefault(setting.key, setting)
-    return list(found.values())
+        settings.setdefault(setting.key, setting)
+    return list(settings.values())
 
 
 def _of_class(
@@ -75,31 +76,31 @@ def _of_class(
             yield from _of_class(inner, f"{key}.N", command, chosen)
             continue
         if chosen and nullable(plain) and name not in chosen.get(prefix, ""):
-            # One of several loggers, each of which may be chosen.
+            # A logger that was not chosen: of this group several options may be chosen.
             continue
         for option in options_of(inner, command, chosen):
             yield from _of_class(option, key, command, chosen)
 
 
 def most_changed_first(kind: Any, prefix: str) -> list[tuple[str, str, Any]]:
-    """Key, name and type of the fields of a dataclass: FIRST, then as they stand in the class."""
-    place = {key: number for number, key in enumerate(FIRST)}
+    """Return key, name and type of the fields of a dataclass, those in MOST_CHANGED first."""
+    place = {key: number for number, key in enumerate(MOST_CHANGED)}
     fields = [
         (f"{prefix}.{name}".lstrip("."), name, hint) for name, hint in hints_of(kind).items()
     ]
-    return sorted(fields, key=lambda field: place.get(field[0], len(FIRST)))
+    return sorted(fields, key=lambda field: place.get(field[0], len(MOST_CHANGED)))
 
 
 def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | None) -> list[Any]:
-    """The dataclasses that may stand in the place of one: those of its group's options."""
+    """Return the dataclasses of all options of the group of `kind`, else `kind` alone."""
     group = group_of(kind)
     if group not in ("data", "patching"):
         return [kind]
-    known = kinds(group)
-    if chosen and chosen.get(group) in known:
-        return [known[chosen[group]]]
-    allowed = command.options.get(group, tuple(known)) if command else tuple(known)
-    return [known[name] for name in known if name in allowed]
+    classes = kinds(group)
+    if chosen and chosen.get(group) in classes:
+        return [classes[chosen[group]]]
+    allowed = command.options.get(group, tuple(classes)) if command else tuple(classes)
+    return [classes[name] for name in classes if name in allowed]
 
 
 def _setting(key: str, plain: Any, bounds: tuple[Any, ...], default: Any, owner: Any) -> Setting:
@@ -121,7 +122,7 @@ def _setting(key: str, plain: Any, bounds: tuple[Any, ...], default: Any, owner:
 
 
 def rule_of(plain: Any, bounds: tuple[Any, ...]) -> str:
-    """The type and the bound of a field in words."""
+    """Return the type and the bound of a field in words."""
     ends = (
         ["null"] if nullable(plain) or any(getattr(b, "nullable", False) for b in bounds) else []
     )
@@ -133,7 +134,7 @@ def rule_of(plain: Any, bounds: tuple[Any, ...]) -> str:
 
 
 def type_name(plain: Any) -> str:
-    """A type in the words of somebody who types it."""
+    """Return the name of a type for users, such as integer or list."""
     if typing.get_origin(plain) in (typing.Union, types.UnionType):
         return " or ".join(filter(None, map(type_name, typing.get_args(plain))))
     if typing.get_origin(plain) is tuple:
@@ -146,17 +147,17 @@ def type_name(plain: Any) -> str:
 
 
 def nullable(plain: Any) -> bool:
-    """Whether a type holds None."""
+    """Return whether a type holds None."""
     return types.NoneType in typing.get_args(plain)
 
 
 def is_list(plain: Any) -> bool:
-    """Whether a type is a list."""
+    """Return whether a type is a list."""
     return typing.get_origin(plain) is list
 
 
 def inner_class(plain: Any) -> Any:
-    """The dataclass that a type is, or holds."""
+    """Return the dataclass that a type is, or that its list or union holds, or None."""
     for part in (plain, *typing.get_args(plain)):
         if dataclasses.is_dataclass(part):
             return part
@@ -164,33 +165,34 @@ def inner_class(plain: Any) -> Any:
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
-    """The default of every field."""
-    found = {}
+    """Return the default of every field."""
+    defaults = {}
     for entry in dataclasses.fields(kind):
-        make = entry.default_factory
-        found[entry.name] = entry.default if make is dataclasses.MISSING else make()
-    return found
+        factory = entry.default_factory
+        defaults[entry.name] = entry.default if factory is dataclasses.MISSING else factory()
+    return defaults
 
 
 @cache
 def sentences_of(kind: Any) -> dict[str, str]:
-    """The sentence below each field of a dataclass, inherited ones included."""
-    found: dict[str, str] = {}
+    """Return the sentence below each field of a dataclass, inherited ones included."""
+    sentences: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
-            found |= _sentences_of_body(base)
-    return {entry.name: found.get(entry.name, "") for entry in dataclasses.fields(kind)}
+            sentences |= _sentences_of_body(base)
+    return {entry.name: sentences.get(entry.name, "") for entry in dataclasses.fields(kind)}
 
 
 def _sentences_of_body(kind: Any) -> dict[str, str]:
     body = _class_body(str(inspect.getfile(kind)), kind.__qualname__)
-    found = {}
+    sentences = {}
     for field, below in itertools.pairwise(body):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            found[field.target.id] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
-    return found
+            text = inspect.cleandoc(str(below.value.value))
+            sentences[field.target.id] = text.replace("\n", " ")
+    return sentences
 
 
 def _class_body(file: str, name: str) -> list[ast.stmt]:

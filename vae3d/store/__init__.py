@@ -1,1 +1,1 @@
-""""""
+"""Stores: compressed copies of scans from which patches are read."""

@@ -1,4 +1,4 @@
-"""`Catalog`: the table of a store's cases, read row by row, however many there are."""
+"""`Catalog`: the table of a store's cases, read row by row for any number of cases."""
 
 import contextlib
 import hashlib
@@ -34,11 +34,12 @@ CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case of a store: where it came from, what it is, and what is known of its voxels.
+    """One case of a store: its source, its file, its grid and the statistics of its voxels.
 
-    A case that could not be prepared has an `error` and neither `file` nor what follows it.
-    `stamp` changes when the source changes. `shape` is (D, H, W) or (H, W), `affine` maps its
-    indices to RAS millimetres; `digest` is that of the stored file.
+    A case that could not be prepared has an `error`; `file` and all attributes after it keep their
+    defaults. `stamp` changes when the source changes. `shape` is (D, H, W) or (H, W), `affine`
+    maps its indices to RAS millimetres. `digest` is that of the stored file. `box` is the corner
+    and the size of the foreground.
     """
 
     case_id: str
@@ -58,13 +59,13 @@ class CaseRecord:
 
     @property
     def decoded_bytes(self) -> int:
-        """The size of its voxels in memory."""
+        """The size of its voxels in memory, in bytes."""
         if not self.dtype:
             return 0
         return self.channels * math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def to_json(self) -> str:
-        """One line."""
+        """Return the record as one line of JSON."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         values["geometry"] = self.geometry and self.geometry.describe()
         values["statistics"] = self.statistics and asdict(self.statistics)
@@ -72,10 +73,10 @@ class CaseRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "CaseRecord":
-        """The record of a line.
+        """Return the record of a line.
 
         Raises:
-            ValueError: it is no whole record.
+            ValueError: the line is no complete record.
         """
         try:
             values = json.loads(text)
@@ -95,13 +96,14 @@ class CaseRecord:
 
 
 class Catalog:
-    """An SQLite file with a row a case, in the order of their names.
+    """An SQLite file with one row for each case, in the order of their names.
 
-    What is asked of all cases stands in a narrow table, the rest in another that need not be read.
-    It is opened anew in every process, since a connection must not cross a fork.
+    What is read for all cases is in a narrow table. The full records are in another table, of
+    which single rows are read. Each process opens its own connection, since an SQLite connection
+    must not be used after a fork.
 
     Raises:
-        DataError: missing, damaged, or of another version; `vae3d prepare` makes it anew.
+        DataError: missing, damaged, or of another version; `vae3d prepare` writes it again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,24 +117,25 @@ class Catalog:
         self.fingerprint = about["fingerprint"]
 
     def __len__(self) -> int:
+        """Return the number of cases, including those that could not be prepared."""
         return int(next(self._rows("SELECT COUNT(*) FROM cases"))[0])
 
     def record(self, number: int) -> CaseRecord:
-        """Everything about one case."""
+        """Return the record of one case."""
         (text,) = next(self._rows("SELECT record FROM records WHERE number = ?", number))
         return CaseRecord.from_json(text)
 
     def records(self) -> Iterator[CaseRecord]:
-        """All of them, one at a time."""
+        """Return all records, read one at a time."""
         rows = self._rows("SELECT record FROM records ORDER BY number")
         return (CaseRecord.from_json(text) for (text,) in rows)
 
     def case_id(self, number: int) -> str:
-        """The name of a case."""
+        """Return the name of a case."""
         return str(next(self._rows("SELECT case_id FROM cases WHERE number = ?", number))[0])
 
     def shapes(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
-        """The shapes of these cases, given in ascending order, in one pass over the table."""
+        """Yield the shapes of these cases in one pass; `numbers` must be in ascending order."""
         wanted = iter(numbers.tolist())
         row = next(wanted, None)
         for number, shape in self._rows("SELECT number, shape FROM cases ORDER BY number"):
@@ -141,22 +144,22 @@ class Catalog:
                 row = next(wanted, None)
 
     def files(self) -> Iterator[str]:
-        """The file of every case that could be prepared, relative to the store."""
+        """Return the files of all prepared cases, relative to the store."""
         return (file for (file,) in self._rows("SELECT file FROM cases WHERE file IS NOT NULL"))
 
     def stamps(self) -> Iterator[tuple[str, str | None, str]]:
-        """Name, split and stamp of every case."""
+        """Return name, split and stamp of every case."""
         return self._rows("SELECT case_id, split, stamp FROM cases ORDER BY number")
 
     def failures(self) -> Iterator[tuple[int, str, str]]:
-        """Number, source and reason of the cases that could not be prepared."""
+        """Yield number, source and reason of each case that could not be prepared."""
         query = "SELECT number FROM cases WHERE error IS NOT NULL ORDER BY number"
         for (number,) in self._rows(query):
             record = self.record(number)
             yield number, record.source, str(record.error)
 
     def split(self, val_fraction: float, test_fraction: float) -> Splits:
-        """The splits that the list assigned, or by the hash of the names."""
+        """Return the splits that the list assigned, or else splits by the hash of the names."""
         if not next(self._rows("SELECT EXISTS (SELECT 1 FROM cases WHERE split IS NOT NULL)"))[0]:
             ranks = (rank for (rank,) in self._rows("SELECT rank FROM cases ORDER BY number"))
             return split_by_rank(ranks, val_fraction, test_fraction)
@@ -167,13 +170,14 @@ class Catalog:
 
     def _rows(self, query: str, *values: Any) -> Iterator[Any]:
         try:
-            yield from self._connected().execute(query, values)
+            yield from self._connect().execute(query, values)
         except sqlite3.Error as error:
             raise DataError(f"{self.path}: damaged ({error})") from error
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         if self._connection is None or self._connection[0] != os.getpid():
-            # Immutable: no lock is taken, which network file systems answer slowly or wrongly.
+            # Immutable, so that SQLite takes no lock: locks are slow or broken on network file
+            # systems. check_same_thread=False: threads that read ahead use the connection too.
             uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
             self._connection = os.getpid(), sqlite3.connect(uri, uri=True, check_same_thread=False)
         return self._connection[1]
@@ -183,14 +187,15 @@ class Catalog:
 
 
 def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> None:
-    """Writes records with their splits as a catalog, whole or not at all.
+    """Write records with their splits as a catalog, whole or not at all.
 
-    They come in the order of their names. The fingerprint is that of names, splits and voxels.
+    `rows` must be in the order of the names. The fingerprint is a hash of all names, splits and
+    voxel digests.
     """
     fingerprint = hashlib.sha256()
     with atomic_write(path) as temporary:
         connection = sqlite3.connect(temporary)
-        # The file is flushed and renamed when it is whole: no journal is needed.
+        # `atomic_write` flushes and renames the finished file: SQLite needs no journal.
         connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
         with connection:
             for number, (record, split) in enumerate(rows):
@@ -220,21 +225,21 @@ def _insert(
 
 
 class Journal:
-    """Records as lines of a file, in the order in which they came."""
+    """Records as lines of a file, in the order in which they were appended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, record: CaseRecord) -> None:
-        """One more line; after a cut-off one it begins anew."""
+        """Append one line; if a kill cut off the last one, start on a new line."""
         with self.path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
-            torn = size > 0 and file.read(1) != b"\n"
-            file.write(b"\n" * torn + record.to_json().encode() + b"\n")
+            cut_off = size > 0 and file.read(1) != b"\n"
+            file.write(b"\n" * cut_off + record.to_json().encode() + b"\n")
 
     def records(self) -> Iterator[CaseRecord]:
-        """Those that were written whole."""
+        """Yield the complete records; lines that were cut off are skipped."""
         with self.path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 with contextlib.suppress(ValueError):
@@ -242,15 +247,17 @@ class Journal:
 
 
 class LatestRecords:
-    """The newest record of each case, on disk until it is closed: there may be millions."""
+    """The newest record of each case, in a temporary file, since there may be millions."""
 
     def __init__(self, records: Iterable[CaseRecord]) -> None:
+        # The empty name is a private database on disk, which is deleted when it is closed.
         self._connection = sqlite3.connect("")
         self._connection.execute("CREATE TABLE latest (case_id TEXT PRIMARY KEY, record TEXT)")
         lines = ((record.case_id, record.to_json()) for record in records)
         self._connection.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?)", lines)
 
     def __getitem__(self, case_id: str) -> CaseRecord:
+        """Return the newest record of a case."""
         query = "SELECT record FROM latest WHERE case_id = ?"
         (text,) = self._connection.execute(query, (case_id,)).fetchone()
         return CaseRecord.from_json(text)

@@ -1,4 +1,4 @@
-"""Where a case holds foreground: a coarse map that is small enough to keep beside it."""
+"""`ForegroundMap`: a coarse map of a case's foreground, small enough to keep in memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ Box = Callable[[Region], NDArray[Any]]
 
 @dataclass(frozen=True)
 class ForegroundMap:
-    """The largest value of the first channel in each cell of SIDE voxels a side."""
+    """The largest value of the first channel in each cell of SIDE voxels per axis."""
 
     maxima: NDArray[Any]
 
     @classmethod
     def of(cls, image: NDArray[Any]) -> "ForegroundMap":
-        """The map of an image (*shape); cells at its end are smaller."""
+        """Return the map of an image (*shape); the last cells of an axis may be smaller."""
         for axis, length in enumerate(image.shape):
             image = np.maximum.reduceat(image, np.arange(0, length, SIDE), axis=axis)
         return cls(image)
@@ -32,9 +32,10 @@ class ForegroundMap:
     def voxel(
         self, threshold: float, shape: tuple[int, ...], box: Box, generator: np.random.Generator
     ) -> NDArray[np.int64] | None:
-        """A random voxel above the threshold: first a cell that holds any, then one of it.
+        """Return a random voxel above the threshold, or None if there is none.
 
-        Cells with little foreground are as likely as full ones: edges teach more than insides.
+        First a cell with foreground is drawn, then one of its voxels. Cells with little foreground
+        are as likely as full ones, so that borders are drawn more often than interiors.
         """
         cells = np.flatnonzero(self.maxima > threshold)
         if not cells.size:

@@ -1,4 +1,4 @@
-"""`Preparation`: every scan of a source into a store, in parallel, from wherever it stopped."""
+"""`Preparation`: write every scan of a source into a store, in parallel and resumable."""
 
 import logging
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.runtime.files import file_digest, write_json
+from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
 from vae3d.scans.check import checked
@@ -34,25 +34,26 @@ from vae3d.values.voxel_statistics import VoxelStatistics
 log = logging.getLogger(__name__)
 
 RESERVE = GIB // 4
-"""Bytes of a disk that are left free."""
-WORTH_TELLING = GIB // 10
-SAMPLE = 4
-"""Cases that are prepared first, to tell from them how large the store will be."""
+"""Bytes of the disk that are left free."""
+MIN_LOGGED_BYTES = GIB // 10
+"""A smaller estimate of the store's size is not logged."""
+SAMPLE_CASES = 4
+"""Cases that are prepared first, to estimate the size of the whole store."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index` of `count`: a case belongs to the same part whichever others there are."""
+    """Part `index` of `count`: the part of a case depends on its name alone."""
 
     index: int = 0
     count: int = 1
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """`3/8` is the fourth of eight parts.
+        """Return the shard of a text `K/N`: `3/8` is the fourth of eight parts.
 
         Raises:
-            ConfigError: anything else.
+            ConfigError: the text has another form.
         """
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
@@ -61,7 +62,7 @@ class Shard:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all there is."""
+        """Whether this part is the whole set."""
         return self.count == 1
 
     def __contains__(self, case_id: object) -> bool:
@@ -74,12 +75,12 @@ class Shard:
 class Preparation:
     """Brings one store up to date with its source.
 
-    Each case becomes a file, then a line of a journal; at the end the journals become the
-    catalog. A killed preparation leaves whole files and a journal: the next one goes on behind
-    them, and the store is the one that an undisturbed preparation makes.
+    Each case is written as a file, then as a line of a journal. At the end all journals are merged
+    into the catalog. A killed preparation leaves complete files and a journal. The next one
+    resumes after them and writes the same store as an uninterrupted preparation.
 
-    `shard` takes one part of the cases and leaves the catalog to a later run without shards.
-    `workers` are threads, 0 for as many as there are cores, up to 16.
+    With `shard` only one part of the cases is prepared; a later run without shards writes the
+    catalog. `workers` is the number of threads; 0 is the number of cores, up to 16.
     """
 
     def __init__(
@@ -102,10 +103,10 @@ class Preparation:
         self.journal = Journal(self.parts / f"{self.shard}.jsonl")
 
     def run(self) -> None:
-        """Prepares what is missing; the parts of others become the catalog too.
+        """Prepare the missing cases, and write the catalog if this is not a shard.
 
         Raises:
-            DataError: the folder belongs to other data, or cannot hold them.
+            DataError: the folder holds other data, or the disk has no room for these.
         """
         if self.is_fresh():
             return
@@ -113,14 +114,14 @@ class Preparation:
             self.parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{self.folder}: cannot be written ({error.strerror})") from error
-        with self._locked():
+        with self._lock():
             # Another process may have prepared it while this one waited.
             if self.is_fresh():
                 return
             self._claim()
             mine = [i for i in self.order if self.source.case_ids[i] in self.shard]
-            known = self._known()
-            todo = [i for i in mine if known.get(self.source.case_ids[i]) != self.stamps[i].mark]
+            marks = self._prepared_marks()
+            todo = [i for i in mine if marks.get(self.source.case_ids[i]) != self.stamps[i].mark]
             self.progress.start(len(mine) - len(todo), len(mine))
             try:
                 self._prepare(todo)
@@ -136,18 +137,18 @@ class Preparation:
 
     @cached_property
     def stamps(self) -> list[Stamp]:
-        """The stamp of each case; that of a missing one is empty."""
+        """The stamp of each case; empty for a case whose source does not exist."""
         return [self._stamp(index) for index in range(len(self.source.case_ids))]
 
     def is_fresh(self) -> bool:
-        """Whether the catalog holds exactly these cases, as they are now, all prepared."""
+        """Return whether the catalog holds exactly these cases, in their current version."""
         if not self.shard.is_whole or not (self.folder / CATALOG).is_file():
             return False
         self._claim()
         try:
             return self._holds(Catalog(self.folder / CATALOG))
         except DataError as error:
-            log.info(f"{error}; what it held is prepared anew")
+            log.info(f"{error}; its cases are prepared again")
             (self.folder / CATALOG).unlink()
             return False
 
@@ -164,7 +165,7 @@ class Preparation:
         )
 
     def verify(self) -> list[str]:
-        """Removes the files that are not what they were when they were written, and names them."""
+        """Delete the files whose checksum is wrong, and return the names of their cases."""
         damaged = []
         for record in Catalog(self.folder / CATALOG).records():
             path = self.folder / str(record.file)
@@ -183,18 +184,16 @@ class Preparation:
             return Stamp("", 0)
 
     def _claim(self) -> None:
-        """Writes what the store is made of, or finds that it is the same as here."""
+        """Write the settings of a new store, or check that an existing store has the same ones."""
         path = self.folder / SETTINGS
         if not path.exists():
             if any(item != self.parts for item in self.folder.iterdir()):
                 raise DataError(f"{self.folder}: holds files that are no store; name another")
             write_json(path, asdict(self.settings))
-        found, wanted = StoreSettings.read(self.folder), self.settings
-        if found.identity() != wanted.identity():
+        old, new = StoreSettings.read(self.folder).identity(), self.settings.identity()
+        if old != new:
             changed = [
-                f"{key}: {old!r} -> {wanted.identity()[key]!r}"
-                for key, old in found.identity().items()
-                if old != wanted.identity()[key]
+                f"{key}: {old[key]!r} -> {new[key]!r}" for key in old if old[key] != new[key]
             ]
             raise DataError(
                 f"{self.folder}: was prepared with other settings ({'; '.join(changed)}); "
@@ -202,46 +201,44 @@ class Preparation:
             )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone in this part of the store; without shards, in all parts. Ends with the process."""
+    def _lock(self) -> Iterator[None]:
+        """Lock this part of the store, or all parts if this is no shard; a kill unlocks them."""
         own = self.parts / f"{self.shard}.lock"
         others = self.parts.glob("*.lock") if self.shard.is_whole else []
         with ExitStack() as stack:
             for path in sorted({own, *others}):
-                lock = FileLock(path)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    log.info(f"{self.folder}: another process prepares it, waiting")
-                    lock.acquire()
-                stack.callback(lock.release)
+                stack.enter_context(locked(path, self._report_wait))
             yield
 
+    def _report_wait(self) -> None:
+        log.info(f"{self.folder}: another process prepares it, waiting")
+
     def _records(self) -> Iterator[CaseRecord]:
-        """What is known of every case, older before newer."""
+        """Yield all records of the catalog and the journals, older ones first."""
         if (self.folder / CATALOG).is_file():
             yield from Catalog(self.folder / CATALOG).records()
         for path in sorted(self.parts.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
             yield from Journal(path).records()
 
-    def _known(self) -> dict[str, str]:
-        """The stamps of the cases whose files are there; a case that failed is tried again."""
+    def _prepared_marks(self) -> dict[str, str]:
+        """Return the mark of each case that has a file; empty for cases to prepare again."""
         files = self._files()
-        known = {}
+        marks = {}
         for record in self._records():
-            known[record.case_id] = record.stamp if record.file in files else ""
-        return known
+            marks[record.case_id] = record.stamp if record.file in files else ""
+        return marks
 
     def _prepare(self, todo: list[int]) -> None:
-        sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
+        # Spread over all cases: neighbours in the order of names are often of one size.
+        sample = todo[:: max(1, len(todo) // SAMPLE_CASES)][:SAMPLE_CASES]
         chosen = set(sample)
         rest = [index for index in todo if index not in chosen]
-        records = self._run(sample)
+        records = self._prepare_all(sample)
         if rest:
             self._check_room(records, rest)
-            self._run(rest)
+            self._prepare_all(rest)
 
-    def _run(self, indices: list[int]) -> list[CaseRecord]:
+    def _prepare_all(self, indices: list[int]) -> list[CaseRecord]:
         records = []
         with ThreadPoolExecutor(self.workers) as pool:
             try:
@@ -255,31 +252,31 @@ class Preparation:
         return records
 
     def _completed(self, pool: ThreadPoolExecutor, indices: Iterator[int]) -> Iterator[CaseRecord]:
-        # Never more cases under way than threads: each holds a volume.
-        pending = {pool.submit(self._case, i) for i in islice(indices, self.workers)}
+        # No more cases in progress than threads, since each holds a volume in memory.
+        pending = {pool.submit(self._prepare_case, i) for i in islice(indices, self.workers)}
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
-            pending |= {pool.submit(self._case, i) for i in islice(indices, len(done))}
+            pending |= {pool.submit(self._prepare_case, i) for i in islice(indices, len(done))}
 
     def _check_room(self, records: list[CaseRecord], rest: list[int]) -> None:
-        """Stops before the disk is full, judging by the first cases."""
-        whole = {record.case_id: record.num_bytes for record in records if record.error is None}
+        """Raise a DataError if the disk is too small, estimated from the first cases."""
+        written = {record.case_id: record.num_bytes for record in records if record.error is None}
         sizes = zip(self.source.case_ids, self.stamps, strict=True)
-        read = sum(stamp.num_bytes for case_id, stamp in sizes if case_id in whole)
-        ratio = sum(whole.values()) / max(read, 1)
+        read = sum(stamp.num_bytes for case_id, stamp in sizes if case_id in written)
+        ratio = sum(written.values()) / max(read, 1)
         needed = ratio * sum(self.stamps[i].num_bytes for i in rest)
         free = shutil.disk_usage(self.folder).free
-        told = (
+        space = (
             f"{self.folder}: {len(rest)} more cases take about {gib(needed)}, {gib(free)} are free"
         )
         if needed + RESERVE > free:
-            raise DataError(f"{told}; make room, name another data.store= or use data.codec=zstd")
-        if needed > WORTH_TELLING:
-            log.info(told)
+            raise DataError(f"{space}; make room, name another data.store= or use data.codec=zstd")
+        if needed > MIN_LOGGED_BYTES:
+            log.info(space)
 
-    def _case(self, index: int) -> CaseRecord:
-        """One case, written; what is wrong with it, if it cannot be."""
+    def _prepare_case(self, index: int) -> CaseRecord:
+        """Write one case and return its record; one that cannot be read has an `error`."""
         case_id, stamp = self.source.case_ids[index], self.stamps[index].mark
         try:
             volume, filled = checked(self.source.read(index), self.settings.nonfinite)
@@ -307,8 +304,8 @@ class Preparation:
 
     def _range(self, volume: Volume, statistics: VoxelStatistics) -> IntensityRange:
         contract = self.source.contract
-        known = contract.range_known(statistics, volume.case_id)
-        return known or contract.range_of(volume.data.numpy(), volume.case_id)
+        range_ = contract.range_known(statistics, volume.case_id)
+        return range_ or contract.range_of(volume.data.numpy(), volume.case_id)
 
     def _write(self, path: Path, volume: Volume) -> tuple[int, str]:
         data = volume.data.numpy()
@@ -316,7 +313,7 @@ class Preparation:
         if free < data.nbytes + RESERVE:
             raise DataError(
                 f"{self.folder}: the disk is full ({gib(free)} are free); make room and run the "
-                "same command again, it goes on from here"
+                "same command again to resume"
             )
         try:
             write_array(path, data, self.settings.codec)
@@ -331,7 +328,7 @@ class Preparation:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Removes what the catalog does not name: cut-off writes, lost cases, journals."""
+        """Delete what the catalog does not name: partial writes, removed cases, journals."""
         wanted = set(Catalog(self.folder / CATALOG).files())
         for file in self._files() - wanted:
             (self.folder / file).unlink()
@@ -342,7 +339,7 @@ class Preparation:
 def foreground_box(
     image: NDArray[Any], threshold: float
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Corner and size of the box around all voxels above the threshold, if there are any."""
+    """Return corner and size of the box around all voxels above the threshold, or None."""
     inside = image > threshold
     sides = []
     for axis in range(image.ndim):
@@ -356,5 +353,5 @@ def foreground_box(
 
 
 def gib(num_bytes: float) -> str:
-    """Bytes for a reader."""
+    """Return a number of bytes as text in GiB, with two decimals."""
     return f"{num_bytes / GIB:.2f} GiB"

@@ -1,4 +1,4 @@
-"""`StoreSettings`: what a store is a copy of."""
+"""`StoreSettings`: the sources and settings of a store."""
 
 import hashlib
 import json
@@ -13,9 +13,10 @@ CATALOG, SETTINGS = "catalog.sqlite", "store.json"
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What a store is a copy of, and how it was made; `contract` is only a default for readers.
+    """The sources of a store and the settings with which it was prepared.
 
-    `source` names the scans: kind, root, list, channel, spacing.
+    `source` names the scans: kind, root, list, channel, spacing. `contract` is the default
+    intensity contract for readers, who may replace it.
     """
 
     source: dict[str, Any]
@@ -27,29 +28,30 @@ class StoreSettings:
 
     @classmethod
     def read(cls, folder: Path) -> "StoreSettings":
-        """Those of a store.
+        """Read the settings of a store.
 
         Raises:
-            DataError: there is none, or a newer one.
+            DataError: no store, a damaged one, or one of another format.
         """
         path = folder / SETTINGS
         try:
-            found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            settings = cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise DataError(f"{folder}: no store here ({SETTINGS} is missing)") from None
         except (OSError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: damaged ({error}); prepare anew") from error
-        if found.format != cls.format:
-            raise DataError(f"{path}: format {found.format} is not {cls.format}; prepare anew")
-        return found
+            raise DataError(f"{path}: damaged ({error}); prepare the store again") from error
+        if settings.format != cls.format:
+            reason = f"format {settings.format} is not {cls.format}; prepare the store again"
+            raise DataError(f"{path}: {reason}")
+        return settings
 
     def identity(self) -> dict[str, Any]:
-        """What two stores of the same voxels share, as plain values."""
+        """Return the settings on which the stored voxels depend, as plain values."""
         values = asdict(self)
         del values["contract"]
         return cast("dict[str, Any]", json.loads(json.dumps(values)))
 
     def fingerprint(self) -> str:
-        """Ten letters that change with the identity."""
-        told = json.dumps(self.identity(), sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:10]
+        """Return ten hexadecimal digits that change with the identity."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]

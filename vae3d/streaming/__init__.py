@@ -1,1 +1,1 @@
-"""Whole volumes in bounded memory: slab by slab through the network, equal to all at once."""
+"""Whole volumes in bounded memory: slab by slab, with the result of one pass."""

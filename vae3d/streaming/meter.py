@@ -1,4 +1,4 @@
-"""`Meter`: the bytes that a computation holds, counted without computing it."""
+"""`Meter`: count the bytes of the tensors of a computation, without computing it."""
 
 import contextlib
 import weakref
@@ -8,51 +8,51 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
-from vae3d.streaming.operators import made_without_values
+from vae3d.model.operators import TorchDispatchMode, meta_output, tree_flatten
 
 
 @contextlib.contextmanager
 def metered() -> Iterator["Meter"]:
-    """A `Meter` that counts while it is entered, without a graph for gradients."""
-    with torch.no_grad(), _AtOnce(), Meter() as meter:
+    """Yield a `Meter` that counts inside the context, without a graph for gradients."""
+    with torch.no_grad(), _FusedAttention(), Meter() as meter:
         yield meter
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that are made, as they come and go.
+    """Counts the bytes of tensors as they are created and freed: now (`bytes`) and at the peak.
 
-    Works on the meta device too, where nothing is computed. What was there before is not counted,
-    nor what a kernel takes for itself.
+    It also works on the meta device, where nothing is computed. Tensors that existed before are
+    not counted, nor is the memory that a kernel allocates for itself.
+
+    `TorchDispatchMode` and `tree_flatten` are private to torch; nothing public sees each operator.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
         self.peak = 0
-        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+        self._registered: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Torch asks whether to import its compiler, which takes a second, to stay out of here."""
+        """Return False: to skip the mode torch would import its compiler, which takes a second."""
         return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Calls the operator and takes note of what it made."""
-        for found in _storages((args, kwargs)):
-            self._known.add(found)
-        result = made_without_values(func, args)
+        """Call the operator and count the tensors that it creates."""
+        for storage in _storages((args, kwargs)):
+            self._registered.add(storage)
+        result = meta_output(func, args)
         if result is NotImplemented:
             result = func(*args, **(kwargs or {}))
-        for made in _storages(result):
-            if made not in self._known:
-                self._known.add(made)
-                self._count(made.nbytes())
-                weakref.finalize(made, self._count, -made.nbytes())
+        for storage in _storages(result):
+            if storage not in self._registered:
+                self._registered.add(storage)
+                self._count(storage.nbytes())
+                weakref.finalize(storage, self._count, -storage.nbytes())
         return result
 
     def _count(self, number: int) -> None:
@@ -60,13 +60,16 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = max(self.peak, self.bytes)
 
 
-class _AtOnce(TorchFunctionMode):
-    """Attention as the one kernel that it is on devices; meta tensors take it apart."""
+class _FusedAttention(TorchFunctionMode):
+    """Counts attention as one kernel, as devices compute it.
+
+    On the meta device torch would split it into operators and count a table of all pairs.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """The query stands for what attention gives: it is of the same size."""
+        """Return an output of the query's size for attention on the meta device."""
         if func is torch.nn.functional.scaled_dot_product_attention and args[0].is_meta:
             return torch.empty_like(args[0])
         return func(*args, **(kwargs or {}))

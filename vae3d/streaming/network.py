@@ -1,4 +1,4 @@
-"""The streams of a network, by walking its own modules: the weights are shared."""
+"""The streams of a network, built from its own modules: the weights are shared."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,39 +23,39 @@ from vae3d.model.encoder import DownLevel, Encoder
 from vae3d.model.layers import LayerNorm, RMSNorm, SampleDropout
 from vae3d.streaming.norms import MeasuredNorm
 from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
-from vae3d.streaming.windows import Gathered, Rows, Sliding
+from vae3d.streaming.windows import Gather, SlidingWindow, TiledWindows
 
 POINTWISE_NORMS: tuple[type, ...] = (LayerNorm, RMSNorm, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Norms that, in eval mode, make each voxel of its own channels."""
+"""Norms that, in eval mode, compute each voxel from its own channels alone."""
 
 
 def is_pointwise(module: nn.Module) -> bool:
-    """Whether each voxel is made of its own channels: those norms, and every activation."""
-    # The table may have grown since by the activations of plugins.
+    """Return whether a module computes each voxel from its own channels alone."""
+    # Read at each call: plugins add activations to the table.
     return isinstance(
         module, (*POINTWISE_NORMS, *(type(build()) for build in ACTIVATIONS.values()))
     )
 
 
 def chain_of(network: nn.Module) -> Chain:
-    """The network, an `Encoder` or a `Decoder` in eval mode, slab by slab.
+    """Return the stream of an `Encoder` or a `Decoder` in eval mode.
 
     Raises:
-        ConfigError: it has a layer that cannot be streamed.
+        ConfigError: the network has a layer that cannot be streamed.
     """
     return Chain(streams_of(network))
 
 
-def norms_of(network: nn.Module) -> int:
-    """How many norms need the whole volume: so many passes come before the last."""
+def count_measured_norms(network: nn.Module) -> int:
+    """Return the number of norms over the whole volume, each of which adds a pass."""
     return sum(isinstance(module, nn.GroupNorm) for module in network.modules())
 
 
 def streams_of(module: nn.Module) -> list[Stream]:
-    """The streams that a module is, in order; none where it changes nothing.
+    """Return the streams of a module, in order; none if it is an identity.
 
     Raises:
-        ConfigError: there are none for such a module.
+        ConfigError: the module cannot be streamed.
     """
     if is_pointwise(module):
         return [Pointwise(module)]
@@ -64,49 +64,51 @@ def streams_of(module: nn.Module) -> list[Stream]:
             return build(module)
     raise ConfigError(
         f"a {type(module).__name__} cannot be streamed slab by slab; "
-        "take memory=null (all at once), or patches"
+        "use memory=null (in one pass) or patches"
     )
 
 
-def in_a_row(modules: Iterable[nn.Module]) -> list[Stream]:
-    """The streams of one module after the other."""
+def _sequential(modules: Iterable[nn.Module]) -> list[Stream]:
+    """Return the streams of modules that follow each other."""
     return [stream for module in modules for stream in streams_of(module)]
 
 
 def _convolution(conv: Any) -> list[Stream]:
     if max(conv.kernel_size) == 1 and max(conv.stride) == 1:
         return [Pointwise(conv)]
-    ahead, *aside = conv.padding
-    layer = partial(convolved, conv, padding=(0, *aside))
-    return [Sliding(layer, conv.kernel_size[0], conv.stride[0], (ahead, ahead))]
+    depth, *rest = conv.padding
+    # The stream pads the first axis, at the ends of the volume only.
+    layer = partial(convolved, conv, padding=(0, *rest))
+    return [SlidingWindow(layer, conv.kernel_size[0], conv.stride[0], (depth, depth))]
 
 
 def _transposed(conv: Any) -> list[Stream]:
-    assert conv.kernel_size == conv.stride, "no two planes meet in one"
+    assert conv.kernel_size == conv.stride, "output planes do not overlap"
     return [Pointwise(conv)]
 
 
 def _end_padded(module: EndPaddedDownsample) -> list[Stream]:
-    *aside, before, after = module.overhang
+    # F.pad counts axes from the last one, so that the first axis is at the end.
+    *rest, before, after = module.overhang
     conv: Any = module.conv
 
     def layer(x: Tensor) -> Tensor:
-        return convolved(conv, F.pad(x, aside), padding=conv.padding)
+        return convolved(conv, F.pad(x, rest), padding=conv.padding)
 
-    return [Sliding(layer, conv.kernel_size[0], conv.stride[0], (before, after))]
+    return [SlidingWindow(layer, conv.kernel_size[0], conv.stride[0], (before, after))]
 
 
 def _interpolated(module: InterpolatedUpsample) -> list[Stream]:
     factor = module.factor[0]
 
-    def between(x: Tensor) -> Tensor:
+    def inner(x: Tensor) -> Tensor:
         return module.interpolated(x)[:, :, factor:-factor]
 
     if module.mode == "nearest" or factor == 1:
         first: Stream = Pointwise(module.interpolated)
     else:
-        # At the borders torch takes the outermost plane for the one past it.
-        first = Sliding(between, 3, border=(1, 1), replicate=True)
+        # At the borders torch repeats the outermost plane.
+        first = SlidingWindow(inner, 3, border=(1, 1), replicate=True)
     return [first, *streams_of(module.conv)]
 
 
@@ -117,24 +119,24 @@ def _shuffled(module: PixelShuffleUpsample) -> list[Stream]:
 def _residual(block: ResidualBlock) -> list[Stream]:
     act = block.activation
     main = [block.norm1, act, block.conv1, block.norm2, act, block.dropout, block.conv2]
-    return [Residual(Chain(in_a_row(main)), block.skip, block.scale)]
+    return [Residual(Chain(_sequential(main)), block.skip, block.scale)]
 
 
 def _attention(module: Attention) -> list[Stream]:
-    mixed: Stream = Gathered(module.mixed)
+    mixed: Stream = Gather(module.mixed)
     if module.window is not None:
-        mixed = Rows(module.mixed, module.window[0])
+        mixed = TiledWindows(module.mixed, module.window[0])
     return [Residual(Chain([*streams_of(module.norm), mixed]), nn.Identity())]
 
 
 def _encoder(encoder: Encoder) -> list[Stream]:
     head = [encoder.norm, encoder.activation, encoder.head, encoder.projection]
-    return in_a_row([encoder.stem, *encoder.levels, encoder.middle, *head])
+    return _sequential([encoder.stem, *encoder.levels, encoder.middle, *head])
 
 
 def _decoder(decoder: Decoder) -> list[Stream]:
     head = [decoder.norm, decoder.activation, decoder.head, decoder.final_activation]
-    return in_a_row([decoder.projection, decoder.stem, decoder.middle, *decoder.levels, *head])
+    return _sequential([decoder.projection, decoder.stem, decoder.middle, *decoder.levels, *head])
 
 
 STREAMS: dict[type[nn.Module], Callable[[Any], list[Stream]]] = {
@@ -150,10 +152,10 @@ STREAMS: dict[type[nn.Module], Callable[[Any], list[Stream]]] = {
     PixelShuffleUpsample: _shuffled,
     ResidualBlock: _residual,
     Attention: _attention,
-    nn.Sequential: in_a_row,
-    DownLevel: lambda level: in_a_row([level.downsample, level.blocks]),
-    UpLevel: lambda level: in_a_row([level.blocks, level.upsample]),
+    nn.Sequential: _sequential,
+    DownLevel: lambda level: _sequential([level.downsample, level.blocks]),
+    UpLevel: lambda level: _sequential([level.blocks, level.upsample]),
     Encoder: _encoder,
     Decoder: _decoder,
 }
-"""What each kind of module is, slab by slab."""
+"""The function that builds the streams of each type of module."""

@@ -1,4 +1,4 @@
-"""The stream of a norm that takes mean and variance from the whole volume."""
+"""The stream of a norm whose mean and variance are of the whole volume."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from vae3d.streaming.stream import Stream
 
 
 class MeasuredNorm(Stream):
-    """A group norm whose statistics a pass of their own finds.
+    """A group norm that measures its statistics in a separate pass.
 
-    In its first pass it adds up, in float64, the values and squares of each group, and nothing
-    comes out; from then on it norms.
+    In its first pass it sums the values and squares of each group, in float64, and returns no
+    planes. In later passes it normalises.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
@@ -24,11 +24,11 @@ class MeasuredNorm(Stream):
 
     @property
     def measuring(self) -> bool:  # type: ignore[override]
-        """Whether the statistics are not known yet."""
+        """Whether the statistics are still to be measured."""
         return self.scale is None
 
     def push(self, x: Tensor) -> Tensor | None:
-        """Planes to normed ones of the same type, or to None in the pass that measures."""
+        """Return the normalised planes in the same type, or None in the pass that measures."""
         if self.scale is None or self.shift is None:
             for plane in x.unbind(dim=2):
                 self._add(plane)
@@ -38,9 +38,9 @@ class MeasuredNorm(Stream):
         return torch.addcmul(shift, x, scale).to(x.dtype)
 
     def flush(self) -> Iterator[Tensor]:
-        """Ends the pass that measures, if any planes came."""
+        """End the pass that measures, if any planes were pushed."""
         if self.sums is not None:
-            self._settle(self.sums / self.numbers)
+            self._set_statistics(self.sums / self.numbers)
             self.sums = None
         yield from ()
 
@@ -50,12 +50,13 @@ class MeasuredNorm(Stream):
         self.sums = sums if self.sums is None else self.sums + sums
         self.numbers += groups.shape[2]
 
-    def _settle(self, means: Tensor) -> None:
-        """Takes over the means (2, B, groups) of values and squares as a factor and a summand."""
+    def _set_statistics(self, means: Tensor) -> None:
+        """Set scale and shift from the means (2, B, groups) of values and squares."""
         mean, square = means
+        # Rounding can make the difference slightly negative.
         variance = (square - mean.square()).clamp(min=0)
-        share = self.norm.num_channels // self.norm.num_groups
-        factor = torch.rsqrt(variance + self.norm.eps).repeat_interleave(share, dim=1)
+        per_group = self.norm.num_channels // self.norm.num_groups
+        factor = torch.rsqrt(variance + self.norm.eps).repeat_interleave(per_group, dim=1)
         scale = self.norm.weight.double() * factor
-        shift = self.norm.bias.double() - mean.repeat_interleave(share, dim=1) * scale
+        shift = self.norm.bias.double() - mean.repeat_interleave(per_group, dim=1) * scale
         self.scale, self.shift = scale.to(self.norm.weight), shift.to(self.norm.weight)

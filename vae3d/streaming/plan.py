@@ -1,4 +1,4 @@
-"""`streaming_plan`: which way a volume goes through a model, told beforehand."""
+"""`streaming_plan`: how a volume will be encoded and decoded, and the memory that it takes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,31 +12,33 @@ from vae3d.model.config import VAEConfig
 from vae3d.model.vae import VAE
 from vae3d.runtime.memory import GIB
 from vae3d.streaming.meter import metered
-from vae3d.streaming.network import norms_of
+from vae3d.streaming.network import count_measured_norms
 from vae3d.streaming.volume import decoded, encoded
 
-MOST_PLANES = 32
-"""More planes of a slab make nothing faster."""
-HEAP = 2.25
-"""Bytes that the process takes for each that tensors hold: glibc's heap keeps the gaps between
-them. 1.3 to 2.3 were measured on a CPU, the less the larger the slabs are."""
-LARGE = 512 * 2**20
-LARGE_HEAP = 1.3
-"""Volumes at once that take more than LARGE are of tensors that the heap maps on their own."""
-KERNELS = 32 * 2**20
-"""What kernels take at most, beside two copies of the largest weight in their own layout."""
-STEADY = 3
-"""After so many slabs have come out every layer holds what it will ever hold."""
+MAX_PLANES = 32
+"""Planes of a slab; thicker slabs are not faster."""
+HEAP_FACTOR = 2.25
+"""Bytes of the process per byte of tensors: glibc's heap keeps the gaps between them. 1.3 to 2.3
+were measured on a CPU, less for larger slabs."""
+LARGE_BYTES = 512 * 2**20
+"""Bytes above which LARGE_HEAP_FACTOR applies to a volume in one pass."""
+LARGE_HEAP_FACTOR = 1.3
+"""HEAP_FACTOR of large tensors, which the heap maps individually."""
+KERNEL_BYTES = 32 * 2**20
+"""Bytes that kernels allocate at most, besides two copies of the largest weight in their own
+layout."""
+STEADY_SLABS = 3
+"""Output slabs after which the memory of every layer has reached its peak."""
 
 
 @dataclass(frozen=True)
 class StreamingPlan:
     """How one image is encoded and decoded.
 
-    `way` is `whole` (all at once), `streamed` (slabs of `planes` planes of the first axis) or
+    `way` is `whole` (in one pass), `streamed` (slabs of `planes` planes of the first axis) or
     `passes` (streamed too, but the encoder and the decoder read their input several times, since
-    norms need the statistics of the whole volume). `passes` is how often the two read it together,
-    two where nothing is read twice. `bytes` is what it takes at its peak beside the weights, the
+    norms need the statistics of the whole volume). `passes` counts how often the two read their
+    input, 2 if each reads it once. `bytes` is the peak of the memory, without the weights, the
     image, the latent and the reconstruction.
     """
 
@@ -47,12 +49,12 @@ class StreamingPlan:
 
 
 def streaming_plan(model: VAE, shape: tuple[int, ...], memory: float | None) -> StreamingPlan:
-    """The way of one image of this spatial shape in so many GiB (None: as many as it takes).
+    """Return the plan for one image of this spatial shape in `memory` GiB (None is no limit).
 
-    Whole where that fits, else with the most planes that fit, MOST_PLANES at most. What it takes
-    is found by sending tensors without values through the very streams, counting the bytes that
-    live at once, in float32 (bfloat16 takes less); HEAP and KERNELS make of that what a process
-    takes. They were measured on a CPU; a GPU takes less.
+    Whole if that fits, else with the most planes that fit, at most MAX_PLANES. To predict the
+    memory, tensors on the meta device pass through the same streams, and the bytes that exist at
+    the same time are counted, in float32 (bfloat16 takes less). HEAP_FACTOR and KERNEL_BYTES, both
+    measured on a CPU, turn them into the memory of a process; a GPU takes less.
 
     Raises:
         ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
@@ -71,21 +73,21 @@ def streaming_plan(model: VAE, shape: tuple[int, ...], memory: float | None) -> 
 
 
 def streamed_plans(model: VAE, shape: tuple[int, ...]) -> Iterator[StreamingPlan]:
-    """The ways slab by slab, the thickest slabs first.
+    """Yield the plans slab by slab, the thickest slabs first.
 
     Raises:
         ConfigError: a layer cannot be streamed.
     """
-    norms = sum(norms_of(network) for network in (model.encoder, model.decoder))
+    norms = sum(count_measured_norms(network) for network in (model.encoder, model.decoder))
     way = "passes" if norms else "streamed"
     for planes in slabs_of(model.factor[0], shape[0]):
         yield StreamingPlan(way, planes, 2 + norms, streamed_bytes(model, shape, planes))
 
 
 def slabs_of(factor: int, depth: int) -> Iterator[int]:
-    """The numbers of planes that come into question, the largest first."""
+    """Yield the numbers of planes that a slab may have, the largest first."""
     planes = factor
-    while 2 * planes <= MOST_PLANES and planes < depth:
+    while 2 * planes <= MAX_PLANES and planes < depth:
         planes *= 2
     while planes >= factor:
         yield planes
@@ -93,38 +95,41 @@ def slabs_of(factor: int, depth: int) -> Iterator[int]:
 
 
 def whole_bytes(vae: VAE, shape: tuple[int, ...]) -> int:
-    """What encoding or decoding an image of this shape at once takes, whichever takes more."""
-    model, image, latent = _without_values(vae.config, shape)
-    with metered() as meter:
+    """Return the bytes to encode or decode an image in one pass, whichever takes more."""
+    model, image, latent = _on_meta(vae.config, shape)
+    with metered() as encoding:
         model.encode(image)
-    with metered() as other:
+    with metered() as decoding:
         model.decode(latent)
-    held = max(meter.peak, other.peak)
-    return int(max(LARGE_HEAP * held, min(HEAP * held, LARGE))) + _kernels(model)
+    peak = max(encoding.peak, decoding.peak)
+    heap = max(LARGE_HEAP_FACTOR * peak, min(HEAP_FACTOR * peak, LARGE_BYTES))
+    return int(heap) + _kernel_bytes(model)
 
 
 def streamed_bytes(vae: VAE, shape: tuple[int, ...], planes: int) -> int:
-    """What encoding or decoding it by so many planes at once takes, whichever takes more."""
+    """Return the bytes to encode or decode an image in slabs, whichever takes more."""
     config = vae.config
-    # A norm whose statistics are known holds what a pointwise one does.
-    known = config if config.norm not in ("group", "instance") else replace(config, norm="layer")
-    model, image, latent = _without_values(known, shape)
+    if config.norm in ("group", "instance"):
+        # Once its statistics are measured, such a norm takes the memory of a pointwise one.
+        config = replace(config, norm="layer")
+    model, image, latent = _on_meta(config, shape)
     kinds = {config.attention.bottleneck, *(level.attention for level in config.levels)}
-    slabs = None if "global" in kinds else STEADY
+    # Global attention keeps all slabs: its peak is at the end.
+    count = None if "global" in kinds else STEADY_SLABS
     peaks = []
     for run in (encoded(model, image, planes), decoded(model, latent, planes)):
         with metered() as meter:
-            _exhaust(run, slabs)
+            _exhaust(run, count)
         peaks.append(meter.peak)
-    return int(HEAP * max(peaks)) + _kernels(model)
+    return int(HEAP_FACTOR * max(peaks)) + _kernel_bytes(model)
 
 
-def _kernels(model: VAE) -> int:
-    return 2 * max(parameter.nbytes for parameter in model.parameters()) + KERNELS
+def _kernel_bytes(model: VAE) -> int:
+    return 2 * max(parameter.nbytes for parameter in model.parameters()) + KERNEL_BYTES
 
 
-def _without_values(config: VAEConfig, shape: tuple[int, ...]) -> tuple[VAE, Tensor, Tensor]:
-    """The model, an image and a latent that take no memory."""
+def _on_meta(config: VAEConfig, shape: tuple[int, ...]) -> tuple[VAE, Tensor, Tensor]:
+    """Return the model, an image and a latent on the meta device, without memory."""
     with torch.device("meta"):
         model = VAE(config).eval()
         image = torch.empty(1, config.in_channels, *shape)
@@ -133,5 +138,6 @@ def _without_values(config: VAEConfig, shape: tuple[int, ...]) -> tuple[VAE, Ten
 
 
 def _exhaust(slabs: Iterator[Tensor], count: int | None) -> None:
+    """Consume the first `count` slabs (None is all), freeing each immediately."""
     for slab in islice(slabs, count):
         del slab

@@ -1,61 +1,62 @@
-"""`Stream`: a layer that is given its input slab by slab; streams in a row, and side by side."""
+"""`Stream`: a layer that receives its input slab by slab; `Chain` and `Residual` of streams."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor
 
-from vae3d.streaming.planes import Planes
+from vae3d.streaming.planes import PlaneBuffer
 
 Layer = Callable[[Tensor], Tensor]
 
 
 class Stream:
-    """A layer that is given planes along the first spatial axis as they come.
+    """A layer that receives a volume slab by slab along its first spatial axis.
 
-    The slabs that come out, put together, are the layer's output for the slabs that went in, put
-    together; it comes as soon as it depends on nothing more. After `flush` a stream begins anew.
+    The concatenated output slabs are the layer's output for the concatenated input slabs. Each
+    output plane is returned as soon as all planes that it depends on have been pushed. After
+    `flush` a stream is ready for another volume.
     """
 
     measuring = False
-    """Whether this pass over the volume is only looked at, and nothing comes out."""
+    """Whether this pass over the volume only measures statistics and returns no planes."""
 
     def push(self, x: Tensor) -> Tensor | None:
-        """Takes planes (B, C, d, *rest) and gives those that are ready; None where none is."""
+        """Take planes (B, C, d, *rest) and return the output planes that are ready, or None."""
         raise NotImplementedError
 
     def flush(self) -> Iterator[Tensor]:
-        """The planes that waited for others, now that no more come."""
+        """Yield the remaining output planes at the end of the volume."""
         yield from ()
 
 
 class Pointwise(Stream):
-    """A layer that makes of each plane, on its own, one plane or several."""
+    """A layer that computes one or more output planes from each input plane alone."""
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
 
     def push(self, x: Tensor) -> Tensor | None:
-        """(B, C, d, *rest) to what the layer makes of it."""
+        """Return the layer's output for planes (B, C, d, *rest)."""
         return self.layer(x)
 
 
 class Chain(Stream):
-    """Streams in a row."""
+    """Streams that follow each other."""
 
     def __init__(self, streams: list[Stream]) -> None:
         self.streams = streams
 
     @property
     def measuring(self) -> bool:  # type: ignore[override]
-        """Whether one of the streams only looks at what comes."""
+        """Whether one of the streams only measures statistics."""
         return any(stream.measuring for stream in self.streams)
 
     def push(self, x: Tensor) -> Tensor | None:
-        """Planes from the first stream to the last, or to the one that holds them back."""
+        """Pass planes from stream to stream; None if one of them returns none."""
         return self._through(self.streams, x)
 
     def flush(self) -> Iterator[Tensor]:
-        """Empties the streams from the first to the last, a slab at a time."""
+        """Flush the streams from the first to the last, one slab at a time."""
         for number, stream in enumerate(self.streams):
             for x in stream.flush():
                 y = self._through(self.streams[number + 1 :], x)
@@ -63,10 +64,10 @@ class Chain(Stream):
                     yield y
 
     def run(self, slabs: Iterable[Tensor]) -> Iterator[Tensor]:
-        """All of a volume's slabs, in order, to all slabs of the output."""
+        """Yield the output slabs of all slabs of a volume, in order."""
         for x in slabs:
             y = self.push(x)
-            # Not kept while others compute with what comes out.
+            # Free the slab before the caller computes with the output.
             del x
             if y is not None:
                 yield y
@@ -74,43 +75,44 @@ class Chain(Stream):
         yield from self.flush()
 
     def _through(self, streams: list[Stream], x: Tensor) -> Tensor | None:
-        found: Tensor | None = x
+        y: Tensor | None = x
+        # Frees the input as soon as the first stream has used it.
         del x
         for stream in streams:
-            if found is None:
+            if y is None:
                 break
-            found = stream.push(found)
-        return found
+            y = stream.push(y)
+        return y
 
 
 class Residual(Stream):
-    """scale * (skip(x) + main(x)): the skip's planes wait until those of the main path come."""
+    """scale * (skip(x) + main(x)); the skip's planes are buffered until the main path is ready."""
 
     def __init__(self, main: Chain, skip: Layer, scale: float = 1.0) -> None:
         self.main = main
         self.skip = skip
         self.scale = scale
-        self.waiting = Planes()
+        self.buffer = PlaneBuffer()
 
     @property
     def measuring(self) -> bool:  # type: ignore[override]
-        """Whether the main path only looks at what comes."""
+        """Whether the main path only measures statistics."""
         return self.main.measuring
 
     def push(self, x: Tensor) -> Tensor | None:
-        """Planes of the input to those of the sum."""
+        """Return the planes of the sum that are ready, or None."""
         if self.measuring:
             return self.main.push(x)
-        self.waiting.add(x)
+        self.buffer.add(x)
         hidden = self.main.push(x)
-        return None if hidden is None else self._joined(hidden)
+        return None if hidden is None else self._sum(hidden)
 
     def flush(self) -> Iterator[Tensor]:
-        """The sums that are left."""
+        """Yield the remaining planes of the sum."""
         for hidden in self.main.flush():
-            yield self._joined(hidden)
-        assert not self.waiting.count, "both paths are equally long"
+            yield self._sum(hidden)
+        assert not self.buffer.count, "both paths are equally long"
 
-    def _joined(self, hidden: Tensor) -> Tensor:
-        total = self.skip(self.waiting.take(hidden.shape[2])) + hidden
+    def _sum(self, hidden: Tensor) -> Tensor:
+        total = self.skip(self.buffer.take(hidden.shape[2])) + hidden
         return total if self.scale == 1 else total * self.scale

@@ -1,4 +1,4 @@
-"""A whole volume to its latent and back, slab by slab."""
+"""Encode and decode a whole volume slab by slab."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,17 @@ from vae3d.model.vae import VAE, eval_mode
 from vae3d.streaming.network import chain_of
 
 PLANES = 16
+"""Planes of the image in a slab, unless specified."""
 
 
 @torch.no_grad()
 def stream_encode(model: VAE, image: Tensor, planes: int = PLANES) -> DiagonalGaussian:
-    """`model.encode` of images (B, C, *spatial) in eval mode, `planes` of the first axis at once.
+    """Return `model.encode` of images (B, C, *spatial) in eval mode, slab by slab.
 
-    The image may lie elsewhere than the model: slabs of it go there, and the posterior lies where
-    the image does. `planes` is rounded up to the model's factor. A norm over the volume costs a
-    pass over what comes before it (`streaming_plan` says how many).
+    A slab has `planes` planes of the first axis, rounded up to the model's factor. The image may
+    be on another device than the model: its slabs are moved to the model, and the posterior is on
+    the image's device. Each norm over the whole volume costs another pass over all layers before
+    it (`streaming_plan` returns how many).
 
     Raises:
         ConfigError: a layer of the model cannot be streamed.
@@ -30,7 +32,7 @@ def stream_encode(model: VAE, image: Tensor, planes: int = PLANES) -> DiagonalGa
     for slab in encoded(model, image, planes):
         part = model.posterior(slab)
         if whole is None:
-            # Slabs that waited to be put together would be a second latent in memory.
+            # Slabs to concatenate at the end would be a second latent in memory.
             mean = torch.empty(shape, dtype=part.mean.dtype, device=image.device)
             whole = DiagonalGaussian(mean, torch.empty_like(mean))
         count = part.mean.shape[2]
@@ -46,9 +48,10 @@ def stream_encode(model: VAE, image: Tensor, planes: int = PLANES) -> DiagonalGa
 def stream_decode(
     model: VAE, latent: Tensor, size: tuple[int, ...] | None = None, planes: int = PLANES
 ) -> Tensor:
-    """`model.decode` of latents (B, latent_channels, *spatial), `planes` of the image at once.
+    """Return `model.decode` of latents (B, latent_channels, *spatial), slab by slab.
 
-    As in `stream_encode`; the image lies where the latent does.
+    A slab has `planes` planes of the image, as in `stream_encode`. The image is on the latent's
+    device.
 
     Raises:
         ConfigError: a layer of the model cannot be streamed.
@@ -70,31 +73,31 @@ def stream_decode(
 
 
 def encoded(model: VAE, image: Tensor, planes: int) -> Iterator[Tensor]:
-    """The encoder's output (B, parameters, d, *rest) as it comes, where the model lies."""
+    """Yield slabs (B, parameters, d, *rest) of the encoder's output, on the model's device."""
     step = model.factor[0] * latent_planes(model, planes)
     yield from _streamed(model, model.encoder, image, step, folded=True)
 
 
 def decoded(model: VAE, latent: Tensor, planes: int) -> Iterator[Tensor]:
-    """Slabs (B, C, d, *rest) of the image as they come, where the model lies."""
+    """Yield slabs (B, C, d, *rest) of the image, on the model's device."""
     step = latent_planes(model, planes)
     for slab in _streamed(model, model.decoder, latent, step, folded=False):
         yield model.unfolded(slab)
 
 
 def latent_planes(model: VAE, planes: int) -> int:
-    """The planes of the latent that so many of the image become."""
+    """Return the number of planes of the latent for `planes` of the image, rounded up."""
     return -(-planes // model.factor[0])
 
 
 def _streamed(
     model: VAE, network: nn.Module, x: Tensor, step: int, folded: bool
 ) -> Iterator[Tensor]:
-    """A network's output for x: in each pass but the last one more norm is measured."""
+    """Yield slabs of a network's output; each pass but the last measures one more norm."""
     device = next(network.parameters()).device
 
     def slabs() -> Iterator[Tensor]:
-        # Slabs of a multiple of the factor are padded at the volume's end alone.
+        # Slabs of a multiple of the factor need padding at the volume's end only.
         for slab in torch.split(x, step, dim=2):
             yield model.folded(slab.to(device)) if folded else slab.to(device)
 
@@ -102,5 +105,5 @@ def _streamed(
         chain = chain_of(network)
         while chain.measuring:
             for _ in chain.run(slabs()):
-                raise AssertionError("nothing comes out of a pass that measures")
+                raise AssertionError("a pass that measures returns no planes")
         yield from chain.run(slabs())

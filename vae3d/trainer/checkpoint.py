@@ -1,4 +1,4 @@
-"""The whole state of a training on disk: a folder a step, sealed with the sums of its files."""
+"""The whole state of a training on disk: one folder per step, with the SHA-256 of its files."""
 
 import contextlib
 import errno
@@ -29,7 +29,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`state` holds tensors, numbers, strings, lists and dicts; `about` says whose state it is."""
+    """The state of a training after `step` updates.
+
+    `state` holds tensors, numbers, strings, lists and dicts; `about` identifies the training.
+    """
 
     step: int
     state: dict[str, Any]
@@ -37,10 +40,10 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of a run; `latest` and `best` hold the name of one of them.
+    """The checkpoints of a run; the files `latest` and `best` hold the name of one of them.
 
-    A checkpoint is written beside its place, flushed, sealed by a manifest with the SHA-256 of
-    each file, renamed, and read again before an older one goes.
+    A checkpoint is written to a temporary folder, flushed, sealed by a manifest with the SHA-256
+    of each file, renamed, and read again before an older one is removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,12 +58,12 @@ class CheckpointFolder:
         best: Sequence[int] = (),
         keep: int = 2,
     ) -> None:
-        """Writes a checkpoint, points to it, and drops what need not be kept.
+        """Write a checkpoint, update `latest` and `best`, and remove the checkpoints not to keep.
 
-        The `best` steps, first the very best, and the newest `keep` that verify stay.
+        Kept are the `best` steps (the best one first) and the newest `keep` that verify.
 
         Raises:
-            ResourceError: the disk is full; older checkpoints are as they were.
+            ResourceError: the disk is full; older checkpoints are unchanged.
         """
         need = num_bytes(state)
         self._check_room(need)
@@ -76,23 +79,23 @@ class CheckpointFolder:
             if best:
                 write_text(self.path / "best", _name(best[0]))
         except (OSError, RuntimeError) as error:
-            # torch wraps what the disk says into an error of its own.
+            # torch wraps an error of the disk in a RuntimeError of its own.
             raise self._unsaved(step, need, error) from error
         self._prune({step, *best}, keep)
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints, in order."""
+        """Return the steps of all checkpoints, in ascending order."""
         if not self.path.is_dir():
             return []
         entries = [entry for entry in self.path.iterdir() if entry.is_dir()]
-        found = [_NAME.fullmatch(entry.name) for entry in entries]
-        return sorted(int(match[1]) for match in found if match)
+        matches = [_NAME.fullmatch(entry.name) for entry in entries]
+        return sorted(int(match[1]) for match in matches if match)
 
     def newest(self) -> Checkpoint | None:
-        """The newest one that verifies, None where there is none; says which it passes over.
+        """Return the newest checkpoint that verifies, None for an empty folder; log those skipped.
 
         Raises:
-            CheckpointError: there are some, but none is whole.
+            CheckpointError: checkpoints exist, but none is whole.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -103,15 +106,15 @@ class CheckpointFolder:
         if steps:
             raise CheckpointError(
                 f"{self.path}: none of its {len(steps)} checkpoints is whole; choose another "
-                "name= or remove them to begin anew"
+                "name= or remove them to start again from step 0"
             )
         return None
 
     def load(self, step: int) -> Checkpoint:
-        """The checkpoint of one step, on the CPU; nothing in its files can run code.
+        """Load the checkpoint of a step, on the CPU; nothing in its files can run code.
 
         Raises:
-            CheckpointError: it is not what was written, or of a newer format.
+            CheckpointError: it is missing or damaged, or its format is of another version.
         """
         self.verify(step)
         folder = self.path / _name(step)
@@ -130,10 +133,10 @@ class CheckpointFolder:
         return Checkpoint(step, state, about)
 
     def verify(self, step: int) -> None:
-        """Compares every file with the manifest.
+        """Compare every file of a checkpoint with the manifest.
 
         Raises:
-            CheckpointError: a file is missing, cut off, or holds other bytes.
+            CheckpointError: a file is missing, truncated, or holds other bytes.
         """
         folder = self.path / _name(step)
         try:
@@ -142,11 +145,11 @@ class CheckpointFolder:
             if missing:
                 raise CheckpointError(f"{folder / MANIFEST}: does not name {min(missing)}")
             for name in (STATE, ABOUT):
-                found = file_digest(folder / name)
-                if found != sums[name]:
+                digest = file_digest(folder / name)
+                if digest != sums[name]:
                     raise CheckpointError(
-                        f"{folder / name}: damaged, its SHA-256 is {found[:12]}..., the "
-                        f"manifest says {str(sums[name])[:12]}..."
+                        f"{folder / name}: damaged, its SHA-256 is {digest[:12]}..., in "
+                        f"the manifest it is {str(sums[name])[:12]}..."
                     )
         except FileNotFoundError as error:
             raise CheckpointError(f"{error.filename}: is missing") from error
@@ -154,7 +157,7 @@ class CheckpointFolder:
             raise CheckpointError(f"{folder / MANIFEST}: cannot be read: {error}") from error
 
     def drop_after(self, step: int) -> None:
-        """Removes the checkpoints of later steps: a future that will be another one."""
+        """Remove the checkpoints of later steps, which a training resumed at `step` replaces."""
         for later in self.steps():
             if later > step:
                 shutil.rmtree(self.path / _name(later))
@@ -166,39 +169,39 @@ class CheckpointFolder:
             raise ResourceError(
                 f"{self.path}: a checkpoint takes {need / MEBIBYTE:.0f} MiB, the disk has "
                 f"{free / MEBIBYTE:.0f}: {(need - free) / MEBIBYTE:.0f} MiB are missing. Make "
-                "room; the same command goes on from the last checkpoint"
+                "room; the same command resumes from the last checkpoint"
             )
 
     def _unsaved(self, step: int, need: int, error: Exception) -> ResourceError:
         whole = [s for s in self.steps() if s != step]
-        kept = f"{_name(whole[-1])} is whole" if whole else "there is none yet"
+        earlier = f"{_name(whole[-1])} is whole" if whole else "there is none yet"
         free = shutil.disk_usage(self.path).free
         code = getattr(error, "errno", None) or getattr(error.__context__, "errno", None)
         reason = "the disk is full" if code in _FULL else " ".join(str(error).split())
         return ResourceError(
             f"{self.path / _name(step)}: could not be written ({reason}): it takes "
             f"{need / MEBIBYTE:.0f} MiB, the disk has {free / MEBIBYTE:.0f}. Of the earlier ones "
-            f"{kept}; make room, the same command goes on from it"
+            f"{earlier}; make room, the same command resumes from it"
         )
 
-    def _prune(self, kept: set[int], keep: int) -> None:
+    def _prune(self, protected: set[int], keep: int) -> None:
         count = 0
         for step in reversed(self.steps()):
             if count < keep:
-                # A step counts when it could be gone back to.
+                # A damaged checkpoint does not count: no training could resume from it.
                 try:
                     self.verify(step)
                     count += 1
                 except CheckpointError as error:
                     log.info(f"removed: {error}")
                     shutil.rmtree(self.path / _name(step), ignore_errors=True)
-            elif step not in kept:
+            elif step not in protected:
                 shutil.rmtree(self.path / _name(step), ignore_errors=True)
 
 
 @contextlib.contextmanager
 def naming_missing_parts(path: Path) -> Iterator[None]:
-    """What goes wrong where a state is taken over, as a CheckpointError."""
+    """Raise errors of loading a state, such as a missing key, as a CheckpointError."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -207,7 +210,7 @@ def naming_missing_parts(path: Path) -> Iterator[None]:
 
 
 def num_bytes(state: Any) -> int:
-    """Bytes of the tensors in a state, and a little more for what stands around them."""
+    """Return the bytes of the tensors in a state, and a few more for keys and file headers."""
     if isinstance(state, Tensor):
         return state.nbytes + 256
     values = state.values() if isinstance(state, dict) else state

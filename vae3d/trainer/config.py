@@ -22,12 +22,12 @@ OPTIMIZERS: "Registry[Callable[..., Optimizer]]" = Registry(
 """Optimizers by name."""
 
 BEST_BY = {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
-"""Scores that can choose the best step, with the sign that makes more better."""
+"""Scores that can choose the best step: 1 where higher is better, -1 where lower is."""
 
-MAY_BE_ALLOWED = ("lr", "min_lr_ratio", "warmup_steps", "weight_decay", "clip_norm", "precision")
-"""What alters the steps to come, and may do so in the middle of a run when that is asked for."""
-ALTERS = (*MAY_BE_ALLOWED, "optimizer", "ema_decay")
-"""What alters the steps to come; all else may change from one start of a run to the next."""
+ALLOWABLE = ("lr", "min_lr_ratio", "warmup_steps", "weight_decay", "clip_norm", "precision")
+"""Keys that affect the coming steps and may change in a run if `allow_change` lists them."""
+RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay")
+"""Keys that affect the coming steps; all others may change whenever a run resumes."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class TrainerConfig(Settings, key="trainer"):
     steps: Annotated[int, AtLeast(1)] = 2000
     """Optimizer steps to train for; a finished run is extended by a larger number."""
     epochs: Annotated[int | None, AtLeast(1)] = None
-    """Passes over the training patches; sets the number of steps where it is given."""
+    """Passes over the training patches; replaces steps where it is set."""
     batch_size: Annotated[int, AtLeast(1)] = 4
     """Patches in one forward pass on each rank; lower it when memory runs out, and raise
     accumulation."""
@@ -80,7 +80,7 @@ class TrainerConfig(Settings, key="trainer"):
     keep_checkpoints: Annotated[int, AtLeast(2)] = 2
     """Newest checkpoints kept on disk; at least two, in case the newest one is damaged."""
     keep_best: Annotated[int, AtLeast(1)] = 1
-    """Best checkpoints by best_by that are kept besides."""
+    """Best checkpoints by best_by that are kept in addition."""
     best_by: Annotated[str, OneOf(*BEST_BY)] = "psnr"
     """Validation score that chooses the best weights."""
     patience: Annotated[int | None, AtLeast(1)] = None
@@ -92,6 +92,6 @@ class TrainerConfig(Settings, key="trainer"):
     """Seconds that a rank may keep the others waiting before the job ends."""
     resume: Annotated[int | None, AtLeast(1)] = None
     """Step of the checkpoint to go back to; null resumes from the newest one that is whole."""
-    allow_change: Annotated[list[str], SomeOf(*MAY_BE_ALLOWED)] = field(default_factory=list)
+    allow_change: Annotated[list[str], SomeOf(*ALLOWABLE)] = field(default_factory=list)
     """Settings that may differ from those the run was trained with so far, as in
     trainer.allow_change=[lr]."""

@@ -1,4 +1,4 @@
-"""`ExponentialMovingAverage` of the weights."""
+"""`ExponentialMovingAverage`: the average of the weights over the steps."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class ExponentialMovingAverage:
-    """Keeps decay * average + (1 - decay) * weights, in float32; without a decay, the weights.
+    """The average of the weights, in float32; without a decay, the weights themselves.
 
-    While young it averages faster, by (1 + updates) / (10 + updates), so that the random start
-    is soon forgotten.
+    An update is decay * average + (1 - decay) * weights. The first updates use the smaller decay
+    (1 + updates) / (10 + updates), so that the random initialisation soon has no weight.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:
@@ -25,7 +25,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the weights after a step."""
+        """Update the average with the weights after a step."""
         if self.decay is None:
             return
         self.updates += 1
@@ -37,14 +37,14 @@ class ExponentialMovingAverage:
                 self.average[name].copy_(value)
 
     def state(self) -> dict[str, Tensor]:
-        """The weights that people use: the average, or the model's own without a decay."""
+        """Return the weights to validate and save: the average, or the model's own."""
         return self.average if self.decay is not None else self.model.state_dict()
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Takes over `updates` and `average`.
+        """Restore `updates` and `average`.
 
         Raises:
-            KeyError: they are of other tensors.
+            KeyError: the average is of other tensors.
         """
         if values["average"].keys() != self.average.keys():
             raise KeyError(f"the average of {len(self.average)} tensors")
@@ -54,7 +54,7 @@ class ExponentialMovingAverage:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The model holds the average inside this context."""
+        """Replace the model's weights with the average inside this context."""
         if self.decay is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""`FiniteWatch`: which steps were not finite, and whether it is time to stop."""
+"""`FiniteWatch`: which steps were not finite, and whether training must stop."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from vae3d.trainer.state import TrainState
 
 
 class FiniteWatch:
-    """Takes in the flags of every step without waiting for the device; looks when told to.
+    """Records on the device whether each step was finite, and reads the flags on request.
 
-    The flags are of sums over the ranks, the same everywhere, so that all ranks decide alike. A
-    step that was not finite has not touched the weights. `limit` of them in a row may be skipped.
+    The flags are of sums over the ranks, equal on all ranks, so that all ranks decide alike. A
+    step that is not finite does not change the weights. `limit` of them in a row may be skipped.
     """
 
     def __init__(self, limit: int, overflow_is_planned: bool) -> None:
@@ -23,7 +23,7 @@ class FiniteWatch:
         self._longest = 0
 
     def note(self, step: int, scores: dict[str, Tensor]) -> Tensor:
-        """Whether this step's scores are all finite, on their device."""
+        """Record a step; return whether its scores are all finite, as a tensor on their device."""
         finite = torch.stack([*scores.values()]).isfinite()
         self._names = [*scores]
         self._steps.append(step)
@@ -31,9 +31,9 @@ class FiniteWatch:
         return finite.all()
 
     def bad_steps(self, state: TrainState) -> dict[int, list[str]]:
-        """The steps since the last look that were skipped, with what was not finite in each.
+        """Return the skipped steps since the last call, with the scores that were not finite.
 
-        Counts them in `state.skipped`.
+        Updates `state.skipped`. On a GPU this waits for the device.
         """
         if not self._flags:
             return {}
@@ -47,19 +47,19 @@ class FiniteWatch:
                 state.skipped += 1
             else:
                 state.skipped = 0
-            # Good steps that came before anybody looked do not make up for it.
+            # The longest row counts, even if finite steps followed before this call.
             self._longest = max(self._longest, state.skipped)
         self._steps, self._flags = [], []
         return bad
 
     def check(self, bad: dict[int, list[str]], where: str) -> None:
-        """Raises a NonFiniteError if more steps in a row were skipped than may be."""
+        """Raise a NonFiniteError if more than `limit` steps in a row were skipped."""
         if self._longest <= self.limit:
             return
         step, wrong = [*bad.items()][-1]
         raise NonFiniteError(
-            f"step {step}: {', '.join(wrong)} stopped being finite; it has not touched the "
-            f"weights. Its patches are in {where}. Lower trainer.lr, lengthen "
-            "trainer.warmup_steps, say trainer.precision=fp32, or allow some in a row with "
+            f"step {step}: {', '.join(wrong)} stopped being finite; the weights are "
+            f"unchanged. Its patches are in {where}. Lower trainer.lr, lengthen "
+            "trainer.warmup_steps, set trainer.precision=fp32, or allow some in a row with "
             "trainer.max_nonfinite"
         )

@@ -1,4 +1,4 @@
-"""`Journal`: what a run notes about itself for people, beside what it is."""
+"""`Journal`: the files in which a run reports its progress to people."""
 
 import contextlib
 import csv
@@ -24,13 +24,13 @@ from vae3d.trainer.trainer import Trainer
 log = logging.getLogger(__name__)
 
 MAX_LISTED = 100_000
-"""Cases up to which a run notes their names."""
+"""Cases up to which `cases.csv` is written."""
 
 
 class Journal:
     """Writes `status.json`, `summary.json`, `cases.csv`, `skipped.csv` and `nonfinite/`.
 
-    Of what all ranks know alike only the main one writes.
+    Files whose content is the same on all ranks are written by the main one only.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Journal:
 
     @contextlib.contextmanager
     def watching(self, trainer: Trainer) -> Iterator[None]:
-        """Keeps `status.json` true, whatever ends the training."""
+        """Keep `status.json` up to date, whatever ends the training."""
 
         def note(name: str, reason: str | None = None, code: int | None = None) -> None:
             self.status(name, trainer.state.step, trainer.total_steps, reason, code)
@@ -61,7 +61,7 @@ class Journal:
         except torch.OutOfMemoryError as error:
             advice = (
                 f"step {trainer.state.step}: {' '.join(str(error).split())[:200]}; lower "
-                "trainer.batch_size (and raise trainer.accumulation) or patching.size, or say "
+                "trainer.batch_size (and raise trainer.accumulation) or patching.size, or set "
                 "model.checkpointing=true"
             )
             note("failed", advice, ResourceError.exit_code)
@@ -75,7 +75,7 @@ class Journal:
     def status(
         self, name: str, step: int, total: int, reason: str | None, code: int | None
     ) -> None:
-        """Where the run stands; `code` is the exit code it ended with, null while it runs."""
+        """Write `status.json`; `code` is the exit code of the run, None while it runs."""
         if not self.distributed.is_main:
             return
         steps = self.checkpoints.steps()
@@ -88,37 +88,37 @@ class Journal:
             "exit_code": code,
             "pid": os.getpid(),
         }
-        # Where the disk is full the training's own error is what the user must hear of.
+        # On a full disk the error to report is the training's own, not the one of this file.
         with contextlib.suppress(OSError):
             write_json(self.folder.status, status)
 
     def ending(self, state: TrainState, total: int) -> str:
-        """Why a finished run ended, and how to extend it."""
+        """Return why a finished run ended, and how to extend it."""
         where = f"{self.folder.path} is finished at step {state.step}"
         if state.step < total:
             return (
-                f"{where}: {state.stale} validations brought nothing better; extend it with a "
+                f"{where}: {state.stale} validations without a better score; extend it with a "
                 "larger trainer.patience"
             )
         key = "epochs" if self.config.epochs else "steps"
         return f"{where}; extend it with a larger trainer.{key}"
 
     def summary(self, state: TrainState, parameters: int) -> None:
-        """What the finished run reached."""
+        """Write `summary.json` of a finished run: steps, best score and parameters."""
         if not self.distributed.is_main:
             return
         score, step = state.best[0] if state.best else (None, 0)
-        reached = {
+        summary = {
             "steps": state.step,
             "best_step": step,
             "best_by": self.config.best_by,
             "best_score": None if score is None else score * BEST_BY[self.config.best_by],
             "parameters": parameters,
         }
-        write_json(self.folder.summary, reached)
+        write_json(self.folder.summary, summary)
 
     def cases(self, names: Iterable[tuple[str, str]], count: int) -> None:
-        """The cases that it trains on and is validated with: (case, split), `count` of them."""
+        """Write `cases.csv`: the `count` training and the validation cases, as (case, split)."""
         if not self.distributed.is_main or count > MAX_LISTED:
             return
         with atomic_write(self.folder.cases) as temporary, temporary.open("w", newline="") as file:
@@ -127,28 +127,32 @@ class Journal:
             writer.writerows(names)
 
     def unread(self, case_id: str, reason: str) -> None:
-        """Lists a case once, whichever rank or start of the run met it."""
-        log.warning(f"cannot read {case_id} any more, others stand for it: {reason}")
+        """Log a case that can no longer be read, and list it once in `skipped.csv`."""
+        log.warning(
+            f"Skipping {case_id}, which can no longer be read ({reason}). "
+            "Its patches are replaced by patches of other cases."
+        )
         path = self.folder.skipped
-        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        # Every rank and every start of the run may report the same case.
+        listed = path.read_text(encoding="utf-8") if path.exists() else ""
         row = io.StringIO()
         csv.writer(row, lineterminator="\n").writerow([case_id, reason])
-        if row.getvalue() not in known:
+        if row.getvalue() not in listed:
             with path.open("a", encoding="utf-8") as file:
                 file.write(row.getvalue())
 
     def bad_step(self, loader: PatchLoader, step: int, wrong: list[str]) -> None:
-        """Writes this rank's patches of a step that was not finite, and where they lie."""
+        """Write this rank's patches of a step that was not finite, with cases and positions."""
         place = self.folder.nonfinite / f"step_{step:08d}_rank{self.distributed.rank}"
         patches = loader.patches(step)
         with atomic_folder(place) as temporary:
             images = {f"patch_{n}": patch.image for n, (_, patch) in enumerate(patches)}
             save_file(images, temporary / "patches.safetensors")
             cases = [{"case_id": case_id, "inside": p.inside} for case_id, p in patches]
-            told = {"step": step, "not_finite": wrong, "patches": cases}
-            (temporary / "patches.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+            about = {"step": step, "not_finite": wrong, "patches": cases}
+            (temporary / "patches.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         if self.distributed.is_main:
             log.info(
-                f"step {step}: {', '.join(wrong)} not finite, the weights stay as they were; "
+                f"step {step}: {', '.join(wrong)} not finite, the weights are unchanged; "
                 f"the patches are in {place}"
             )

@@ -1,4 +1,4 @@
-"""Optimizers by name; decay acts on convolutions alone."""
+"""The optimizers, with weight decay on convolutions only."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 from vae3d.trainer.config import OPTIMIZERS
 
-# Fused: one kernel for all weights, which can be told to leave them as they are.
+# Fused: one kernel for all weights, which can skip a step by a flag on the device (`found_inf`).
 adamw = partial(torch.optim.AdamW, fused=True)
 adam = partial(torch.optim.Adam, fused=True)
 sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True)
@@ -17,7 +17,7 @@ sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True)
 def build_optimizer(
     name: str, model: nn.Module, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """The optimizer of a model; biases and norms, which have one axis, are not decayed."""
+    """Return the optimizer of a model; biases and norms, which have one axis, have no decay."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},

@@ -6,9 +6,9 @@ import math
 def learning_rate(
     step: int, total: int, peak: float, warmup_steps: int, min_ratio: float
 ) -> float:
-    """Linear from 0 to `peak` over the warm-up, then a cosine to `peak * min_ratio` at `total`.
+    """Return the rate of a step: linear warm-up to `peak`, then a cosine to `peak * min_ratio`.
 
-    Step 0 already moves: it takes the first of `warmup_steps` equal parts.
+    Step 0 has the rate `peak / warmup_steps`, not 0; the cosine ends at step `total`.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps

@@ -1,4 +1,4 @@
-"""`TrainState`: the few numbers that say where a training stands."""
+"""`TrainState`: the progress of a training, a few plain values."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 
 @dataclass
 class TrainState:
-    """`step` updates are done; `best` holds (score, step) of the best ones, the very best first.
+    """The progress of a training.
 
-    `validation_due` says that a signal came before the validation of this step. `stale` counts
-    the validations since the best one, `skipped` the steps in a row that were not finite.
+    `step` is the number of updates so far. `best` holds (score, step) of the best steps, the best
+    one first. `validation_due` is true if a signal came before the validation of this step.
+    `stale` counts the validations since the best one, `skipped` the latest steps in a row that
+    were not finite.
     """
 
     step: int = 0
@@ -20,33 +22,36 @@ class TrainState:
 
     @property
     def best_steps(self) -> list[int]:
-        """The steps of the best scores."""
+        """The steps of the best scores, the best one first."""
         return [step for _, step in self.best]
 
     def take(self, score: float, keep: int) -> bool:
-        """Notes this step's score, more is better; whether it is the very best."""
+        """Record this step's score; return whether it is the best so far.
+
+        Higher is better; the `keep` best are recorded.
+        """
         improved = not self.best or score > self.best[0][0]
         ranked = [*self.best, (score, self.step)]
-        # Of equal scores the earlier step stands first.
+        # Of equal scores the earlier step ranks first.
         self.best = sorted(ranked, key=lambda entry: (-entry[0], entry[1]))[:keep]
         self.stale = 0 if improved else self.stale + 1
         return improved
 
     def is_exhausted(self, patience: int | None) -> bool:
-        """Whether so many validations have passed without a better one."""
+        """Return whether `patience` validations have passed without a better score."""
         return patience is not None and self.stale >= patience
 
     def is_finished(self, total: int, patience: int | None) -> bool:
-        """Whether nothing is left to do of `total` steps."""
+        """Return whether nothing is left to do of `total` steps."""
         done = self.step >= total or self.is_exhausted(patience)
         return done and not self.validation_due
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
             KeyError: a value is missing.

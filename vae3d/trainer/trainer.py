@@ -1,4 +1,4 @@
-"""`Trainer`: the loop."""
+"""`Trainer`: the training loop."""
 
 import contextlib
 import time
@@ -30,17 +30,17 @@ from vae3d.trainer.state import TrainState
 T = TypeVar("T")
 Scores = dict[str, float]
 STOP_EVERY = 10
-"""Steps on several GPUs between two questions whether to stop."""
+"""Steps between two checks on several GPUs whether a rank must stop."""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a training asks of the floor above.
+    """The functions that the loop calls, and what it saves with a checkpoint.
 
-    `validate(step, interrupted)` scores the held-out cases, `save_weights(which, step, state)`
-    writes what people use, of a step that may have been validated just before or not at all,
-    `report_bad_step(step, what)` hears of a step that was skipped. `about` is noted beside each
-    checkpoint.
+    `validate(step, interrupted)` scores the held-out cases. `save_weights(which, step, state)`
+    writes the weights of a step as `best` or `latest`; `latest` may be of a step without a
+    validation. `report_bad_step(step, names)` is called for a skipped step. `about` is saved with
+    each checkpoint.
     """
 
     validate: Callable[[int, Callable[[], bool]], Scores]
@@ -50,7 +50,7 @@ class Callbacks:
 
 
 class Trainer:
-    """Trains a model on the patches of a loader, from wherever its checkpoints stand."""
+    """Trains a model on the patches of a loader; `resume` continues from a checkpoint."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Trainer:
         callbacks: Callbacks,
         seed: int,
     ) -> None:
-        self.model = model
+        # The parts, which do not change.
         self.objective = objective
         self.loader = loader
         self.config = config
@@ -74,23 +74,27 @@ class Trainer:
         self.callbacks = callbacks
         self.seed = seed
         self.total_steps = total_steps(config, loader)
-        model.to_device(distributed.device)
-        network = cast(nn.Module, torch.compile(model)) if config.compile else model
-        self.network = distributed.wrap(network)
+
+        # What `state_dict` saves.
+        self.model = model.to_device(distributed.device)
+        self.state = TrainState()
         self.optimizer = build_optimizer(config.optimizer, model, config.lr, config.weight_decay)
         self.precision = Precision(config.precision, distributed.device)
         self.ema = ExponentialMovingAverage(model, config.ema_decay)
-        self.state = TrainState()
+
+        # What each start creates again.
+        network = cast(nn.Module, torch.compile(model)) if config.compile else model
+        self.network = distributed.wrap(network)
         self.stop = StopSignal()
         self.finite = FiniteWatch(config.max_nonfinite, self.precision.skips_overflow)
         self._voxels, self._since = 0, time.monotonic()
 
     def fit(self) -> TrainState:
-        """Trains to the last step; validates, logs and saves on the way.
+        """Train to the last step; validate, log and save on the way; return the final state.
 
         Raises:
             Interrupted: a signal came; the state is saved.
-            NonFiniteError, ResourceError, RankError: it cannot go on.
+            NonFiniteError, ResourceError, RankError: training cannot continue.
         """
         with self.stop.listening(), naming_lost_ranks(lambda: self.state.step):
             if self.state.validation_due:
@@ -105,10 +109,16 @@ class Trainer:
         return self.state
 
     def _after_step(self) -> None:
-        """What happens between two steps, on all ranks alike."""
+        """Check, validate and save between two steps, on all ranks alike."""
+        # Losses are checked where that costs nothing: on a GPU a check waits for the device.
         if self._is_time(self.config.log_every) or self.distributed.device.type == "cpu":
             self._check_finite()
+
+        # All ranks decide together: a rank that continues would wait for one that stopped.
         stopping = self._must_stop()
+
+        # A validation that a signal interrupts or precedes is recorded as due and done first on
+        # resuming, so that the log equals that of an uninterrupted training.
         best = False
         if self.state.validation_due or self._is_time(self.config.val_every):
             try:
@@ -116,32 +126,34 @@ class Trainer:
                 best = not stopping and self._validate()
             except Interrupted:
                 self.state.validation_due = stopping = True
+
+        # Saved last: the checkpoint holds the decisions above.
         if best or stopping or self.exhausted or self._is_time(self.config.checkpoint_every):
             self._save(best)
         if stopping:
             name = self.stop.name or "a signal to another rank"
             raise Interrupted(
-                name, f"stopped by {name} at step {self.state.step}; the same command goes on"
+                name, f"stopped by {name} at step {self.state.step}; the same command resumes"
             )
 
     def _is_time(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.total_steps
 
     def _must_stop(self) -> bool:
-        # Asking the other ranks makes a GPU wait: it is done every few steps there.
+        # Asking the other ranks makes a GPU wait, so it is done every STOP_EVERY steps there.
         if self.distributed.device.type != "cpu" and self.state.step % STOP_EVERY:
             return self.distributed.world == 1 and self.stop.came
         return self.distributed.any(self.stop.came)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the training ends before its last step, for want of better scores."""
+        """Whether training stops early, after `patience` validations without a better score."""
         return self.state.is_exhausted(self.config.patience)
 
     def train_step(self, micro_batches: Iterable[MicroBatch]) -> dict[str, Tensor]:
-        """One optimizer update over this step's patches; gives its mean losses.
+        """Do one optimizer update over this step's patches; return its mean losses.
 
-        They stay on the device: nothing here waits for it.
+        The losses stay on the device: nothing here waits for it.
         """
         seed_global(self.seed, "step", self.state.step, self.distributed.rank)
         self.model.train()
@@ -162,7 +174,7 @@ class Trainer:
         return scores
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
-        """Adds a batch's gradients; gives its part of the step's mean of every term."""
+        """Add a batch's gradients; return its part of the step's mean of every loss term."""
         device = self.distributed.device
         images = batch.images.to(device, non_blocking=True, memory_format=self.model.memory_format)
         weights = batch.weights.to(device, non_blocking=True)
@@ -170,14 +182,15 @@ class Trainer:
             output = self.network(images, batch.generators())
         terms = self.objective(output, images, batch.inside, self.state.step)
         loss = (terms.total * weights).sum()
-        # The exchange of gradients takes their mean over the ranks, the step is their sum.
+        # DDP averages gradients over the ranks, but the weights of the samples sum to 1 over all
+        # ranks: the factor turns the mean into that sum.
         self.precision.backward(loss * self.distributed.world)
         self._voxels += batch.voxels * self.distributed.world
         parts = {name: (term.detach() * weights).sum() for name, term in terms.by_name.items()}
         return {"loss": loss.detach(), **parts}
 
     def _exchange(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        # Gradients travel once a step, with its last batch.
+        # Gradients are exchanged once per step, with its last batch.
         if last or self.distributed.world == 1:
             return contextlib.nullcontext()
         context: contextlib.AbstractContextManager[Any] = self.network.no_sync()  # type: ignore[operator]
@@ -210,7 +223,7 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """The number of whole epochs behind."""
+        """The number of completed epochs."""
         return self.state.step // self.loader.plan.steps_per_epoch
 
     def _log(self, scores: Scores) -> None:
@@ -226,7 +239,7 @@ class Trainer:
         self._voxels, self._since = 0, time.monotonic()
 
     def _validate(self) -> bool:
-        """Scores the held-out cases; whether they are the best so far."""
+        """Score the held-out cases; return whether the score is the best so far."""
         started = time.monotonic()
         with self.ema.averaged():
             scores = self.callbacks.validate(self.state.step, lambda: self.stop.came)
@@ -241,7 +254,7 @@ class Trainer:
         self._check_finite()
         if self.distributed.is_main:
             weights = self.ema.state()
-            # Before the checkpoint: one that knows of a best step has its weights beside it.
+            # Before the checkpoint: when a checkpoint records a best step, its weights exist.
             self.callbacks.save_weights("latest", self.state.step, weights)
             if best:
                 self.callbacks.save_weights("best", self.state.step, weights)
@@ -255,7 +268,7 @@ class Trainer:
         self.distributed.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the coming steps depend on; randomness is a function of the step."""
+        """Return all that the coming steps depend on; randomness is a function of the step."""
         return {
             "train": self.state.state_dict(),
             "model": self.model.state_dict(),
@@ -270,7 +283,7 @@ class Trainer:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
             CheckpointError: a part is missing, or a step or an epoch has another number of
@@ -300,30 +313,30 @@ class Trainer:
     def _load_optimizer(self, state: dict[str, Any]) -> None:
         own = self.optimizer.state_dict()["param_groups"]
         expected = {index for group in own for index in group["params"]}
-        held = {*state["state"]}
-        if held and held != expected:
-            raise KeyError(f"the optimizer's state of {len(expected ^ held)} tensors")
+        saved = {*state["state"]}
+        if saved and saved != expected:
+            raise KeyError(f"the optimizer's state of {len(expected ^ saved)} tensors")
         self.optimizer.load_state_dict(state)
-        # The settings are those of now; the checkpoint's own came from the settings of then.
-        for group, mine in zip(self.optimizer.param_groups, own, strict=True):
-            group.update({k: v for k, v in mine.items() if k != "params"})
+        # load_state_dict also restored the saved lr and weight decay; the current settings apply.
+        for group, current in zip(self.optimizer.param_groups, own, strict=True):
+            group.update({k: v for k, v in current.items() if k != "params"})
 
 
 def total_steps(config: TrainerConfig, loader: PatchLoader) -> int:
-    """The length of the training in steps."""
+    """Return the length of the training in steps."""
     if config.epochs is not None:
         return config.epochs * loader.plan.steps_per_epoch
     return config.steps
 
 
 def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
-    """Each item with whether it is the last one."""
+    """Yield each item, and whether it is the last one."""
     iterator = iter(items)
     try:
-        held = next(iterator)
+        previous = next(iterator)
     except StopIteration:
         return
     for item in iterator:
-        yield held, False
-        held = item
-    yield held, True
+        yield previous, False
+        previous = item
+    yield previous, True

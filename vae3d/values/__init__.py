@@ -1,1 +1,1 @@
-""""""
+"""Small values that other rooms share: intensity ranges, statistics, names and splits."""

@@ -13,8 +13,8 @@ from vae3d.values.intensity import IntensityContract
 class InputContract:
     """The intensity range and the grid that the weights of a network were trained with.
 
-    `spacing` is (D, H, W) in millimetres, None where scans kept their own; `intensity` is None
-    where it is not known.
+    `spacing` is (D, H, W) in millimetres, None if scans kept their own; `intensity` is None if it
+    is not known.
     """
 
     intensity: IntensityContract | None = None
@@ -32,7 +32,7 @@ class InputContract:
         """Read what `describe` returned; other keys are ignored.
 
         Raises:
-            ConfigError: the intensity or the spacing is none.
+            ConfigError: the intensity or the spacing is not valid.
         """
         spacing = from_plain(list[float] | None, values.get("spacing"), "spacing")
         intensity = from_plain(IntensityContract | None, values.get("intensity"), "intensity")

@@ -1,4 +1,4 @@
-"""The scan's units to the model's range [-1, 1] and back."""
+"""Conversion of a scan's units to the model's range [-1, 1] and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ KINDS = ("window", "percentiles")
 FOREGROUND_SHARE = 0.1
 """Share of the intensity range above its low end from which voxels are foreground."""
 PORTION = 2**17
+"""Voxels converted at a time: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
 class IntensityRange:
-    """The values of one scan that the model sees, `low` to `high`, in `unit`."""
+    """The range of one scan's values that the model sees, `low` to `high`, in `unit`."""
 
     low: float
     high: float
@@ -27,7 +28,7 @@ class IntensityRange:
 
     @property
     def span(self) -> float:
-        """The width of the range, the data range of its scores."""
+        """The width of the range, which is the data range of scores."""
         return self.high - self.low
 
     @property
@@ -36,11 +37,11 @@ class IntensityRange:
         return self.low + FOREGROUND_SHARE * self.span
 
     def to_model(self, values: Tensor, clip: bool = True) -> Tensor:
-        """The scan's values, any type, as float32, where the range is [-1, 1].
+        """Return the scan's values, of any type, as float32 with the range mapped to [-1, 1].
 
-        What lies outside is clipped, or with `clip=False` lies beyond.
+        Values outside of the range are clipped, or exceed [-1, 1] with `clip=False`.
         """
-        # One copy, then in place: a loader makes hundreds of patches a second this way.
+        # One copy, then in place: a loader converts hundreds of patches a second.
         scaled = values.to(torch.float32, copy=True)
         for part in _portions(scaled):
             if clip:
@@ -49,25 +50,25 @@ class IntensityRange:
         return scaled
 
     def from_model(self, values: Tensor, copy: bool = True) -> Tensor:
-        """Values in [-1, 1] in the scan's units, float32; without `copy` in their own place."""
+        """Return values in [-1, 1] in the scan's units, float32; in place without `copy`."""
         scaled = values.to(torch.float32, copy=copy)
         for part in _portions(scaled):
             part.add_(1).mul_(self.span / 2).add_(self.low)
         return scaled
 
     def clipped(self, values: Tensor) -> Tensor:
-        """What of the scan's values the model can see, in the scan's units, float32."""
+        """Return the scan's values clipped to the range, in the scan's units, float32."""
         return values.to(torch.float32, copy=True).clamp_(self.low, self.high)
 
 
 def _portions(values: Tensor) -> Sequence[Tensor]:
-    """Views of all voxels, each of which stays in a core's cache while it is worked on."""
+    """Return views of PORTION voxels each, or the tensor itself if not contiguous."""
     return torch.split(values.view(-1), PORTION) if values.is_contiguous() else (values,)
 
 
 @dataclass(frozen=True)
 class IntensityContract:
-    """How any scan finds its `IntensityRange`; kept with the weights.
+    """The rule for the `IntensityRange` of any scan; saved with the weights.
 
     `window`: the same `low` to `high` for all, in `unit` (CT). `percentiles`: those of the
     scan's own voxels, in [0, 100] (MR, whose units differ from scan to scan).
@@ -88,14 +89,14 @@ class IntensityContract:
             )
         if self.kind == "percentiles" and (self.low < 0 or self.high > 100):
             raise ConfigError(
-                f"data.percentiles must lie in [0, 100], got [{self.low}, {self.high}]"
+                f"data.percentiles must be in [0, 100], got [{self.low}, {self.high}]"
             )
 
     def range_of(self, voxels: NDArray[Any], case_id: str) -> IntensityRange:
-        """The range of a scan with these voxels.
+        """Return the range of a scan with these voxels.
 
         Raises:
-            VolumeError: the percentiles coincide.
+            VolumeError: both percentiles are equal.
         """
         if self.kind == "window":
             return IntensityRange(self.low, self.high, self.unit)
@@ -103,10 +104,10 @@ class IntensityContract:
         return self._between(low, high, case_id)
 
     def range_known(self, statistics: VoxelStatistics, case_id: str) -> IntensityRange | None:
-        """The same without the voxels; None where these percentiles were not kept.
+        """Return the range from statistics; None if they lack these percentiles.
 
         Raises:
-            VolumeError: the percentiles coincide.
+            VolumeError: both percentiles are equal.
         """
         if self.kind == "window":
             return IntensityRange(self.low, self.high, self.unit)
@@ -124,5 +125,5 @@ class IntensityContract:
         return IntensityRange(low, high, self.unit)
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return {"kind": self.kind, "low": self.low, "high": self.high, "unit": self.unit}

@@ -1,4 +1,4 @@
-"""`LatentStatistics`: the scale of a model's latents, for those who train on them."""
+"""`LatentStatistics`: the scale of a model's latents, for training on them."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -9,16 +9,16 @@ from torch import Tensor
 from vae3d.errors import ConfigError
 
 NAMES = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
-"""Diffusers' names, in files as here."""
+"""The names of the diffusers library, in files as in Python."""
 
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """How the latents of a set become numbers around 0 of standard deviation 1.
+    """The statistics that normalise latents to mean 0 and standard deviation 1.
 
-    Under diffusers' names: (z - shift_factor) * scaling_factor, or for each channel on its own
-    (z - latents_mean) / latents_std. Both are of samples of the posteriors. `cases` is how many
-    the set had, None where that is not known.
+    Under diffusers' names: (z - shift_factor) * scaling_factor, or per channel
+    (z - latents_mean) / latents_std. Both are statistics of samples of the posteriors. `cases` is
+    the number of cases that were measured, None if it is not known.
     """
 
     scaling_factor: float
@@ -30,9 +30,9 @@ class LatentStatistics:
     def __post_init__(self) -> None:
         if len(self.latents_mean) != len(self.latents_std) or not self.latents_mean:
             raise ConfigError("latents_mean and latents_std must hold one number a channel each")
-        figures = [self.shift_factor, *self.latents_mean]
+        means = [self.shift_factor, *self.latents_mean]
         spreads = [self.scaling_factor, *self.latents_std]
-        if not all(map(math.isfinite, [*figures, *spreads])) or min(spreads) < 0:
+        if not all(map(math.isfinite, [*means, *spreads])) or min(spreads) < 0:
             raise ConfigError("latent statistics must be finite, and no deviation below 0")
         if self.scaling_factor == 0:
             raise ConfigError("scaling_factor must be above 0")
@@ -41,33 +41,36 @@ class LatentStatistics:
 
     @classmethod
     def of(cls, summary: dict[str, Any], cases: int) -> "LatentStatistics | None":
-        """Those in what `LatentHealth.summary` tells of so many cases.
+        """Return the statistics in `LatentHealth.summary` of this number of cases.
 
-        None where a figure is no number: of a model that diverged, or of no case at all.
+        None if a value is missing or not finite: the model diverged, or there was no case.
         """
-        found: dict[str, Any] = {name: summary.get(name) for name in NAMES}
-        channels = [*(found["latents_mean"] or []), *(found["latents_std"] or [])]
-        figures = [found["scaling_factor"], found["shift_factor"], *channels]
-        if not channels or any(f is None or not math.isfinite(f) for f in figures):
+        values: dict[str, Any] = {name: summary.get(name) for name in NAMES}
+        channels = [*(values["latents_mean"] or []), *(values["latents_std"] or [])]
+        numbers = [values["scaling_factor"], values["shift_factor"], *channels]
+        if not channels or any(n is None or not math.isfinite(n) for n in numbers):
             return None
-        return cls(**found, cases=cases)
+        return cls(**values, cases=cases)
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for a JSON file; what is not known is left out."""
+        """Return plain values for a JSON file, without those that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def normalised(self, latent: Tensor, way: str = "channels", axis: int | None = None) -> Tensor:
-        """Latents (..., C, *spatial) as a diffusion model wants them, `channels` or `factor`.
+        """Return latents (..., C, *spatial) normalised, as diffusion models expect them.
+
+        `way` is `channels` (each channel by its own mean and deviation) or `factor` (all by
+        shift_factor and scaling_factor).
 
         Raises:
-            ConfigError: it has other channels, or they could be on either of the first two axes
-                and `axis` does not say on which.
+            ConfigError: the number of channels differs, or either of the first two axes may hold
+                them and `axis` is not given.
         """
         shift, scale = self._shift_and_scale(latent, way, axis)
         return (latent - shift) / scale
 
     def restored(self, latent: Tensor, way: str = "channels", axis: int | None = None) -> Tensor:
-        """The inverse of `normalised`, for what a diffusion model made."""
+        """Return the inverse of `normalised`, for the output of a diffusion model."""
         shift, scale = self._shift_and_scale(latent, way, axis)
         return latent * scale + shift
 
@@ -80,28 +83,28 @@ class LatentStatistics:
             raise ConfigError(f"normalise must be channels, factor or null, got {way!r}")
         wide = (-1, *(1,) * (latent.dim() - self._axis(latent, axis) - 1))
         mean = latent.new_tensor(self.latents_mean).reshape(wide)
-        # A channel that says nothing is left without a scale.
+        # A constant channel is not scaled: its deviation is 0.
         std = latent.new_tensor([s or 1.0 for s in self.latents_std]).reshape(wide)
         return mean, std
 
     def _axis(self, latent: Tensor, axis: int | None) -> int:
-        """Where the channels are: on the second axis of a batch, on the first of one latent."""
+        """Return the axis of the channels: the second of a batch, the first of one latent."""
         channels = len(self.latents_mean)
-        # Five axes are a batch in three dimensions, three one latent in two.
-        places = (
+        # Five axes are a batch of 3D latents, three axes one 2D latent; four may be either.
+        candidates = (
             {3: (0,), 5: (1,)}.get(latent.dim(), (0, 1))
             if axis is None
             else (axis % latent.dim(),)
         )
-        fitting = [a for a in places if latent.shape[a : a + 1] == (channels,)]
+        fitting = [a for a in candidates if latent.shape[a : a + 1] == (channels,)]
         if not fitting:
             raise ConfigError(
-                f"latents of shape {tuple(latent.shape)} have not the statistics' "
+                f"latents of shape {tuple(latent.shape)} do not have the statistics' "
                 f"{channels} channels"
             )
         if len(fitting) > 1 and channels > 1:
             raise ConfigError(
                 f"the {channels} channels of latents of shape {tuple(latent.shape)} may be on "
-                "either axis; say axis=0 for one latent, axis=1 for a batch"
+                "either of the first two axes; pass axis=0 for one latent, axis=1 for a batch"
             )
         return fitting[0]

@@ -1,28 +1,28 @@
-"""Names of files for cases, whose ids may hold anything."""
+"""File names for cases, whose ids may contain any character."""
 
 import hashlib
 import re
 
 MAX_STEM_BYTES = 160
-"""File systems end at 255, with suffix and what stands before a name while it is written."""
+"""File systems allow 255, including the suffix and the prefix of a temporary file."""
 _PLAIN = re.compile(
     r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))\w([\w. +=,@()-]*[\w+=,@()-])?", re.IGNORECASE
 )
-"""Letters of any script, digits, some signs; no device of Windows, no dot or dash in front."""
+"""Letters of any script, digits and some signs; no Windows device, no leading dot or dash."""
 
 
 def case_file(case_id: str) -> str:
-    """The path of a case's file without suffix: a readable name that no two cases share."""
+    """Return the path of a case's file without suffix: readable, and unique to the case."""
     digest = hashlib.sha256(case_id.encode()).hexdigest()
     name = "".join(c if (c.isalnum() and c.isascii()) or c in "-_." else "_" for c in case_id)
     return f"{digest[:2]}/{name[-80:].lstrip('.')}-{digest[2:10]}"
 
 
 def file_stem(case_id: str) -> str:
-    """A case's name as one file name, which no other case has.
+    """Return a case's id as one file name, unique to the case.
 
-    Two underscores part its folders. A name that this would make ambiguous, or that some file
-    system would not take or would mistake, ends with `~` and a hash, which no other name does.
+    Two underscores separate its folders. If that would be ambiguous, or if some file system would
+    refuse or alter the name, the name ends with `~` and a hash; no other name does.
     """
     flat = case_id.replace("/", "__")
     plain = _PLAIN.fullmatch(flat) and flat.replace("__", "/") == case_id

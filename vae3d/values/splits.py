@@ -1,4 +1,4 @@
-"""Cases to train, validate and test with."""
+"""Splits of the cases for training, validation and test."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ Splits = dict[str, NDArray[np.int64]]
 
 
 def case_rank(case_id: str) -> int:
-    """The place of a case among all that there could be: 63 bits of the hash of its name."""
+    """Return the rank of a case among all possible cases: 63 bits of the hash of its id."""
     return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big") >> 1
 
 
 def split_by_rank(ranks: Iterable[int], val_fraction: float, test_fraction: float) -> Splits:
-    """Splits by the hash of the case's name: the same on every machine, in any order of files.
+    """Return splits by the hash of the case's id: equal on every machine, for any file order.
 
-    A fraction above zero gets at least one case as long as one is left to train on.
+    A fraction above zero gets at least one case, as long as one case is left for training.
     """
     order = np.argsort(np.fromiter(ranks, np.int64), kind="stable")
     num_test = _count(test_fraction, len(order), left=len(order) - 1)
@@ -34,13 +34,13 @@ def split_by_rank(ranks: Iterable[int], val_fraction: float, test_fraction: floa
 
 
 def split_as_assigned(splits: Sequence[str | None]) -> Splits:
-    """Splits as a list of cases says."""
+    """Return the splits that a list of cases specifies."""
     names = np.array(splits, dtype="U5")
     return {name: np.flatnonzero(names == name) for name in SPLITS}
 
 
 def check_assigned(case_ids: Sequence[str], splits: Sequence[str | None]) -> None:
-    """Raises a DataError unless a list names the split of every case, or of none."""
+    """Raise a DataError unless a list specifies the split of every case, or of none."""
     if not any(splits):
         return
     for case_id, split in zip(case_ids, splits, strict=True):
@@ -52,5 +52,6 @@ def check_assigned(case_ids: Sequence[str], splits: Sequence[str | None]) -> Non
 
 
 def _count(fraction: float, cases: int, left: int) -> int:
-    wanted = max(1, round(fraction * cases)) if fraction > 0 else 0
-    return min(wanted, left)
+    """Return the number of cases of a split, of which at most `left` are available."""
+    count = max(1, round(fraction * cases)) if fraction > 0 else 0
+    return min(count, left)

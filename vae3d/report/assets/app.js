@@ -1,4 +1,4 @@
-// The page from its data: what is drawn, in which order.
+// The entry point: builds the sections of the page from its data, in order.
 
 function themeButton() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -13,24 +13,24 @@ function pageHeader(page) {
   const { run, protocol, cases } = page;
   const facts = [
     ["Weights", run.weights],
-    ["Step", typeof run.step === "number" ? shown(run.step) : run.step],
-    ["Cases", shown(cases.every)],
+    ["Step", typeof run.step === "number" ? formatNumber(run.step) : run.step],
+    ["Cases", formatNumber(cases.every)],
     ["Mode", protocol.mode],
     ["Latent", protocol.latent],
     ["Precision", protocol.precision],
   ];
-  const known = facts.filter(([, value]) => value !== null && value !== undefined);
+  const present = facts.filter(([, value]) => value !== null && value !== undefined);
   return [
     element("p", { class: "eyebrow" }, "Reconstruction report"),
     element("h1", {}, String(run.name)),
-    element("dl", { class: "facts" }, known.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, asText(value))))),
+    element("dl", { class: "facts" }, present.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, asText(value))))),
     element("div", { class: "tiles" }, headline(page.parsed)),
   ];
 }
 
 async function start() {
   const page = JSON.parse(document.getElementById("data").textContent);
-  page.parsed = page.scores.map(parsed).sort((a, b) => a.rank - b.rank);
+  page.parsed = page.scores.map(parseScore).sort((a, b) => a.rank - b.rank);
   const every = page.cases.every;
   const sections = [
     summarySection(page.parsed, every),

@@ -1,27 +1,27 @@
-// The distributions over cases and the curves of the training, as SVG.
+// SVG charts: distributions of scores over cases, and training curves.
 
 const WIDTH = 340;
 
-/** Round numbers between two ends, at most `most` of them. */
-function ticks(low, high, most = 4) {
-  const raw = (high - low) / most || 1;
+/** Returns round numbers from low to high, about `count` of them. */
+function ticks(low, high, count = 4) {
+  const raw = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= raw * 0.999);
-  const found = [];
-  for (let n = Math.ceil(low / step - 1e-9); n <= high / step + 1e-9; n += 1) found.push(n * step);
-  return found;
+  const values = [];
+  for (let n = Math.ceil(low / step - 1e-9); n <= high / step + 1e-9; n += 1) values.push(n * step);
+  return values;
 }
 
-const tickText = (value) => shown(Number(value.toPrecision(6)));
+const tickText = (value) => formatNumber(Number(value.toPrecision(6)));
 
 const textAt = (x, y, anchor, text, kind = "") =>
   drawing("text", { x, y, "text-anchor": anchor, class: kind }, text);
 
 const line = (x1, y1, x2, y2, kind) => drawing("line", { x1, y1, x2, y2, class: kind });
 
-/** Heights for dots at these places: side by side, or nearer by one factor where the room is short. */
-function swarm(places, radius, room) {
-  const columns = places.map((place) => Math.round(place / (2 * radius)));
+/** Returns the vertical offsets of dots in a swarm plot. Dots overlap where a column has more than `room` pixels of them. */
+function swarm(positions, radius, room) {
+  const columns = positions.map((position) => Math.round(position / (2 * radius)));
   const counts = new Map();
   for (const column of columns) counts.set(column, (counts.get(column) || 0) + 1);
   const gap = Math.min(2 * radius, room / Math.max(1, ...counts.values()));
@@ -33,7 +33,7 @@ function swarm(places, radius, room) {
   });
 }
 
-/** One metric's value of each case as a dot, with mean and interval, the shown cases named. */
+/** Returns a chart of one score: a dot for each case, mean and interval, with labels for the cases of the viewer. */
 function distribution(score, cases, labels) {
   const height = 128;
   const [left, right, base, middle] = [14, WIDTH - 14, 100, 58];
@@ -42,9 +42,9 @@ function distribution(score, cases, labels) {
   const infinite = every.filter((value) => Math.abs(value) === Infinity).length;
   const values = rows.map((row) => every[row]);
   if (!values.length && !infinite) return null;
-  const [least, most] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  const margin = (most - least) * 0.04 || Math.abs(least) * 0.01 || 1;
-  const [low, high] = [least - margin, most + margin];
+  const [smallest, largest] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  const margin = (largest - smallest) * 0.04 || Math.abs(smallest) * 0.01 || 1;
+  const [low, high] = [smallest - margin, largest + margin];
   const at = (value) => left + ((value - low) / (high - low)) * (right - left);
   const radius = values.length > 400 ? 2 : values.length > 80 ? 2.8 : 3.6;
   const heights = swarm(values.map(at), radius, 60);
@@ -52,16 +52,16 @@ function distribution(score, cases, labels) {
   output.textContent = infinite ? `${infinite} at ∞` : `${values.length} cases`;
   const dots = rows.map((row, n) => {
     const name = cases.names[row];
-    const told = `${name}: ${shown(every[row], score.places)} ${score.unit}`;
+    const description = `${name}: ${formatNumber(every[row], score.places)} ${score.unit}`;
     const label = labels.get(name);
     const kind = label ? `dot ${label[0]}` : "dot";
     return drawing(
       "circle",
-      { cx: at(every[row]), cy: middle + heights[n], r: label ? radius + 1.4 : radius, class: kind, onpointerenter: () => (output.textContent = told) },
-      drawing("title", {}, told),
+      { cx: at(every[row]), cy: middle + heights[n], r: label ? radius + 1.4 : radius, class: kind, onpointerenter: () => (output.textContent = description) },
+      drawing("title", {}, description),
     );
   });
-  // The labelled ones lie on top.
+  // Labelled dots are drawn last, on top of the others.
   dots.sort((a, b) => a.classList.length - b.classList.length);
   const marks = rows.flatMap((row, n) => {
     const label = labels.get(cases.names[row]);
@@ -83,16 +83,16 @@ function distribution(score, cases, labels) {
   const band = Number.isFinite(score.low)
     ? [drawing("rect", { x: Math.max(left, at(score.low)), y: 24, width: Math.max(1, Math.min(right, at(score.high)) - Math.max(left, at(score.low))), height: base - 30, class: "band" })]
     : [];
-  const axis = ticks(least, most).map((value) => [
+  const axis = ticks(smallest, largest).map((value) => [
     line(at(value), base, at(value), base + 4, "axis"),
     textAt(at(value), base + 16, "middle", tickText(value)),
   ]);
-  const title = `${score.label} of the cases: mean ${shown(score.mean, score.places)}, from ${shown(least, score.places)} to ${shown(most, score.places)}`;
+  const title = `${score.label} of the cases: mean ${formatNumber(score.mean, score.places)}, from ${formatNumber(smallest, score.places)} to ${formatNumber(largest, score.places)}`;
   const chart = drawing(
     "svg",
     { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title },
     band, mean, line(left, base, right, base, "axis"), values.length > 1 ? axis : null, dots, names,
-    values.length === 1 ? textAt(at(values[0]), base + 16, "middle", shown(values[0], score.places)) : null,
+    values.length === 1 ? textAt(at(values[0]), base + 16, "middle", formatNumber(values[0], score.places)) : null,
   );
   return element(
     "figure",
@@ -108,14 +108,14 @@ function distributionSection(scores, cases, views) {
   const own = scores.filter((score) => !score.region && !score.reference && cases.scores[score.name]);
   const charts = own.map((score) => distribution(score, cases, labels)).filter(Boolean);
   if (cases.names.length < 2 || !charts.length) return null;
-  const chosen = cases.names.length < cases.every ? `, of an even choice of ${cases.names.length} of the ${cases.every}` : "";
+  const chosen = cases.names.length < cases.every ? `, out of ${cases.names.length} evenly spaced cases of ${cases.every}` : "";
   const about = `Each dot is a case${chosen}; the line is the mean, the band its 95 % confidence interval.`;
   return section("distribution", "Distribution", about, element("div", { class: "charts" }, charts));
 }
 
 const CURVES = { kl: "KL divergence", kl_weight: "KL weight", lr: "Learning rate", grad_norm: "Gradient norm" };
 
-/** A column of metrics.csv over the steps, its splits as lines; logarithmic where it spans much. */
+/** Returns a chart of a column of metrics.csv, with a line for each split. The scale is logarithmic if the values span more than a factor of 30. */
 function curve({ name, alone, series }) {
   const height = 178;
   const [left, right, top, base] = [48, WIDTH - 8, 10, 150];
@@ -137,7 +137,7 @@ function curve({ name, alone, series }) {
   }
   const grid = marks.map((mark) => {
     const y = logarithmic ? 10 ** mark : mark;
-    return [line(left, yAt(y), right, yAt(y), "grid"), textAt(left - 5, yAt(y) + 3.5, "end", logarithmic ? shown(Number(y.toPrecision(2))) : tickText(y))];
+    return [line(left, yAt(y), right, yAt(y), "grid"), textAt(left - 5, yAt(y) + 3.5, "end", logarithmic ? formatNumber(Number(y.toPrecision(2))) : tickText(y))];
   });
   const steps = ticks(x0, x1, 4).map((x) => textAt(xAt(x), base + 15, xAt(x) > right - 16 ? "end" : "middle", tickText(x)));
   const paths = splits.map((split) => {
@@ -146,7 +146,7 @@ function curve({ name, alone, series }) {
     return [drawing("path", { d, class: `curve ${split}` }), dots];
   });
   const output = element("output", {});
-  const last = () => splits.map((split) => `${split} ${shown(series[split][series[split].length - 1][1])}`).join("  ");
+  const last = () => splits.map((split) => `${split} ${formatNumber(series[split][series[split].length - 1][1])}`).join("  ");
   output.textContent = last();
   const cursor = line(0, top, 0, base, "cursor");
   const chart = drawing(
@@ -157,20 +157,20 @@ function curve({ name, alone, series }) {
   function follow(event) {
     const box = chart.getBoundingClientRect();
     const place = ((event.clientX - box.left) / box.width) * WIDTH;
-    const near = (split) => series[split].reduce((a, b) => (Math.abs(xAt(b[0]) - place) < Math.abs(xAt(a[0]) - place) ? b : a));
-    const found = splits.map((split) => [split, near(split)]);
-    const step = found.map(([, point]) => point[0]).reduce((a, b) => (Math.abs(xAt(b) - place) < Math.abs(xAt(a) - place) ? b : a));
+    const nearest = (split) => series[split].reduce((a, b) => (Math.abs(xAt(b[0]) - place) < Math.abs(xAt(a[0]) - place) ? b : a));
+    const points = splits.map((split) => [split, nearest(split)]);
+    const step = points.map(([, point]) => point[0]).reduce((a, b) => (Math.abs(xAt(b) - place) < Math.abs(xAt(a) - place) ? b : a));
     cursor.setAttribute("x1", xAt(step));
     cursor.setAttribute("x2", xAt(step));
     cursor.classList.add("on");
-    output.textContent = `step ${shown(step)}  ` + found.map(([split, point]) => `${split} ${shown(point[1])}`).join("  ");
+    output.textContent = `step ${formatNumber(step)}  ` + points.map(([split, point]) => `${split} ${formatNumber(point[1])}`).join("  ");
   }
   function leave() {
     cursor.classList.remove("on");
     output.textContent = last();
   }
   const label = METRICS[name] ? METRICS[name].label : CURVES[name] || sentence(name);
-  const title = alone ? `${label}, ${splits[0] === "val" ? "validation" : "term of the loss"}` : label;
+  const title = alone ? `${label}, ${splits[0] === "val" ? "validation" : "loss term"}` : label;
   return element("figure", { class: "card" }, element("figcaption", {}, element("strong", {}, title), output), chart);
 }
 
@@ -181,7 +181,7 @@ function curveSection(curves) {
   const charts = [...curves].sort((a, b) => rank(a) - rank(b)).map(curve);
   const splits = unique(curves.flatMap(({ series }) => Object.keys(series)));
   const legend = element("p", { class: "legend" }, splits.map((split) => element("span", { class: `key ${split}` }, { train: "training", val: "validation" }[split] || split)));
-  return section("training", "Training", "Long curves are thinned: a point is the mean of its neighbours.", legend, element("div", { class: "charts" }, charts));
+  return section("training", "Training", "In long curves, each point is the mean of consecutive steps.", legend, element("div", { class: "charts" }, charts));
 }
 
 function probeSection(pictures) {
@@ -189,5 +189,5 @@ function probeSection(pictures) {
   const figures = pictures.map(({ caption, source }) =>
     element("figure", { class: "card probe" }, element("figcaption", {}, element("strong", {}, caption)), element("img", { src: source, alt: caption, loading: "lazy" })),
   );
-  return section("probes", "Probes", "What the latents hold, and what the decoder makes of them.", element("div", { class: "probes" }, figures));
+  return section("probes", "Probes", "Decoded latents after adding noise, interpolating and sampling.", element("div", { class: "probes" }, figures));
 }

@@ -1,5 +1,5 @@
 "use strict";
-// Elements, names and numbers. All text goes through text nodes: what comes from files stays text.
+// Helpers for elements, names and numbers. All text becomes text nodes, so that names from files cannot be markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -13,37 +13,37 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** An element: element("p", {class: "note"}, "text", another). `onclick` and the like are listeners. */
+/** Returns an element: element("p", {class: "note"}, "text", another). `onclick` and the like are listeners. */
 const element = (tag, attributes = {}, ...children) =>
   fill(document.createElement(tag), attributes, children);
 
 const drawing = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
-/** A number from JSON, where null is NaN and "Infinity" infinite. */
+/** Returns a number from JSON, where null is NaN and "Infinity" is infinite. */
 const number = (value) => (value === null || value === undefined ? NaN : Number(value));
 
 const minus = (text) => text.replace(/-/g, "\u2212");
 
-/** Thin spaces between the thousands. */
-const grouped = (text) => text.replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, "\u202f");
+/** Returns the text with thin spaces between thousands. */
+const groupThousands = (text) => text.replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, "\u202f");
 
-/** A number as people read it, with `places` decimals or four digits; – where there is none. */
-function shown(value, places = null) {
+/** Returns a number as text with `places` decimals or four significant digits; – for NaN. */
+function formatNumber(value, places = null) {
   if (Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  if (places !== null) return minus(grouped(value.toFixed(places)));
+  if (places !== null) return minus(groupThousands(value.toFixed(places)));
   const size = Math.abs(value);
   if (size === 0) return "0";
   if (size >= 1e6 || size < 1e-4) {
     const [digits, power] = value.toExponential(2).split("e");
     return minus(`${Number(digits)}e${Number(power)}`);
   }
-  if (size >= 1000) return minus(grouped(value.toFixed(0)));
+  if (size >= 1000) return minus(groupThousands(value.toFixed(0)));
   return minus(value.toPrecision(4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
 }
 
-/** The metrics in the order in which they are shown; others follow. */
+/** The metrics in display order; others follow. */
 const METRICS = {
   psnr: { label: "PSNR", places: 2, better: "higher is better" },
   ssim: { label: "SSIM", places: 4, better: "higher is better" },
@@ -59,9 +59,9 @@ const METRICS = {
 const REFERENCES = {
   "": { label: "Model" },
   scan: { label: "Model, on disk", about: "the reconstruction against the scan on disk, on its own grid" },
-  floor: { label: "Floor", about: "the scan on disk against what clipping and resampling leave of it, without any VAE" },
-  downsample: { label: "Downsampled", about: "as many numbers as the latent has, by averaging and interpolation" },
-  jpeg: { label: "JPEG", about: "as many bytes as the latent takes in float16" },
+  floor: { label: "Floor", about: "the error of clipping and resampling alone, without any VAE, against the scan on disk" },
+  downsample: { label: "Downsampled", about: "averaging to as many values as the latent has, and interpolation" },
+  jpeg: { label: "JPEG", about: "JPEG compression to as many bytes as the latent takes in float16" },
 };
 
 const words = (name) => name.replace(/_/g, " ");
@@ -69,8 +69,8 @@ const sentence = (name) => words(name).replace(/^./, (letter) => letter.toUpperC
 const regionLabel = (region) => (region ? sentence(region) : "Whole volume");
 const referenceLabel = (name) => (REFERENCES[name] ? REFERENCES[name].label : sentence(name));
 
-/** What a score's name says: "psnr/bone@floor" is a metric, a region and a reference. */
-function parsed(score) {
+/** Returns a score with the parts of its name: "psnr/bone@floor" is a metric, a region and a reference. */
+function parseScore(score) {
   const reference = (score.name.match(/@([^/]*)/) || ["", ""])[1];
   const [metric, region = ""] = score.name.replace(/@[^/]*/, "").split("/");
   const model = metric.endsWith("_model");
@@ -94,16 +94,16 @@ function parsed(score) {
   };
 }
 
-/** Decimals that give a number four digits; null where it has an exponent. */
+/** Returns the decimals of a number with four significant digits; null if it is written with an exponent. */
 function fourDigits(value) {
   const size = Math.abs(value);
   return size >= 1e-4 && size < 1e6 ? Math.max(0, 3 - Math.floor(Math.log10(size))) : null;
 }
 
 const interval = (score) =>
-  Number.isNaN(score.low) ? null : `${shown(score.low, score.places)} – ${shown(score.high, score.places)}`;
+  Number.isNaN(score.low) ? null : `${formatNumber(score.low, score.places)} – ${formatNumber(score.high, score.places)}`;
 
-/** A value of a protocol or configuration as one line, or as lines where it has names. */
+/** Returns a value of a protocol or configuration as text; tables have a line for each name. */
 function asText(value) {
   if (value === null || value === undefined) return "–";
   if (Array.isArray(value)) return value.length ? value.map(asText).join(", ") : "none";
@@ -113,7 +113,7 @@ function asText(value) {
   return String(value);
 }
 
-/** Text in a block that scrolls, with a button that copies it. */
+/** Returns text in a scrolling block with a copy button. */
 function copyable(text, label) {
   const block = element("pre", { tabindex: 0, "aria-label": label }, text);
   const button = element("button", { type: "button", class: "copy", onclick: copy }, "Copy");
@@ -130,13 +130,13 @@ function copyable(text, label) {
   return element("div", { class: "copyable" }, button, block);
 }
 
-/** A section of the page; the navigation lists those that have a heading. */
+/** Returns a section of the page. The navigation lists all sections by their headings. */
 function section(id, heading, about, ...children) {
   const head = element("h2", {}, heading);
   const note = about ? element("p", { class: "about" }, about) : null;
   return element("section", { id, "aria-label": heading }, head, note, children);
 }
 
-/** A table that scrolls sideways in its own frame where it is too wide. */
-const framed = (label, table) =>
+/** Returns a frame in which a wide table scrolls horizontally. */
+const scrollFrame = (label, table) =>
   element("div", { class: "frame", tabindex: 0, role: "region", "aria-label": label }, table);

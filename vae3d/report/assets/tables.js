@@ -1,6 +1,6 @@
-// The sections that are tables.
+// The sections with tables.
 
-/** The scores that matter most, large. */
+/** Returns tiles with the five most important scores. */
 function headline(scores) {
   const plain = scores.filter((score) => !score.region && !score.reference);
   return plain.slice(0, 5).map((score) => {
@@ -12,26 +12,26 @@ function headline(scores) {
       element(
         "div",
         { class: "tile-value" },
-        shown(score.mean, score.places),
+        formatNumber(score.mean, score.places),
         score.unit ? element("span", { class: "unit" }, ` ${score.unit}`) : null,
       ),
       element("div", { class: "tile-note" }, interval(score) ? `95 % CI ${interval(score)}` : score.cases === 1 ? "one case" : "no interval"),
-      floor ? element("div", { class: "tile-note" }, `floor ${shown(floor.mean, floor.places)}`) : null,
+      floor ? element("div", { class: "tile-note" }, `floor ${formatNumber(floor.mean, floor.places)}`) : null,
     );
   });
 }
 
-/** The spread over the cases; a single one or an infinite one has none. */
-const deviation = (score) => (Number.isNaN(score.low) ? "–" : shown(score.std, score.places));
+/** Returns the standard deviation over the cases; – for a single case or infinite values. */
+const deviation = (score) => (Number.isNaN(score.low) ? "–" : formatNumber(score.std, score.places));
 
-/** A mean with its interval beneath; the number of cases too, where not all have the score. */
+/** Returns a cell with a mean and its interval, and the number of cases if some lack the score. */
 function meanCell(score, every) {
   if (!score) return element("td", { class: "none" }, "–");
   const notes = [interval(score), score.cases < every ? `${score.cases} of ${every}` : null];
   return element(
     "td",
     { title: `standard deviation ${deviation(score)}, ${score.cases} cases` },
-    shown(score.mean, score.places),
+    formatNumber(score.mean, score.places),
     notes.filter(Boolean).map((note) => element("small", {}, note)),
   );
 }
@@ -63,17 +63,17 @@ function summarySection(scores, every) {
     );
   });
   const heads = references.map((name) => columnHead(referenceLabel(name), (REFERENCES[name] || {}).about));
-  const told = references.filter((name) => name && REFERENCES[name]);
+  const described = references.filter((name) => name && REFERENCES[name]);
   const about =
-    "Means over the cases with the 95 % confidence interval of the mean." +
-    told.map((name) => `\n${referenceLabel(name)}: ${REFERENCES[name].about}.`).join("");
+    "Means over the cases, with their 95 % confidence intervals." +
+    described.map((name) => `\n${referenceLabel(name)}: ${REFERENCES[name].about}.`).join("");
   const table = element(
     "table",
     {},
     element("thead", {}, element("tr", {}, columnHead("Metric"), heads, columnHead("SD", "of the model, over the cases"))),
     element("tbody", {}, rows),
   );
-  return section("summary", "Summary", about, framed("Summary", table));
+  return section("summary", "Summary", about, scrollFrame("Summary", table));
 }
 
 function regionSection(scores, every) {
@@ -101,11 +101,11 @@ function regionSection(scores, every) {
     element("thead", {}, element("tr", {}, columnHead("Region"), heads)),
     element("tbody", {}, rows),
   );
-  const about = "The model’s scores by the values that the scan itself has there: windows, no segmentation. The peak of a PSNR is that of the whole range.";
-  return section("regions", "Regions", about, framed("Regions", table));
+  const about = "The scores of the model in regions of the scan. Regions are windows of the values of the scan, no segmentation. The peak of a PSNR is the width of the whole data range.";
+  return section("regions", "Regions", about, scrollFrame("Regions", table));
 }
 
-/** All cases; a click on a head sorts by it, the cases without such a score last. */
+/** Returns the table of all cases. A click on a column head sorts by it; cases without the score come last. */
 function casesSection(scores, cases) {
   const present = scores.filter((score) => cases.scores[score.name]);
   const main = present.filter((score) => !score.region && !score.reference);
@@ -119,8 +119,8 @@ function casesSection(scores, cases) {
       : by === "high" ? number(cases.ranges[row][1]) : number(cases.scores[by][row]);
 
   function order() {
-    const wanted = state.filter.toLowerCase();
-    const rows = cases.names.map((_, row) => row).filter((row) => cases.names[row].toLowerCase().includes(wanted));
+    const query = state.filter.toLowerCase();
+    const rows = cases.names.map((_, row) => row).filter((row) => cases.names[row].toLowerCase().includes(query));
     if (state.by === null) return rows;
     const value = valueOf(state.by);
     const sign = state.down ? -1 : 1;
@@ -163,8 +163,8 @@ function casesSection(scores, cases) {
           "tr",
           {},
           element("th", { scope: "row" }, cases.names[row]),
-          columns.map((score) => element("td", {}, shown(number(cases.scores[score.name][row]), score.places))),
-          cases.ranges[row].map((end) => element("td", {}, shown(number(end)))),
+          columns.map((score) => element("td", {}, formatNumber(number(cases.scores[score.name][row]), score.places))),
+          cases.ranges[row].map((end) => element("td", {}, formatNumber(number(end)))),
         ),
       ),
     );
@@ -174,8 +174,8 @@ function casesSection(scores, cases) {
   draw();
   const capped = cases.names.length < cases.every;
   const about = capped
-    ? `An even choice of ${cases.names.length} of the ${cases.every} cases; all are in scores.csv.`
-    : "A click on a column’s head sorts by it.";
+    ? `${cases.names.length} evenly spaced cases of ${cases.every}; all are in scores.csv. Click a column head to sort.`
+    : "Click a column head to sort.";
   const tools = element(
     "div",
     { class: "tools" },
@@ -191,16 +191,16 @@ function casesSection(scores, cases) {
       : null,
     count,
   );
-  const frame = framed("All cases", element("table", { class: "cases" }, head, body));
+  const frame = scrollFrame("All cases", element("table", { class: "cases" }, head, body));
   frame.classList.add("tall");
   return section("cases", "All cases", about, tools, frame);
 }
 
-/** A number with a bar of its share of the largest one. */
+/** Returns a cell with a number and a bar of its share of the largest one. */
 function barCell(value, largest) {
   const bar = element("span", { class: "meter", "aria-hidden": "true" }, element("span"));
   bar.firstChild.style.width = `${100 * Math.min(1, Math.max(0, value / largest || 0))}%`;
-  return element("td", { class: "with-bar" }, bar, shown(value));
+  return element("td", { class: "with-bar" }, bar, formatNumber(value));
 }
 
 function latentSection(latents) {
@@ -213,8 +213,8 @@ function latentSection(latents) {
       { class: channel.active ? "" : "idle" },
       element("th", { scope: "row" }, String(index)),
       element("td", { class: "state" }, channel.active ? "active" : "idle"),
-      element("td", {}, shown(number(channel.mean))),
-      element("td", {}, shown(number(channel.std))),
+      element("td", {}, formatNumber(number(channel.mean))),
+      element("td", {}, formatNumber(number(channel.std))),
       barCell(number(channel.noise_share), 1),
       barCell(number(channel.kl), largest),
     ),
@@ -230,18 +230,18 @@ function latentSection(latents) {
   const text = factors.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join("\n");
   const active = latents.active_channels ?? channels.filter((channel) => channel.active).length;
   const about = channels.length
-    ? `${active} of ${channels.length} channels are active. Noise share: how much of a channel’s variance is the posterior’s own; an idle channel says nothing of the scan.`
+    ? `${active} of ${channels.length} channels are active. Noise share: the part of a channel’s variance that is the variance of the posterior. Idle channels carry no information about the scan.`
     : null;
   return section(
     "latents",
     "Latents",
     about,
-    channels.length ? framed("Latent channels", table) : null,
+    channels.length ? scrollFrame("Latent channels", table) : null,
     text ? element("div", { class: "card factors" }, element("h3", {}, "Factors of the latents"), copyable(text, "Factors")) : null,
   );
 }
 
-/** Names and values; what is long is folded. */
+/** Returns a table of names and values; long values are collapsed. */
 function listing(values) {
   const rows = Object.entries(values).map(([key, value]) => {
     const text = asText(value);
@@ -255,8 +255,8 @@ function listing(values) {
 }
 
 function protocolSection(protocol) {
-  const about = "Two reports can be compared where these agree.";
-  return section("protocol", "Protocol", about, framed("Protocol", listing(protocol)));
+  const about = "Two reports can be compared if their protocols agree.";
+  return section("protocol", "Protocol", about, scrollFrame("Protocol", listing(protocol)));
 }
 
 function runSection(page) {
@@ -268,8 +268,8 @@ function runSection(page) {
     element(
       "div",
       { class: "pair" },
-      framed("Run", listing(facts)),
-      framed("Versions", listing(page.versions)),
+      scrollFrame("Run", listing(facts)),
+      scrollFrame("Versions", listing(page.versions)),
     ),
     command ? element("div", { class: "card" }, element("h3", {}, "Command"), copyable(String(command), "Command")) : null,
     page.config.startsWith("null")

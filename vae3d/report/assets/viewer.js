@@ -1,4 +1,4 @@
-// Three planes of a case: original, reconstruction and their difference, slice by slice.
+// The viewer: original, reconstruction and difference of a case in three planes, slice by slice.
 
 const PLANES = ["axial", "coronal", "sagittal"];
 const COLUMNS = ["original", "reconstruction", "difference"];
@@ -9,8 +9,8 @@ const HU_WINDOWS = [
   { name: "Brain", level: 40, width: 80 },
 ];
 
-/** The int16 of a volume: base64, deflate, low bytes before high bytes, zigzag, steps. */
-async function unpacked(text) {
+/** Returns the int16 of a volume: base64, deflate, low bytes before high bytes, zigzag, differences. */
+async function unpackVolume(text) {
   const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
@@ -24,7 +24,7 @@ async function unpacked(text) {
   return numbers;
 }
 
-/** How the voxels of a plane lie in memory. Scans are turned: superior or anterior up, right on the left. */
+/** Returns the memory layout of each plane. Scans are flipped: superior or anterior up, the patient’s right on the left. */
 function geometry(view) {
   const flat = view.shape.length === 2;
   const [depth, height, width] = flat ? [1, ...view.shape] : view.shape;
@@ -44,7 +44,7 @@ function geometry(view) {
   ];
 }
 
-/** The windows to choose from; those of percentiles are found in the scan. */
+/** Returns the windows to choose from: of HU, or of percentiles of the scan. */
 function windows(view, numbers) {
   const between = (name, low, high) => ({ name, level: (low + high) / 2, width: high - low || 1 });
   const full = between("Full", view.low, view.high);
@@ -55,7 +55,7 @@ function windows(view, numbers) {
   return [full, between("1–99 %", share(0.01), share(0.99))];
 }
 
-/** Colours of 256 steps between some given ones, as bytes. */
+/** Returns 256 colours interpolated between the given ones, as bytes. */
 function ramp(colours) {
   const bytes = new Uint8ClampedArray(256 * 3);
   for (let n = 0; n < 256; n += 1) {
@@ -78,11 +78,11 @@ class Viewer {
     this.decoded = new Map();
   }
 
-  /** Shows the case of a view; decoded cases are kept. */
+  /** Shows the case of a view. Decoded cases are cached. */
   async show(view) {
     this.view = view;
     if (!this.decoded.has(view))
-      this.decoded.set(view, await Promise.all([unpacked(view.original), unpacked(view.reconstruction)]));
+      this.decoded.set(view, await Promise.all([unpackVolume(view.original), unpackVolume(view.reconstruction)]));
     if (this.view !== view) return;
     [this.original, this.reconstruction] = this.decoded.get(view);
     this.planes = geometry(view);
@@ -97,14 +97,14 @@ class Viewer {
     this.choose(this.presets.find(({ name }) => name === this.preset) || this.presets[0]);
   }
 
-  /** First kept voxel, stride and number of voxels of the scan along an axis. */
+  /** Returns the first included voxel, the stride and the number of voxels of the scan along an axis. */
   along(axis) {
     const { first, stride, fullShape } = this.view;
     const n = fullShape.length === 2 ? axis - 1 : axis;
     return n < 0 ? [0, 1, 1] : [first[n], stride[n], fullShape[n]];
   }
 
-  /** The voxel's number in the whole scan, from 1. */
+  /** Returns the index of a voxel in the whole scan, from 1. */
   fullIndex(axis, index) {
     const [first, stride] = this.along(axis);
     return first + stride * index + 1;
@@ -118,11 +118,11 @@ class Viewer {
     const strided = this.view.stride.some((stride) => stride > 1);
     if (strided)
       this.root.append(
-        element("p", { class: "hint" }, `To keep this page small, ${this.view.shape.join(" × ")} of ${this.view.fullShape.join(" × ")} voxels are in it; the scores are of all.`),
-        element("details", { class: "hint" }, element("summary", {}, "Middle slices in full"), element("img", { src: this.view.figure, alt: `Middle slices of ${this.view.title} in ${unit}`, loading: "lazy" })),
+        element("p", { class: "hint" }, `To keep this page small, it contains ${this.view.shape.join(" × ")} of ${this.view.fullShape.join(" × ")} voxels. The scores are computed from all voxels.`),
+        element("details", { class: "hint" }, element("summary", {}, "Middle slices at full resolution"), element("img", { src: this.view.figure, alt: `Middle slices of ${this.view.title} in ${unit}`, loading: "lazy" })),
       );
     this.root.append(
-      element("p", { class: "hint keys" }, this.view.shape.length === 2 ? "Point at a picture to read its values." : "Arrow keys, Page Up and Page Down move through the slices of the plane in focus, Shift with the wheel does too. A click moves the other planes there."),
+      element("p", { class: "hint keys" }, this.view.shape.length === 2 ? "Point at a picture to read its values." : "Arrow keys, Page Up, Page Down and Shift with the wheel move through the slices of the plane in focus. A click moves the other planes to that voxel."),
     );
   }
 
@@ -142,7 +142,7 @@ class Viewer {
     this.level = this.slider("Level", { min: low, max: high, step: span / 1000 }, free.level);
     this.width = this.slider("Width", { min: span / 200, max: span, step: span / 1000 }, free.width);
     this.range = this.slider("Difference", { min: -6, max: 6, step: 1, value: 0 }, (n) => {
-      this.limit = this.stepped(n);
+      this.limit = this.scaledLimit(n);
       this.draw();
     });
     const cross = element("button", {
@@ -162,8 +162,8 @@ class Viewer {
     );
   }
 
-  /** The limit of the difference, moved `n` places along 1, 2, 5, 10, ... */
-  stepped(n) {
+  /** Returns the limit of the difference, moved by `n` steps along 1, 2, 5, 10, ... */
+  scaledLimit(n) {
     const power = Math.floor(Math.log10(this.view.limit) + 1e-9);
     const start = 3 * power + [1, 2, 5].indexOf(Math.round(this.view.limit / 10 ** power)) + n;
     return Number(([1, 2, 5][((start % 3) + 3) % 3] * 10 ** Math.floor(start / 3)).toPrecision(3));
@@ -198,7 +198,7 @@ class Viewer {
       const lines = [element("i", { class: "across" }), element("i", { class: "down" })];
       plane.lines.push(lines);
       const box = element("div", { class: "picture" }, canvas, lines);
-      // All planes share one scale; the widest fills its column, the tallest keeps its bound.
+      // All planes have the same scale: the widest fills its column, the tallest keeps its maximum height.
       box.style.setProperty("--shape", widest / tallest);
       box.style.setProperty("--share", plane.wide / widest);
       const at = (event) => this.voxel(plane, canvas, event);
@@ -225,7 +225,7 @@ class Viewer {
       event.preventDefault();
       move(targets[event.key]);
     });
-    // The wheel alone scrolls the page.
+    // Without Shift, the wheel scrolls the page.
     pictures.addEventListener("wheel", (event) => {
       if (!event.shiftKey || !several) return;
       event.preventDefault();
@@ -257,7 +257,7 @@ class Viewer {
     this.draw();
   }
 
-  /** The voxel (d, h, w) under the pointer. */
+  /** Returns the voxel (d, h, w) under the pointer. */
   voxel(plane, canvas, event) {
     const box = canvas.getBoundingClientRect();
     const part = (offset, size, count) => Math.min(count - 1, Math.max(0, Math.floor((offset / size) * count)));
@@ -279,24 +279,24 @@ class Viewer {
     const index = (place[0] * height + place[1]) * width + place[2];
     const [a, b] = [this.original[index], this.reconstruction[index]].map((n) => origin + step * n);
     const where = place.map((n, axis) => this.fullIndex(axis, n)).slice(3 - shape.length);
-    // No more digits than the steps of the page's numbers are worth.
+    // No more decimals than the quantisation step of the page justifies.
     const places = Math.max(0, -Math.floor(Math.log10(step)) - (step < 0.5 ? 1 : 0));
-    const told = (value) => shown(value, Math.min(6, step >= 0.2 ? 0 : places));
-    this.readout.textContent = `voxel ${where.join(", ")}   original ${told(a)}   reconstruction ${told(b)}   difference ${told(b - a)} ${unit}`;
+    const format = (value) => formatNumber(value, Math.min(6, step >= 0.2 ? 0 : places));
+    this.readout.textContent = `voxel ${where.join(", ")}   original ${format(a)}   reconstruction ${format(b)}   difference ${format(b - a)} ${unit}`;
   }
 
   draw() {
     const { level, width } = this.window;
     const unit = this.view.unit;
-    const told = (value) => shown(Math.abs(value) >= 10 ? Math.round(value) : value);
+    const format = (value) => formatNumber(Math.abs(value) >= 10 ? Math.round(value) : value);
     for (const [tool, value] of [[this.level, level], [this.width, width]]) {
       tool.input.value = value;
-      tool.value.textContent = `${told(value)} ${unit}`;
+      tool.value.textContent = `${format(value)} ${unit}`;
     }
-    this.range.value.textContent = `± ${told(this.limit)} ${unit}`;
+    this.range.value.textContent = `± ${format(this.limit)} ${unit}`;
     this.presets.forEach(({ name }, n) => this.buttons[n].setAttribute("aria-pressed", String(name === this.preset)));
-    const ends = [level - width / 2, level + width / 2].map(told);
-    [ends, ends, [`−${told(this.limit)}`, `+${told(this.limit)}`]].forEach((pair, n) =>
+    const ends = [level - width / 2, level + width / 2].map(format);
+    [ends, ends, [`−${format(this.limit)}`, `+${format(this.limit)}`]].forEach((pair, n) =>
       pair.forEach((text, end) => (this.ends[n][end].textContent = text)),
     );
     this.planes.forEach((plane) => this.drawPlane(plane));
@@ -321,7 +321,7 @@ class Viewer {
       data[pixel + 2] = table[colour + 2];
       data[pixel + 3] = 255;
     };
-    let [sum, apart, most] = [0, 0, 0];
+    let [sum, difference, largest] = [0, 0, 0];
     let pixel = 0;
     for (let r = 0; r < plane.rows; r += 1) {
       const row = index * plane.sliceStride + (plane.turned ? plane.rows - 1 - r : r) * plane.rowStride;
@@ -330,8 +330,8 @@ class Viewer {
         const before = origin + step * original[at];
         const after = origin + step * reconstruction[at];
         sum += before;
-        apart += Math.abs(after - before);
-        most = Math.max(most, Math.abs(after - before));
+        difference += Math.abs(after - before);
+        largest = Math.max(largest, Math.abs(after - before));
         paint(0, pixel, this.grays, (before - low) * gray);
         paint(1, pixel, this.grays, (after - low) * gray);
         paint(2, pixel, this.diverging, ((after - before) / this.limit + 1) * 127.5);
@@ -341,17 +341,17 @@ class Viewer {
     const of = this.along(plane.axis)[2];
     images.forEach(({ context, image }, n) => {
       context.putImageData(image, 0, 0);
-      const column = n === 2 ? `difference up to ${shown(this.limit)} ${unit}` : COLUMNS[n];
+      const column = n === 2 ? `difference up to ${formatNumber(this.limit)} ${unit}` : COLUMNS[n];
       context.canvas.setAttribute("aria-label", `${plane.name} slice ${number} of ${of}, ${column}`);
     });
     const pixels = plane.rows * plane.columns;
     images[0].context.canvas.dataset.mean = sum / pixels;
-    plane.facts.textContent = `Here they differ by ${shown(apart / pixels)} ${unit} in the mean, by ${shown(most)} ${unit} at most.`;
+    plane.facts.textContent = `Absolute difference in this slice: mean ${formatNumber(difference / pixels)} ${unit}, maximum ${formatNumber(largest)} ${unit}.`;
     plane.slider.input.value = index;
     plane.slider.value.textContent = `${number} / ${of}`;
   }
 
-  /** Puts the lines of the crosshair where the other planes stand. */
+  /** Moves the lines of the crosshair to the positions of the other planes. */
   cross() {
     for (const plane of this.planes) {
       const share = (axis, count) => {
@@ -366,13 +366,13 @@ class Viewer {
   }
 }
 
-/** The scores of a shown case. */
+/** Returns the scores of the case of a view. */
 function caseScores(view, page) {
   const row = page.cases.names.indexOf(view.title);
   const own = page.parsed.filter((score) => !score.region && !score.reference && page.cases.scores[score.name]);
   if (row < 0) return [];
   return own.slice(0, 6).map((score) => {
-    const value = shown(number(page.cases.scores[score.name][row]), score.places);
+    const value = formatNumber(number(page.cases.scores[score.name][row]), score.places);
     return element("span", {}, `${score.label} `, element("b", {}, `${value} ${score.unit}`.trim()));
   });
 }
@@ -389,12 +389,12 @@ function viewerSection(page) {
     title.textContent = view.title;
     facts.replaceChildren(...caseScores(view, page));
     if (typeof DecompressionStream === "undefined") {
-      const note = "This browser cannot unpack the volumes (it has no DecompressionStream); their middle slices:";
+      const note = "This browser cannot unpack the volumes, because it has no DecompressionStream. Their middle slices:";
       root.replaceChildren(element("p", { class: "hint" }, note), element("img", { src: view.figure, alt: `Middle slices of ${view.title}` }));
     } else await viewer.show(view);
   }
   page.ready = show(page.views[0]);
-  const about = "As radiologists see them: superior or anterior up, the patient’s right on the left.";
+  const about = "Radiological orientation: superior or anterior up, the patient’s right on the left.";
   const flat = page.views[0].shape.length === 2;
   return section(
     "views",

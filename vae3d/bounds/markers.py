@@ -1,60 +1,29 @@
-"""Bounds and choices of settings, written in the type of a field and checked when it is set.
+"""The bounds that the type of a field may have: numbers, words, lists, weights and text."""
 
-    @dataclass
-    class TrainerConfig(Settings, key="trainer"):
-        steps: Annotated[int, AtLeast(1)] = 2000
-        \"\"\"Optimizer steps to train for.\"\"\"
-
-`Settings` checks and converts every field; the help and docs/settings.md are made from the same
-types and sentences. Nothing here needs torch or numpy.
-"""
-
-import dataclasses
-import difflib
 import math
-import types
 import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
+from vae3d.bounds.hints import Bound, did_you_mean
 from vae3d.errors import ConfigError
 
 
-class Bound:
-    """What a value of a field may be."""
-
-    def checked(self, value: Any, key: str) -> Any:
-        """The value, converted to its type.
-
-        Raises:
-            ConfigError: the value is out of bounds; the message names the key.
-        """
-        raise NotImplementedError
-
-    def describe(self) -> str:
-        """The bound in a few words, for the help."""
-        return ""
-
-    def choices(self) -> tuple[str, ...]:
-        """The allowed words, or nothing if any value within the bound is allowed."""
-        return ()
-
-
 class Number(Bound):
-    """A finite number that `holds`."""
+    """A finite number for which `holds` is true."""
 
     @property
     def rule(self) -> str:
-        """Which number it must be, after "must"."""
+        """The rule as text that follows "must"."""
         return f"be {self.describe()}"
 
     def holds(self, value: float) -> bool:
-        """Whether a finite number is within the bound."""
+        """Return whether a finite number is within the bound."""
         raise NotImplementedError
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return a finite number that `holds`."""
         if not (is_finite(value) and self.holds(value)):
             raise ConfigError(f"{key} must {self.rule}, got {value!r}")
         return value
@@ -67,9 +36,11 @@ class AtLeast(Number):
     least: float
 
     def holds(self, value: float) -> bool:
+        """Return whether the number is large enough."""
         return value >= self.least
 
     def describe(self) -> str:
+        """Return the bound in words."""
         return f"at least {self.least:g}"
 
 
@@ -80,41 +51,42 @@ class Above(Number):
     limit: float
 
     def holds(self, value: float) -> bool:
+        """Return whether the number is above the bound."""
         return value > self.limit
 
     def describe(self) -> str:
+        """Return the bound in words."""
         return f"above {self.limit:g}"
 
 
 @dataclass(frozen=True)
 class Between(Number):
-    """A number in [low, high]; `ends` says which of the two belong to it, as in "[)"."""
+    """A number in [low, high]; `ends` are the brackets: "[)" excludes `high`."""
 
     low: float
     high: float
     ends: str = "[]"
 
-    @property
-    def rule(self) -> str:
-        return f"lie {self.describe()}"
-
     def holds(self, value: float) -> bool:
+        """Return whether the number is within the ends."""
         above = value >= self.low if self.ends[0] == "[" else value > self.low
         below = value <= self.high if self.ends[1] == "]" else value < self.high
         return above and below
 
     def describe(self) -> str:
+        """Return both ends in words."""
         return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
 
 
 class OneOf(Bound):
-    """One of some words; a `Registry` may be given, whose names may grow."""
+    """One of some words; `of` may be a `Registry`, to which plugins add names later."""
 
     def __init__(self, *names: str, of: Collection[str] = ()) -> None:
         self.names = names
         self.of = of
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return the word if it is one of the choices."""
         names = self.choices()
         if value not in names:
             near = did_you_mean(value, names) if isinstance(value, str) else ""
@@ -122,17 +94,19 @@ class OneOf(Bound):
         return value
 
     def choices(self) -> tuple[str, ...]:
+        """Return the words."""
         return (*self.names, *self.of)
 
 
 class SomeOf(OneOf):
-    """A list of some words, each one of a few; `least` of them at least."""
+    """A list of at least `least` words, each one of some."""
 
     def __init__(self, *names: str, of: Collection[str] = (), least: int = 0) -> None:
         super().__init__(*names, of=of)
         self.least = least
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return the list if each entry is one of the choices."""
         names = self.choices()
         for item in listed(value, key):
             if item not in names:
@@ -143,6 +117,7 @@ class SomeOf(OneOf):
         return value
 
     def describe(self) -> str:
+        """Return that a list of some of the choices is expected."""
         return "a list"
 
 
@@ -153,21 +128,23 @@ class OneOfNumbers(Bound):
     numbers: tuple[int, ...]
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return the number if it is one of the choices."""
         if value not in self.numbers or isinstance(value, bool):
             shown = " or ".join(map(str, self.numbers))
             raise ConfigError(f"{key} must be {shown}, got {value!r}")
         return value
 
     def choices(self) -> tuple[str, ...]:
+        """Return the numbers as words."""
         return tuple(map(str, self.numbers))
 
 
 @dataclass(frozen=True)
 class PerAxis(Bound):
-    """One number for every axis, or a number an axis; becomes a tuple.
+    """One number for all axes, or one per axis; becomes a tuple.
 
-    `axes` are the lengths that a list may have. With `expand` a single number is repeated to the
-    only length there is. `whole` numbers stay integers, others become floats.
+    `axes` are the allowed lengths of a list. With `expand` a single number is repeated for every
+    axis. `whole` numbers stay integers, others become floats.
     """
 
     each: Number
@@ -177,6 +154,7 @@ class PerAxis(Bound):
     nullable: bool = False
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return one number for each axis, from one number or several."""
         if value is None and self.nullable:
             return None
         single = not isinstance(value, list | tuple)
@@ -199,6 +177,7 @@ class PerAxis(Bound):
         return value
 
     def describe(self) -> str:
+        """Return the bound of each axis in words."""
         return f"{self.each.describe()}, one number or one per axis"
 
 
@@ -209,6 +188,7 @@ class LowHigh(Bound):
     limits: tuple[float, float] | None = None
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return two numbers in ascending order."""
         items = listed(value, key)
         if len(items) != 2:
             raise ConfigError(f"{key} must be two numbers [low, high], got {[*items]}")
@@ -219,10 +199,11 @@ class LowHigh(Bound):
             )
         if self.limits and not (self.limits[0] <= low and high <= self.limits[1]):
             ends = f"[{self.limits[0]:g}, {self.limits[1]:g}]"
-            raise ConfigError(f"{key} must lie in {ends}, got [{low:g}, {high:g}]")
+            raise ConfigError(f"{key} must be in {ends}, got [{low:g}, {high:g}]")
         return low, high
 
     def describe(self) -> str:
+        """Return the form of the range in words."""
         within = f" in [{self.limits[0]:g}, {self.limits[1]:g}]" if self.limits else ""
         return f"[low, high]{within}"
 
@@ -231,6 +212,7 @@ class Gibibytes(Bound):
     """A limit of memory: a positive number of GiB, `auto`, or null for no limit."""
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return a number of GiB, `auto` or None."""
         positive = is_number(value) and 0 < value < math.inf
         if value not in ("auto", None) and not positive:
             raise ConfigError(
@@ -239,17 +221,19 @@ class Gibibytes(Bound):
         return value
 
     def describe(self) -> str:
+        """Return what is accepted in words."""
         return "a number of GiB, auto or null"
 
 
 class Weights(Bound):
-    """A table of weights of 0 or more, by names of a `Registry`."""
+    """A table of weights of 0 or more by name; the names are those of a `Registry`."""
 
     def __init__(self, of: Collection[str], what: str) -> None:
         self.of = of
         self.what = what
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return a table of names to numbers of at least 0."""
         for name, weight in value.items():
             if name not in self.of:
                 near = did_you_mean(name, self.of) or ","
@@ -261,153 +245,42 @@ class Weights(Bound):
         return value
 
     def describe(self) -> str:
+        """Return the form of the table in words."""
         return f"weights of {', '.join(self.of)}"
 
 
 @dataclass(frozen=True)
 class Text(Bound):
-    """Text that is taken as it was typed: a path, a name or a pattern (`kind`)."""
+    """Text that is used as it was typed; `kind` is what it is, such as path or name."""
 
     kind: str
 
     def checked(self, value: Any, key: str) -> Any:
+        """Return the text, without characters that no value has."""
         return value
 
     def describe(self) -> str:
+        """Return the kind of text in words."""
         return self.kind
 
 
-MISSING = "???"
-"""What OmegaConf holds where an option has yet to be chosen."""
 PATH = Text("path")
 NAME = Text("name")
 CODE = Text("Python module")
 
 
-class Settings:
-    """A dataclass that checks its fields against the bounds in their types when it is made.
-
-    `key` is where it stands among the settings of a command, for messages.
-    """
-
-    key: ClassVar[str] = ""
-
-    def __init_subclass__(cls, key: str | None = None, **named: Any) -> None:
-        super().__init_subclass__(**named)
-        if key is not None:
-            cls.key = key
-
-    def __post_init__(self) -> None:
-        check_fields(self, self.key)
-
-
-def check_fields(settings: Any, key: str) -> None:
-    """Checks every field of a dataclass and sets it to its converted value.
-
-    Dataclasses in lists, which do not know their own place, are checked too.
-
-    Raises:
-        ConfigError: the first field that is out of its bounds.
-    """
-    kind: Any = type(settings)
-    for name, hint in hints_of(kind).items():
-        value = getattr(settings, name)
-        setattr(settings, name, _checked(hint, value, f"{key}.{name}".lstrip(".")))
-
-
-def _checked(hint: Any, value: Any, key: str) -> Any:
-    plain, bounds = parts(hint)
-    if value is None and allows_none(plain):
-        return None
-    _check_type(plain, value, key)
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            if dataclasses.is_dataclass(item) and not isinstance(item, Settings):
-                check_fields(item, f"{key}.{index}")
-    for bound in bounds:
-        value = bound.checked(value, key)
-    return value
-
-
-def _check_type(plain: Any, value: Any, key: str) -> None:
-    """Raises a ConfigError for a value of another type, where the type is a plain one."""
-    holder = typing.get_origin(plain) or plain
-    if holder in (list, dict):
-        _check_holder(holder, typing.get_args(plain)[0], value, key)
-    if isinstance(plain, type) and dataclasses.is_dataclass(plain) and value != MISSING:
-        _check_instance(plain, value, key)
-    members = typing.get_args(plain) if is_union(plain) else (plain,)
-    kinds = [kind for kind in members if kind is not types.NoneType]
-    if any(kind not in _TYPE_NAMES for kind in kinds) or any(_is_a(value, kind) for kind in kinds):
-        return
-    raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
-
-
-def _check_holder(holder: type, inner: Any, value: Any, key: str) -> None:
-    if not isinstance(value, holder):
-        what = "list" if holder is list else "table"
-        raise ConfigError(f"{key} must be a {what}, got {value!r}")
-    if holder is list and dataclasses.is_dataclass(inner):
-        for index, item in enumerate(typing.cast("list[Any]", value)):
-            _check_instance(inner, item, f"{key}.{index}")
-
-
-def _check_instance(kind: Any, value: Any, key: str) -> None:
-    if not isinstance(value, kind):
-        raise ConfigError(f"{key} must be a {kind.__name__}, got {value!r}")
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    if kind is float:
-        return is_number(value)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-_TYPE_NAMES = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-}
-
-
-@cache
-def hints_of(kind: type) -> dict[str, Any]:
-    """The types of a dataclass's fields, bounds included."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {entry.name: hints[entry.name] for entry in dataclasses.fields(kind)}
-
-
-def parts(hint: Any) -> tuple[Any, tuple[Bound, ...]]:
-    """The plain type of a field and its bounds."""
-    if typing.get_origin(hint) is not typing.Annotated:
-        return hint, ()
-    plain, *extras = typing.get_args(hint)
-    return plain, tuple(extra for extra in extras if isinstance(extra, Bound))
-
-
-def allows_none(plain: Any) -> bool:
-    """Whether a plain type is a union with None."""
-    return is_union(plain) and types.NoneType in typing.get_args(plain)
-
-
-def is_union(plain: Any) -> bool:
-    """Whether a plain type is `A | B`."""
-    return typing.get_origin(plain) in (typing.Union, types.UnionType)
-
-
 def is_number(value: Any) -> bool:
-    """Whether the value is an integer or a float; true and false are not."""
+    """Return whether the value is an integer or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_finite(value: Any) -> bool:
-    """Whether the value is a finite number; every integer is, though some fit no float."""
+    """Return whether the value is a finite number; an integer is one even beyond the floats."""
     return is_number(value) and (isinstance(value, int) or math.isfinite(value))
 
 
 def number(value: Any, key: str) -> float:
-    """The value, if it is a finite number.
+    """Return the value, if it is a finite number.
 
     Raises:
         ConfigError: it is something else.
@@ -418,7 +291,7 @@ def number(value: Any, key: str) -> float:
 
 
 def listed(value: Any, key: str) -> list[Any] | tuple[Any, ...]:
-    """The value, if it is a list.
+    """Return the value, if it is a list.
 
     Raises:
         ConfigError: it is something else.
@@ -426,9 +299,3 @@ def listed(value: Any, key: str) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{key} must be a list, got {value!r}")
     return value
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """`, did you mean X?` for the nearest of some words, or nothing."""
-    near = difflib.get_close_matches(word, [*words], n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""

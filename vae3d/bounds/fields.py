@@ -1,0 +1,100 @@
+"""`Settings`: a dataclass that checks every field against its type and its bounds."""
+
+import dataclasses
+import types
+import typing
+from typing import Any, ClassVar
+
+from vae3d.bounds.hints import allows_none, hints_of, is_union, parts
+from vae3d.bounds.markers import is_number
+from vae3d.errors import ConfigError
+
+MISSING = "???"
+"""What OmegaConf holds where an option has yet to be chosen."""
+
+
+class Settings:
+    """A dataclass that checks its fields against the bounds in their types when it is created.
+
+    `key` is its key among the settings of a command, for messages.
+    """
+
+    key: ClassVar[str] = ""
+
+    def __init_subclass__(cls, key: str | None = None, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if key is not None:
+            cls.key = key
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.key)
+
+
+def check_fields(settings: Any, key: str) -> None:
+    """Check every field of a dataclass and set it to its converted value.
+
+    Dataclasses in lists are checked too: they do not know their own key.
+
+    Raises:
+        ConfigError: the first field that is out of its bounds.
+    """
+    kind: Any = type(settings)
+    for name, hint in hints_of(kind).items():
+        value = getattr(settings, name)
+        setattr(settings, name, _check(hint, value, f"{key}.{name}".lstrip(".")))
+
+
+def _check(hint: Any, value: Any, key: str) -> Any:
+    plain, bounds = parts(hint)
+    if value is None and allows_none(plain):
+        return None
+    _check_type(plain, value, key)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if dataclasses.is_dataclass(item) and not isinstance(item, Settings):
+                check_fields(item, f"{key}.{index}")
+    for bound in bounds:
+        value = bound.checked(value, key)
+    return value
+
+
+def _check_type(plain: Any, value: Any, key: str) -> None:
+    """Raise a ConfigError for a value of another type, as far as the type is a plain one."""
+    container = typing.get_origin(plain) or plain
+    if container in (list, dict):
+        _check_container(container, typing.get_args(plain)[0], value, key)
+    if isinstance(plain, type) and dataclasses.is_dataclass(plain) and value != MISSING:
+        _check_instance(plain, value, key)
+    members = typing.get_args(plain) if is_union(plain) else (plain,)
+    kinds = [kind for kind in members if kind is not types.NoneType]
+    if any(kind not in _TYPE_NAMES for kind in kinds) or any(_is_a(value, kind) for kind in kinds):
+        return
+    raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
+
+
+def _check_container(container: type, inner: Any, value: Any, key: str) -> None:
+    if not isinstance(value, container):
+        what = "list" if container is list else "table"
+        raise ConfigError(f"{key} must be a {what}, got {value!r}")
+    if container is list and dataclasses.is_dataclass(inner):
+        for index, item in enumerate(typing.cast("list[Any]", value)):
+            _check_instance(inner, item, f"{key}.{index}")
+
+
+def _check_instance(kind: Any, value: Any, key: str) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{key} must be a {kind.__name__}, got {value!r}")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return is_number(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}

@@ -1,0 +1,184 @@
+"""The private parts of torch that vae3d uses, and nothing else of it.
+
+Two convolutions are called directly, and some outputs on the meta device (tensors with a shape and
+a type, without values) are computed here: torch computes them in Python and imports its compiler
+to do so, which takes more than a second. tests/model/test_convolution.py has the signature of each
+operator.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+__all__ = [
+    "META_OUTPUTS",
+    "TorchDispatchMode",
+    "meta_output",
+    "onednn_convolution",
+    "plane_weight_gradient",
+    "tree_flatten",
+]
+
+aten = torch.ops.aten
+
+
+def layer_norm_outputs(x: Tensor, shape: list[int], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the outputs of layer norm over the last axes: normalised x, mean, 1 / std."""
+    moments = [*x.shape[: x.dim() - len(shape)], *(1 for _ in shape)]
+    return _empty(x, x.shape), _empty(x, moments), _empty(x, moments)
+
+
+def convolution_output(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+) -> Tensor:
+    """Return the output (B, C, *spatial) of a convolution."""
+    kernel = weight.shape[2:]
+    axes = zip(x.shape[2:], kernel, stride, padding, dilation, output_padding, strict=True)
+    if transposed:
+        size = [(n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, d, o in axes]
+        return _empty(x, (len(x), weight.shape[1] * groups, *size))
+    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in axes]
+    return _empty(x, (len(x), weight.shape[0], *size))
+
+
+def _inference_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """Return the same for the operator of inference mode."""
+    stride, padding, dilation = (_per_axis(value, x) for value in (stride, padding, dilation))
+    none = _per_axis(0, x)  # output padding
+    return convolution_output(x, weight, bias, stride, padding, dilation, False, none, groups)
+
+
+def _inference_transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """Return the same for the transposed operator of inference mode."""
+    stride, padding, dilation = (_per_axis(value, x) for value in (stride, padding, dilation))
+    extra = _per_axis(output_padding, x)
+    return convolution_output(x, weight, bias, stride, padding, dilation, True, extra, groups)
+
+
+def _per_axis(value: Any, x: Tensor) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * (x.dim() - 2) if len(values) == 1 else values
+
+
+def _empty(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a meta tensor of this shape; `empty_like` would import torch's compiler."""
+    return torch.empty(shape, dtype=x.dtype, device=x.device)
+
+
+def meta_output(func: Any, args: tuple[Any, ...]) -> Any:
+    """Return the output of an operator of META_OUTPUTS for meta tensors, else NotImplemented."""
+    output = META_OUTPUTS.get(func)
+    return output(*args) if output and _is_meta(args[0]) else NotImplemented
+
+
+def _is_meta(value: Any) -> bool:
+    return bool((value[0] if isinstance(value, list) else value).is_meta)
+
+
+def _concatenated(parts: list[Tensor], dim: int = 0) -> Tensor:
+    shape = [*parts[0].shape]
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    return _empty(parts[0], shape)
+
+
+def _like(x: Tensor, *_: Any) -> Tensor:
+    return _empty(x, x.shape)
+
+
+def _like_both(x: Tensor, other: Any, *_: Any) -> Any:
+    same = isinstance(other, Tensor) and (other.shape, other.dtype) == (x.shape, x.dtype)
+    return _empty(x, x.shape) if same else NotImplemented
+
+
+META_OUTPUTS: dict[Any, Callable[..., Any]] = {
+    aten.native_layer_norm.default: layer_norm_outputs,
+    aten.convolution.default: convolution_output,
+    # Inference mode calls these instead of the ones above.
+    aten.conv2d.default: _inference_convolution,
+    aten.conv3d.default: _inference_convolution,
+    aten.conv_transpose2d.input: _inference_transposed,
+    aten.conv_transpose3d.input: _inference_transposed,
+    aten.layer_norm.default: lambda *args: layer_norm_outputs(*args)[0],
+    **dict.fromkeys(
+        (
+            *(aten.relu.default, aten.leaky_relu.default, aten.elu.default, aten.gelu.default),
+            *(aten.silu.default, aten.mish.default, aten.hardswish.default, aten.tanh.default),
+            *(aten.clamp.default, aten.exp.default, aten.sigmoid.default),
+            aten.clone.default,
+        ),
+        _like,
+    ),
+    aten.add.Tensor: _like_both,
+    aten.mul.Tensor: _like_both,
+    aten.cat.default: _concatenated,
+}
+"""The function of each operator that returns its output for meta tensors."""
+
+
+def onednn_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: Sequence[int],
+    stride: Sequence[int],
+    groups: int = 1,
+) -> Tensor:
+    """Return a convolution by oneDNN, of tensors in one memory format.
+
+    Called directly, because torch itself would choose a slower kernel for some shapes.
+    """
+    once = (1,) * len(stride)
+    return torch.mkldnn_convolution(x, weight, bias, padding, stride, once, groups)
+
+
+def plane_weight_gradient(planes: Tensor, gradient: Tensor) -> Tensor:
+    """Return the weight gradient (outputs, inputs, 3, 3) of a 2D convolution of kernel 3.
+
+    The operator is private to torch. It is called directly because `torch.nn.grad.conv2d_weight`
+    does not pass on that the weight has channels last.
+    """
+    outputs, inputs = gradient.shape[1], planes.shape[1]
+    weight = planes.new_empty(outputs, inputs, 3, 3).to(memory_format=torch.channels_last)
+    result: Tensor = torch.ops.aten.convolution_backward(
+        gradient,
+        planes,
+        weight,
+        None,  # sizes of the bias
+        (1, 1),  # stride
+        (1, 1),  # padding
+        (1, 1),  # dilation
+        False,  # transposed
+        (0, 0),  # output padding
+        1,  # groups
+        (False, True, False),  # which gradients: image, weight, bias
+    )[1]
+    return result

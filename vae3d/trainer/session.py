@@ -1,0 +1,139 @@
+"""`Session`: one start of a run: its first step, whether it is finished, and what it saves."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from vae3d.autoencoder.weights import save_weights
+from vae3d.data.loader import PatchLoader
+from vae3d.errors import CheckpointError
+from vae3d.model.config import VAEConfig
+from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.run_folder import RunFolder
+from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, naming_missing_parts
+from vae3d.trainer.config import TrainerConfig
+from vae3d.trainer.journal import Journal
+from vae3d.trainer.state import TrainState
+from vae3d.trainer.trainer import total_steps
+from vae3d.values.contract import InputContract
+from vae3d.values.latent_statistics import LatentStatistics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint records of the training that it belongs to.
+
+    `data` is the fingerprint of the training cases, `settings` that of the settings that are
+    fixed for a run; `versions` are those of vae3d and torch.
+    """
+
+    data: str
+    settings: str
+    versions: dict[str, str]
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint."""
+        return {**self.versions, "settings": self.settings, "data": self.data}
+
+
+class Session:
+    """One start of a training in its run folder."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: TrainerConfig,
+        loader: PatchLoader,
+        identity: Identity,
+        distributed: Distributed,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.loader = loader
+        self.identity = identity
+        self.distributed = distributed
+        self.checkpoints = CheckpointFolder(folder.checkpoints)
+        self.journal = Journal(folder, self.checkpoints, config, distributed)
+        self.checkpoint = self._checkpoint()
+
+    @property
+    def first_step(self) -> int:
+        """The step from which the training resumes, 0 for a new one."""
+        return self.checkpoint.step if self.checkpoint else 0
+
+    @property
+    def total_steps(self) -> int:
+        """The length of the training in steps."""
+        return total_steps(self.config, self.loader)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint, or exactly the one that `trainer.resume` names.
+
+        Raises:
+            CheckpointError: it belongs to other cases.
+        """
+        step = self.config.resume
+        checkpoint = self.checkpoints.newest() if step is None else self.checkpoints.load(step)
+        if checkpoint and checkpoint.about.get("data") != self.identity.data:
+            raise CheckpointError(
+                f"{self.folder.path}: its training cases were others (names, shapes or voxels; "
+                f"{self.folder.cases.name} lists them); bring them back or choose another name="
+            )
+        return checkpoint
+
+    def finished(self) -> TrainState | None:
+        """Return the state of a finished run, after logging how to extend it; else None."""
+        if self.checkpoint is None or self.config.resume is not None:
+            return None
+        state = TrainState()
+        with naming_missing_parts(self.folder.checkpoints):
+            state.load_state_dict(self.checkpoint.state["train"])
+        if not state.is_finished(self.total_steps, self.config.patience):
+            return None
+        reason = self.journal.ending(state, self.total_steps)
+        log.info(reason)
+        self.journal.status("finished", state.step, self.total_steps, reason, 0)
+        return state
+
+    def begin(self, save_settings: Callable[[], None], cases: Iterable[tuple[str, str]]) -> None:
+        """Prepare the run folder before the first step; every rank calls this.
+
+        With `trainer.resume` the checkpoints of later steps are removed.
+
+        `save_settings` writes `config.yaml`; `cases` are (case, split).
+        """
+        back = self.config.resume is not None
+        if self.checkpoint:
+            verb = "returns to" if back else "resumes at"
+            log.info(f"{self.folder.path} {verb} step {self.first_step}")
+        self.distributed.barrier()
+        if not self.distributed.is_main:
+            return
+        if back:
+            self.checkpoints.drop_after(self.first_step)
+        save_settings()
+        self.journal.cases(cases, len(self.loader.dataset.indices))
+
+
+@dataclass(frozen=True)
+class WeightsWriter:
+    """Writes the best and the latest weights into a run folder.
+
+    `latents_at(step)` returns the latent statistics of exactly the weights of a step, or None.
+    """
+
+    folder: RunFolder
+    model: VAEConfig
+    contract: InputContract
+    latents_at: Callable[[int], LatentStatistics | None]
+
+    def __call__(self, which: str, step: int, state: dict[str, Tensor]) -> None:
+        """Write the weights of a step as `best` or `latest`."""
+        save_weights(
+            self.folder.weights(which), self.model, state, self.contract, self.latents_at(step)
+        )
