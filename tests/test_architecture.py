@@ -27,7 +27,7 @@ FLOORS = [
     {"cli", "library"},
     {"commands"},
     {"settings"},
-    {"evaluation", "trainer"},
+    {"evaluation", "trainer", "comparison"},
     {"report"},
     {"scoring", "latents", "pictures"},
     {"inference", "data", "loss"},

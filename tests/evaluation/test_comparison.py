@@ -22,16 +22,16 @@ from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.commands.compare import CompareConfig
 from vae3d.commands.compare_run import compare
-from vae3d.errors import UserError
-from vae3d.report.comparison import MAY_DIFFER, Comparison, compare_reports
-from vae3d.report.comparison_page import page
-from vae3d.report.reader import (
+from vae3d.comparison.comparison import MAY_DIFFER, Comparison, compare_reports
+from vae3d.comparison.page import page
+from vae3d.comparison.reader import (
     MAX_SCORES_BYTES,
     named_runs,
     read_report,
     read_scores,
     shown,
 )
+from vae3d.errors import UserError
 from vae3d.report.result import CaseScore, EvaluationResult
 
 UNITS = {"psnr": "dB", "mae": "HU", "psnr/bone": "dB", "mae@floor": "HU"}

@@ -5,11 +5,11 @@ import math
 from pathlib import Path
 
 from vae3d.commands.compare import CompareConfig
+from vae3d.comparison.comparison import Comparison, compare_reports
+from vae3d.comparison.page import page
+from vae3d.comparison.reader import named_runs, printable, read_report, shown
 from vae3d.errors import ConfigError
 from vae3d.logger.console import table
-from vae3d.report.comparison import Comparison, compare_reports
-from vae3d.report.comparison_page import page
-from vae3d.report.reader import named_runs, printable, read_report, shown
 from vae3d.report.result import is_plain
 from vae3d.runtime.files import write_text
 from vae3d.values.naming import file_stem

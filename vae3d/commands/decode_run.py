@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vae3d.autoencoder.weights import CONFIG_FILE, read_weights
 from vae3d.commands.decode import DecodeConfig
-from vae3d.commands.outputs import Outputs
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
@@ -26,6 +25,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
+from vae3d.scans.outputs import Outputs
 from vae3d.scans.resample import resized_affine
 from vae3d.values.intensity import IntensityRange
 from vae3d.values.latent_statistics import LatentStatistics

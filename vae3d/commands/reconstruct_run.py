@@ -4,7 +4,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae3d.commands.outputs import Outputs
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Case
@@ -17,6 +16,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
+from vae3d.scans.outputs import Outputs
 
 log = logging.getLogger(__name__)
 

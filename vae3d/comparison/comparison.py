@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vae3d.comparison.reader import Report, printable
 from vae3d.errors import RunError
-from vae3d.report.reader import Report, printable
 from vae3d.report.result import CONFIDENCE, interval
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import finite_or_none

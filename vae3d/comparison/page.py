@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from vae3d.report.comparison import Comparison, Difference, ScoreComparison
-from vae3d.report.reader import printable, shown
+from vae3d.comparison.comparison import Comparison, Difference, ScoreComparison
+from vae3d.comparison.reader import printable, shown
 from vae3d.report.result import CONFIDENCE
 
 MAX_LISTED_CASES = 500

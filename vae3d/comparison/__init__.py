@@ -1,0 +1,1 @@
+"""Runs compared with each other, from the reports that they wrote."""
