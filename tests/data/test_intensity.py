@@ -62,12 +62,14 @@ def test_a_contract_returns_the_range_of_a_scan(dtype: torch.dtype) -> None:
     )
     statistics = VoxelStatistics.of(scan.data.numpy(), 0)
     for contract in (window, parts):
-        assert contract.range_known(statistics, "case") == contract.range_of(
+        assert contract.range_from_statistics(statistics, "case") == contract.range_of(
             scan.data.numpy(), scan.case_id
         )
     for low, high in ((3.0, 99.5), (5.0, 97.0)):
         other = IntensityContract("percentiles", low, high, "intensity")
-        assert other.range_known(statistics, "case") is None, "not among the stored percentiles"
+        assert other.range_from_statistics(statistics, "case") is None, (
+            "not among the stored percentiles"
+        )
     described = {"kind": "percentiles", "low": 5.0, "high": 99.5, "unit": "intensity"}
     assert parts.describe() == described
 
@@ -77,7 +79,7 @@ def test_percentiles_that_coincide_are_refused() -> None:
     contract = IntensityContract("percentiles", 1.0, 90.0, "intensity")
     for find in (
         lambda: contract.range_of(even.data.numpy(), even.case_id),
-        lambda: contract.range_known(VoxelStatistics.of(even.data.numpy(), 0), "case"),
+        lambda: contract.range_from_statistics(VoxelStatistics.of(even.data.numpy(), 0), "case"),
     ):
         with pytest.raises(VolumeError, match=r"case: percentiles 1\.0 and 90\.0 are both 0"):
             find()

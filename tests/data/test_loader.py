@@ -83,7 +83,7 @@ def loader_without(lost: set[int], max_skipped: float = 0.5) -> PatchLoader:
 def test_an_unreadable_case_is_reported_once() -> None:
     loader = loader_without({2, 5})
     reported: list[tuple[str, str]] = []
-    loader.on_unread = lambda case_id, reason: reported.append((case_id, reason))
+    loader.on_unreadable = lambda case_id, reason: reported.append((case_id, reason))
     batches = [batch for step in loader.steps(0, 24) for micro in step for batch in micro]
     assert sum(len(batch.unread) for batch in batches) > 10
     assert sorted(reported) == [("phantom_0002", "is gone"), ("phantom_0005", "is gone")]

@@ -10,7 +10,7 @@ import torch
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.config import RunData, StoreConfig, SyntheticConfig
 from vae3d.data.loaded import LoadedCases
-from vae3d.data.prepared import store_of
+from vae3d.data.prepared import resolve_store
 from vae3d.errors import ConfigError, DataError
 from vae3d.logger.console import ProgressBar
 from vae3d.store import prepare
@@ -68,7 +68,7 @@ def test_the_size_is_estimated_from_the_first_cases(
     """Each of 6 cases comes from a MiB and takes `scale` of half a MiB; 1 GiB is free."""
     config = SyntheticConfig(shape=(8, 8, 8), count=6, store=str(tmp_path / "s"))
     source = build_source(config)
-    folder, settings = store_of(config, source)
+    folder, settings = resolve_store(config, source)
     folder.mkdir(parents=True)
     preparation = Preparation(source, settings, folder, progress=SILENT, workers=1)
     usage = namedtuple("usage", "total used free")

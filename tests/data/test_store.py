@@ -25,7 +25,7 @@ from vae3d.data.cases import Cases
 from vae3d.data.config import CTConfig, MRIConfig, ScansConfig
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.patches import Draw, PatchDataset
-from vae3d.data.prepared import store_of
+from vae3d.data.prepared import resolve_store
 from vae3d.data.scan_source import ScanSource
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError, VolumeError
@@ -66,7 +66,7 @@ def write_scans(folder: Path, dtype: str = "int16", count: int = 6) -> Path:
 
 def preparation(config: ScansConfig, **options: Any) -> Preparation:
     source = build_source(config)
-    folder, store_settings = store_of(config, source)
+    folder, store_settings = resolve_store(config, source)
     return Preparation(source, store_settings, folder, progress=SILENT, **options)
 
 

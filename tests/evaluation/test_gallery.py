@@ -1,4 +1,4 @@
-"""`Gallery` and `chosen_places`: which cases a report shows, and which views stay in memory."""
+"""`Gallery` and `shown_places`: which cases a report shows, and which views stay in memory."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vae3d.evaluation import gallery
-from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
+from vae3d.evaluation.gallery import Gallery, chosen_by, shown_places
 from vae3d.pictures.views import CaseView
 from vae3d.report.result import CaseScore, EvaluationResult
 
@@ -113,15 +113,15 @@ def test_cases_are_ranked_by_psnr_or_the_first_score(names: list[str], expected:
 def test_best_median_and_worst_are_distinct_cases(
     scores: list[float], expected: dict[str, int]
 ) -> None:
-    assert chosen_places(result_of([{"psnr": score} for score in scores], "psnr")) == expected
+    assert shown_places(result_of([{"psnr": score} for score in scores], "psnr")) == expected
 
 
 def test_a_lower_error_is_better() -> None:
     result = result_of([{"mae": 3.0}, {"mae": 1.0}, {"mae": 2.0}], "mae")
-    assert chosen_places(result) == {"best": 1, "median": 2, "worst": 0}
+    assert shown_places(result) == {"best": 1, "median": 2, "worst": 0}
 
 
 def test_cases_without_the_score_are_not_shown() -> None:
     result = result_of([{}, {"psnr": 20.0}, {"ssim": 0.9}, {"psnr": 30.0}], "ssim", "psnr")
-    assert chosen_places(result) == {"best": 3, "worst": 1}
-    assert chosen_places(result_of([{}, {}], "psnr")) == {}
+    assert shown_places(result) == {"best": 3, "worst": 1}
+    assert shown_places(result_of([{}, {}], "psnr")) == {}

@@ -144,7 +144,7 @@ def test_scores_and_units_have_the_documented_names() -> None:
     above = values >= -800
     assert scores["mae/foreground"] == pytest.approx(1000 * error[above].mean().item(), rel=1e-5)
     assert scores["mae@floor"] == 0, "nothing was clipped"
-    baseline = downsampled(image, case_scorer.runner.model.latent_numbers((8, 8, 8)))
+    baseline = downsampled(image, case_scorer.runner.model.latent_values((8, 8, 8)))
     assert scores["mae@downsample"] == pytest.approx(
         1000 * (baseline - image).abs().mean().item(), rel=1e-5
     )

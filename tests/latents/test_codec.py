@@ -13,7 +13,7 @@ from vae3d.data.loaded import LoadedCase
 from vae3d.errors import DataError
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec, source_of
-from vae3d.runtime.memory import Memory, planned_memory
+from vae3d.runtime.memory import Memory, memory_budget
 from vae3d.runtime.precision import Precision
 from vae3d.scans.volume import SourceGeometry, Volume
 from vae3d.values.intensity import IntensityContract
@@ -106,4 +106,4 @@ def test_the_memory_of_the_runner_limits_the_model(
     monkeypatch.setattr(codec.model, "decode", noting_decode)
     latent = codec.encode(case())
     codec.decode(latent.mean, latent.record)
-    assert memories == [planned_memory(memory, codec.runner.device)] * 2
+    assert memories == [memory_budget(memory, codec.runner.device)] * 2

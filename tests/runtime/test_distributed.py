@@ -12,7 +12,7 @@ from vae3d.runtime import distributed
 from vae3d.runtime.distributed import (
     Distributed,
     choose_device,
-    naming_lost_ranks,
+    lost_ranks_as_errors,
     start_distributed,
 )
 
@@ -51,12 +51,12 @@ def test_devices_by_name() -> None:
     ],
 )
 def test_a_lost_rank_is_named(text: str, message: str) -> None:
-    with pytest.raises(RankError, match=rf"step 7: .*{message}"), naming_lost_ranks(lambda: 7):
+    with pytest.raises(RankError, match=rf"step 7: .*{message}"), lost_ranks_as_errors(lambda: 7):
         raise RuntimeError(text)
 
 
 def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match=r"^sizes differ$"), naming_lost_ranks(lambda: 7):
+    with pytest.raises(RuntimeError, match=r"^sizes differ$"), lost_ranks_as_errors(lambda: 7):
         raise RuntimeError("sizes differ")
 
 

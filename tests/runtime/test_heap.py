@@ -10,7 +10,7 @@ import pytest
 PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 KEPT_AFTER_FREEING = """
-from vae3d.runtime.heap import spare_the_heap
+from vae3d.runtime.heap import map_large_blocks
 {first}
 import os, re, sys
 import torch
@@ -53,12 +53,12 @@ def kept(first: str, **environment: str) -> tuple[float, str]:
 )
 def test_freed_tensors_leave_no_gaps() -> None:
     held, _ = kept("")
-    spared, asked = kept("spare_the_heap()")
+    spared, asked = kept("map_large_blocks()")
     assert spared < 16
     assert held > 64, "else there is nothing to spare"
     assert asked == "1"
 
 
 def test_a_threshold_set_by_the_user_is_kept() -> None:
-    _, asked = kept("spare_the_heap()", MALLOC_MMAP_THRESHOLD_="33554432")
+    _, asked = kept("map_large_blocks()", MALLOC_MMAP_THRESHOLD_="33554432")
     assert asked == "None"

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from vae3d.runtime.memory import free_memory, peak_memory, planned_memory
+from vae3d.runtime.memory import free_memory, memory_budget, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -14,12 +14,12 @@ def test_memory_is_a_number_of_gib_or_half_of_what_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert planned_memory(None, CPU) is None
-    assert planned_memory(3, CPU) == 3.0
+    assert memory_budget(None, CPU) is None
+    assert memory_budget(3, CPU) == 3.0
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert planned_memory("auto", CPU) == pytest.approx(total / 2**30 / 2)
+    assert memory_budget("auto", CPU) == pytest.approx(total / 2**30 / 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert planned_memory("auto", CPU) == pytest.approx(total / 2**30 / 8), "shared by the ranks"
+    assert memory_budget("auto", CPU) == pytest.approx(total / 2**30 / 8), "shared by the ranks"
     assert 2**20 < free_memory(CPU) < total
 
 

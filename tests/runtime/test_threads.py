@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from vae3d.runtime.threads import lanes, side_by_side
+from vae3d.runtime.threads import lanes, map_concurrently
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def test_results_come_in_order(four_threads: None, count: int) -> None:
         ended[number].set()
         return number * number
 
-    assert [*side_by_side(call, range(9), count)] == [n * n for n in range(9)]
+    assert [*map_concurrently(call, range(9), count)] == [n * n for n in range(9)]
 
 
 def test_each_has_its_share_of_threads_and_others_keep_theirs(four_threads: None) -> None:
-    assert [*side_by_side(lambda _: torch.get_num_threads(), range(6), 2)] == [2] * 6
-    assert [*side_by_side(lambda _: torch.get_num_threads(), range(6), 1)] == [4] * 6
+    assert [*map_concurrently(lambda _: torch.get_num_threads(), range(6), 2)] == [2] * 6
+    assert [*map_concurrently(lambda _: torch.get_num_threads(), range(6), 1)] == [4] * 6
     with ThreadPoolExecutor(1) as other:
         assert other.submit(torch.get_num_threads).result() == 4
     assert torch.get_num_threads() == 4
@@ -53,7 +53,7 @@ def test_no_item_is_taken_long_before_its_turn(four_threads: None) -> None:
             taken.append(number)
             yield number
 
-    for result in side_by_side(lambda number: number, items(), 4):
+    for result in map_concurrently(lambda number: number, items(), 4):
         assert len(taken) <= result + 5
 
 
@@ -63,7 +63,7 @@ def test_an_error_comes_to_the_caller_and_ends_the_work(four_threads: None) -> N
             raise ValueError("number 3")
         return number
 
-    results = side_by_side(call, range(1000), 2)
+    results = map_concurrently(call, range(1000), 2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="number 3"):
         next(results)
@@ -72,4 +72,6 @@ def test_an_error_comes_to_the_caller_and_ends_the_work(four_threads: None) -> N
 
 
 def test_one_at_a_time_stays_in_the_callers_thread() -> None:
-    assert {*side_by_side(lambda _: threading.get_ident(), range(3), 1)} == {threading.get_ident()}
+    assert {*map_concurrently(lambda _: threading.get_ident(), range(3), 1)} == {
+        threading.get_ident()
+    }

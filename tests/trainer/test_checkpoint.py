@@ -12,7 +12,7 @@ import torch
 from vae3d.errors import CheckpointError, ResourceError
 from vae3d.runtime.files import file_digest
 from vae3d.trainer import checkpoint
-from vae3d.trainer.checkpoint import CheckpointFolder, naming_missing_parts, num_bytes
+from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors, num_bytes
 
 
 def state_of(step: int) -> dict[str, Any]:
@@ -214,5 +214,5 @@ def test_bytes_are_those_of_the_tensors_and_a_little() -> None:
 def test_what_does_not_fit_is_a_checkpoint_error(tmp_path: Path) -> None:
     for error in (KeyError("a"), TypeError("b"), RuntimeError("c")):
         refused = pytest.raises(CheckpointError, match="lacks or does not fit")
-        with refused, naming_missing_parts(tmp_path):
+        with refused, missing_parts_as_errors(tmp_path):
             raise error

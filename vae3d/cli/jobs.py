@@ -16,7 +16,7 @@ from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
 from vae3d.cli.line import Line
 from vae3d.errors import ConfigError, ResourceError, UserError
-from vae3d.runtime.heap import spare_the_heap
+from vae3d.runtime.heap import map_large_blocks
 from vae3d.runtime.messages import show_messages
 from vae3d.runtime.registry import load
 from vae3d.settings.command import Command
@@ -117,8 +117,8 @@ def call(command: Command, settings: Any) -> Any:
             sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
             sys.stdout.flush()
     show_messages()
-    if command.spares_heap:
-        spare_the_heap()
+    if command.maps_large_blocks:
+        map_large_blocks()
     return load(command.run)(settings)
 
 

@@ -51,5 +51,5 @@ COMMAND = Command(
         ("vae3d decode run=runs/ct64 input=a.npy like=/scans/a.nii.gz", "on the grid of a scan"),
     ),
     plain="run",
-    spares_heap=True,
+    maps_large_blocks=True,
 )

@@ -38,5 +38,5 @@ COMMAND = Command(
         ("vae3d encode run=runs/ct64 memory=2 dtype=float16", "in at most 2 GiB, half the disk"),
     ),
     plain="run",
-    spares_heap=True,
+    maps_large_blocks=True,
 )

@@ -15,7 +15,7 @@ from vae3d.errors import ConfigError
 from vae3d.logger.console import table
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
-from vae3d.runtime.memory import free_memory, planned_memory
+from vae3d.runtime.memory import free_memory, memory_budget
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.streaming.plan import StreamingPlan, streamed_plans
@@ -41,7 +41,7 @@ def info(config: InfoConfig) -> Summary:
     device = choose_device(config.device)
     # Checked before anything is printed.
     precision = Precision(config.precision, device)
-    lines = memory_lines(model, size, planned_memory(config.memory, device))
+    lines = memory_lines(model, size, memory_budget(config.memory, device))
     summary = summarise(model, size)
     show(summary, model, size)
     for line in lines:

@@ -38,5 +38,5 @@ COMMAND = Command(
         ("vae3d reconstruct run=runs/ct64 input=/scans existing=skip", "resume where it stopped"),
     ),
     plain="run",
-    spares_heap=True,
+    maps_large_blocks=True,
 )

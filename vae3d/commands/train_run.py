@@ -136,7 +136,7 @@ class Training:
             versions={"vae3d": __version__, "torch": torch.__version__},
         )
         session = Session(self.folder, config.trainer, loader, identity, self.distributed)
-        loader.on_unread = session.journal.unread
+        loader.on_unreadable = session.journal.unread
         return session
 
     def _check_channels(self, first: int) -> None:

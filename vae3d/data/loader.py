@@ -119,7 +119,7 @@ def silence_lost_parent(worker_id: int) -> None:
 class PatchLoader:
     """Reads the patches of a plan, in `workers` processes or, with 0, in this one.
 
-    `on_unread` is called with the name and the reason of each case that can no longer be read.
+    `on_unreadable` is called with the name and the reason of each case that can no longer be read.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class PatchLoader:
         self.timeout = timeout
         self.pin_memory = distributed.device.type == "cuda"
         self.unread: dict[str, str] = {}
-        self.on_unread: Callable[[str, str], None] = lambda case_id, reason: None
+        self.on_unreadable: Callable[[str, str], None] = lambda case_id, reason: None
         self.plan = StepPlan(
             num_patches=len(dataset),
             batch_size=batch_size,
@@ -175,7 +175,7 @@ class PatchLoader:
             for case_id, reason in ((c, r) for b in micro_batch for c, r in b.unread.items()):
                 if case_id not in self.unread:
                     self.unread[case_id] = reason
-                    self.on_unread(case_id, reason)
+                    self.on_unreadable(case_id, reason)
             allowed = max(1, int(cases.config.max_skipped * len(self.dataset.indices)))
             if len(self.unread) > allowed:
                 raise DataError(

@@ -24,12 +24,12 @@ def open_prepared(
     """
     source = source or build_source(config)
     contract = adopt(source.contract, source.spatial_dims)
-    folder, settings = store_of(config, source)
+    folder, settings = resolve_store(config, source)
     Preparation(source, settings, folder, progress=progress).run()
     return StoredCases(folder, config, contract)
 
 
-def store_of(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:
+def resolve_store(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:
     """Return the folder and the settings of the store of these data."""
     settings = StoreSettings(
         source=config.identity(),

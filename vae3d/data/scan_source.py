@@ -16,7 +16,7 @@ from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
-from vae3d.values.splits import check_assigned
+from vae3d.values.splits import check_listed_splits
 
 OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
 """Files that mark a store and a run folder: their arrays and reconstructions are no new scans."""
@@ -29,7 +29,9 @@ class ScanSource(CaseSource):
         self.config = config
         axes = config.spatial_dims
         entries = read_list(config) if config.list else search(config.root, suffixes(axes))
-        check_assigned([entry.case_id for entry in entries], [entry.split for entry in entries])
+        check_listed_splits(
+            [entry.case_id for entry in entries], [entry.split for entry in entries]
+        )
         super().__init__(
             spatial_dims=axes,
             contract=IntensityContract(config.range_kind, *config.range, unit=config.unit),

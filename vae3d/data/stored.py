@@ -58,7 +58,7 @@ class StoredCase(Case):
     def range(self) -> IntensityRange:  # type: ignore[override]
         """The intensity range, from the stored percentiles where they suffice."""
         # From the statistics if they suffice, else from all voxels.
-        range_ = self.contract.range_known(self.statistics, self.case_id)
+        range_ = self.contract.range_from_statistics(self.statistics, self.case_id)
         return range_ or self.contract.range_of(self.volume().data.numpy(), self.case_id)
 
     def volume(self) -> Volume:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae3d.data.cases import Case, Cases
 from vae3d.errors import Interrupted
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.gallery import Gallery, chosen_by, chosen_places
+from vae3d.evaluation.gallery import Gallery, chosen_by, shown_places
 from vae3d.inference.runner import ModelRunner, OnPosterior, ignore
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
@@ -142,7 +142,7 @@ class Evaluator:
 
     def views(self, result: EvaluationResult, indices: list[int]) -> list[tuple[str, CaseView]]:
         """Return the best, the median and the worst case by label; every rank calls this."""
-        chosen = chosen_places(result)
+        chosen = shown_places(result)
         mine: dict[int, CaseView] = {}
         for place in {*chosen.values()}:
             if place % self.distributed.world == self.distributed.rank:

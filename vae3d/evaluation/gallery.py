@@ -41,7 +41,7 @@ def chosen_by(names: list[str]) -> str:
     return "psnr" if "psnr" in names else names[0]
 
 
-def chosen_places(result: EvaluationResult) -> dict[str, int]:
+def shown_places(result: EvaluationResult) -> dict[str, int]:
     """Return the places of the best, the median and the worst case, by label.
 
     Of two cases there is no median, of one only the best. Cases without the score do not count.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.gallery import chosen_places
+from vae3d.evaluation.gallery import shown_places
 from vae3d.logger.base import Logger
 from vae3d.pictures.figures import Picture
 from vae3d.pictures.probes import probes
@@ -39,7 +39,7 @@ class Page:
         """Return the pictures of the latents of the best and the worst case under change."""
         if not self.result.latents:
             return []
-        chosen = chosen_places(self.result)
+        chosen = shown_places(self.result)
         numbers = [self.indices[place] for place in dict.fromkeys(chosen.values())]
         first, *others = (self.evaluator.cases[number] for number in (numbers[0], numbers[-1]))
         images = [case.range.to_model(case.volume().data) for case in (first, *others)]

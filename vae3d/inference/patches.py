@@ -17,7 +17,7 @@ from vae3d.patching.blending import PatchAggregator
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
 from vae3d.runtime.precision import Precision
-from vae3d.runtime.threads import lanes, side_by_side
+from vae3d.runtime.threads import lanes, map_concurrently
 
 
 class PatchRunner(ModelRunner):
@@ -81,7 +81,7 @@ class PatchRunner(ModelRunner):
         count = lanes(self.config.batch_size) if self.device.type == "cpu" else 1
         parts = chunks(grid, self.config.batch_size // count)
         with eval_mode(self.model):
-            for regions, posterior, patches in side_by_side(forward, parts, count):
+            for regions, posterior, patches in map_concurrently(forward, parts, count):
                 on_posterior(posterior)
                 for region, patch in zip(regions, patches, strict=True):
                     aggregator.add(patch, region)

@@ -10,7 +10,7 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.model.vae import eval_mode
-from vae3d.runtime.memory import Memory, planned_memory
+from vae3d.runtime.memory import Memory, memory_budget
 from vae3d.runtime.precision import Precision
 from vae3d.streaming.plan import StreamingPlan
 
@@ -103,7 +103,7 @@ class ModelRunner:
     def plan(self, shape: tuple[int, ...]) -> StreamingPlan:
         """Return how an image of this spatial shape goes through the model."""
         try:
-            return self.model.plan(shape, planned_memory(self.memory, self.device))
+            return self.model.plan(shape, memory_budget(self.memory, self.device))
         except ConfigError as error:
             reason = str(error).replace("memory", self.memory_key, 1)
             hint = "; mode=patch takes less" if self.memory_key == MEMORY_KEY else ""
@@ -115,7 +115,7 @@ class ModelRunner:
         Raises:
             ConfigError: it does not fit, even in the thinnest slabs.
         """
-        gib = planned_memory(self.memory, self.device)
+        gib = memory_budget(self.memory, self.device)
         if gib is not None:
             self.plan(shape)
         return gib

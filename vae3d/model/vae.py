@@ -115,7 +115,7 @@ class VAE(nn.Module):
         """Return the spatial size of the latent of an image of this size."""
         return tuple(math.ceil(s / f) for s, f in zip(size, self.factor, strict=True))
 
-    def latent_numbers(self, size: Sequence[int]) -> int:
+    def latent_values(self, size: Sequence[int]) -> int:
         """Return the number of values in the latent of an image of this size."""
         return self.config.latent_channels * math.prod(self.latent_size(size))
 

@@ -23,7 +23,7 @@ from vae3d.pictures.figures import DIVERGING, Picture, case_figure, error_limit
 from vae3d.pictures.views import CaseView
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.files import write_text
-from vae3d.runtime.threads import lanes, side_by_side
+from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.config import METRICS
 from vae3d.version import __version__
 
@@ -78,7 +78,7 @@ def write_page(
     used = len(dumps(page)) + sum(map(len, figures))
     count = max(1, len(views))
     share = max(MIN_VIEW_BYTES, (PAGE_BYTES - used) // count)
-    packed = side_by_side(lambda view: pack_view(view[1], share), views, lanes(count))
+    packed = map_concurrently(lambda view: pack_view(view[1], share), views, lanes(count))
     page["views"] = [
         {"label": label, "figure": figure, **volumes}
         for (label, _), figure, volumes in zip(views, figures, packed, strict=True)

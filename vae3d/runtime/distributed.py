@@ -102,7 +102,7 @@ def start_distributed(device: str = "auto", timeout: float = 1800) -> Iterator[D
 
 
 @contextlib.contextmanager
-def naming_lost_ranks(step: Callable[[], int]) -> Iterator[None]:
+def lost_ranks_as_errors(step: Callable[[], int]) -> Iterator[None]:
     """Turn torch's errors about a rank that ended or does not answer into a RankError."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""`spare_the_heap`: the memory of large tensors returns to the system when they are freed."""
+"""`map_large_blocks`: the memory of large tensors returns to the system when they are freed."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ M_MMAP_THRESHOLD = -3
 """The number of that parameter for glibc's mallopt, from malloc.h."""
 
 
-def spare_the_heap() -> None:
+def map_large_blocks() -> None:
     """Make glibc map each large block on its own, and torch ask for huge pages for them.
 
     The heap fragments while tensors are allocated and freed slab by slab: its gaps take about half

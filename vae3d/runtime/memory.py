@@ -51,7 +51,7 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def planned_memory(asked: Memory, device: torch.device) -> float | None:
+def memory_budget(asked: Memory, device: torch.device) -> float | None:
     """Return the memory to plan with in GiB: a number, half of the device for `auto`, or None.
 
     `auto` is half of the device's whole memory, not of its free memory, so that the same volume is

@@ -1,4 +1,4 @@
-"""`side_by_side`: independent calls run concurrently, each on its own share of the cores."""
+"""`map_concurrently`: independent calls run concurrently, each on its own share of the cores."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ def lanes(most: int) -> int:
     return max(count for count in range(1, most + 1) if threads % count == 0)
 
 
-def side_by_side(call: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
+def map_concurrently(call: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
     """Yield the results of `call` for each item, in order, from `count` items at a time.
 
     Torch's threads are divided among the concurrent items. The threads of one operation wait for

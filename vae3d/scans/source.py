@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
-from vae3d.values.splits import Splits, case_rank, split_as_assigned, split_by_rank
+from vae3d.values.splits import Splits, case_rank, split_by_rank, splits_from_list
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ class CaseSource:
     def split(self, val_fraction: float, test_fraction: float) -> Splits:
         """Return the splits that the list assigns, or else splits by the hash of the names."""
         if any(self.splits):
-            return split_as_assigned(self.splits)
+            return splits_from_list(self.splits)
         return split_by_rank(map(case_rank, self.case_ids), val_fraction, test_fraction)

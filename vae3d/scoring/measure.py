@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae3d.loss.blur import gaussian_window, smooth
 from vae3d.loss.structural import SCALE_WEIGHTS, WindowMoments, halved, num_scales, similarity
-from vae3d.runtime.threads import lanes, side_by_side
+from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.regions import WHOLE, Buckets
 
 R = TypeVar("R")
@@ -102,7 +102,7 @@ def _run_all(calls: Sequence[Callable[[], R]], image: Tensor) -> list[R]:
     On a CPU they run in parallel: each is too small to use all threads of torch by itself.
     """
     count = lanes(MAX_PARALLEL_CALLS) if image.is_cpu else 1
-    return [*side_by_side(lambda call: call(), calls, count)]
+    return [*map_concurrently(lambda call: call(), calls, count)]
 
 
 BinnedVoxels = tuple[Buckets, Tensor]

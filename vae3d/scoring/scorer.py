@@ -121,7 +121,7 @@ class CaseScorer:
             image = range_.to_model(values)
             other = range_.to_model(case.range.from_model(reconstruction))
         sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
-        numbers = self.runner.model.latent_numbers(image.shape[1:])
+        numbers = self.runner.model.latent_values(image.shape[1:])
         for name in self.config.baselines:
             sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1), 0)
         scan = self._scan_on_disk(case, values) if self.config.floor and self.compared else None

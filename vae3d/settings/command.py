@@ -9,7 +9,7 @@ class Command:
 
     `config` is the dataclass of its settings, `run` the `module:function` that takes them. `plain`
     is the key that words without `=` set. `options` are the options that it takes of a group, if
-    it does not take all. `spares_heap` is for commands with a limit of `memory`.
+    it does not take all. `maps_large_blocks` is for commands with a limit of `memory`.
     """
 
     name: str
@@ -20,4 +20,4 @@ class Command:
     examples: tuple[tuple[str, str], ...]
     plain: str | None = None
     options: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    spares_heap: bool = False
+    maps_large_blocks: bool = False

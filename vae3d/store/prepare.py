@@ -304,7 +304,7 @@ class Preparation:
 
     def _range(self, volume: Volume, statistics: VoxelStatistics) -> IntensityRange:
         contract = self.source.contract
-        range_ = contract.range_known(statistics, volume.case_id)
+        range_ = contract.range_from_statistics(statistics, volume.case_id)
         return range_ or contract.range_of(volume.data.numpy(), volume.case_id)
 
     def _write(self, path: Path, volume: Volume) -> tuple[int, str]:

@@ -200,7 +200,7 @@ class CheckpointFolder:
 
 
 @contextlib.contextmanager
-def naming_missing_parts(path: Path) -> Iterator[None]:
+def missing_parts_as_errors(path: Path) -> Iterator[None]:
     """Raise errors of loading a state, such as a missing key, as a CheckpointError."""
     try:
         yield

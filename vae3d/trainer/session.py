@@ -13,7 +13,7 @@ from vae3d.errors import CheckpointError
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, naming_missing_parts
+from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import TrainerConfig
 from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState
@@ -91,7 +91,7 @@ class Session:
         if self.checkpoint is None or self.config.resume is not None:
             return None
         state = TrainState()
-        with naming_missing_parts(self.folder.checkpoints):
+        with missing_parts_as_errors(self.folder.checkpoints):
             state.load_state_dict(self.checkpoint.state["train"])
         if not state.is_finished(self.total_steps, self.config.patience):
             return None

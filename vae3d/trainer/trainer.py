@@ -15,11 +15,11 @@ from vae3d.data.patches import Batch
 from vae3d.errors import CheckpointError, Interrupted
 from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
-from vae3d.runtime.distributed import Distributed, naming_lost_ranks
+from vae3d.runtime.distributed import Distributed, lost_ranks_as_errors
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.signals import StopSignal
-from vae3d.trainer.checkpoint import CheckpointFolder, naming_missing_parts
+from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.finite import FiniteWatch
@@ -96,7 +96,7 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
             NonFiniteError, ResourceError, RankError: training cannot continue.
         """
-        with self.stop.listening(), naming_lost_ranks(lambda: self.state.step):
+        with self.stop.listening(), lost_ranks_as_errors(lambda: self.state.step):
             if self.state.validation_due:
                 self._after_step()
             for micro_batches in self.loader.steps(self.state.step, self.total_steps):
@@ -289,7 +289,7 @@ class Trainer:
             CheckpointError: a part is missing, or a step or an epoch has another number of
                 patches.
         """
-        with naming_missing_parts(self.checkpoints.path):
+        with missing_parts_as_errors(self.checkpoints.path):
             self._check_sampler(state["sampler"])
             self.state.load_state_dict(state["train"])
             self.model.load_state_dict(state["model"])

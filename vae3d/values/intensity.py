@@ -103,7 +103,9 @@ class IntensityContract:
         low, high = percentiles_of(voxels, (self.low, self.high)).tolist()
         return self._between(low, high, case_id)
 
-    def range_known(self, statistics: VoxelStatistics, case_id: str) -> IntensityRange | None:
+    def range_from_statistics(
+        self, statistics: VoxelStatistics, case_id: str
+    ) -> IntensityRange | None:
         """Return the range from statistics; None if they lack these percentiles.
 
         Raises:

@@ -33,13 +33,13 @@ def split_by_rank(ranks: Iterable[int], val_fraction: float, test_fraction: floa
     }
 
 
-def split_as_assigned(splits: Sequence[str | None]) -> Splits:
+def splits_from_list(splits: Sequence[str | None]) -> Splits:
     """Return the splits that a list of cases specifies."""
     names = np.array(splits, dtype="U5")
     return {name: np.flatnonzero(names == name) for name in SPLITS}
 
 
-def check_assigned(case_ids: Sequence[str], splits: Sequence[str | None]) -> None:
+def check_listed_splits(case_ids: Sequence[str], splits: Sequence[str | None]) -> None:
     """Raise a DataError unless a list specifies the split of every case, or of none."""
     if not any(splits):
         return
