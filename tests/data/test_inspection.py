@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from vae3d.data.config import SourceData
+from vae3d.commands.inspect import InspectConfig
+from vae3d.commands.inspect_run import inspect
+from vae3d.data.config import CTConfig, SourceData
 from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.loaded import LoadedCases
-from vae3d.errors import VolumeError
+from vae3d.errors import DataError, VolumeError
 from vae3d.scans.orientation import orientation_of
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import SourceGeometry, Volume
@@ -142,3 +144,14 @@ def test_axis_codes_and_the_oblique_angle() -> None:
     codes, lean = orientation_of(turned(30.0))
     assert (codes, round(lean, 6)) == ("RAS", 30.0)
     assert orientation_of(np.diag([2.0, 1, 1, 1])[[1, 0, 2, 3]])[0] == "ARS"
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_without_a_readable_case_the_first_is_named(tmp_path: Path, on_error: str) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"no scan")
+    data = CTConfig(
+        root=str(tmp_path), store=None, val_fraction=0, test_fraction=0, on_error=on_error
+    )
+    with pytest.raises(DataError, match=r"none of the 1 cases of train .* a\.nii\.gz: is "):
+        inspect(InspectConfig(data=data, output=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()

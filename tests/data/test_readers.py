@@ -17,7 +17,8 @@ import torch
 
 from vae3d.errors import VolumeError
 from vae3d.scans.files import read_volume
-from vae3d.scans.formats import is_scan
+from vae3d.scans.formats import Format, is_scan
+from vae3d.scans.volume import Volume
 from vae3d.scans.voxels import check_size
 
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (9, 12, 7)).astype(np.int16)
@@ -424,3 +425,30 @@ def test_the_tightest_packed_scan_is_read(tmp_path: Path, side: int) -> None:
     packed = tmp_path / "a.nii.gz"
     packed.write_bytes(gzip.compress(path.read_bytes(), 9))
     assert read_volume(packed).shape == (side, side, side)
+
+
+def test_whatever_a_reader_raises_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path, **options: Any) -> Volume:
+        raise KeyError("image")
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(b"any")
+    monkeypatch.setattr(Format, "read", property(lambda self: broken))
+    with pytest.raises(VolumeError, match=r"a\.nii: cannot be read \('image'\)"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("affine", "reason"), [(0.0, "singular"), (np.nan, "not finite")])
+def test_the_affine_of_every_format_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, affine: float, reason: str
+) -> None:
+    def odd(path: Path, *, channel: int | None, case_id: str) -> Volume:
+        return Volume(torch.zeros(1, 2, 2), np.diag([1, affine, 1]), case_id)
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"any")
+    monkeypatch.setattr(Format, "read", property(lambda self: odd))
+    with pytest.raises(VolumeError, match=rf"a\.png: has .*{reason}"):
+        read_volume(path)

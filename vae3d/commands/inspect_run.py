@@ -42,7 +42,12 @@ def inspect(config: InspectConfig) -> Path:
     cases = open_cases(config.data, ProgressBar("prepare"))
     patching = build_sampler(config.patching, cases.spatial_dims)
     reports = inspect_cases(cases, getattr(patching, "size", None))
-    indices, _ = cases.usable(config.split)
+    indices, errors = cases.usable(config.split)
+    if errors and not indices.size:
+        first = next(iter(errors.values()))
+        raise DataError(
+            f"none of the {len(errors)} cases of {config.split} can be used, the first: {first}"
+        )
     dataset = PatchDataset(cases, indices, patching, config.seed)
     if not len(dataset):
         raise DataError(f"split={config.split} holds no case; choose another")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vae3d.errors import VolumeError
 from vae3d.scans.formats import FORMATS, case_name, scan_suffix
-from vae3d.scans.volume import Volume
+from vae3d.scans.volume import Volume, check_affine
 
 
 def read_volume(
@@ -20,7 +20,16 @@ def read_volume(
     if suffix is None:
         raise VolumeError(path, f"has no suffix of a scan; use one of {', '.join(FORMATS)}")
     _check_file(path)
-    return FORMATS[suffix].read(path, channel=channel, case_id=case_id or case_name(path.name))
+    name = case_id or case_name(path.name)
+    try:
+        volume = FORMATS[suffix].read(path, channel=channel, case_id=name)
+    except (VolumeError, MemoryError):
+        raise
+    except Exception as error:  # a library that reads a damaged file may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise VolumeError(path, f"cannot be read ({reason})") from error
+    check_affine(path, volume.affine)
+    return volume
 
 
 def _check_file(path: Path) -> None:

@@ -21,7 +21,7 @@ from vae3d.errors import VolumeError
 from vae3d.runtime.files import atomic_write
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
-from vae3d.scans.volume import MAX_MILLIMETRES, SourceGeometry, Volume
+from vae3d.scans.volume import SourceGeometry, Volume, check_affine
 from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
 
 MAX_TRAILING_BYTES = 16 * 2**20
@@ -53,7 +53,8 @@ def read_channels(path: Path, *, case_id: str) -> Volume:
 
 def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: str) -> Volume:
     """Return the file's voxels (X, Y, Z, C) in canonical orientation and the scan's own units."""
-    affine = _affine(path, header)
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    check_affine(path, affine)
     orientation = Orientation.of(affine)
     slope, intercept = header.get_slope_inter()
     slope, intercept = slope or 1.0, intercept or 0.0
@@ -193,19 +194,6 @@ def _drain(path: Path, stream: BinaryIO) -> None:
         trailing += len(chunk)
         if trailing > MAX_TRAILING_BYTES:
             raise VolumeError(path, "has more than 16 MiB of data after its voxels; save it again")
-
-
-def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
-    """Return the header's affine (4, 4), checked to be finite, within 1 km and invertible."""
-    affine = np.asarray(header.get_best_affine(), np.float64)
-    # Written as `not <`, since a comparison with NaN is false.
-    if not (np.abs(affine) < MAX_MILLIMETRES).all():
-        reason = "not finite or places voxels further than a kilometre away"
-        raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
-    volume = np.linalg.norm(affine[:3, :3], axis=0).prod()
-    if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * volume:
-        raise VolumeError(path, "has a singular affine; set its sform or qform")
-    return affine
 
 
 def write_nifti(path: Path, volume: Volume, dtype: str) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae3d.errors import VolumeError
+
 MAX_MILLIMETRES = 1e6
 """Largest distance of a voxel from the origin (1 km): no scan is larger, and squares overflow."""
 
@@ -75,3 +77,18 @@ class Volume:
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, ...]:
     """Return the size of a voxel along each axis of an affine (n+1, n+1), in millimetres."""
     return tuple(float(s) for s in np.linalg.norm(affine[:-1, :-1], axis=0))
+
+
+def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    """Check that an affine (n+1, n+1) is finite, within 1 km and invertible.
+
+    Raises:
+        VolumeError: it is not.
+    """
+    # Written as `not <`, since a comparison with NaN is false.
+    if not (np.abs(affine) < MAX_MILLIMETRES).all():
+        reason = "not finite or places voxels further than a kilometre away"
+        raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
+    axes = affine[:-1, :-1]
+    if not abs(np.linalg.det(axes)) > 1e-6 * np.linalg.norm(axes, axis=0).prod():
+        raise VolumeError(path, "has a singular affine; set its sform or qform")
