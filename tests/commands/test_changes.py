@@ -136,7 +136,7 @@ def test_a_restricted_setting_needs_permission_once_there_are_checkpoints(
     )
     with pytest.raises(RunError, match=re.escape(message)):
         check_changes(file_of(run), other, has_checkpoints=True)
-    with pytest.raises(RunError, match=re.escape("add trainer.allow_change=[clip_norm], ")):
+    with pytest.raises(RunError, match=re.escape("add trainer.allow_change=[clip_norm,lr], ")):
         check_changes(file_of(run), changed(other, "trainer", allow_change=["lr"]), True)
     assert checked(other, caplog, has_checkpoints=False) == [
         "changed for the coming steps: trainer.lr: 0.002 -> 0.0001",
@@ -160,6 +160,10 @@ def test_allowed_changes_are_logged(run: TrainConfig, caplog: pytest.LogCaptureF
     [
         ({"optimizer": "sgd"}, "trainer.optimizer: adamw -> sgd"),
         ({"ema_decay": None}, "trainer.ema_decay: 0.9 -> None"),
+        (
+            {"optimizer": "sgd", "lr": 1e-4},
+            "trainer.lr: 0.002 -> 0.0001; trainer.optimizer: adamw -> sgd",
+        ),
     ],
 )
 def test_optimizer_and_average_cannot_be_allowed_to_change(

@@ -43,8 +43,10 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
     lines = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in changes.items()]
     refused = {*changes} - {*config.trainer.allow_change}
     if refused and has_checkpoints:
-        names = ",".join(sorted(refused & {*ALLOWABLE}))
-        way = f"add trainer.allow_change=[{names}], " if names else ""
+        # One setting that may never change makes permission for the others useless.
+        allowed = refused | {*config.trainer.allow_change}
+        way = f"add trainer.allow_change=[{','.join(sorted(allowed))}], "
+        way = way if allowed <= {*ALLOWABLE} else ""
         raise RunError(
             f"{file.parent}: was trained with other settings ({'; '.join(lines)}); "
             f"{way}restore them, or choose another name="
