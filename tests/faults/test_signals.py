@@ -72,13 +72,13 @@ def test_a_signal_while_it_validates(tmp_path: Path) -> None:
     config = toy(tmp_path / "broken", val_every=6, steps=12)
 
     def setup() -> None:
-        evaluate = Evaluator._through
+        evaluate = Evaluator._reconstruct
 
         def signalled(*arguments: object) -> object:
             os.kill(os.getpid(), signal.SIGTERM)
             return evaluate(*arguments)  # type: ignore[arg-type]
 
-        Evaluator._through = signalled  # type: ignore[assignment,method-assign]
+        Evaluator._reconstruct = signalled  # type: ignore[assignment,method-assign]
 
     assert ended(started(config, setup)) == 75
     assert ",val," not in (config.folder / "metrics.csv").read_text()
