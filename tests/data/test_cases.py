@@ -214,3 +214,8 @@ def test_identity_label_and_source_of_phantoms() -> None:
     corner = volume.affine @ [3.0, 0.0, 0.0, 1.0]
     assert corner[2] > 0, "D runs upwards"
     assert corner[0] == pytest.approx(-2.5 * 400 / 6)
+
+
+def test_one_number_is_a_cube_of_phantoms() -> None:
+    assert SyntheticConfig(shape=8).shape == (8, 8, 8)
+    assert SyntheticConfig(shape=[8, 9]).shape == (8, 9)

@@ -137,6 +137,10 @@ def test_pairs_together_are_pairs_apart() -> None:
             assert getattr(result[WHOLE], name) == getattr(alone[WHOLE], name)
 
 
+def test_one_voxel_has_no_gradient() -> None:
+    assert whole(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))["gradient"] == 0
+
+
 def test_a_region_without_voxels_has_no_score() -> None:
     image, other = pair(1, 12, 12)
     bone = [tissue for tissue in TISSUES if tissue.name == "bone"]

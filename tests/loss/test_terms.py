@@ -77,8 +77,10 @@ def eagle_in_2d(a: Tensor, b: Tensor) -> list[float]:
     return losses
 
 
-def test_eagle() -> None:
-    a, b = pair((2, 1, 13, 17))
+@pytest.mark.parametrize("size", [(13, 17), (12, 18)], ids=str)
+def test_eagle(size: tuple[int, ...]) -> None:
+    """Cells of 3 voxels leave out the end of 13 and 17; those of 12 and 18 reach the border."""
+    a, b = pair((2, 1, *size))
     values = LOSSES["eagle"](a, b)
     torch.testing.assert_close(
         values, torch.tensor(eagle_in_2d(a, b)).to(values), rtol=1e-4, atol=0
