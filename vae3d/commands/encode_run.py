@@ -12,7 +12,7 @@ from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.errors import ConfigError, DataError, UserError
+from vae3d.errors import ConfigError, DataError
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
@@ -67,8 +67,7 @@ class Encoding:
         cases = self.cases
         if self.config.nifti and cases.spatial_dims != 3:
             raise ConfigError("nifti=true is for 3D scans; these are 2D")
-        with contextlib.ExitStack() as stack:
-            self._claim(stack)
+        with self.distributed.entered_by_main(self._locked_folder()):
             self._encode(cases)
         return self.output
 
@@ -117,22 +116,6 @@ class Encoding:
             "precision": self.codec.runner.precision.name,
             "dtype": self.config.dtype,
         }
-
-    def _claim(self, stack: contextlib.ExitStack) -> None:
-        """Lock the folder and check that its latents are of these settings; every rank calls this.
-
-        Raises:
-            UserError: on all ranks, if the main one cannot use the folder.
-        """
-        failure: UserError | None = None
-        if self.distributed.is_main:
-            try:
-                stack.enter_context(self._locked_folder())
-            except UserError as error:
-                failure = error
-        main_failure = self.distributed.gather(failure)[0]
-        if main_failure is not None:
-            raise main_failure
 
     @contextlib.contextmanager
     def _locked_folder(self) -> Iterator[None]:

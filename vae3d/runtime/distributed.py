@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae3d.errors import ConfigError, RankError
+from vae3d.errors import ConfigError, RankError, UserError
 from vae3d.runtime.messages import messages_of_rank
 
 K = TypeVar("K")
@@ -67,6 +68,25 @@ class Distributed:
     def merge(self, mine: dict[K, T]) -> dict[K, T]:
         """Return the picklable entries of all ranks, whose keys differ, on every rank."""
         return {key: value for part in self.gather(mine) for key, value in part.items()}
+
+    @contextlib.contextmanager
+    def entered_by_main(self, context: AbstractContextManager[None]) -> Iterator[None]:
+        """Enter a context on rank 0 alone, and continue on all ranks only if that succeeds.
+
+        Raises:
+            UserError: rank 0 was refused; other ranks end without a message of their own.
+        """
+        with contextlib.ExitStack() as stack:
+            refusal: UserError | None = None
+            if self.is_main:
+                try:
+                    stack.enter_context(context)
+                except UserError as error:
+                    refusal = error
+            refused = self.gather(refusal)[0]
+            if refused is not None:
+                raise refused if self.is_main else UserError("")
+            yield
 
     def barrier(self) -> None:
         """Wait until every rank has called this."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae3d.errors import RunError, UserError
+from vae3d.errors import RunError
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.files import sweep
 from vae3d.runtime.lock import locked
@@ -83,16 +83,7 @@ def claimed(folder: RunFolder, distributed: Distributed) -> Iterator[None]:
     Raises:
         RunError: the folder is locked or cannot be written; rank 0 reports the reason.
     """
-    with contextlib.ExitStack() as stack:
-        refusal: UserError | None = None
-        if distributed.is_main:
-            try:
-                stack.enter_context(_claim(folder))
-            except UserError as error:
-                refusal = error
-        refused = distributed.gather(refusal)[0]
-        if refused is not None:
-            raise refused if distributed.is_main else RunError("")
+    with distributed.entered_by_main(_claim(folder)):
         yield
 
 
