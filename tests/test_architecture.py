@@ -34,7 +34,7 @@ FLOORS = [
     {"autoencoder", "store"},
     {"streaming", "scans"},
     {"model", "patching", "logger"},
-    {"values"},
+    {"values", "charts"},
     {"runtime", "bounds"},
     {"errors", "version"},
 ]

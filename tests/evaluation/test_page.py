@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vae3d.charts.history import MAX_POINTS
 from vae3d.pictures.figures import diverging, gray, planes, round_limit
 from vae3d.pictures.views import CaseView
-from vae3d.report.page import MAX_POINTS, MAX_ROWS, data_uri, pack, pack_view, write_page
+from vae3d.report.page import MAX_ROWS, data_uri, pack, pack_view, write_page
 from vae3d.report.result import CaseScore, EvaluationResult
 
 HOSTILE = "<script>alert(1)</script>"
@@ -222,7 +223,7 @@ def test_curves_are_thinned_and_cut_off_rows_left_out(tmp_path: Path) -> None:
         written(tmp_path / "index.html", result(["a"]), curves=path)
     )["curves"]}  # fmt: skip
     assert [*curves] == ["loss", "mse", "lr", "psnr"]
-    assert len(curves["loss"]["train"]) == MAX_POINTS
+    assert MAX_POINTS / 2 <= len(curves["loss"]["train"]) <= MAX_POINTS
     assert all(x == y for x, y in curves["mse"]["train"]), "steps are averaged with their values"
     assert curves["psnr"] == {"val": [[1001, 30.5]]}
 
@@ -252,12 +253,21 @@ const started = setInterval(() => {
     return [slider.value, document.querySelector("canvas").dataset.mean];
   };
   const keys = ["Home", "ArrowUp", "End"].map(press);
+  const chart = document.querySelector("#training svg");
+  const pointAt = (share) => {
+    if (!chart) return null;
+    const box = chart.getBoundingClientRect();
+    const clientX = box.left + share * box.width;
+    chart.dispatchEvent(new PointerEvent("pointermove", { clientX }));
+    return chart.parentNode.querySelector("output").textContent;
+  };
+  const readouts = [0.1, 0.6, 1].map(pointAt);
   const headings = [...document.querySelectorAll("h2")].map((heading) => heading.textContent);
   const wide = document.documentElement.scrollWidth - innerWidth;
   const found = document.createElement("script");
   found.type = "application/json";
   found.id = "found";
-  const text = JSON.stringify({ pixels, keys, headings, wide });
+  const text = JSON.stringify({ pixels, keys, readouts, headings, wide });
   found.textContent = text.replaceAll("<", "\\\\u003c");
   document.body.append(found);
 }, 20);
@@ -337,8 +347,11 @@ def test_a_browser_shows_a_hostile_page_as_text(tmp_path: Path) -> None:
     assert 'data-ready="true"' in document
     body = re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
     assert body.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 8
-    headings = found(browsed(path))["headings"]
-    assert headings == [
+    drawn = found(browsed(path))
+    assert drawn["readouts"] == [
+        *("step 1  train 0.5  val 0.6", "step 1  train 0.5  val 0.6", "step 2  train 0.4  val 0.6")
+    ]
+    assert drawn["headings"] == [
         *("Summary", "Cases", "Distribution", "Regions", "Latents"),
         *("Probes", "Training", "All cases", "Protocol", "Run"),
     ]

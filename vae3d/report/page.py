@@ -1,7 +1,6 @@
 """`write_page`: the report as one HTML file without external resources."""
 
 import base64
-import csv
 import hashlib
 import io
 import math
@@ -19,6 +18,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from vae3d.charts.chart import curve_chart, step_axis
+from vae3d.charts.history import History
 from vae3d.pictures.figures import DIVERGING, Picture, case_figure, error_limit
 from vae3d.pictures.views import CaseView
 from vae3d.report.result import EvaluationResult
@@ -37,8 +38,8 @@ PICTURE_WIDTHS = (1100, 820, 600, 440, 320, 200)
 """Widths in pixels to try until the pictures fit, widest first."""
 MAX_ROWS = 2000
 """Cases in the table, at most, apart from the shown ones."""
-MAX_POINTS = 400
-"""Points of a curve, at most."""
+CURVE_KINDS = {"train": "series-0", "val": "series-1"}
+"""The colour of each split's curves."""
 LEVELS = 2047
 """Steps over the range of a scan, at least: one HU or less for a range of up to 2047 HU."""
 LIMIT_STEPS = 16
@@ -197,41 +198,33 @@ def _short(value: float) -> Any:
 
 
 def _curves(path: Path) -> list[dict[str, Any]]:
-    """Return the columns of a training's `metrics.csv` as points (step, value) of each split."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = [row for row in csv.DictReader(file) if _number(row.get("step")) is not None]
-    names = [name for name in (rows[0] if rows else ()) if name]
-    curves = []
-    for name in names:
-        if name in ("step", "epoch", "split"):
-            continue
-        series = {}
-        for split in dict.fromkeys(str(row.get("split")) for row in rows):
-            of_split = [row for row in rows if row.get("split") == split]
-            pairs = [(_number(row["step"]), _number(row[name])) for row in of_split]
-            points = [[x, y] for x, y in pairs if x is not None and y is not None]
-            if points:
-                series[split] = _thin_out(points)
+    """Return charts of the columns of a training's `metrics.csv`, a curve for each split.
+
+    With the SVG come the points and the ends of the horizontal axis, for the readout under the
+    pointer.
+    """
+    history = History(path)
+    history.read_new_rows()
+    axis = step_axis(history.step)
+    charts = []
+    for name in dict.fromkeys(name for _, name in history.curves):
+        splits = [split for split in CURVE_KINDS if (split, name) in history.curves]
         # A loss term and a metric of the same name have different scales: one chart for each.
-        alone = name in METRICS and len(series) > 1
-        groups = [{split: points} for split, points in series.items()] if alone else [series]
-        curves += [{"name": name, "alone": alone, "series": group} for group in groups if group]
-    return curves
-
-
-def _number(text: str | None) -> float | None:
-    """Return the finite number in a CSV cell, or None."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _thin_out(points: list[list[float]]) -> list[list[float]]:
-    """Return at most MAX_POINTS points, each the mean of consecutive points."""
-    parts = np.array_split(np.array(points), min(len(points), MAX_POINTS))
-    return [[_short(x), _short(y)] for x, y in (part.mean(axis=0) for part in parts)]
+        alone = name in METRICS and len(splits) > 1
+        for group in [[split] for split in splits] if alone else [splits]:
+            points = {split: history.curves[split, name].points for split in group}
+            curves = [(CURVE_KINDS[split], points[split]) for split in group]
+            label = f"{name} over the steps, at the end {history.last[group[-1], name]:.4g}"
+            charts.append(
+                {
+                    "name": name,
+                    "alone": alone,
+                    "series": {s: [[_short(x), _short(y)] for x, y in points[s]] for s in group},
+                    "svg": curve_chart(curves, history.step, log=name != "lr").svg(label),
+                    "axis": [axis.low, axis.high, axis.start, axis.end],
+                }
+            )
+    return charts
 
 
 def _figure(view: CaseView) -> str:

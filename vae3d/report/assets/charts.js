@@ -1,4 +1,4 @@
-// SVG charts: distributions of scores over cases, and training curves.
+// SVG charts: distributions of scores over cases, and the readout of training curves, which come drawn.
 
 const WIDTH = 340;
 
@@ -115,60 +115,34 @@ function distributionSection(scores, cases, views) {
 
 const CURVES = { kl: "KL divergence", kl_weight: "KL weight", lr: "Learning rate", grad_norm: "Gradient norm" };
 
-/** Returns a chart of a column of metrics.csv, with a line for each split. The scale is logarithmic if the values span more than a factor of 30. */
-function curve({ name, alone, series }) {
-  const height = 178;
-  const [left, right, top, base] = [48, WIDTH - 8, 10, 150];
+/** Returns the chart of a column of metrics.csv; its readout shows the values at the pointer, else the last ones. */
+function curve({ name, alone, series, svg, axis: [low, high, start, end] }) {
   const splits = Object.keys(series);
-  const points = splits.flatMap((split) => series[split]);
-  const ys = points.map(([, y]) => y);
-  const [x0, x1] = [Math.min(...points.map(([x]) => x)), Math.max(...points.map(([x]) => x))];
-  let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
-  const logarithmic = y0 > 0 && y1 / y0 > 30 && name !== "lr";
-  const scale = logarithmic ? Math.log10 : (y) => y;
-  [y0, y1] = [scale(y0), scale(y1)];
-  const margin = (y1 - y0) * 0.05 || Math.abs(y0) * 0.05 || 1;
-  const yAt = (y) => base - ((scale(y) - y0 + margin) / (y1 - y0 + 2 * margin)) * (base - top);
-  const xAt = (x) => (x1 === x0 ? (left + right) / 2 : left + ((x - x0) / (x1 - x0)) * (right - left));
-  let marks = y0 === y1 ? [y0] : ticks(y0 - margin, y1 + margin, 5);
-  if (logarithmic) {
-    const powers = ticks(Math.ceil(y0), Math.floor(y1)).filter(Number.isInteger);
-    marks = powers.length > 1 ? powers : [y0, y1];
-  }
-  const grid = marks.map((mark) => {
-    const y = logarithmic ? 10 ** mark : mark;
-    return [line(left, yAt(y), right, yAt(y), "grid"), textAt(left - 5, yAt(y) + 3.5, "end", logarithmic ? formatNumber(Number(y.toPrecision(2))) : tickText(y))];
-  });
-  const steps = ticks(x0, x1, 4).map((x) => textAt(xAt(x), base + 15, xAt(x) > right - 16 ? "end" : "middle", tickText(x)));
-  const paths = splits.map((split) => {
-    const d = series[split].map(([x, y], n) => `${n ? "L" : "M"}${xAt(x).toFixed(1)} ${yAt(y).toFixed(1)}`).join("");
-    const dots = series[split].length > 40 ? [] : series[split].map(([x, y]) => drawing("circle", { cx: xAt(x), cy: yAt(y), r: 2, class: `point ${split}` }));
-    return [drawing("path", { d, class: `curve ${split}` }), dots];
-  });
+  const chart = document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true);
+  const { width, height } = chart.viewBox.baseVal;
+  const cursor = line(0, 10, 0, height - 28, "cursor");
+  chart.append(cursor);
   const output = element("output", {});
   const last = () => splits.map((split) => `${split} ${formatNumber(series[split][series[split].length - 1][1])}`).join("  ");
   output.textContent = last();
-  const cursor = line(0, top, 0, base, "cursor");
-  const chart = drawing(
-    "svg",
-    { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `${name} over the steps, at the end ${last()}`, onpointermove: follow, onpointerleave: leave },
-    grid, steps, textAt(right, height - 2, "end", "step", "faint"), paths, cursor,
-  );
   function follow(event) {
     const box = chart.getBoundingClientRect();
-    const place = ((event.clientX - box.left) / box.width) * WIDTH;
-    const nearest = (split) => series[split].reduce((a, b) => (Math.abs(xAt(b[0]) - place) < Math.abs(xAt(a[0]) - place) ? b : a));
-    const points = splits.map((split) => [split, nearest(split)]);
-    const step = points.map(([, point]) => point[0]).reduce((a, b) => (Math.abs(xAt(b) - place) < Math.abs(xAt(a) - place) ? b : a));
-    cursor.setAttribute("x1", xAt(step));
-    cursor.setAttribute("x2", xAt(step));
+    const pointed = low + ((((event.clientX - box.left) / box.width) * width - start) / (end - start)) * (high - low);
+    const nearer = (a, b) => (Math.abs(b[0] - pointed) < Math.abs(a[0] - pointed) ? b : a);
+    const points = splits.map((split) => series[split].reduce(nearer));
+    const [step] = points.reduce(nearer);
+    const x = start + ((step - low) / (high - low)) * (end - start);
+    cursor.setAttribute("x1", x);
+    cursor.setAttribute("x2", x);
     cursor.classList.add("on");
-    output.textContent = `step ${formatNumber(step)}  ` + points.map(([split, point]) => `${split} ${formatNumber(point[1])}`).join("  ");
+    output.textContent = `step ${formatNumber(step)}  ` + points.map((point, n) => `${splits[n]} ${formatNumber(point[1])}`).join("  ");
   }
   function leave() {
     cursor.classList.remove("on");
     output.textContent = last();
   }
+  chart.addEventListener("pointermove", follow);
+  chart.addEventListener("pointerleave", leave);
   const label = METRICS[name] ? METRICS[name].label : CURVES[name] || sentence(name);
   const title = alone ? `${label}, ${splits[0] === "val" ? "validation" : "loss term"}` : label;
   return element("figure", { class: "card" }, element("figcaption", {}, element("strong", {}, title), output), chart);
