@@ -36,8 +36,7 @@ from vae3d.runtime.messages import show_messages
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.trainer.ema import ExponentialMovingAverage
-from vae3d.trainer.optimizer import build_optimizer
-from vae3d.trainer.schedule import learning_rate
+from vae3d.trainer.optimizer import build_optimizer, learning_rate
 
 log = logging.getLogger("vae3d.bench_fidelity")
 

@@ -31,9 +31,8 @@ from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig
 from vae3d.data.synthetic import phantom
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.patches import chunks
+from vae3d.inference.runner import build_runner
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.memory import peak_memory
@@ -163,8 +162,8 @@ def bare(
     grid = GridPatches((arguments.size,) * 3, arguments.overlap)
     regions = grid.regions(tuple(image.shape[1:]), model.factor)
     batches = [
-        torch.stack([region.cut(image) for region in part])
-        for part in chunks(regions, arguments.batch)
+        torch.stack([region.cut(image) for region in regions[start : start + arguments.batch]])
+        for start in range(0, len(regions), arguments.batch)
     ]
 
     @torch.inference_mode()

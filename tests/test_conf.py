@@ -12,10 +12,10 @@ from vae3d.cli.jobs import checked_settings
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
-from vae3d.commands.saved import load_config, save_config
+from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.settings.groups import EXPERIMENT, groups_of
-from vae3d.settings.saved import describe, differences
+from vae3d.settings.saved import describe, differences, write_settings
 
 CONF = Path(next(iter(conf_package.__path__)))
 PACKAGE = Path(__file__).parent.parent / "vae3d"
@@ -123,7 +123,7 @@ def test_every_group_is_a_folder_of_the_package() -> None:
 def test_saved_settings_read_back(tmp_path: Path, data: str, patching: str) -> None:
     config = composed("train", f"data={data}", f"patching={patching}", "logger=wandb")
     assert isinstance(config, TrainConfig)
-    save_config(config, tmp_path / "config.yaml")
+    write_settings(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
     assert differences(describe(config), describe(load_config(tmp_path / "config.yaml"))) == []
 

@@ -11,8 +11,7 @@ from vae3d.data.loaded import LoadedCase, LoadedCases
 from vae3d.data.phantoms import PhantomSource
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.runtime.seeding import numpy_generator
-from vae3d.scans.check import checked
-from vae3d.scans.volume import Volume
+from vae3d.scans.volume import Volume, checked
 from vae3d.store.foreground import ForegroundMap
 from vae3d.values.intensity import IntensityContract
 

@@ -7,7 +7,7 @@ import pytest
 
 from vae3d.errors import DataError
 from vae3d.scans.volume import SourceGeometry
-from vae3d.store.catalog import CaseRecord, Catalog, Journal, LatestRecords, write_catalog
+from vae3d.store.catalog import CaseRecord, Catalog, Journal, latest_records, write_catalog
 from vae3d.values.splits import case_rank, split_by_rank
 from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
 
@@ -64,9 +64,8 @@ def test_a_journal_continues_after_a_cut_off_line(tmp_path: Path) -> None:
 
 def test_the_newest_record_of_a_case_is_returned() -> None:
     records = [record("a", num_bytes=1), record("b"), record("a", num_bytes=2)]
-    with LatestRecords(records) as latest:
-        assert latest["a"].num_bytes == 2
-        assert latest["b"].num_bytes == 9
+    latest = latest_records(records, ["b", "a"])
+    assert [(one.case_id, one.num_bytes) for one in latest] == [("b", 9), ("a", 2)]
 
 
 def test_a_catalog_returns_its_cases(tmp_path: Path) -> None:

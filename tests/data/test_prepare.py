@@ -10,7 +10,7 @@ import torch
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.config import RunData, StoreConfig, SyntheticConfig
 from vae3d.data.loaded import LoadedCases
-from vae3d.data.prepared import resolve_store
+from vae3d.data.stored import resolve_store
 from vae3d.errors import ConfigError, DataError
 from vae3d.logger.console import ProgressBar
 from vae3d.store import prepare

@@ -18,8 +18,8 @@ from vae3d.errors import ConfigError
 from vae3d.evaluation import gallery
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
+from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar
 from vae3d.model.blocks import pixel_shuffle, pixel_unshuffle

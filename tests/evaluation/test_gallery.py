@@ -9,7 +9,7 @@ import pytest
 
 from vae3d.evaluation import gallery
 from vae3d.evaluation.gallery import Gallery, chosen_by, shown_places
-from vae3d.pictures.views import CaseView
+from vae3d.pictures.figures import CaseView
 from vae3d.report.result import CaseScore, EvaluationResult
 
 VIEW_BYTES = 2 * 64

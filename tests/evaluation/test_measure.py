@@ -14,8 +14,7 @@ from vae3d.scoring.config import METRICS
 from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
 from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, value_regions
-from vae3d.scoring.scores import better_of, scored, unit_of, worth
-from vae3d.scoring.seams import seam_score
+from vae3d.scoring.scores import better_of, scored, seam_score, unit_of, worth
 from vae3d.values.intensity import IntensityRange
 
 SHAPES = [(40, 33), (16, 20, 18), (13, 40, 27), (11, 12, 13), (5, 24, 24), (1, 24, 24), (3, 1, 2)]

@@ -16,8 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vae3d.charts.history import MAX_POINTS
-from vae3d.pictures.figures import diverging, gray, planes, round_limit
-from vae3d.pictures.views import CaseView
+from vae3d.pictures.figures import CaseView, diverging, gray, planes, round_limit
 from vae3d.report.page import MAX_ROWS, data_uri, pack, pack_view, write_page
 from vae3d.report.result import CaseScore, EvaluationResult
 

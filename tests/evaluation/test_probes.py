@@ -10,9 +10,8 @@ from torch import Tensor
 
 from tests.conftest import rounding, tiny_model
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
-from vae3d.inference.runner import ModelRunner
+from vae3d.inference.runner import ModelRunner, build_runner
 from vae3d.latents.health import LatentHealth
 from vae3d.pictures.figures import BACKGROUND
 from vae3d.pictures.probes import (

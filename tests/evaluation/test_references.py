@@ -17,8 +17,8 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.loaded import LoadedCase
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
+from vae3d.inference.runner import build_runner
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.scans.resample import resample_to_shape, resample_to_spacing

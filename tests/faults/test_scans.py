@@ -18,9 +18,8 @@ from PIL import Image
 
 from tests.faults.conftest import Hurry, mutated
 from vae3d.errors import VolumeError
-from vae3d.scans.check import checked
 from vae3d.scans.files import read_volume
-from vae3d.scans.volume import Volume
+from vae3d.scans.volume import Volume, checked
 
 MANY = pytest.mark.parametrize(
     "count", [2000, pytest.param(100_000, marks=pytest.mark.faults)], ids=["fast", "nightly"]

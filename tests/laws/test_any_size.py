@@ -5,8 +5,8 @@ import torch
 
 from tests.conftest import assert_same_output, tiny_model
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
+from vae3d.inference.runner import build_runner
 from vae3d.model.config import UPSAMPLINGS, LevelSpec, VAEConfig
 from vae3d.runtime.precision import Precision
 

@@ -23,8 +23,8 @@ from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, SyntheticConfig
 from vae3d.data.synthetic import phantom
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
+from vae3d.inference.runner import build_runner
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.precision import Precision
 

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from tests.conftest import assert_same_output, tiny_model
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.model.blocks import BlockStyle, ResidualBlock, downsample, upsample
+from vae3d.model.blocks import ResidualBlock, downsample, upsample
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
 
 FACTORS = [(2, 2), (1, 3), (2, 2, 2), (1, 2, 3)]
 
 
-def style(dims: int = 3, **changes: Any) -> BlockStyle:
-    values = {"norm": "layer", "norm_groups": 1, "activation": "silu", "dropout": 0.0}
-    return BlockStyle(dims, **{**values, "checkpointing": False, **changes})
+def style(dims: int = 3, **changes: Any) -> VAEConfig:
+    return VAEConfig(spatial_dims=dims, **{"zero_init": False, "smooth_init": False, **changes})
 
 
 def image(*shape: int) -> Tensor:

@@ -16,7 +16,7 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
-from vae3d.model.blocks import BlockStyle, EndPaddedDownsample, pixel_shuffle, pixel_unshuffle
+from vae3d.model.blocks import EndPaddedDownsample, pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import (
     ACTIVATIONS,
     ATTENTIONS,
@@ -174,8 +174,7 @@ def test_unshuffle_undoes_shuffle(factor: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("stride", [(2, 2), (3, 1), (4, 2)], ids=str)
 def test_end_padded_windows_begin_at_the_first_voxel(stride: tuple[int, ...]) -> None:
-    style = BlockStyle(2, "none", 1, "silu", 0.0, False)
-    layer = EndPaddedDownsample(1, 1, stride, style)
+    layer = EndPaddedDownsample(1, 1, stride, VAEConfig(spatial_dims=2))
     x = torch.zeros(1, 1, 12, 12, requires_grad=True)
     out = layer(x)
     assert tuple(out.shape[2:]) == tuple(12 // s for s in stride)

@@ -9,7 +9,6 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
 from vae3d.streaming import plan as module
 from vae3d.streaming.meter import metered
-from vae3d.streaming.norms import MeasuredNorm
 from vae3d.streaming.plan import (
     GIB,
     StreamingPlan,
@@ -19,10 +18,9 @@ from vae3d.streaming.plan import (
     streaming_plan,
     whole_bytes,
 )
-from vae3d.streaming.planes import PlaneBuffer
-from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
+from vae3d.streaming.stream import Chain, PlaneBuffer, Pointwise, Residual, Stream
 from vae3d.streaming.volume import latent_planes
-from vae3d.streaming.windows import Gather, SlidingWindow, TiledWindows
+from vae3d.streaming.windows import Gather, MeasuredNorm, SlidingWindow, TiledWindows
 
 SHAPE = (2, 4, 11, 3)
 

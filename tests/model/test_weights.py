@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-import vae3d.trainer.session as training
+import vae3d.commands.train_run as training
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
 from vae3d.autoencoder.card import model_card
 from vae3d.autoencoder.vae import CustomVAE

@@ -18,8 +18,8 @@ from vae3d.data.config import SourceData
 from vae3d.data.loaded import LoadedCases
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.inference.build import build_runner
 from vae3d.inference.config import InferenceConfig
+from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger
 from vae3d.pictures.media import write_gif, write_mp4, write_png
 from vae3d.runtime.distributed import Distributed

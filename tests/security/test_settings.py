@@ -16,10 +16,11 @@ import yaml
 
 from tests.conftest import tiny_model, tiny_training
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.saved import load_config, save_config
+from vae3d.commands.saved import load_config
 from vae3d.errors import RunError
 from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
 from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES
+from vae3d.settings.saved import write_settings
 from vae3d.values.latent_statistics import LatentStatistics
 
 CANARY = "CANARY-2f1d9"
@@ -57,7 +58,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    save_config(tiny_training(tmp_path), tmp_path / "config.yaml")
+    write_settings(tiny_training(tmp_path), tmp_path / "config.yaml")
     return tmp_path / "config.yaml"
 
 

@@ -25,7 +25,7 @@ from vae3d.runtime.distributed import Distributed
 from vae3d.trainer import trainer as module
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import OPTIMIZERS
-from vae3d.trainer.schedule import learning_rate
+from vae3d.trainer.optimizer import learning_rate
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps, with_last
 
 

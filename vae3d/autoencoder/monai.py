@@ -8,7 +8,7 @@ kind of a module follows from the names of its tensors, the architecture from th
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,14 +36,6 @@ class Module:
         """The number of output channels."""
         name = {"residual": "conv2.weight", "attention": "out.weight"}.get(self.kind, "weight")
         return len(self.state[name])
-
-
-@dataclass
-class Level:
-    """The modules of one resolution, in the order from the image to the latent."""
-
-    residuals: list[Module] = field(default_factory=list)
-    attentions: list[Module] = field(default_factory=list)
 
 
 def from_monai(
@@ -123,11 +115,11 @@ def _config(
     up = _levels(decoder[::-1], middle)
     levels = [
         LevelSpec(
-            channels=level.residuals[-1].channels,
-            blocks=len(level.residuals),
-            decoder_blocks=_unless_same(len(mirror.residuals), len(level.residuals)),
+            channels=level[-1].channels,
+            blocks=_blocks(level),
+            decoder_blocks=_blocks(mirror) if _blocks(mirror) != _blocks(level) else None,
             stride=(2,) if index else (1,),
-            attention="global" if level.attentions else "none",
+            attention="global" if len(level) > _blocks(level) else "none",
         )
         for index, (level, mirror) in enumerate(zip(down, up, strict=True))
     ]
@@ -156,24 +148,22 @@ def _config(
     )
 
 
-def _unless_same(count: int, other: int) -> int | None:
-    """Return the count, or None if it equals the other."""
-    return None if count == other else count
+def _levels(modules: list[Module], middle: list[Module]) -> list[list[Module]]:
+    """Return the residual blocks and attentions of each resolution, without the middle.
 
-
-def _levels(modules: list[Module], middle: list[Module]) -> list[Level]:
-    """Return the levels of modules in the order from the image, without the middle."""
-    levels = [Level()]
+    Levels and modules are in the order from the image to the latent.
+    """
+    levels: list[list[Module]] = [[]]
     for module in modules[1:-1]:
-        if module in middle or module.kind == "norm":
-            continue
         if module.resamples:
-            levels.append(Level())
-        elif module.kind == "attention":
-            levels[-1].attentions.append(module)
-        else:
-            levels[-1].residuals.append(module)
+            levels.append([])
+        elif module not in middle and module.kind != "norm":
+            levels[-1].append(module)
     return levels
+
+
+def _blocks(level: list[Module]) -> int:
+    return sum(module.kind == "residual" for module in level)
 
 
 def _middle(modules: list[Module]) -> list[Module]:
@@ -182,10 +172,9 @@ def _middle(modules: list[Module]) -> list[Module]:
     `modules` are the decoder's, in the order from the latent. A level whose blocks have attention
     begins in the same way, but its second residual block is followed by attention.
     """
-    first = modules[1:4]
     kinds = [module.kind for module in modules[1:5]]
     is_middle = kinds[:3] == ["residual", "attention", "residual"] and kinds[3:] != ["attention"]
-    return first if is_middle else []
+    return modules[1:4] if is_middle else []
 
 
 def _latent(state: State, name: str) -> State:
@@ -197,8 +186,7 @@ def _renamed(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors under their names in a CustomVAE."""
     for part, modules in (("encoder", encoder), ("decoder", decoder)):
-        targets = _targets(model, part)
-        for module, prefix in zip(modules, targets, strict=True):
+        for module, prefix in zip(modules, _targets(model, part), strict=True):
             for name, tensor in module.state.items():
                 yield f"{prefix}.{name}", tensor
     mean, logvar = _latent(state, "quant_conv_mu"), _latent(state, "quant_conv_log_sigma")

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
 from vae3d.model.config import VAEConfig
@@ -66,19 +67,19 @@ def summarise(config: VAEConfig, size: tuple[int, ...]) -> Summary:
         image = torch.empty(1, config.in_channels, *size)
     rows: list[Row] = []
     handles = [
-        module.register_forward_hook(_recorder(rows, name)) for name, module in _parts(model)
+        module.register_forward_hook(partial(_record, rows, name))
+        for name, module in _parts(model)
     ]
     with FlopMeter() as counter, torch.no_grad():
         posterior = model.encode(image)
         model.decode(posterior.mode(), size)
     for handle in handles:
         handle.remove()
-    latent = tuple(posterior.mean.shape[1:])
     return Summary(
         rows=rows,
         parameters=sum(p.numel() for p in model.parameters()),
         factor=model.factor,
-        latent=latent,
+        latent=tuple(posterior.mean.shape[1:]),
         compression=image.numel() / posterior.mean.numel(),
         flops=counter.flops,
         receptive_field=receptive_field(config),
@@ -106,23 +107,19 @@ def _field_along(config: VAEConfig, axis: int, window: int) -> int:
     # The voxels of a folded block are read and written together.
     reach = 2 * (jump - 1) + 2 * jump
     attention = {"windowed": 2 * (window - 1)}
-    for index, level in enumerate(config.levels):
+    for level in config.levels:
         stride = level.strides(config.dims)[axis]
         if stride > 1:
             reach += (max(3, stride) - 1) * jump
-        jump *= stride
-        down, up = level.blocks, level.decoder_blocks
-        blocks = down + (down if up is None else up)
-        reach += blocks * (4 + attention.get(level.attention, 0)) * jump
-        if stride > 1:
             # Upsampling: its kernel on the finer grid, and the rest of a coarse voxel.
-            finer = jump // stride
-            reach += 2 * finer + 2 * (jump - finer)
-        if index == len(config.levels) - 1:
-            # Heads and stems at the latent, and the bottleneck between them.
-            reach += 4 * jump
-            if config.attention.bottleneck != "none":
-                reach += 2 * (8 + attention["windowed"]) * jump
+            reach += 2 * jump + 2 * (stride - 1) * jump
+        jump *= stride
+        up = level.blocks if level.decoder_blocks is None else level.decoder_blocks
+        reach += (level.blocks + up) * (4 + attention.get(level.attention, 0)) * jump
+    # Heads and stems at the latent, and the bottleneck between them.
+    reach += 4 * jump
+    if config.attention.bottleneck != "none":
+        reach += 2 * (8 + attention["windowed"]) * jump
     return reach + 2 * config.patches[axis] + 1
 
 
@@ -136,11 +133,7 @@ def _parts(model: VAE) -> Iterator[tuple[str, nn.Module]]:
                 yield f"{side}.{name}", module
 
 
-def _recorder(rows: list[Row], name: str) -> Any:
-    """Return a forward hook that appends the row of a part."""
-
-    def record(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        count = sum(p.numel() for p in module.parameters())
-        rows.append(Row(name, tuple(output.shape[1:]), count))
-
-    return record
+def _record(rows: list[Row], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    """Append the row of a part: a forward hook, once the first two arguments are bound."""
+    count = sum(p.numel() for p in module.parameters())
+    rows.append(Row(name, tuple(output.shape[1:]), count))

@@ -53,9 +53,9 @@ class CustomVAE(VAE):
             expected = model.state_dict()
             weights.check(expected)
             # A copy, in the network's own type: the file is mapped, and may hold half precision.
-            tensors = weights.tensors()
-            tensors = {n: t.to(expected[n].dtype, copy=True) for n, t in tensors.items()}
-            model.load_state_dict(tensors, assign=True)
+            tensors = weights.tensors().items()
+            state = {name: t.to(expected[name].dtype, copy=True) for name, t in tensors}
+            model.load_state_dict(state, assign=True)
         except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             hint = plugin_hint([*weights.plugins])

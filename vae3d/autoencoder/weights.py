@@ -54,17 +54,15 @@ class Weights:
         Raises:
             RunError: a name, shape or kind differs; the message names the first.
         """
-        for name in [*expected, *(name for name in self.shapes if name not in expected)]:
-            stored = self.shapes.get(name)
-            wanted = expected.get(name)
-            if wanted is None:
+        for name in {**expected, **self.shapes}:
+            if name not in expected:
                 raise RunError(f"{name} is in {TENSOR_FILE}, but not in the architecture")
-            if stored is None:
+            if name not in self.shapes:
                 raise RunError(f"{name} is missing in {TENSOR_FILE}")
-            kind, shape = stored
-            if shape != tuple(wanted.shape):
-                raise RunError(f"{name} has shape {shape}, not {tuple(wanted.shape)}")
-            if (kind in FLOATS) != wanted.is_floating_point():
+            kind, shape = self.shapes[name]
+            if shape != tuple(expected[name].shape):
+                raise RunError(f"{name} has shape {shape}, not {tuple(expected[name].shape)}")
+            if (kind in FLOATS) != expected[name].is_floating_point():
                 raise RunError(f"{name} holds {kind} numbers")
 
     def tensors(self) -> dict[str, Tensor]:
@@ -128,14 +126,14 @@ def read_weights(folder: Path) -> Weights:
         RunError: the weights are missing, damaged, or of a newer format.
     """
     description = _read_description(folder)
-    path = folder / TENSOR_FILE
+    path = folder / CONFIG_FILE
     return Weights(
-        path,
+        folder / TENSOR_FILE,
         description["architecture"],
-        _contract(folder / CONFIG_FILE, description.get("contract", {})),
-        _shapes(path),
-        _statistics(folder / CONFIG_FILE, description.get(LATENTS)),
-        _plugins(folder / CONFIG_FILE, description.get("plugins", [])),
+        _contract(path, description.get("contract", {})),
+        _shapes(folder / TENSOR_FILE),
+        _typed(path, LatentStatistics | None, description.get(LATENTS), LATENTS),
+        tuple(_typed(path, list[str], description.get("plugins", []), "plugins")),
     )
 
 
@@ -157,32 +155,22 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _statistics(path: Path, values: Any) -> LatentStatistics | None:
-    try:
-        statistics: LatentStatistics | None = from_plain(LatentStatistics | None, values, LATENTS)
-    except ConfigError as error:
-        raise RunError(f"{path}: {error}") from error
-    except TypeError as error:  # raised by the dataclass if a key is missing
-        raise RunError(f"{path}: {LATENTS}: {error}") from error
-    return statistics
-
-
 def _contract(path: Path, values: Any) -> InputContract:
     if not isinstance(values, dict):
         raise RunError(f"{path}: contract must be a table")
     try:
         return InputContract.from_json(values)
-    except ConfigError as error:
-        raise RunError(f"{path}: contract: {error}") from error
-    except TypeError as error:  # raised by the dataclass if a key is missing
+    except (ConfigError, TypeError) as error:  # a TypeError of the dataclass if a key is missing
         raise RunError(f"{path}: contract: {error}") from error
 
 
-def _plugins(path: Path, values: Any) -> tuple[str, ...]:
+def _typed(path: Path, hint: Any, values: Any, key: str) -> Any:
     try:
-        return tuple(from_plain(list[str], values, "plugins"))
+        return from_plain(hint, values, key)
     except ConfigError as error:
         raise RunError(f"{path}: {error}") from error
+    except TypeError as error:  # raised by the dataclass if a key is missing
+        raise RunError(f"{path}: {key}: {error}") from error
 
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

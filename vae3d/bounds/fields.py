@@ -49,10 +49,6 @@ def _check(hint: Any, value: Any, key: str) -> Any:
     if value is None and allows_none(plain):
         return None
     _check_type(plain, value, key)
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            if dataclasses.is_dataclass(item) and not isinstance(item, Settings):
-                check_fields(item, f"{key}.{index}")
     for bound in bounds:
         value = bound.checked(value, key)
     return value
@@ -67,9 +63,8 @@ def _check_type(plain: Any, value: Any, key: str) -> None:
         _check_instance(plain, value, key)
     members = typing.get_args(plain) if is_union(plain) else (plain,)
     kinds = [kind for kind in members if kind is not types.NoneType]
-    if any(kind not in _TYPE_NAMES for kind in kinds) or any(_is_a(value, kind) for kind in kinds):
-        return
-    raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
+    if all(kind in _TYPE_NAMES for kind in kinds) and not any(_is_a(value, k) for k in kinds):
+        raise ConfigError(f"{key} must be {_TYPE_NAMES[kinds[0]]}, got {value!r}")
 
 
 def _check_container(container: type, inner: Any, value: Any, key: str) -> None:
@@ -79,6 +74,8 @@ def _check_container(container: type, inner: Any, value: Any, key: str) -> None:
     if container is list and dataclasses.is_dataclass(inner):
         for index, item in enumerate(typing.cast("list[Any]", value)):
             _check_instance(inner, item, f"{key}.{index}")
+            if not isinstance(item, Settings):
+                check_fields(item, f"{key}.{index}")
 
 
 def _check_instance(kind: Any, value: Any, key: str) -> None:

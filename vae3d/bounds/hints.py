@@ -18,7 +18,7 @@ class Bound:
         Raises:
             ConfigError: the value is out of bounds; the message names the key.
         """
-        raise NotImplementedError
+        return value
 
     def describe(self) -> str:
         """Return the bound in a few words, for the help."""
@@ -54,7 +54,7 @@ def is_union(plain: Any) -> bool:
     return typing.get_origin(plain) in (typing.Union, types.UnionType)
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: Any, words: Iterable[str]) -> str:
     """Return `, did you mean X?` with the most similar of some words; empty if none is."""
-    near = difflib.get_close_matches(word, [*words], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, words, n=1) if isinstance(word, str) else []
     return f", did you mean {near[0]!r}?" if near else ""

@@ -13,11 +13,6 @@ from vae3d.errors import ConfigError
 class Number(Bound):
     """A finite number for which `holds` is true."""
 
-    @property
-    def rule(self) -> str:
-        """The rule as text that follows "must"."""
-        return f"be {self.describe()}"
-
     def holds(self, value: float) -> bool:
         """Return whether a finite number is within the bound."""
         raise NotImplementedError
@@ -25,7 +20,7 @@ class Number(Bound):
     def checked(self, value: Any, key: str) -> Any:
         """Return a finite number that `holds`."""
         if not (is_finite(value) and self.holds(value)):
-            raise ConfigError(f"{key} must {self.rule}, got {value!r}")
+            raise ConfigError(f"{key} must be {self.describe()}, got {value!r}")
         return value
 
 
@@ -89,7 +84,7 @@ class OneOf(Bound):
         """Return the word if it is one of the choices."""
         names = self.choices()
         if value not in names:
-            near = did_you_mean(value, names) if isinstance(value, str) else ""
+            near = did_you_mean(value, names)
             raise ConfigError(f"{key} must be one of {', '.join(names)}, got {value!r}{near}")
         return value
 
@@ -110,7 +105,7 @@ class SomeOf(OneOf):
         names = self.choices()
         for item in listed(value, key):
             if item not in names:
-                near = did_you_mean(item, names) if isinstance(item, str) else ""
+                near = did_you_mean(item, names)
                 raise ConfigError(f"{key} may hold {', '.join(names)}, got {item!r}{near}")
         if len(value) < self.least:
             raise ConfigError(f"{key} must name at least {self.least} of {', '.join(names)}")
@@ -166,7 +161,8 @@ class PerAxis(Bound):
             lengths = f"{', '.join(others)} or {last}" if others else last
             raise ConfigError(f"{key} needs {lengths} numbers, got {[*values]}")
         if not all(map(self.each.holds, values)):
-            raise ConfigError(f"{key} must {self.each.rule} along each axis, got {[*values]}")
+            rule = self.each.describe()
+            raise ConfigError(f"{key} must be {rule} along each axis, got {[*values]}")
         return values
 
     def _number(self, value: Any, key: str) -> float:
@@ -225,12 +221,12 @@ class Gibibytes(Bound):
         return "a number of GiB, auto or null"
 
 
+@dataclass(eq=False)
 class Weights(Bound):
     """A table of weights of 0 or more by name; the names are those of a `Registry`."""
 
-    def __init__(self, of: Collection[str], what: str) -> None:
-        self.of = of
-        self.what = what
+    of: Collection[str]
+    what: str
 
     def checked(self, value: Any, key: str) -> Any:
         """Return a table of names to numbers of at least 0."""
@@ -254,10 +250,6 @@ class Text(Bound):
     """Text that is used as it was typed; `kind` is what it is, such as path or name."""
 
     kind: str
-
-    def checked(self, value: Any, key: str) -> Any:
-        """Return the text, without characters that no value has."""
-        return value
 
     def describe(self) -> str:
         """Return the kind of text in words."""

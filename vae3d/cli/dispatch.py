@@ -14,11 +14,10 @@ from vae3d.cli.explain import fail
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError, UserError
-from vae3d.runtime.registry import load
+from vae3d.runtime.registry import load, load_plugins
 from vae3d.settings.command import Command
+from vae3d.settings.groups import option_values
 from vae3d.settings.help import command_help, usage
-from vae3d.settings.plugins import load_plugins
-from vae3d.settings.values import option_values
 from vae3d.version import __version__
 
 HELP = ("-h", "--help")
@@ -49,7 +48,8 @@ def dispatch(arguments: list[str]) -> int:
         arguments = [*arguments[1:], "--help"]
     name, *typed = arguments
     if name not in COMMANDS:
-        raise ConfigError(f"unknown command {name!r}{_near(name)}")
+        near = did_you_mean(name, COMMANDS) or f", choose from {', '.join(COMMANDS)}"
+        raise ConfigError(f"unknown command {name!r}{near}")
     command = COMMANDS[name]
     if any(word in HELP for word in typed) or typed == ["help"]:
         return _print(help_of(command, [word for word in typed if word not in (*HELP, "help")]))
@@ -91,7 +91,3 @@ def _print(text: str, code: int = 0) -> int:
         # again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
-
-
-def _near(name: str) -> str:
-    return did_you_mean(name, COMMANDS) or f", choose from {', '.join(COMMANDS)}"

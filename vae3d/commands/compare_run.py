@@ -30,7 +30,9 @@ def compare(config: CompareConfig) -> Comparison:
         read_report(run, config.mode, name) for run, name in zip(config.run, names, strict=True)
     ]
     comparison = compare_reports(reports)
-    output = Path(config.output or reports[0].folder / folder_name(names)).expanduser()
+    # `compare_b_c` for runs a, b and c.
+    name = file_stem(f"compare_{'_'.join(names[1:])}")
+    output = Path(config.output or reports[0].folder / name).expanduser()
     try:
         comparison.write(output)
         write_text(output / "compare.html", page(comparison))
@@ -40,11 +42,6 @@ def compare(config: CompareConfig) -> Comparison:
         ) from error
     show(comparison, output)
     return comparison
-
-
-def folder_name(names: list[str]) -> str:
-    """Return the name of the output folder: `compare_b_c` for runs a, b and c."""
-    return file_stem(f"compare_{'_'.join(names[1:])}")
 
 
 def show(comparison: Comparison, output: Path) -> None:

@@ -16,15 +16,12 @@ from vae3d.commands.trained import TrainedRun
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
-from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
 from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
-from vae3d.runtime.distributed import Distributed, start_distributed
-from vae3d.runtime.precision import Precision
 from vae3d.scans.outputs import Outputs
 from vae3d.scans.resample import resized_affine
 from vae3d.values.intensity import IntensityRange
@@ -45,9 +42,8 @@ def decode(config: DecodeConfig) -> Path:
     """
     if config.input is None:
         raise ConfigError("input must name latents, for example input=latents")
-    trained = TrainedRun.named(config.run, config.weights)
-    with start_distributed(config.device) as distributed:
-        return Decoding(config, trained, distributed).run()
+    with TrainedRun.opened(config) as trained:
+        return Decoding(config, trained).run()
 
 
 @dataclass(frozen=True)
@@ -56,42 +52,34 @@ class Decoding:
 
     config: DecodeConfig
     trained: TrainedRun
-    distributed: Distributed
 
     def run(self) -> Path:
         """Decode the latents one by one; return the output path."""
-        config, model = self.config, self.trained.model
+        config, distributed = self.config, self.trained.distributed
         place = Path(config.output).expanduser()
-        outputs = Outputs(place, config.existing, config.dtype, model.spatial_dims)
+        outputs = Outputs(place, config.existing, config.dtype, self.trained.model.spatial_dims)
         readers = self._readers(Path(str(config.input)).expanduser())
-        loop = CaseLoop(
-            self.distributed, ProgressBar("decode", self.distributed.is_main), "decoded"
-        )
-        loop.run(
-            outputs.due([*readers], self.distributed),
+        bar = ProgressBar("decode", distributed.is_main)
+        CaseLoop(distributed, bar, "decoded").run(
+            outputs.due([*readers], distributed),
             lambda name: outputs.write(self.codec.decode(*readers[name]()), name),
         )
-        if self.distributed.is_main:
-            log.info(f"{len(readers)} decoded: {place}")
+        log.info(f"{len(readers)} decoded: {place}")
         return place
 
     @cached_property
     def codec(self) -> Codec:
         """The model of the run, on its device."""
-        device = self.distributed.device
-        precision = Precision(self.config.precision, device)
-        return Codec(ModelRunner(self.trained.model, device, precision, self.config.memory))
+        return self.trained.codec(self.config)
 
     def _readers(self, path: Path) -> dict[str, LatentReader]:
         """Return a reader for each latent, by the latent's name."""
         if (path / MANIFEST).exists():
             entries = read_manifest(path)
             return {e.case_id: partial(self._read_encoded, path / e.file) for e in entries}
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file() and suffix_of(file))
-        else:
-            files = [path] if path.is_file() and suffix_of(path) else []
-        readers = [item for file in files for item in self._readers_of_file(file)]
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        latents = [file for file in files if file.is_file() and suffix_of(file)]
+        readers = [item for file in latents for item in self._readers_of_file(file)]
         if not readers:
             raise DataError(f"{path}: no latents here ({MANIFEST}, {', '.join(SUFFIXES)})")
         names = [name for name, _ in readers]
@@ -164,14 +152,10 @@ class Decoding:
         self, sample: Sample, latent: Tensor, affine: NDArray[np.float64] | None
     ) -> LatentRecord:
         """Return grid and range of a plain latent's volume: those of `like`, or default ones."""
-        if self.like is not None:
-            record = replace(self.like, case_id=sample.name)
-        else:
-            record = self._default_record(sample.name, tuple(latent.shape[1:]), affine)
-        if self.config.range is None:
-            return record
-        low, high = self.config.range
-        return replace(record, low=float(low), high=float(high))
+        if self.like is None:
+            return self._default_record(sample.name, tuple(latent.shape[1:]), affine)
+        low, high = self.config.range or (self.like.low, self.like.high)
+        return replace(self.like, case_id=sample.name, low=float(low), high=float(high))
 
     @cached_property
     def like(self) -> LatentRecord | None:

@@ -13,7 +13,6 @@ from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.errors import ConfigError, DataError
-from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
 from vae3d.latents.folder import (
@@ -28,11 +27,9 @@ from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
-from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.plain import read_json
-from vae3d.runtime.precision import Precision
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
@@ -48,9 +45,8 @@ def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
         UserError: the run does not exist, the data do not fit its weights, or the folder holds
             latents of other settings.
     """
-    trained = TrainedRun.named(config.run, config.weights)
-    with start_distributed(config.device) as distributed:
-        return Encoding(config, trained, source, distributed).run()
+    with TrainedRun.opened(config) as trained:
+        return Encoding(config, trained, source).run()
 
 
 @dataclass(frozen=True)
@@ -60,24 +56,20 @@ class Encoding:
     config: EncodeConfig
     trained: TrainedRun
     source: CaseSource | None
-    distributed: Distributed
 
     def run(self) -> Path:
         """Encode, then write manifest and statistics of all ranks' cases; return the folder."""
-        cases = self.cases
+        cases, distributed = self.cases, self.trained.distributed
         if self.config.nifti and cases.spatial_dims != 3:
             raise ConfigError("nifti=true is for 3D scans; these are 2D")
-        with self.distributed.entered_by_main(self._locked_folder()):
-            self._encode(cases)
+        with distributed.entered_by_main(self._locked_folder()):
+            names = {i: split for split, members in cases.splits.items() for i in members.tolist()}
+            order = sorted(names, key=cases.case_id)
+            bar = ProgressBar("encode", distributed.is_main)
+            loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error)
+            mine = loop.run(order, lambda index: self._entry(self._latent(index, names[index])))
+            self._finish(distributed.merge(mine))
         return self.output
-
-    def _encode(self, cases: Cases) -> None:
-        names = {i: split for split, members in cases.splits.items() for i in members.tolist()}
-        order = sorted(names, key=cases.case_id)
-        bar = ProgressBar("encode", self.distributed.is_main)
-        loop = CaseLoop(self.distributed, bar, "encoded", cases.config.on_error)
-        mine = loop.run(order, lambda index: self._entry(self._latent(index, names[index])))
-        self._finish(self.distributed.merge(mine))
 
     @property
     def output(self) -> Path:
@@ -87,15 +79,13 @@ class Encoding:
     @cached_property
     def codec(self) -> Codec:
         """The model of the run, on its device."""
-        device = self.distributed.device
-        precision = Precision(self.config.precision, device)
-        return Codec(ModelRunner(self.trained.model, device, precision, self.config.memory))
+        return self.trained.codec(self.config)
 
     @cached_property
     def cases(self) -> Cases:
         """The cases; each is read once and none is cached."""
         data = self.trained.data(self.config.data).read_once()
-        bar = ProgressBar("prepare", self.distributed.is_main)
+        bar = ProgressBar("prepare", self.trained.distributed.is_main)
         cases = open_cases(data, bar, self.source, self.trained.adopt)
         self.trained.check_spacing(cases.spacing)
         return cases
@@ -154,9 +144,9 @@ class Encoding:
 
     def _latent(self, index: int, split: str) -> Latent:
         """Return the latent of a case: the stored one if it is whole and of the same scan."""
-        path = self.output / latent_file(self.cases.case_id(index))
-        nifti = self._nifti(self.cases.case_id(index))
-        scan = self._scan(index)
+        case_id, scan = self.cases.case_id(index), self.cases.stamp(index)
+        path = self.output / latent_file(case_id)
+        nifti = self.output / NIFTI_FOLDER / f"{file_stem(case_id)}.nii.gz"
         if path.exists() and scan:
             try:
                 stored = read_latent(path)
@@ -174,18 +164,11 @@ class Encoding:
         self._write_nifti(stored, nifti)
         return stored
 
-    def _nifti(self, case_id: str) -> Path:
-        return self.output / NIFTI_FOLDER / f"{file_stem(case_id)}.nii.gz"
-
     def _write_nifti(self, latent: Latent, path: Path) -> None:
         """Write the mean, aligned with the scan in a viewer, if `nifti` is set."""
         if self.config.nifti:
             record = latent.record
             write_volume(Volume(latent.mean, record.latent_affine, record.case_id), path)
-
-    def _scan(self, index: int) -> str:
-        """Return a stamp that changes with the scan; empty where the cases have none."""
-        return self.cases.stamp(index)
 
     def _entry(self, latent: Latent) -> tuple[Entry, LatentHealth]:
         record = latent.record
@@ -196,7 +179,7 @@ class Encoding:
 
     def _finish(self, latents: dict[int, tuple[Entry, LatentHealth]]) -> None:
         """Write manifest and statistics of the latents of all ranks."""
-        if not self.distributed.is_main:
+        if not self.trained.distributed.is_main:
             return
         if not latents:
             raise DataError("there is no case to encode")

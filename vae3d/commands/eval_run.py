@@ -1,32 +1,27 @@
 """`vae3d eval`: score the weights of a run on its held-out cases, or on other data."""
 
 import logging
-import math
 import platform
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vae3d.commands.eval import EvalConfig
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData, DataConfig
 from vae3d.errors import DataError
-from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.page import Page
-from vae3d.inference.build import build_runner
+from vae3d.evaluation.page import write_report
+from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar, table
 from vae3d.report.result import EvaluationResult
-from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
@@ -41,9 +36,8 @@ def evaluate(config: EvalConfig, source: CaseSource | None = None) -> Evaluation
     Raises:
         UserError: the run does not exist, or the data do not fit its weights.
     """
-    trained = TrainedRun.named(config.run, config.weights)
-    with start_distributed(config.device) as distributed:
-        return Evaluation(config, trained, source, distributed).run()
+    with TrainedRun.opened(config) as trained:
+        return Evaluation(config, trained, source).run()
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,6 @@ class Evaluation:
     config: EvalConfig
     trained: TrainedRun
     source: CaseSource | None
-    distributed: Distributed
 
     def run(self) -> EvaluationResult:
         """Score the cases, write the report and print the means; return the scores."""
@@ -65,16 +58,18 @@ class Evaluation:
         failed = True
         try:
             result = evaluator.evaluate(indices, output, logger)
-            if self.distributed.is_main:
+            if self.trained.distributed.is_main:
                 result.write(output)
                 log_scores(logger, result)
             if evaluator.config.report:
-                page = Page(evaluator, result, indices, output, self._about())
-                page.write(folder, logger, self.distributed)
+                page = output / "index.html"
+                curves = folder.metrics if folder.metrics.exists() else None
+                write_report(evaluator, result, indices, page, self._about(), curves)
+                logger.log_file("report", page)
             failed = False
         finally:
             logger.close(failed)
-        if self.distributed.is_main:
+        if self.trained.distributed.is_main:
             show(result, output)
         return result
 
@@ -89,7 +84,7 @@ class Evaluation:
                 "vae3d": __version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
-                "device": str(self.distributed.device),
+                "device": str(self.trained.distributed.device),
             },
             "config": describe(settings),
         }
@@ -98,7 +93,7 @@ class Evaluation:
         trained = self.trained
         settings = trained.settings
         data = trained.data(self.config.data)
-        bar = ProgressBar("prepare", self.distributed.is_main)
+        bar = ProgressBar("prepare", self.trained.distributed.is_main)
         cases = open_cases(data, bar, self.source, trained.adopt)
         # Scans are resampled as they are read; volumes of a store are not.
         if not data.source:
@@ -114,24 +109,26 @@ class Evaluation:
             names = [name for name, members in cases.splits.items() if members.size]
         else:
             names = [split]
-        splits = [cases.survey(name) for name in names]
-        indices = sorted(np.concatenate(splits).tolist()) if splits else []
+        indices = sorted(index for name in names for index in cases.survey(name).tolist())
         if not indices:
             raise DataError(f"split={split} holds no case; use split=all to score every case")
         return indices
 
     def _evaluator(self, cases: Cases) -> Evaluator:
-        settings = with_training_patches(self.config.evaluation, self.trained.settings)
-        device = self.distributed.device
+        config = self.config.evaluation
+        # The patch size is the training's, unless the settings name one.
+        size = config.inference.size or self.trained.settings.evaluation.inference.size
+        settings = replace(config, inference=replace(config.inference, size=size))
+        device = self.trained.distributed.device
         precision = Precision(settings.precision, device)
         runner = build_runner(
             settings.inference, self.config.mode, self.trained.model, device, precision
         )
-        bar = ProgressBar("eval", self.distributed.is_main)
-        return Evaluator(runner, cases, settings, self.distributed, bar)
+        bar = ProgressBar("eval", self.trained.distributed.is_main)
+        return Evaluator(runner, cases, settings, self.trained.distributed, bar)
 
     def _logger(self) -> Logger:
-        if not self.distributed.is_main:
+        if not self.trained.distributed.is_main:
             return Logger()
         folder, settings = self.trained.folder, self.trained.settings
         return build_loggers(self.config.logger, folder.path, settings.name, describe(settings))
@@ -142,14 +139,6 @@ def _same_cases(data: CaseData, trained: DataConfig) -> bool:
     return type(data) is type(trained) and all(
         getattr(data, key, None) == getattr(trained, key, None) for key in keys
     )
-
-
-def with_training_patches(settings: EvaluationConfig, trained: TrainConfig) -> EvaluationConfig:
-    """Return the settings with the training's patch size, unless they set one."""
-    if settings.inference.size is not None:
-        return settings
-    size = trained.evaluation.inference.size
-    return replace(settings, inference=replace(settings.inference, size=size))
 
 
 def log_scores(logger: Logger, result: EvaluationResult) -> None:
@@ -163,7 +152,7 @@ def show(result: EvaluationResult, output: Path) -> None:
     """Print the means, and the paths of scores and pictures."""
     references = [name for name in result.names if name.startswith("psnr@")]
     rows = [
-        [name, _number(result.mean(name)), _number(result.spread(name)), result.unit(name)]
+        [name, f"{result.mean(name):.4g}", f"{result.spread(name):.4g}", result.unit(name)]
         for name in (*result.means, *references)
     ]
     title = f"{len(result.cases)} cases, mode={result.protocol['mode']}"
@@ -172,7 +161,3 @@ def show(result: EvaluationResult, output: Path) -> None:
     for name, path in (("pictures", output / "cases"), ("report", output / "index.html")):
         if path.exists():
             log.info(f"{name}: {path}")
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else str(value)

@@ -68,8 +68,8 @@ def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:
     log.info(f"factor           {_sides(summary.factor)}, latent {_sides(summary.latent)}")
     log.info(f"compression      {summary.compression:.3g} times fewer numbers")
     log.info(f"receptive field  {reach}")
-    voxels = math.prod(size)
-    log.info(f"FLOPs            {summary.flops:.3g}, {summary.flops / voxels:,.0f} a voxel")
+    each = summary.flops / math.prod(size)
+    log.info(f"FLOPs            {summary.flops:.3g}, {each:,.0f} a voxel")
 
 
 def memory_lines(config: VAEConfig, size: tuple[int, ...], memory: float | None) -> list[str]:

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vae3d.commands.inspect import InspectConfig
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
@@ -53,8 +51,11 @@ def inspect(config: InspectConfig) -> Path:
         raise DataError(f"split={config.split} holds no case; choose another")
     output = Path(config.output).expanduser()
     write_table(output / "cases.csv", reports)
-    summary = {**totals(reports), "patches": patch_totals(cases, patching, config)}
-    summary["reading"] = reading(dataset, cases)
+    summary = {
+        **totals(reports),
+        "patches": patch_totals(cases, patching, config),
+        "reading": reading(dataset, cases),
+    }
     write_json(output / "summary.json", summary)
     sample = draws(dataset, config.count, config.seed)
     tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in sample]
@@ -97,13 +98,11 @@ def totals(reports: list[CaseReport]) -> dict[str, Any]:
 
 def patch_totals(cases: Cases, patching: PatchSampler, config: InspectConfig) -> dict[str, int]:
     """Return the number of patches of an epoch for each split."""
-    counts = dict.fromkeys(SPLITS, 0)
-    for split in SPLITS:
-        members = cases.splits[split]
-        usable = np.setdiff1d(members, [*cases.errors(split, stop=False)])
-        if usable.size:
-            counts[split] = len(PatchDataset(cases, usable, patching, config.seed))
-    return counts
+    usable = {split: cases.usable(split)[0] for split in SPLITS}
+    return {
+        split: len(PatchDataset(cases, indices, patching, config.seed))
+        for split, indices in usable.items()
+    }
 
 
 def reading(dataset: PatchDataset, cases: Cases) -> dict[str, float]:

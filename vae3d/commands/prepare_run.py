@@ -7,7 +7,7 @@ from pathlib import Path
 from vae3d.commands.prepare import PrepareConfig
 from vae3d.data.build import build_source
 from vae3d.data.config import PreparableData
-from vae3d.data.prepared import resolve_store
+from vae3d.data.stored import resolve_store
 from vae3d.errors import DataError
 from vae3d.logger.console import ProgressBar, table
 from vae3d.store.catalog import Catalog

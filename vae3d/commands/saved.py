@@ -1,15 +1,24 @@
-"""`config.yaml` of a run: the settings of its training."""
+"""`config.yaml` of a run: the settings of its training, and which of them may change."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
-from vae3d.settings.saved import read_settings, write_settings
+from vae3d.settings.saved import describe, differences, read_settings
+from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
+log = logging.getLogger(__name__)
 
-def save_config(config: TrainConfig, path: Path) -> None:
-    """Write a run's `config.yaml`."""
-    write_settings(config, path)
+MAY_CHANGE = {
+    "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec", "max_skipped"},
+    "model": {"checkpointing"},
+    "patching": set[str](),
+    "loss": set[str](),
+}
+"""Groups whose settings are fixed for a run, and the keys of each that may change because they do
+not affect its result."""
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -24,3 +33,45 @@ def load_config(path: Path) -> TrainConfig:
         raise RunError(f"{path.parent}: no run here ({path.name} is missing)") from None
     except ConfigError as error:
         raise RunError(f"{path}: not the settings of a training: {error}") from error
+
+
+def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
+    """Compare the settings with those of the run's `file`, and log the allowed changes.
+
+    Raises:
+        RunError: a setting differs that may not change.
+    """
+    old, new = describe(load_config(file)), describe(config)
+    changed = differences(frozen(old), frozen(new))
+    if changed:
+        raise RunError(
+            f"{file.parent}: belongs to other settings ({'; '.join(changed)}); "
+            "choose another name= or restore the settings"
+        )
+    changes = {
+        name: (old["trainer"].get(name), new["trainer"][name])
+        for name in RESTRICTED
+        if old["trainer"].get(name) != new["trainer"][name]
+    }
+    lines = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in changes.items()]
+    refused = {*changes} - {*config.trainer.allow_change}
+    if refused and has_checkpoints:
+        # One setting that may never change makes permission for the others useless.
+        allowed = refused | {*config.trainer.allow_change}
+        way = ""
+        if allowed <= {*ALLOWABLE}:
+            way = f"add trainer.allow_change=[{','.join(sorted(allowed))}], "
+        raise RunError(
+            f"{file.parent}: was trained with other settings ({'; '.join(lines)}); "
+            f"{way}restore them, or choose another name="
+        )
+    for line in lines:
+        log.info(f"changed for the coming steps: {line}")
+
+
+def frozen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of described settings that is fixed for a run."""
+    fixed: dict[str, Any] = {"seed": settings["seed"]}
+    for group, free in MAY_CHANGE.items():
+        fixed[group] = {k: v for k, v in settings[group].items() if k not in free}
+    return fixed

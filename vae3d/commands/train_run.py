@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,21 +10,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.changes import check_changes, frozen
-from vae3d.commands.saved import save_config
+from vae3d.autoencoder.weights import save_weights
+from vae3d.commands.saved import check_changes, frozen
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.errors import (
-    ConfigError,
-    DataError,
-)
+from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
-from vae3d.inference.build import build_runner
+from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger, LoggerGroup
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ConsoleLogger, ProgressBar
@@ -38,10 +35,10 @@ from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
 from vae3d.scans.source import CaseSource
-from vae3d.settings.saved import describe
+from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
-from vae3d.trainer.session import Identity, Session, WeightsWriter
+from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer
 from vae3d.values.contract import InputContract
@@ -82,15 +79,19 @@ class Training:
         seed_global(self.config.seed, "model")
         model = CustomVAE(self.config.model)
         if self.folder.config.exists():
-            check_changes(self.folder.config, self.config, bool(self._steps_on_disk()))
+            steps = CheckpointFolder(self.folder.checkpoints).steps()
+            check_changes(self.folder.config, self.config, has_checkpoints=bool(steps))
         train, val = self.cases.survey("train"), self.cases.survey("val")
         val = val[: self.config.trainer.val_cases]
         session = self._session(train)
         state = session.finished()
         if state is None:
-            session.begin(
-                lambda: save_config(self.config, self.folder.config), self._members(train, val)
+            cases = (
+                (self.cases.case_id(index), split)
+                for split, indices in (("train", train), ("val", val))
+                for index in indices.tolist()
             )
+            session.begin(lambda: write_settings(self.config, self.folder.config), cases)
             state = self._fit(session, model, val.tolist())
             log.info(f"trained {state.step} steps: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.
@@ -112,9 +113,6 @@ class Training:
             logger.close(failed)
         return state
 
-    def _steps_on_disk(self) -> list[int]:
-        return CheckpointFolder(self.folder.checkpoints).steps()
-
     def _session(self, train: NDArray[np.int64]) -> Session:
         if not train.size:
             raise DataError("no case is left to train on")
@@ -130,12 +128,13 @@ class Training:
             self.cases.config.timeout,
         )
         settings = json.dumps(frozen(describe(config)), sort_keys=True)
-        identity = Identity(
-            data=self.cases.fingerprint(train),
-            settings=hashlib.sha256(settings.encode()).hexdigest(),
-            versions={"vae3d": __version__, "torch": torch.__version__},
-        )
-        session = Session(self.folder, config.trainer, loader, identity, self.distributed)
+        about = {
+            "vae3d": __version__,
+            "torch": torch.__version__,
+            "settings": hashlib.sha256(settings.encode()).hexdigest(),
+            "data": self.cases.fingerprint(train),
+        }
+        session = Session(self.folder, config.trainer, loader, about, self.distributed)
         loader.on_unreadable = session.journal.unread
         return session
 
@@ -146,12 +145,6 @@ class Training:
                 f"model.in_channels must be the cases' number of channels ({channels}), "
                 f"got {self.config.model.in_channels}"
             )
-
-    def _members(
-        self, train: NDArray[np.int64], val: NDArray[np.int64]
-    ) -> Iterator[tuple[str, str]]:
-        for indices, split in ((train, "train"), (val, "val")):
-            yield from ((self.cases.case_id(index), split) for index in indices.tolist())
 
     def _validation(self, model: CustomVAE, val: list[int], logger: Logger) -> Validation:
         config, device = self.config, self.distributed.device
@@ -166,6 +159,11 @@ class Training:
     ) -> Trainer:
         config, spacing = self.config, self.cases.spacing
         contract = InputContract(self.cases.contract, None if spacing is None else (*spacing,))
+
+        def save(which: str, step: int, state: dict[str, Tensor]) -> None:
+            latents = validation.latents_at(step)
+            save_weights(self.folder.weights(which), config.model, state, contract, latents)
+
         return Trainer(
             model=model,
             objective=Objective(config.loss, model.factor),
@@ -176,11 +174,9 @@ class Training:
             logger=logger,
             callbacks=Callbacks(
                 validate=validation,
-                save_weights=WeightsWriter(
-                    self.folder, config.model, contract, validation.latents_at
-                ),
+                save_weights=save,
                 report_bad_step=partial(session.journal.bad_step, session.loader),
-                about=session.identity.describe(),
+                about=session.about,
             ),
             seed=config.seed,
         )

@@ -1,5 +1,7 @@
 """`TrainedRun`: the weights of a training, and the data that fit them."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +11,7 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import CONFIG_FILE
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
+from vae3d.commands.trained_config import CodecConfig, TrainedConfig
 from vae3d.data.config import (
     CaseData,
     CTConfig,
@@ -18,31 +21,38 @@ from vae3d.data.config import (
     ScansConfig,
 )
 from vae3d.errors import ConfigError, RunError
+from vae3d.inference.runner import ModelRunner
+from vae3d.latents.codec import Codec
+from vae3d.runtime.distributed import Distributed, start_distributed
+from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.values.intensity import IntensityContract
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder, or a folder of weights without a run.
+    """A run folder, or a folder of weights without a run, and the ranks that compute with it.
 
     `which` chooses the weights of a run: `best`, `latest`, or `auto` for the best ones if they
     exist, else the latest.
     """
 
     folder: RunFolder
-    which: str = "auto"
+    which: str
+    distributed: Distributed
 
     @classmethod
-    def named(cls, run: str | None, which: str) -> "TrainedRun":
-        """Return the run of `run=`.
+    @contextlib.contextmanager
+    def opened(cls, config: TrainedConfig) -> Iterator["TrainedRun"]:
+        """Open the run of `run=` within the context; every rank calls this.
 
         Raises:
             ConfigError: `run` is None.
         """
-        if run is None:
+        if config.run is None:
             raise ConfigError("run must name a run folder, for example run=runs/vae3d")
-        return cls(RunFolder(Path(run).expanduser()), which)
+        with start_distributed(config.device) as distributed:
+            yield cls(RunFolder(Path(config.run).expanduser()), config.weights, distributed)
 
     @property
     def weights(self) -> Path:
@@ -71,6 +81,12 @@ class TrainedRun:
             RunError: the weights are missing or damaged.
         """
         return CustomVAE.from_pretrained(self.weights)
+
+    def codec(self, config: CodecConfig) -> Codec:
+        """Return the encoder and decoder of the model, on this rank's device."""
+        device = self.distributed.device
+        precision = Precision(config.precision, device)
+        return Codec(ModelRunner(self.model, device, precision, config.memory))
 
     @property
     def spacing(self) -> tuple[float, ...] | None:

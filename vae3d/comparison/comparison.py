@@ -177,12 +177,18 @@ def _compare_score(
     first, *others = ([r.cases[case].scores[name] for case in paired] for r in reports)
     differences = []
     for report, values in zip(reports[1:], others, strict=True):
-        differences_by_case = _differences(first, values)
         gains = _differences(*([worth(name, value) for value in each] for each in (first, values)))
-        better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-        d = Mean.of(differences_by_case)
+        d = Mean.of(_differences(first, values))
         differences.append(
-            Difference(d.mean, d.low, d.high, report.name, Mean.of(gains), better, worse)
+            Difference(
+                mean=d.mean,
+                low=d.low,
+                high=d.high,
+                run=report.name,
+                gain=Mean.of(gains),
+                better=sum(gain > 0 for gain in gains),
+                worse=sum(gain < 0 for gain in gains),
+            )
         )
     means = [_mean(values) for values in (first, *others)]
     return ScoreComparison(name, unit, better_of(name), len(paired), means, differences)

@@ -21,7 +21,6 @@ def page(comparison: Comparison) -> str:
     first, *others = [_text(report.name) for report in comparison.reports]
     names = [escape(printable(report.name)) for report in comparison.reports]
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    title = f"{', '.join(others)} against {first}"
     groups = itertools.groupby(comparison.scores, key=lambda score: _group(score.name))
     bodies = "".join(_body(group, [*scores], comparison) for group, scores in groups)
     return f"""<!doctype html>
@@ -38,7 +37,7 @@ style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'">
 <body>
 <header>
 <p class="eyebrow">Comparison of {len(comparison.reports)} runs</p>
-<h1>{title}</h1>
+<h1>{", ".join(others)} against {first}</h1>
 <p class="about">Means over the {_count(len(comparison.common))} that all runs have. A difference
 is the score of a run minus that of {first}, paired case by case, with the {CONFIDENCE:.0%}
 Student t interval of its mean. In the charts, right is better, whether that means more, less or,

@@ -4,7 +4,7 @@ import csv
 import itertools
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def read_scores(path: Path) -> tuple[list[str], dict[str, CaseScore]]:
                 f"{path}: is not read, because it has more than {MAX_SCORES_BYTES} bytes"
             )
         with path.open(newline="", encoding="utf-8") as file:
-            columns, cases = _parse_scores(file, path)
+            columns, cases = _parse_scores([*file], path)
     except UnicodeDecodeError as error:
         raise RunError(f"{path}: is not UTF-8 text ({error.reason})") from error
     except OSError as error:
@@ -130,12 +130,14 @@ def read_scores(path: Path) -> tuple[list[str], dict[str, CaseScore]]:
     return columns, cases
 
 
-def _parse_scores(file: Iterator[str], path: Path) -> tuple[list[str], dict[str, CaseScore]]:
-    lines = _Lines(file)
+def _parse_scores(lines: Sequence[str], path: Path) -> tuple[list[str], dict[str, CaseScore]]:
+    comments = len([*itertools.takewhile(lambda line: line.startswith("# "), lines)])
+    # A truncated number would pass as a number.
+    if lines and not lines[-1].endswith(("\n", "\r")):
+        raise RunError(f"{path}, line {len(lines)}: is truncated")
+    rows = csv.reader(lines[comments:])
     cases: dict[str, CaseScore] = {}
     try:
-        header = next((line for line in lines if not line.startswith("# ")), "")
-        rows = csv.reader(itertools.chain([header], lines))
         columns = next(rows, [])
         if columns[:3] != ["case_id", "low", "high"] or len({*columns}) < len(columns):
             raise ValueError("must be case_id,low,high and the names of the scores")
@@ -144,29 +146,9 @@ def _parse_scores(file: Iterator[str], path: Path) -> tuple[list[str], dict[str,
             if case.case_id in cases:
                 raise ValueError(f"case {printable(case.case_id)} appears twice")
             cases[case.case_id] = case
-    except UnicodeDecodeError:
-        raise
     except (ValueError, csv.Error) as error:
-        raise RunError(f"{path}, line {lines.number}: {error}") from error
+        raise RunError(f"{path}, line {comments + rows.line_num}: {error}") from error
     return columns[3:], cases
-
-
-class _Lines:
-    """The lines of a file, with their number.
-
-    A last line without a newline is an error: a truncated number would pass as a number.
-    """
-
-    def __init__(self, file: Iterator[str]) -> None:
-        self.file = file
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.file:
-            self.number += 1
-            if not line.endswith(("\n", "\r")):
-                raise ValueError("is truncated")
-            yield line
 
 
 def _case(columns: Sequence[str], cells: Sequence[str]) -> CaseScore:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from vae3d.data.config import CaseData
 from vae3d.errors import DataError, VolumeError
 from vae3d.patching.region import Region
-from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.scans.volume import SourceGeometry, Volume, spacing_of
 from vae3d.store.foreground import ForegroundMap
 from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import Splits
@@ -22,30 +23,39 @@ from vae3d.values.voxel_statistics import VoxelStatistics
 log = logging.getLogger(__name__)
 
 
-class Case:
+class Case(ABC):
     """One volume: its shape and intensity range in memory, its voxels read on demand.
 
     `spacing` is the size of a voxel along each axis in millimetres. `affine` (n+1, n+1) maps voxel
     indices to RAS millimetres.
     """
 
-    case_id: str
-    channels: int
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
     range: IntensityRange
     foreground: ForegroundMap
     statistics: VoxelStatistics
-    geometry: SourceGeometry | None
-    affine: NDArray[np.float64]
 
+    def __init__(
+        self,
+        case_id: str,
+        channels: int,
+        shape: tuple[int, ...],
+        affine: NDArray[np.float64],
+        geometry: SourceGeometry | None,
+    ) -> None:
+        self.case_id = case_id
+        self.channels = channels
+        self.shape = shape
+        self.affine = affine
+        self.spacing = spacing_of(affine)
+        self.geometry = geometry
+
+    @abstractmethod
     def volume(self) -> Volume:
         """Return the whole volume."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cut(self, region: Region) -> Tensor:
         """Return the part of the volume inside a region (C, up to *size), in the scan's units."""
-        raise NotImplementedError
 
     def foreground_voxel(
         self, threshold: float | None, generator: np.random.Generator
@@ -63,7 +73,7 @@ class Case:
         return self.foreground.voxel(threshold, self.shape, box, generator)
 
 
-class Cases:
+class Cases(ABC):
     """The cases of a data set, by number, and their splits.
 
     They are resampled to `spacing` (D, H, W) in millimetres, unless it is None.
@@ -77,9 +87,9 @@ class Cases:
         self.contract = contract
 
     @cached_property
+    @abstractmethod
     def splits(self) -> Splits:
         """The numbers of the cases of each split, including those that cannot be used."""
-        raise NotImplementedError
 
     def survey(self, split: str) -> NDArray[np.int64]:
         """Return the numbers of the usable cases of a split.
@@ -112,17 +122,17 @@ class Cases:
         members = self.splits[split].tolist()
         return np.array([index for index in members if index not in errors], np.int64), errors
 
+    @abstractmethod
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
         """Return the errors of the unusable cases of a split; one is enough with `stop`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
         """Return the spatial shapes of usable cases; `indices` must be in ascending order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def case_id(self, index: int) -> str:
         """Return the name of a case."""
-        raise NotImplementedError
 
     def stamp(self, index: int) -> str:
         """Return a stamp that changes with the voxels of a case; empty if the source has none."""
@@ -135,10 +145,10 @@ class Cases:
             digest.update(json.dumps([self.case_id(index), shape]).encode())
         return digest.hexdigest()
 
+    @abstractmethod
     def __getitem__(self, index: int) -> Case:
         """Return case number `index`.
 
         Raises:
             VolumeError: it cannot be read.
         """
-        raise NotImplementedError

@@ -22,7 +22,6 @@ ON_ERROR = ("fail", "skip")
 NONFINITE = ("fail", "fill")
 CODECS = ("lz4", "zstd", "none")
 SHAPE = PerAxis(Between(1, 1024), axes=(2, 3), expand=True)
-SPACING = PerAxis(Between(0.01, 100), axes=(3,), whole=False, expand=True)
 COUNT = AtLeast(1)
 CHANNEL = AtLeast(0)
 GIB = AtLeast(0)
@@ -197,7 +196,7 @@ class PreparableData(SourceData):
     @property
     def opener(self) -> str:
         """The function that prepares a store, or reads the cases where `store` is null."""
-        return super().opener if self.store is None else "vae3d.data.prepared:open_prepared"
+        return super().opener if self.store is None else "vae3d.data.stored:open_prepared"
 
     def to_prepare(self) -> "PreparableData":
         """Return these data."""
@@ -244,7 +243,8 @@ class SyntheticConfig(PreparableData):
 class ScansConfig(PreparableData):
     """Scans in a folder or in a list.
 
-    `range_kind`, `unit` and `range` are the kind, unit and limits of the intensity contract.
+    `range_kind` and `unit` are those of the intensity contract; the field that is called like the
+    kind holds its limits.
     """
 
     source: ClassVar[str] = "vae3d.data.scan_source:ScanSource"
@@ -275,7 +275,8 @@ class ScansConfig(PreparableData):
     @property
     def range(self) -> tuple[float, float]:
         """The limits [low, high] of the intensity contract."""
-        raise NotImplementedError
+        low, high = getattr(self, self.range_kind)
+        return low, high
 
     def identity(self) -> dict[str, Any]:
         """Return where the scans are and how their voxels are chosen."""
@@ -306,11 +307,6 @@ class CTConfig(ScansConfig):
     window: Annotated[tuple[float, ...], LowHigh()] = (-1000.0, 1000.0)
     """Hounsfield units [low, high] that become [-1, 1]; values outside are clipped."""
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """The window in Hounsfield units."""
-        return self.window[0], self.window[1]
-
 
 @dataclass
 class MRIConfig(ScansConfig):
@@ -321,11 +317,6 @@ class MRIConfig(ScansConfig):
     percentiles: Annotated[tuple[float, ...], LowHigh((0, 100))] = (0.0, 99.5)
     """Percentiles [low, high] of each scan, in percent, that become [-1, 1]; values outside are
     clipped."""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The percentiles, in percent."""
-        return self.percentiles[0], self.percentiles[1]
 
 
 @dataclass
@@ -341,11 +332,6 @@ class Images2DConfig(ScansConfig):
         super().__post_init__()
         if self.spacing is not None:
             raise ConfigError("data.spacing resamples 3D scans; images_2d have no spacing")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The window in gray values."""
-        return self.window[0], self.window[1]
 
 
 @dataclass

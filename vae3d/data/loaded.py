@@ -15,9 +15,8 @@ from vae3d.errors import VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
-from vae3d.scans.check import checked
 from vae3d.scans.source import CaseSource
-from vae3d.scans.volume import Volume
+from vae3d.scans.volume import Volume, checked
 from vae3d.store.foreground import ForegroundMap
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.splits import Splits
@@ -28,13 +27,9 @@ class LoadedCase(Case):
     """A case in memory; `filled` is the number of its voxels that were not finite."""
 
     def __init__(self, volume: Volume, contract: IntensityContract, filled: int = 0) -> None:
-        self.case_id = volume.case_id
-        self.channels = len(volume.data)
-        self.shape = volume.shape
-        self.spacing = volume.spacing
-        self.affine = volume.affine
+        channels = len(volume.data)
+        super().__init__(volume.case_id, channels, volume.shape, volume.affine, volume.source)
         self.range = contract.range_of(volume.data.numpy(), volume.case_id)
-        self.geometry = volume.source
         self.filled = filled
         self._volume = volume
 
@@ -125,12 +120,9 @@ class LoadedCases(Cases):
             return self._cache[index]
         volume, filled = checked(self.source.read(index), self.nonfinite)
         case = LoadedCase(volume, self.contract, filled)
-        self._cache_case(index, case)
-        return case
-
-    def _cache_case(self, index: int, case: LoadedCase) -> None:
         self._cache[index] = case
-        self._cached_bytes += case.volume().data.nbytes
+        self._cached_bytes += volume.data.nbytes
         while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= oldest.volume().data.nbytes
+        return case

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,21 +112,16 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
     return [Entry(path, name) for path, name in zip(scans.values(), ids, strict=True)]
 
 
-def _walk(folder: Path) -> list[Path]:
+def _walk(folder: Path) -> Iterator[Path]:
     # Visit each real folder once: a link to a folder above itself would never end.
     visited: set[Path] = set()
-    paths: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = Path(parent).resolve()
-        if real in visited:
+        if real in visited or any(mark <= {*files, *folders} for mark in OWN_FOLDERS):
             folders.clear()
-            continue
-        visited.add(real)
-        if any(mark <= {*files, *folders} for mark in OWN_FOLDERS):
-            folders.clear()
-            continue
-        paths.extend(Path(parent, name) for name in files)
-    return paths
+        else:
+            visited.add(real)
+            yield from (Path(parent, name) for name in files)
 
 
 def read_list(config: ScansConfig) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""`StoredCases`: the cases of a store, listed in its catalog."""
+"""`StoredCases`: the cases of a store, listed in its catalog; prepare and open it."""
 
 import hashlib
 import os
@@ -14,21 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae3d.data.build import Adopt
+from vae3d.data.build import Adopt, build_source
 from vae3d.data.cases import Case, Cases
-from vae3d.data.config import CaseData, StoreConfig
+from vae3d.data.config import CaseData, PreparableData, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.progress import Progress
 from vae3d.scans.source import CaseSource
-from vae3d.scans.volume import Volume, spacing_of
+from vae3d.scans.volume import Volume
 from vae3d.store.arrays import open_array
 from vae3d.store.catalog import CaseRecord, Catalog
 from vae3d.store.foreground import ForegroundMap
+from vae3d.store.prepare import Preparation
 from vae3d.store.settings import CATALOG, StoreSettings
 from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import Splits
 
+STORES = "stores"
+"""Folder of the stores of `data.store=auto`, in the working directory."""
 MAX_OPEN = 64
 """Most arrays that a process keeps open: each takes a file descriptor and a little memory."""
 
@@ -37,14 +40,9 @@ class StoredCase(Case):
     """A case of a store; its voxels stay on disk."""
 
     def __init__(self, folder: Path, record: CaseRecord, contract: IntensityContract) -> None:
-        self.record = record
-        self.case_id = record.case_id
-        self.channels = record.channels
-        self.shape = record.shape
-        self.affine = np.array(record.affine, np.float64)
-        self.spacing = spacing_of(self.affine)
+        affine = np.array(record.affine, np.float64)
+        super().__init__(record.case_id, record.channels, record.shape, affine, record.geometry)
         self.contract = contract
-        self.geometry = record.geometry
         assert record.statistics is not None
         self.statistics = record.statistics
         self.path = folder / str(record.file)
@@ -57,9 +55,10 @@ class StoredCase(Case):
     @cached_property
     def range(self) -> IntensityRange:  # type: ignore[override]
         """The intensity range, from the stored percentiles where they suffice."""
-        # From the statistics if they suffice, else from all voxels.
-        range_ = self.contract.range_from_statistics(self.statistics, self.case_id)
-        return range_ or self.contract.range_of(self.volume().data.numpy(), self.case_id)
+        # All voxels are read only if the statistics do not suffice.
+        return self.contract.range_from_statistics(
+            self.statistics, self.case_id
+        ) or self.contract.range_of(self.volume().data.numpy(), self.case_id)
 
     def volume(self) -> Volume:
         """Read the whole array."""
@@ -67,7 +66,7 @@ class StoredCase(Case):
             data=self.cut(Region((0,) * len(self.shape), self.shape)),
             affine=self.affine,
             case_id=self.case_id,
-            source=self.record.geometry,
+            source=self.geometry,
         )
 
     def cut(self, region: Region) -> Tensor:
@@ -85,6 +84,35 @@ class StoredCase(Case):
         return torch.from_numpy(np.array(voxels) if isinstance(voxels, np.memmap) else voxels)
 
 
+def open_prepared(
+    config: PreparableData, progress: Progress, source: CaseSource | None, adopt: Adopt
+) -> "StoredCases":
+    """Bring the store of these data up to date, and open it.
+
+    Raises:
+        UserError: the data do not exist, or cannot be prepared.
+    """
+    source = source or build_source(config)
+    contract = adopt(source.contract, source.spatial_dims)
+    folder, settings = resolve_store(config, source)
+    Preparation(source, settings, folder, progress=progress).run()
+    return StoredCases(folder, config, contract)
+
+
+def resolve_store(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:
+    """Return the folder and the settings of the store of these data."""
+    settings = StoreSettings(
+        source=config.identity(),
+        nonfinite=config.nonfinite,
+        codec=config.codec,
+        spatial_dims=source.spatial_dims,
+        contract=source.contract.describe(),
+    )
+    if config.store in (None, "auto"):
+        return Path(STORES) / f"{config.label}-{settings.fingerprint()}", settings
+    return Path(str(config.store)).expanduser(), settings
+
+
 def open_store(
     config: StoreConfig, progress: Progress, source: CaseSource | None, adopt: Adopt
 ) -> "StoredCases":
@@ -95,15 +123,9 @@ def open_store(
     """
     if config.root is None:
         raise ConfigError("data.root must name a store that vae3d prepare wrote")
-    folder = Path(config.root).expanduser()
-    settings = StoreSettings.read(folder)
-    contract = replaced_range(config, own_contract(settings))
-    return StoredCases(folder, config, adopt(contract, settings.spatial_dims))
-
-
-def own_contract(settings: StoreSettings) -> IntensityContract:
-    """Return the contract that a store was prepared with."""
-    return IntensityContract(**settings.contract)
+    cases = StoredCases(Path(config.root).expanduser(), config)
+    cases.contract = adopt(replaced_range(config, cases.contract), cases.spatial_dims)
+    return cases
 
 
 def replaced_range(config: StoreConfig, own: IntensityContract) -> IntensityContract:
@@ -128,12 +150,12 @@ class StoredCases(Cases):
         self, folder: Path, config: CaseData, contract: IntensityContract | None = None
     ) -> None:
         settings = StoreSettings.read(folder)
-        super().__init__(config, settings.spatial_dims, contract or own_contract(settings))
+        own = IntensityContract(**settings.contract)
+        super().__init__(config, settings.spatial_dims, contract or own)
         self.folder = folder
         self.spacing = settings.source.get("spacing")
         self.catalog = Catalog(folder / CATALOG)
-        self._open_cases: OrderedDict[int, StoredCase] = OrderedDict()
-        self._process = os.getpid()
+        self._open_cases: OrderedDict[tuple[int, int], StoredCase] = OrderedDict()
 
     @cached_property
     def splits(self) -> Splits:
@@ -154,10 +176,8 @@ class StoredCases(Cases):
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
         """Return the reasons that the catalog has for cases that could not be prepared."""
-        if not self.failures:
-            return {}
-        members = set(self.splits[split].tolist())
-        return {number: error for number, error in self.failures.items() if number in members}
+        failed = self.failures.keys() & self.splits[split].tolist()
+        return {number: self.failures[number] for number in sorted(failed)}
 
     def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
         """Yield the shapes in the catalog."""
@@ -176,13 +196,12 @@ class StoredCases(Cases):
         return {**self.__dict__, "_open_cases": OrderedDict()}
 
     def __getitem__(self, index: int) -> StoredCase:
-        if self._process != os.getpid():
-            # A forked worker must not share the open files of its parent: it opens its own.
-            self._open_cases, self._process = OrderedDict(), os.getpid()
-        case = self._open_cases.pop(index, None) or StoredCase(
+        # A forked worker must not share the open files of its parent: it opens its own.
+        key = os.getpid(), index
+        case = self._open_cases.pop(key, None) or StoredCase(
             self.folder, self.catalog.record(index), self.contract
         )
-        self._open_cases[index] = case
+        self._open_cases[key] = case
         if len(self._open_cases) > MAX_OPEN:
             self._open_cases.popitem(last=False)
         return case

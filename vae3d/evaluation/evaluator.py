@@ -2,10 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +19,8 @@ from vae3d.inference.runner import ModelRunner, OnPosterior, ignore
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar
-from vae3d.pictures.figures import case_figure, scroll_frames
+from vae3d.pictures.figures import CaseView, case_figure, scroll_frames
 from vae3d.pictures.media import write_gif, write_mp4, write_png
-from vae3d.pictures.views import CaseView
 from vae3d.report.result import CaseScore, EvaluationResult
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed
@@ -112,16 +111,15 @@ class Evaluator:
         # One per case, merged in order: the result is bit-identical for any number of ranks.
         health: dict[int, LatentHealth] = {}
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
-            images = ReadAhead(
-                reader, loop.share(places), lambda place: self._load(indices[place])
-            )
+            share = (indices[place] for place in loop.share(places))
+            images = read_ahead(reader, self._load, share)
             unfinished: Future[CaseScore] | None = None
 
             def score_case(place: int) -> Future[CaseScore]:
                 nonlocal unfinished
                 health[place] = LatentHealth()
                 on_posterior = health[place].add if self.config.latents else ignore
-                case = self._reconstruct(images.take(place), on_posterior)
+                case = self._reconstruct(next(images), on_posterior)
                 # At most one case is unfinished, because it holds whole volumes in memory.
                 if unfinished:
                     unfinished.result()
@@ -198,32 +196,20 @@ class Evaluator:
         return CaseScore(case.case_id, case.range.low, case.range.high, scores)
 
 
-class ReadAhead:
-    """Loads one case ahead: the next one is read while a case is reconstructed."""
+def read_ahead(
+    reader: ThreadPoolExecutor, load: Callable[[int], LoadedImage], indices: Iterable[int]
+) -> Iterator[LoadedImage]:
+    """Yield the loaded cases of `indices` in order, each while the next one is already loading.
 
-    def __init__(
-        self,
-        reader: ThreadPoolExecutor,
-        places: Sequence[int],
-        load: Callable[[int], LoadedImage],
-    ) -> None:
-        self._reader = reader
-        self._load = load
-        self._next = dict(pairwise(places))
-        self._loading: dict[int, Future[LoadedImage]] = {}
-
-    def take(self, place: int) -> LoadedImage:
-        """Return a case, and start to load the next one.
-
-        Raises:
-            VolumeError: the case cannot be read.
-        """
-        loading = self._loading.pop(place, None) or self._reader.submit(self._load, place)
-        image = loading.result()
-        following = self._next.get(place)
-        if following is not None:
-            self._loading[following] = self._reader.submit(self._load, following)
-        return image
+    Raises:
+        VolumeError: the case cannot be read.
+    """
+    coming = iter(indices)
+    loading = [reader.submit(load, index) for index in islice(coming, 1)]
+    while loading:
+        image = loading.pop().result()
+        loading = [reader.submit(load, index) for index in islice(coming, 1)]
+        yield image
 
 
 def write_media(

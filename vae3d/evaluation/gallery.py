@@ -1,6 +1,6 @@
 """`Gallery`: views of the cases that a report may show, within a memory limit."""
 
-from vae3d.pictures.views import CaseView
+from vae3d.pictures.figures import CaseView
 from vae3d.report.result import EvaluationResult
 from vae3d.scoring.scores import worth
 

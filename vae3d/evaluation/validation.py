@@ -1,7 +1,7 @@
 """`Validation`: the held-out cases of a training, scored every `val_every` steps."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vae3d.evaluation.config import EvaluationConfig
@@ -10,20 +10,18 @@ from vae3d.logger.base import Logger
 from vae3d.values.latent_statistics import LatentStatistics
 
 
+@dataclass
 class Validation:
     """Scores the model of a training on its held-out cases, and measures their latents.
 
     The pictures of the first case are written into `folder`.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, indices: Sequence[int], folder: Path, logger: Logger
-    ) -> None:
-        self.evaluator = evaluator
-        self.indices = [*indices]
-        self.folder = folder
-        self.logger = logger
-        self._latents: dict[int, LatentStatistics | None] = {}
+    evaluator: Evaluator
+    indices: list[int]
+    folder: Path
+    logger: Logger
+    _latents: dict[int, LatentStatistics | None] = field(default_factory=dict, init=False)
 
     def __call__(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
         """Return the mean scores at a step; empty where no case is held out.

@@ -1,4 +1,4 @@
-"""`ModelRunner`: images through a model on a device, in a precision and in bounded memory."""
+"""`ModelRunner`: images through a model on a device, in bounded memory or patch by patch."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -8,10 +8,16 @@ from torch import Generator, Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
+from vae3d.inference.config import MODES, InferenceConfig
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
+from vae3d.model.sizes import cropped, pad_to_multiple
 from vae3d.model.vae import eval_mode
+from vae3d.patching.blending import PatchAggregator
+from vae3d.patching.region import Region
+from vae3d.patching.samplers import GridPatches, patch_size
 from vae3d.runtime.memory import Memory, memory_budget
 from vae3d.runtime.precision import Precision
+from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.streaming.plan import StreamingPlan
 
 MEMORY_KEY = "evaluation.inference.memory"
@@ -81,20 +87,14 @@ class ModelRunner:
 
         Without a generator the posterior's mode is decoded, with one a sample of it. The noise is
         drawn for the whole latent grid, so that the sample does not depend on the division into
-        patches. `on_posterior` is called with the posterior before it is decoded.
+        patches. `on_posterior` is called with the posterior.
         """
         noise = self._noise(image, generator)
         gib = self._memory_for(tuple(image.shape[1:]))
         with eval_mode(self.model):
-            with self.precision.autocast(self.device):
-                posterior = self.model.encode(image[None].float(), gib)
-            on_posterior(posterior)
-            latent = posterior.mode()
-            if noise is not None:
-                latent = posterior.at(noise[None].to(posterior.mean.device))
-            with self.precision.autocast(self.device):
-                decoded = self.model.decode(latent, tuple(image.shape[1:]), gib)
-        return decoded[0].cpu().clamp_(-1, 1)
+            posterior, decoded = self._forward(image[None].float(), noise, gib)
+        on_posterior(posterior)
+        return decoded[0].clamp_(-1, 1)
 
     def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
         """Return, for each axis, the planes inside an image at which a patch begins or ends."""
@@ -121,8 +121,128 @@ class ModelRunner:
         return gib
 
     def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
-        """Return unit noise (latent_channels, *size) for an image, None without a generator."""
+        """Return unit noise (1, latent_channels, *size) for an image, None without a generator."""
         if generator is None:
             return None
         size = self.model.latent_size(image.shape[1:])
-        return draw_noise((1, self.model.config.latent_channels, *size), generator)[0]
+        return draw_noise((1, self.model.config.latent_channels, *size), generator)
+
+    def _forward(
+        self, images: Tensor, noise: Tensor | None, memory: float | None = None
+    ) -> tuple[DiagonalGaussian, Tensor]:
+        """Return the posterior of (B, C, *spatial), and on the CPU what it is decoded to.
+
+        That is its mode, or with unit noise a sample of it.
+        """
+        with self.precision.autocast(self.device):
+            posterior = self.model.encode(images, memory)
+            latent = posterior.mode()
+            if noise is not None:
+                latent = posterior.at(noise.to(latent.device))
+            return posterior, self.model.decode(latent, tuple(images.shape[2:]), memory).cpu()
+
+
+class PatchRunner(ModelRunner):
+    """A runner that reconstructs overlapping patches of an image and blends them.
+
+    Raises:
+        ConfigError: a size of patches that does not fit the model's axes.
+    """
+
+    has_seams = True
+
+    def __init__(
+        self,
+        model: CustomVAE,
+        device: torch.device,
+        precision: Precision,
+        config: InferenceConfig,
+    ) -> None:
+        super().__init__(model, device, precision, config.memory, MEMORY_KEY)
+        self.config = config
+        size = patch_size(
+            config.size or (64,), model.spatial_dims, key="evaluation.inference.size"
+        )
+        # A patch that starts off the latent grid would be shifted against its neighbours.
+        self.size = round_up(size, model.factor)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Mode, size, overlap and blend of the patches."""
+        return {
+            "mode": "patch",
+            "patch_size": [*self.size],
+            "overlap": self.config.overlap,
+            "blend": self.config.blend,
+        }
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        image: Tensor,
+        generator: Generator | None = None,
+        on_posterior: OnPosterior = ignore,
+    ) -> Tensor:
+        """Return the reconstruction as `ModelRunner` does.
+
+        `on_posterior` is called with the posterior of each batch of patches.
+        """
+        noise = self._noise(image, generator)
+        padded = pad_to_multiple(image[None].float(), self.model.factor)[0]
+        shape = tuple(padded.shape[1:])
+        grid = self._regions(shape)
+        aggregator = PatchAggregator(grid, padded.shape[0], shape, self.config.blend)
+
+        def forward(regions: list[Region]) -> tuple[list[Region], DiagonalGaussian, Tensor]:
+            images = torch.stack([region.cut(padded) for region in regions])
+            latents = [region.divided(self.model.factor) for region in regions]
+            cut = None if noise is None else torch.cat([at.cut(noise) for at in latents])
+            return regions, *self._forward(images, cut)
+
+        # On a CPU, lanes compute parts of a batch concurrently.
+        count = lanes(self.config.batch_size) if self.device.type == "cpu" else 1
+        length = self.config.batch_size // count
+        parts = (grid[start : start + length] for start in range(0, len(grid), length))
+        with eval_mode(self.model):
+            for regions, posterior, patches in map_concurrently(forward, parts, count):
+                on_posterior(posterior)
+                for region, patch in zip(regions, patches, strict=True):
+                    aggregator.add(patch, region)
+        return cropped(aggregator.volume()[None], image.shape[1:])[0].clamp_(-1, 1)
+
+    def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
+        """Return, for each axis, where a patch begins or ends inside of an image."""
+        ends = [set[int]() for _ in shape]
+        for region in self._regions(round_up(shape, self.model.factor)):
+            for at, corner, size in zip(ends, region.corner, region.size, strict=True):
+                at |= {corner, corner + size}
+        return [sorted(i for i in at if 0 < i < n) for at, n in zip(ends, shape, strict=True)]
+
+    def _regions(self, shape: tuple[int, ...]) -> list[Region]:
+        """Return the boxes of the patches of an image of this shape."""
+        size = tuple(min(s, n) for s, n in zip(self.size, shape, strict=True))
+        return GridPatches(size, self.config.overlap).regions(shape, self.model.factor)
+
+
+def round_up(size: tuple[int, ...], factor: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the smallest multiples of `factor` that are no smaller than `size`."""
+    return tuple(-(-s // f) * f for s, f in zip(size, factor, strict=True))
+
+
+def build_runner(
+    config: InferenceConfig,
+    mode: str,
+    model: CustomVAE,
+    device: torch.device,
+    precision: Precision,
+) -> ModelRunner:
+    """Return the runner of one of MODES, with the model on the device.
+
+    Raises:
+        ConfigError: an unknown mode, or a size of patches that does not fit the model's axes.
+    """
+    if mode not in MODES:
+        raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if mode == "patch":
+        return PatchRunner(model, device, precision, config)
+    return ModelRunner(model, device, precision, config.memory, MEMORY_KEY)

@@ -74,8 +74,12 @@ class Codec:
         if not values.amax().isfinite():
             raise DataError(f"{record.case_id}: its latent decodes to values that are not finite")
         range_ = IntensityRange(record.low, record.high, record.unit)
-        data = range_.from_model(values, copy=False)
-        return Volume(data, np.array(record.affine), record.case_id, source_of(record))
+        return Volume(
+            range_.from_model(values, copy=False),
+            np.array(record.affine),
+            record.case_id,
+            source_of(record),
+        )
 
 
 def source_of(record: LatentRecord) -> SourceGeometry | None:

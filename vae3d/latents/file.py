@@ -143,9 +143,7 @@ def is_latent(path: Path) -> bool:
         DataError: it is no safetensors file.
     """
     try:
-        check_header(path)
-        with safe_open(path, framework="pt") as file:
-            return "vae3d" in (file.metadata() or {})
+        return _open_header(path)[0] is not None
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
 
@@ -158,13 +156,17 @@ def check_header(path: Path) -> None:
         raise DataError(f"{path}: its header has {size} bytes, at most {MAX_HEADER_BYTES}")
 
 
+def _open_header(path: Path) -> tuple[str | None, set[str]]:
+    """Return the text of a file's record, None without one, and the names of its tensors."""
+    check_header(path)
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("vae3d"), set(file.keys())
+
+
 def _read_header(path: Path) -> tuple[LatentRecord, str]:
     """Return the validated record of a file and its checksum."""
     try:
-        check_header(path)
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("vae3d")
-            names = set(file.keys())
+        text, names = _open_header(path)
         values = from_plain(dict[str, Any], json.loads(text or "null"), "the record")
         checksum = from_plain(str, values.pop("sha256", None), "sha256")
         record: LatentRecord = from_plain(LatentRecord, values)

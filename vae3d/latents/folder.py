@@ -1,15 +1,14 @@
 """A folder of latents: one file for each case, a manifest, and the statistics of all."""
 
 import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.file import SUFFIX
-from vae3d.runtime.files import write_json, write_text
+from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.values.latent_statistics import NAMES, LatentStatistics
 from vae3d.values.naming import case_file
@@ -18,7 +17,6 @@ SETTINGS = "latents.json"
 MANIFEST = "manifest.csv"
 STATISTICS = "statistics.json"
 NIFTI_FOLDER = "nifti"
-COLUMNS = ("case_id", "split", "file", "shape", "size")
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,15 @@ def latent_file(case_id: str) -> str:
 
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
     """Write `manifest.csv`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for e in entries:
-        sides = ("x".join(map(str, side)) for side in (e.shape, e.size))
-        writer.writerow([e.case_id, e.split, e.file, *sides])
-    write_text(folder / MANIFEST, text.getvalue())
+    with (
+        atomic_write(folder / MANIFEST) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Entry))
+        for e in entries:
+            sides = ("x".join(map(str, side)) for side in (e.shape, e.size))
+            writer.writerow([e.case_id, e.split, e.file, *sides])
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -56,7 +56,6 @@ def read_manifest(folder: Path) -> list[Entry]:
     """
     path = folder / MANIFEST
     try:
-        rows = [*csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
         entries = [
             Entry(
                 row["case_id"],
@@ -65,7 +64,7 @@ def read_manifest(folder: Path) -> list[Entry]:
                 _sides(row["shape"]),
                 _sides(row["size"]),
             )
-            for row in rows
+            for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         ]
     except FileNotFoundError:
         raise DataError(f"{folder}: holds no {MANIFEST}; vae3d encode writes one") from None

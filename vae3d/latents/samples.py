@@ -94,8 +94,7 @@ def _open_array(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file.get_slice(_tensor_name(path, [*file.keys()]))
     except (OSError, ValueError, EOFError, SyntaxError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read ({reason})") from error
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def _tensor_name(path: Path, names: list[str]) -> str:

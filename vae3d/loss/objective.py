@@ -10,8 +10,8 @@ from torch import Tensor
 from vae3d.errors import ConfigError
 from vae3d.loss.config import LOSSES, LossConfig
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.sizes import cropped
 from vae3d.model.vae import VAEOutput
-from vae3d.patching.region import Region
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,4 @@ def term(name: str, reconstruction: Tensor, image: Tensor) -> Tensor:
 
 def crops(batch: Tensor, sizes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     """Return each case of a batch (B, C, *spatial) cropped to its size, as (1, C, *size)."""
-    return [
-        case[None][Region((0,) * len(size), size).slices]
-        for case, size in zip(batch, sizes, strict=True)
-    ]
+    return [cropped(case[None], size) for case, size in zip(batch, sizes, strict=True)]

@@ -1,5 +1,6 @@
 """Losses on gradients and Fourier spectra, in 2D and 3D."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -84,9 +85,7 @@ def _cell_variance(image: Tensor) -> Tensor:
     sides = [min(EAGLE_PATCH, n) for n in image.shape[2:]]
     pool = {2: F.avg_pool2d, 3: F.avg_pool3d}[len(sides)]
     mean = pool(image, sides)
-    count = 1
-    for side in sides:
-        count *= side
+    count = math.prod(sides)
     variance = (pool(image.square(), sides) - mean.square()).clamp(min=0)
     return variance * (count / max(1, count - 1))
 
@@ -96,8 +95,6 @@ def _high_pass(size: tuple[int, ...]) -> Tensor:
 
     Frequencies are in units of the sampling frequency.
     """
-    squares = [torch.fft.fftfreq(n).square() for n in size]
-    distance = torch.zeros(size)
-    for axis, square in enumerate(squares):
-        distance = distance + square.reshape([-1 if d == axis else 1 for d in range(len(size))])
-    return torch.exp(-0.5 * (distance.sqrt() - EAGLE_CUTOFF).square())
+    squares = torch.meshgrid(*(torch.fft.fftfreq(n).square() for n in size), indexing="ij")
+    distance = torch.stack(squares).sum(dim=0).sqrt()
+    return torch.exp(-0.5 * (distance - EAGLE_CUTOFF).square())

@@ -105,10 +105,8 @@ def num_scales(image: Tensor) -> int:
     `image` is (B, C, *spatial).
     """
     smallest = min([n for n in image.shape[2:] if n > 1], default=1)
-    scales = 1
-    while scales < len(SCALE_WEIGHTS) and smallest // 2**scales >= WINDOW:
-        scales += 1
-    return scales
+    halvings = range(1, len(SCALE_WEIGHTS))
+    return 1 + sum((smallest >> n) >= WINDOW for n in halvings)
 
 
 def halved(image: Tensor) -> Tensor:

@@ -51,8 +51,7 @@ class Attention(nn.Module):
             return
         parts = []
         for length, side in zip(size, self.window, strict=True):
-            whole = length - length % side
-            edges = [0, whole, length]
+            edges = [0, length - length % side, length]
             parts.append([slice(a, b) for a, b in itertools.pairwise(edges) if a < b])
         for box in itertools.product(*parts):
             yield (slice(None), *box)
@@ -66,16 +65,12 @@ class Attention(nn.Module):
         batch, *size, channels = tokens.shape
         sides = [min(n, side) for n, side in zip(size, self.window, strict=True)]
         counts = [n // side for n, side in zip(size, sides, strict=True)]
-        dims = len(size)
         split = [n for pair in zip(counts, sides, strict=True) for n in pair]
-        outer = [1 + 2 * d for d in range(dims)]
-        inner = [2 + 2 * d for d in range(dims)]
-        windows = tokens.reshape(batch, *split, channels)
-        windows = windows.permute(0, *outer, *inner, 1 + 2 * dims)
-        mixed = self._attend(windows.reshape(-1, *sides, channels))
-        mixed = mixed.reshape(batch, *counts, *sides, channels)
-        order = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]
-        return mixed.permute(0, *order, 1 + 2 * dims).reshape(tokens.shape)
+        # The axes inside a window: each after the count of its windows, or all after all counts.
+        apart, together = tuple(range(2, 2 * len(size) + 1, 2)), tuple(range(-len(size) - 1, -1))
+        windows = tokens.reshape(batch, *split, channels).movedim(apart, together)
+        mixed = self._attend(windows.reshape(-1, *sides, channels)).reshape(windows.shape)
+        return mixed.movedim(together, apart).reshape(tokens.shape)
 
     def _attend(self, tokens: Tensor) -> Tensor:
         """Return attention of each token (B, *size, C) to all of its batch entry.

@@ -1,69 +1,45 @@
 """The layers of a level: residual blocks, downsampling and upsampling."""
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vae3d.model.attention import Attention
-from vae3d.model.config import ACTIVATIONS, NORMS, AttentionSpec
+from vae3d.model.config import ACTIVATIONS, NORMS, VAEConfig
 from vae3d.model.convolution import TRANSPOSED, convolution
 from vae3d.model.layers import SampleDropout
 
 
-@dataclass(frozen=True)
-class BlockStyle:
-    """The settings that all blocks of a network share."""
+def norm_layer(channels: int, config: VAEConfig) -> nn.Module:
+    """Return the norm for this many channels."""
+    return NORMS[config.norm](config.dims, channels, config.norm_groups)
 
-    spatial_dims: int
-    norm: str
-    norm_groups: int
-    activation: str
-    dropout: float
-    checkpointing: bool
-    residual_scale: float = 1.0
-    zero_init: bool = False
-    smooth_init: bool = False
-    head_norm: bool = False
-    head_activation: bool = False
-    head_kernel: int = 3
-    downsampling: str = "centered"
-    widening: str = "step"
-    attention: AttentionSpec = field(default_factory=AttentionSpec)
 
-    def norm_layer(self, channels: int) -> nn.Module:
-        """Return the norm for this many channels."""
-        return NORMS[self.norm](self.spatial_dims, channels, self.norm_groups)
+def activation_layer(config: VAEConfig) -> nn.Module:
+    """Return the activation."""
+    return ACTIVATIONS[config.activation]()
 
-    def activation_layer(self) -> nn.Module:
-        """Return the activation."""
-        return ACTIVATIONS[self.activation]()
 
-    def head_layers(self, channels: int) -> tuple[nn.Module, nn.Module]:
-        """Return the norm and the activation before a head, each an identity if not used."""
-        norm = self.norm_layer(channels) if self.head_norm else nn.Identity()
-        return norm, self.activation_layer() if self.head_activation else nn.Identity()
+def head_layers(channels: int, config: VAEConfig) -> tuple[nn.Module, nn.Module]:
+    """Return the norm and the activation before a head, each an identity if not used."""
+    norm = norm_layer(channels, config) if config.head_norm else nn.Identity()
+    return norm, activation_layer(config) if config.head_activation else nn.Identity()
 
-    def attention_layer(self, kind: str, channels: int) -> nn.Module:
-        """Return the attention named `kind` in ATTENTIONS over this many channels."""
-        if kind == "none":
-            return nn.Identity()
-        spec = self.attention
-        window = spec.windows(self.spatial_dims) if kind == "windowed" else None
-        layer = Attention(
-            channels, self.norm_layer(channels), spec.heads(channels), window, spec.relative_bias
-        )
-        if self.zero_init:
-            # Attention starts as its skip connection, as residual blocks do.
-            nn.init.zeros_(layer.out.weight)
-        return layer
 
-    def convolution(self, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
-        """Return a convolution that keeps the size."""
-        return convolution(self.spatial_dims, inputs, outputs, kernel)
+def attention_layer(kind: str, channels: int, config: VAEConfig) -> nn.Module:
+    """Return the attention named `kind` in ATTENTIONS over this many channels."""
+    if kind == "none":
+        return nn.Identity()
+    spec = config.attention
+    window = spec.windows(config.dims) if kind == "windowed" else None
+    norm = norm_layer(channels, config)
+    layer = Attention(channels, norm, spec.heads(channels), window, spec.relative_bias)
+    if config.zero_init:
+        # Attention starts as its skip connection, as residual blocks do.
+        nn.init.zeros_(layer.out.weight)
+    return layer
 
 
 class ResidualBlock(nn.Module):
@@ -72,20 +48,18 @@ class ResidualBlock(nn.Module):
     He et al. 2016 (arXiv:1603.05027, figure 4e); a scale of sqrt(1/2) keeps the variance.
     """
 
-    def __init__(self, inputs: int, outputs: int, style: BlockStyle) -> None:
+    def __init__(self, inputs: int, outputs: int, config: VAEConfig) -> None:
         super().__init__()
-        self.norm1 = style.norm_layer(inputs)
-        self.conv1 = style.convolution(inputs, outputs)
-        self.norm2 = style.norm_layer(outputs)
-        self.conv2 = style.convolution(outputs, outputs)
-        self.activation = style.activation_layer()
-        self.dropout = SampleDropout(style.dropout)
-        self.skip = (
-            nn.Identity() if inputs == outputs else style.convolution(inputs, outputs, kernel=1)
-        )
-        self.checkpointing = style.checkpointing
-        self.scale = style.residual_scale
-        if style.zero_init:
+        self.norm1 = norm_layer(inputs, config)
+        self.conv1 = convolution(config.dims, inputs, outputs)
+        self.norm2 = norm_layer(outputs, config)
+        self.conv2 = convolution(config.dims, outputs, outputs)
+        self.activation = activation_layer(config)
+        self.dropout = SampleDropout(config.dropout)
+        self.skip = channel_projection(inputs, outputs, config)
+        self.checkpointing = config.checkpointing
+        self.scale = config.residual_scale
+        if config.zero_init:
             # The block starts as its skip connection, so that deep networks learn from the start.
             nn.init.zeros_(self.conv2.weight)  # type: ignore[arg-type]
 
@@ -106,70 +80,61 @@ class ResidualBlock(nn.Module):
         return result if self.scale == 1 else result * self.scale
 
 
-def downsample(inputs: int, outputs: int, stride: tuple[int, ...], style: BlockStyle) -> nn.Module:
+def downsample(inputs: int, outputs: int, stride: tuple[int, ...], config: VAEConfig) -> nn.Module:
     """Return a strided convolution, or `channel_projection` if the stride is 1 along every axis.
 
     `centered` pads both ends, `end_padded` only the far end, as the autoencoders of latent
     diffusion do (Rombach et al. 2022, arXiv:2112.10752) and all weights derived from them.
     """
     if max(stride) == 1:
-        return channel_projection(inputs, outputs, style)
-    if style.downsampling == "end_padded":
-        return EndPaddedDownsample(inputs, outputs, stride, style)
-    return convolution(style.spatial_dims, inputs, outputs, stride=stride)
+        return channel_projection(inputs, outputs, config)
+    if config.downsampling == "end_padded":
+        return EndPaddedDownsample(inputs, outputs, stride, config)
+    return convolution(config.dims, inputs, outputs, stride=stride)
 
 
-def channel_projection(inputs: int, outputs: int, style: BlockStyle) -> nn.Module:
+def channel_projection(inputs: int, outputs: int, config: VAEConfig) -> nn.Module:
     """Return a 1x1 convolution if the number of channels changes, else an identity."""
     if inputs == outputs:
         return nn.Identity()
-    return style.convolution(inputs, outputs, kernel=1)
+    return convolution(config.dims, inputs, outputs, kernel=1)
 
 
-class EndPaddedDownsample(nn.Module):
-    """A strided convolution whose windows begin at the first voxel."""
+class EndPaddedDownsample(nn.Sequential):
+    """A strided convolution whose windows begin at the first voxel.
+
+    Maps (B, inputs, *spatial) to (B, outputs, *(spatial / stride)).
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, stride: tuple[int, ...], style: BlockStyle
+        self, inputs: int, outputs: int, stride: tuple[int, ...], config: VAEConfig
     ) -> None:
         super().__init__()
-        self.conv = convolution(style.spatial_dims, inputs, outputs, stride=stride)
-        conv: Any = self.conv
-        conv.padding = (0,) * style.spatial_dims
+        conv: Any = convolution(config.dims, inputs, outputs, stride=stride)
+        conv.padding = (0,) * config.dims
         overhang = [k - s for k, s in zip(conv.kernel_size, stride, strict=True)]
-        # An axis of stride 1 is padded at both ends. F.pad counts axes from the last one.
+        # An axis of stride 1 is padded at both ends. Padding counts axes from the last one.
         pairs = [
             (0, o) if s > 1 else (o // 2, o // 2) for o, s in zip(overhang, stride, strict=True)
         ]
-        self.overhang = [n for pair in reversed(pairs) for n in pair]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, *spatial) to (B, outputs, *(spatial / stride))."""
-        result: Tensor = self.conv(F.pad(x, self.overhang))
-        return result
+        zero_pad: Any = {2: nn.ZeroPad2d, 3: nn.ZeroPad3d}[config.dims]
+        self.pad = zero_pad(tuple(n for pair in reversed(pairs) for n in pair))
+        self.conv = conv
 
 
-class InterpolatedUpsample(nn.Module):
-    """Upsampling: interpolation by `factor`, then a convolution."""
+class InterpolatedUpsample(nn.Sequential):
+    """Upsampling: interpolation by `factor`, then a convolution.
+
+    Maps (B, inputs, *spatial) to (B, outputs, *(spatial * factor)).
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, factor: tuple[int, ...], style: BlockStyle, mode: str
+        self, inputs: int, outputs: int, factor: tuple[int, ...], config: VAEConfig, mode: str
     ) -> None:
         super().__init__()
-        self.factor = factor
-        self.mode = mode
-        self.conv = style.convolution(inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
-        result: Tensor = self.conv(self.interpolated(x))
-        return result
-
-    def interpolated(self, x: Tensor) -> Tensor:
-        """Return x (B, inputs, *spatial) interpolated to (B, inputs, *(spatial * factor))."""
-        scale = [float(f) for f in self.factor]
-        align = None if self.mode == "nearest" else False
-        return F.interpolate(x, scale_factor=scale, mode=self.mode, align_corners=align)
+        align = None if mode == "nearest" else False
+        self.interpolate = nn.Upsample(scale_factor=factor, mode=mode, align_corners=align)
+        self.conv = convolution(config.dims, inputs, outputs)
 
 
 class PixelShuffleUpsample(nn.Module):
@@ -180,12 +145,12 @@ class PixelShuffleUpsample(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, factor: tuple[int, ...], style: BlockStyle
+        self, inputs: int, outputs: int, factor: tuple[int, ...], config: VAEConfig
     ) -> None:
         super().__init__()
         self.factor = factor
-        self.conv = style.convolution(inputs, outputs * math.prod(factor))
-        if style.smooth_init:
+        self.conv = convolution(config.dims, inputs, outputs * math.prod(factor))
+        if config.smooth_init:
             init_icnr(self.conv, math.prod(factor))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -210,13 +175,11 @@ def pixel_shuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
     """
     if max(factor) == 1:
         return x
-    dims = len(factor)
+    before_space, within_space = _factor_axes(len(factor))
     batch, channels, *spatial = x.shape
-    x = x.reshape(batch, channels // math.prod(factor), *factor, *spatial)
-    # Each spatial axis is followed by the axis of its own factor.
-    order = [axis for d in range(dims) for axis in (2 + dims + d, 2 + d)]
+    blocks = x.reshape(batch, channels // math.prod(factor), *factor, *spatial)
     size = [s * f for s, f in zip(spatial, factor, strict=True)]
-    return x.permute(0, 1, *order).reshape(batch, -1, *size)
+    return blocks.movedim(before_space, within_space).reshape(batch, -1, *size)
 
 
 def pixel_unshuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
@@ -226,32 +189,33 @@ def pixel_unshuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
     """
     if max(factor) == 1:
         return x
-    dims = len(factor)
-    batch, channels, *size = x.shape
-    spatial = [n // f for n, f in zip(size, factor, strict=True)]
-    x = x.reshape(
-        batch, channels, *(n for pair in zip(spatial, factor, strict=True) for n in pair)
-    )
-    order = [*(3 + 2 * d for d in range(dims)), *(2 + 2 * d for d in range(dims))]
-    return x.permute(0, 1, *order).reshape(batch, channels * math.prod(factor), *spatial)
+    before_space, within_space = _factor_axes(len(factor))
+    blocks = [n for s, f in zip(x.shape[2:], factor, strict=True) for n in (s // f, f)]
+    x = x.reshape(*x.shape[:2], *blocks).movedim(within_space, before_space)
+    return x.flatten(1, len(factor) + 1)
+
+
+def _factor_axes(dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the axes of the factors in front of the spatial axes, and each after its own."""
+    return tuple(range(2, 2 + dims)), tuple(range(3, 3 + 2 * dims, 2))
 
 
 def upsample(
-    inputs: int, outputs: int, factor: tuple[int, ...], style: BlockStyle, upsampling: str
+    inputs: int, outputs: int, factor: tuple[int, ...], config: VAEConfig, upsampling: str
 ) -> nn.Module:
     """Return the layer named `upsampling` in UPSAMPLINGS, the mirror of `downsample`."""
     if max(factor) == 1:
-        return channel_projection(inputs, outputs, style)
+        return channel_projection(inputs, outputs, config)
     if upsampling == "pixel_shuffle":
-        return PixelShuffleUpsample(inputs, outputs, factor, style)
+        return PixelShuffleUpsample(inputs, outputs, factor, config)
     if upsampling == "transposed":
-        layer = TRANSPOSED[style.spatial_dims](inputs, outputs, factor, factor)  # type: ignore[arg-type]
-        if style.smooth_init:
+        layer = TRANSPOSED[config.dims](inputs, outputs, factor, factor)  # type: ignore[arg-type]
+        if config.smooth_init:
             # Equal weights over the kernel repeat each voxel: nearest interpolation.
             corner = (slice(None), slice(None), *(slice(1) for _ in factor))
             first = layer.weight.detach()[corner]
             layer.weight.data.copy_(first.expand_as(layer.weight))
         return layer
-    linear = {2: "bilinear", 3: "trilinear"}[style.spatial_dims]
+    linear = {2: "bilinear", 3: "trilinear"}[config.dims]
     mode = linear if upsampling == "linear" else "nearest"
-    return InterpolatedUpsample(inputs, outputs, factor, style, mode)
+    return InterpolatedUpsample(inputs, outputs, factor, config, mode)

@@ -1,7 +1,7 @@
 """`VAEConfig`: the architecture of a `CustomVAE` as data."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,7 @@ NORMS: "Registry[BuildNorm]" = Registry(
         "group": f"{_LAYERS}:group_norm",
         "instance": f"{_LAYERS}:instance_norm",
         "batch": f"{_LAYERS}:batch_norm",
-        "none": f"{_LAYERS}:no_norm",
+        "none": "torch.nn:Identity",
     },
 )
 """Norms by name, built from (spatial_dims, channels, groups)."""
@@ -70,6 +70,11 @@ CHANNELS = Between(1, 4096)
 BLOCKS = Between(0, 64)
 
 
+def _along_each_axis(numbers: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
+    """Return a number for each axis; a single one is for all of them."""
+    return tuple(numbers) * (spatial_dims if len(numbers) == 1 else 1)
+
+
 @dataclass
 class LevelSpec:
     """One resolution of the network, the same for encoder and decoder."""
@@ -97,8 +102,7 @@ class LevelSpec:
 
     def strides(self, spatial_dims: int) -> tuple[int, ...]:
         """Return the stride of each axis."""
-        stride = tuple(self.stride)
-        return stride * spatial_dims if len(stride) == 1 else stride
+        return _along_each_axis(self.stride, spatial_dims)
 
 
 @dataclass
@@ -125,8 +129,7 @@ class AttentionSpec(Settings, key="model.attention"):
 
     def windows(self, spatial_dims: int) -> tuple[int, ...]:
         """Return the side of the window along each axis, in voxels."""
-        window = tuple(self.window)
-        return window * spatial_dims if len(window) == 1 else window
+        return _along_each_axis(self.window, spatial_dims)
 
     def heads(self, channels: int, key: str = "model.attention") -> int:
         """Return the number of heads for this many channels.
@@ -214,27 +217,25 @@ class VAEConfig(Settings, key="model"):
         super().__post_init__()
         if not 1 <= len(self.levels) <= 12:
             raise ConfigError(f"model.levels must hold 1 to 12 levels, got {len(self.levels)}")
-        for index, level in enumerate(self.levels):
-            check_fields(level, f"model.levels.{index}")
-        self._check_groups()
         self.attention.check(self.dims)
         if len(self.patch) not in (1, self.dims):
             raise ConfigError(f"model.patch must be 1 or {self.dims} numbers, got {[*self.patch]}")
         for index, level in enumerate(self.levels):
-            # The data may set spatial_dims later; VAE checks the strides again then.
-            level.check(f"model.levels.{index}", self.spatial_dims or len(level.stride))
-            if level.attention != "none":
-                self.attention.heads(level.channels, f"model.levels.{index}")
+            self._check_level(f"model.levels.{index}", level)
         if self.attention.bottleneck != "none":
             self.attention.heads(self.levels[-1].channels)
 
-    def _check_groups(self) -> None:
-        for index, level in enumerate(self.levels):
-            if self.norm == "group" and level.channels % self.norm_groups:
-                raise ConfigError(
-                    f"model.levels.{index}.channels must be a multiple of model.norm_groups "
-                    f"({self.norm_groups}), got {level.channels}"
-                )
+    def _check_level(self, key: str, level: LevelSpec) -> None:
+        check_fields(level, key)
+        if self.norm == "group" and level.channels % self.norm_groups:
+            raise ConfigError(
+                f"{key}.channels must be a multiple of model.norm_groups "
+                f"({self.norm_groups}), got {level.channels}"
+            )
+        # The data may set spatial_dims later; VAE checks the strides again then.
+        level.check(key, self.spatial_dims or len(level.stride))
+        if level.attention != "none":
+            self.attention.heads(level.channels, key)
 
     @property
     def plugins(self) -> list[str]:
@@ -249,8 +250,7 @@ class VAEConfig(Settings, key="model"):
     @property
     def patches(self) -> tuple[int, ...]:
         """The number of voxels folded into channels along each axis."""
-        patch = tuple(self.patch)
-        return patch * self.dims if len(patch) == 1 else patch
+        return _along_each_axis(self.patch, self.dims)
 
     @property
     def factor(self) -> tuple[int, ...]:

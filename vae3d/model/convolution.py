@@ -50,22 +50,19 @@ class SafeConv3d(nn.Conv3d):
         slow = is_slow(x)
         if max(self.kernel_size) == 1:
             return self._matrix_product(x) if slow else super().forward(x)
-        if self._is_plain() and (slow or self._is_faster_by_planes(x)):
+        plain = (self.kernel_size, self.padding, self.stride) == ((3, 3, 3), ONES, ONES)
+        if plain and (slow or self._is_faster_by_planes(x)):
             result: Tensor = PlanarConv3d.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return result
         return super().forward(doubled(x))[:1] if slow else super().forward(x)
 
     def _matrix_product(self, x: Tensor) -> Tensor:
         """Return the convolution of x by a kernel of one voxel."""
-        weight = self.weight.flatten(1)
-        return F.linear(x.movedim(1, -1), weight, self.bias).movedim(-1, 1)
+        return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
 
     def _is_faster_by_planes(self, x: Tensor) -> bool:
         large = x[:, 0].numel() >= MIN_PLANAR_VOXELS
         return large and self.out_channels <= MAX_PLANAR_CHANNELS and computes_in_float32(x)
-
-    def _is_plain(self) -> bool:
-        return (self.kernel_size, self.padding, self.stride) == ((3, 3, 3), ONES, ONES)
 
 
 class SafeConvTranspose3d(nn.ConvTranspose3d):

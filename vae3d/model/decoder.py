@@ -1,68 +1,53 @@
 """The decoder: from a latent to an image; the mirror of the encoder."""
 
-from torch import Tensor, nn
+import math
 
-from vae3d.model.blocks import BlockStyle, upsample
-from vae3d.model.config import FINAL_ACTIVATIONS, LevelSpec
+from torch import nn
+
+from vae3d.model.blocks import head_layers, upsample
+from vae3d.model.config import FINAL_ACTIVATIONS, LevelSpec, VAEConfig
 from vae3d.model.convolution import convolution
-from vae3d.model.encoder import middle, residual_blocks
+from vae3d.model.encoder import Layers, middle, residual_blocks
 
 
-class Decoder(nn.Module):
+class Decoder(Layers):
     """Stem, then residual blocks and upsampling for each level from the deepest, then the head.
 
-    With attention in the bottleneck, a residual block, attention and another residual block follow
-    the stem. `projection` adds a 1x1 convolution before the stem.
+    Maps latents (B, latent_channels, *latent) to folded images (B, C * prod(patches), *spatial),
+    by its layers in the order in which they are set. With attention in the bottleneck, a residual
+    block, attention and another residual block follow the stem. `projection` adds a 1x1
+    convolution before the stem.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        levels: list[LevelSpec],
-        style: BlockStyle,
-        upsampling: str,
-        final_activation: str,
-        projection: bool = False,
-    ) -> None:
+    def __init__(self, config: VAEConfig) -> None:
         super().__init__()
+        dims, latent, levels = config.dims, config.latent_channels, config.levels
         channels = levels[-1].channels
         self.projection = (
-            style.convolution(inputs, inputs, kernel=1) if projection else nn.Identity()
+            convolution(dims, latent, latent, kernel=1) if config.projection else nn.Identity()
         )
-        self.stem = convolution(style.spatial_dims, inputs, channels)
-        self.middle = middle(channels, style)
+        self.stem = convolution(dims, latent, channels)
+        self.middle = middle(channels, config)
         self.levels = nn.ModuleList()
         for level, finer in zip(reversed(levels), [*levels[-2::-1], levels[0]], strict=True):
-            target = finer if style.widening == "step" else level
-            self.levels.append(UpLevel(channels, target.channels, level, style, upsampling))
+            target = finer if config.widening == "step" else level
+            self.levels.append(UpLevel(channels, target.channels, level, config))
             channels = target.channels
-        self.norm, self.activation = style.head_layers(channels)
-        self.head = style.convolution(channels, outputs, style.head_kernel)
-        self.final_activation = FINAL_ACTIVATIONS[final_activation]()
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map (B, inputs, *spatial) to (B, outputs, *(spatial * factor))."""
-        x = self.middle(self.stem(self.projection(z)))
-        for level in self.levels:
-            x = level(x)
-        result: Tensor = self.final_activation(self.head(self.activation(self.norm(x))))
-        return result
+        self.norm, self.activation = head_layers(channels, config)
+        outputs = config.in_channels * math.prod(config.patches)
+        self.head = convolution(dims, channels, outputs, config.head_kernel)
+        self.final_activation = FINAL_ACTIVATIONS[config.final_activation]()
 
 
-class UpLevel(nn.Module):
-    """Residual blocks, then upsampling; one of the two changes the number of channels."""
+class UpLevel(nn.Sequential):
+    """Residual blocks, then upsampling; one of the two changes the number of channels.
 
-    def __init__(
-        self, inputs: int, outputs: int, level: LevelSpec, style: BlockStyle, upsampling: str
-    ) -> None:
+    Maps (B, inputs, *spatial) to (B, outputs, *(spatial * stride)).
+    """
+
+    def __init__(self, inputs: int, outputs: int, level: LevelSpec, config: VAEConfig) -> None:
         super().__init__()
         count = level.blocks if level.decoder_blocks is None else level.decoder_blocks
-        self.blocks = residual_blocks(inputs, level, count, style)
-        stride = level.strides(style.spatial_dims)
-        self.upsample = upsample(level.channels, outputs, stride, style, upsampling)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, *spatial) to (B, outputs, *(spatial * stride))."""
-        result: Tensor = self.upsample(self.blocks(x))
-        return result
+        self.blocks = residual_blocks(inputs, level, count, config)
+        stride = level.strides(config.dims)
+        self.upsample = upsample(level.channels, outputs, stride, config, config.upsampling)

@@ -107,11 +107,6 @@ def batch_norm(dims: int, channels: int, groups: int) -> nn.Module:
     return BATCH_NORMS[dims](channels)
 
 
-def no_norm(dims: int, channels: int, groups: int) -> nn.Module:
-    """Return an identity."""
-    return nn.Identity()
-
-
 def leaky_relu() -> nn.Module:
     """Return a leaky ReLU with slope 0.2, usual in image networks."""
     return nn.LeakyReLU(0.2)

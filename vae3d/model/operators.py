@@ -35,17 +35,17 @@ def layer_norm_outputs(x: Tensor, shape: list[int], *_: Any) -> tuple[Tensor, Te
 def convolution_output(
     x: Tensor,
     weight: Tensor,
-    bias: Any,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    transposed: bool,
-    output_padding: list[int],
-    groups: int,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    transposed: bool = False,
+    output_padding: Any = 0,
+    groups: int = 1,
 ) -> Tensor:
-    """Return the output (B, C, *spatial) of a convolution."""
-    kernel = weight.shape[2:]
-    axes = zip(x.shape[2:], kernel, stride, padding, dilation, output_padding, strict=True)
+    """Return the output (B, C, *spatial) of a convolution; one number stands for all axes."""
+    steps = [_per_axis(value, x) for value in (stride, padding, dilation, output_padding)]
+    axes = zip(x.shape[2:], weight.shape[2:], *steps, strict=True)
     if transposed:
         size = [(n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, d, o in axes]
         return _empty(x, (len(x), weight.shape[1] * groups, *size))
@@ -63,9 +63,7 @@ def _inference_convolution(
     groups: int = 1,
 ) -> Any:
     """Return the same for the operator of inference mode."""
-    stride, padding, dilation = (_per_axis(value, x) for value in (stride, padding, dilation))
-    none = _per_axis(0, x)  # output padding
-    return convolution_output(x, weight, bias, stride, padding, dilation, False, none, groups)
+    return convolution_output(x, weight, bias, stride, padding, dilation, groups=groups)
 
 
 def _inference_transposed(
@@ -79,9 +77,9 @@ def _inference_transposed(
     dilation: Any = 1,
 ) -> Any:
     """Return the same for the transposed operator of inference mode."""
-    stride, padding, dilation = (_per_axis(value, x) for value in (stride, padding, dilation))
-    extra = _per_axis(output_padding, x)
-    return convolution_output(x, weight, bias, stride, padding, dilation, True, extra, groups)
+    return convolution_output(
+        x, weight, bias, stride, padding, dilation, True, output_padding, groups
+    )
 
 
 def _per_axis(value: Any, x: Tensor) -> list[int]:
@@ -156,8 +154,8 @@ def onednn_convolution(
 
     Called directly, because torch itself would choose a slower kernel for some shapes.
     """
-    once = (1,) * len(stride)
-    return torch.mkldnn_convolution(x, weight, bias, padding, stride, once, groups)
+    dilation = (1,) * len(stride)
+    return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
 
 
 def plane_weight_gradient(planes: Tensor, gradient: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def cropped(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Return the first `size` voxels of an image (B, C, *spatial) along each spatial axis."""
-    for axis, length in enumerate(size, start=2):
+    """Return the first `size` voxels of an image (..., *spatial) along each spatial axis."""
+    for axis, length in enumerate(size, start=image.dim() - len(size)):
         image = image.narrow(axis, 0, length)
     return image
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from vae3d.model.blocks import BlockStyle, init_icnr, pixel_shuffle, pixel_unshuffle
+from vae3d.model.blocks import init_icnr, pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
@@ -39,28 +39,12 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig | None = None) -> None:
         super().__init__()
         self.config = config or VAEConfig()
-        dims = self.config.dims
+        self.spatial_dims = self.config.dims
         for index, level in enumerate(self.config.levels):
-            level.check(f"model.levels.{index}", dims)
-        self.spatial_dims = dims
+            level.check(f"model.levels.{index}", self.spatial_dims)
         self.factor = self.config.factor
-        channels = self.config.in_channels * math.prod(self.config.patches)
-        self.encoder = Encoder(
-            channels,
-            self._posterior_channels(),
-            self.config.levels,
-            self._style(),
-            self.config.latent_channels if self.config.projection else None,
-        )
-        self.decoder = Decoder(
-            self.config.latent_channels,
-            channels,
-            self.config.levels,
-            self._style(),
-            self.config.upsampling,
-            self.config.final_activation,
-            self.config.projection,
-        )
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
         if self.config.smooth_init:
             init_icnr(self.decoder.head, math.prod(self.config.patches))
         self._dropouts = [m for m in self.modules() if isinstance(m, SampleDropout)]
@@ -118,29 +102,6 @@ class VAE(nn.Module):
     def latent_values(self, size: Sequence[int]) -> int:
         """Return the number of values in the latent of an image of this size."""
         return self.config.latent_channels * math.prod(self.latent_size(size))
-
-    def _posterior_channels(self) -> int:
-        learned = self.config.variance == "learned"
-        return self.config.latent_channels * (2 if learned else 1)
-
-    def _style(self) -> BlockStyle:
-        return BlockStyle(
-            spatial_dims=self.spatial_dims,
-            norm=self.config.norm,
-            norm_groups=self.config.norm_groups,
-            activation=self.config.activation,
-            dropout=self.config.dropout,
-            checkpointing=self.config.checkpointing,
-            residual_scale=self.config.residual_scale,
-            zero_init=self.config.zero_init,
-            smooth_init=self.config.smooth_init,
-            head_norm=self.config.head_norm,
-            head_activation=self.config.head_activation,
-            head_kernel=self.config.head_kernel,
-            downsampling=self.config.downsampling,
-            widening=self.config.widening,
-            attention=self.config.attention,
-        )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ and neighbouring errors of +5 and -5 average to 0, not to purple.
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,24 @@ def _diverging_ramp() -> Picture:
 
 
 DIVERGING_RAMP = _diverging_ramp()
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """A case and its reconstruction, (D, H, W) or (H, W), float32 in `unit`.
+
+    `low` to `high` is the range that the model sees. `spacing` is the size of a voxel along each
+    axis in mm. `title` is printable. `stem` is a file name that no other case has.
+    """
+
+    title: str
+    stem: str
+    original: Array
+    reconstruction: Array
+    low: float
+    high: float
+    unit: str
+    spacing: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -137,8 +155,7 @@ def scroll_frames(
     count = min(len(original), max_frames)
     for index in np.linspace(0, len(original) - 1, count).round().astype(int):
         before, after = original[index, ::-1, ::-1], reconstruction[index, ::-1, ::-1]
-        pixel = (spacing[1], spacing[2])
-        panels = _panels(before, after, (low, high, limit), pixel, SCROLL_PANEL)
+        panels = _panels(before, after, (low, high, limit), (spacing[1], spacing[2]), SCROLL_PANEL)
         yield _frame(panels, f"slice {index + 1}/{len(original)}")
 
 
@@ -230,8 +247,7 @@ def _page(
     limit: float,
 ) -> Picture:
     """Return the page of a figure: a row of panels for each plane, names and colour scales."""
-    widths = [max(row[c].width for row in rows) for c in range(3)]
-    widths = [max(width, 150) for width in widths]
+    widths = [max(150, *(row[c].width for row in rows)) for c in range(3)]
     # The row of a thin plane is as high as its name, which is written vertically.
     min_heights = [int(font(TEXT - 2).getlength(name)) + 2 for name in names]
     heights = [max(row[0].height, room) for row, room in zip(rows, min_heights, strict=True)]
@@ -247,37 +263,43 @@ def _page(
     for row, name, height in zip(rows, names, heights, strict=True):
         for x, cell, room in zip(lefts, row, widths, strict=True):
             page.paste(cell, (x + (room - cell.width) // 2, y + (height - cell.height) // 2))
-        _vertical_text(page, name, (GAP, y, height))
+        _vertical_text(page, name, GAP, y, height)
         y += height + GAP
-    bottom = y - GAP
     low, high, unit = window
-    bar = gray(np.linspace(high, low, bottom - top, dtype=np.float32)[:, None], low, high)
-    x = lefts[1] + widths[1] + GAP
-    _colour_bar(page, bar, (x, top), [low, (low + high) / 2, high], unit)
-    bar = diverging(np.linspace(limit, -limit, bottom - top, dtype=np.float32)[:, None], limit)
-    x = lefts[2] + widths[2] + GAP
-    _colour_bar(page, bar, (x, top), [-limit, -limit / 2, 0.0, limit / 2, limit], unit)
+    scales = [
+        (lambda values: gray(values, low, high), [low, (low + high) / 2, high]),
+        (lambda values: diverging(values, limit), [-limit, -limit / 2, 0.0, limit / 2, limit]),
+    ]
+    for column, (colours, ticks) in enumerate(scales, start=1):
+        corner = lefts[column] + widths[column] + GAP, top
+        _colour_bar(page, colours, ticks, unit, corner, y - GAP - top)
     return np.asarray(page)
 
 
 def _colour_bar(
-    page: Image.Image, bar: Picture, corner: tuple[int, int], ticks: list[float], unit: str
+    page: Image.Image,
+    colours: Callable[[Array], Picture],
+    ticks: list[float],
+    unit: str,
+    corner: tuple[int, int],
+    length: int,
 ) -> None:
+    """Draw a bar of colours from the last tick, at `corner`, down to the first."""
     x, y = corner
-    page.paste(Image.fromarray(np.repeat(bar, BAR, axis=1)), corner)
+    values = np.linspace(ticks[-1], ticks[0], length, dtype=np.float32)
+    page.paste(Image.fromarray(colours(values[:, None]).repeat(BAR, axis=1)), corner)
     draw, face = ImageDraw.Draw(page), font(TEXT - 3)
     for tick in ticks:
         share = (ticks[-1] - tick) / (ticks[-1] - ticks[0])
-        height = y + share * (len(bar) - 1)
+        height = y + share * (length - 1)
         draw.line([(x + BAR, height), (x + BAR + 3, height)], FOREGROUND)
         anchor = {0.0: "lt", 1.0: "lb"}.get(share, "lm")
         draw.text((x + BAR + 5, height), f"{tick:.4g}", FOREGROUND, face, anchor=anchor)
-    short = unit if len(unit) <= 4 else ""
-    draw.text((x, y - TEXT), short, FOREGROUND, face)
+    if len(unit) <= 4:
+        draw.text((x, y - TEXT), unit, FOREGROUND, face)
 
 
-def _vertical_text(page: Image.Image, text: str, place: tuple[int, int, int]) -> None:
-    x, y, height = place
+def _vertical_text(page: Image.Image, text: str, x: int, y: int, height: int) -> None:
     face = font(TEXT - 2)
     length = int(face.getlength(text)) + 2
     label = Image.new("RGB", (length, TEXT + 4), BACKGROUND)

@@ -48,11 +48,6 @@ def write_gif(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECON
         )
 
 
-def ffmpeg() -> str:
-    """Return the path of ffmpeg, which comes with imageio-ffmpeg unless the system has its own."""
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
-
-
 def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECOND) -> None:
     """Write frames (H, W, 3) as H.264 in the pixel format that browsers play.
 
@@ -69,7 +64,9 @@ def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECON
         codec = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"]
         target = [*codec, "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         try:
-            command = [ffmpeg(), "-v", "error", *source, "-i", "-", *target, str(temporary)]
+            # The one that comes with imageio-ffmpeg, unless the system has its own.
+            ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+            command = [ffmpeg, "-v", "error", *source, "-i", "-", *target, str(temporary)]
             status, message = _run_with_frames(command, frames)
         except (OSError, RuntimeError) as error:
             raise UserError(

@@ -47,9 +47,9 @@ def montage(tiles: list[Tile]) -> Picture:
     for number, (tile, row) in enumerate(zip(tiles, panels, strict=True)):
         x = GAP + number % columns * (width + GAP)
         y = GAP + number // columns * (height + GAP)
-        caption = f"{tile.case.case_id}  at {_shape(tile.region.corner)}"
-        face = font(TEXT - 3)
-        draw.text((x, y), truncate_text(caption, width, TEXT - 3), FOREGROUND, face)
+        caption = f"{tile.case.case_id}  at {' x '.join(map(str, tile.region.corner))}"
+        caption = truncate_text(caption, width, TEXT - 3)
+        draw.text((x, y), caption, FOREGROUND, font(TEXT - 3))
         for place, panel in enumerate(row):
             left = x + place * (SIDE + GAP // 2) + (SIDE - panel.shape[1]) // 2
             page.paste(Image.fromarray(panel), (left, y + TEXT + 3 + (SIDE - panel.shape[0]) // 2))
@@ -60,21 +60,19 @@ def _panels(tile: Tile) -> list[Picture]:
     case, region = tile.case, tile.region
     low, high = case.range.low, case.range.high
     patch = case.cut(region)[0].float().numpy()
-    panels = [
-        fit(gray(plane.image, low, high), plane.spacing, SIDE)
-        for plane in planes(patch, case.spacing)
+    return [
+        *(fit(gray(p.image, low, high), p.spacing, SIDE) for p in planes(patch, case.spacing)),
+        _outline(case, region),
     ]
-    return [*panels, _outline(case, region)]
 
 
 def _outline(case: Case, region: Region) -> Picture:
     """Return the axial slice through the middle of a patch, or the image, with its outline."""
-    inside = region.inside(case.shape)
-    corner, size = list(region.corner), list(inside)
-    whole_corner, whole_size = [0] * len(corner), list(case.shape)
+    corner, size = region.corner, region.inside(case.shape)
+    shown = Region((0,) * len(corner), case.shape)
     if len(corner) == 3:
-        whole_corner[0], whole_size[0] = corner[0] + size[0] // 2, 1
-    image = case.cut(Region(tuple(whole_corner), tuple(whole_size)))[0].float().numpy()
+        shown = Region((corner[0] + size[0] // 2, 0, 0), (1, *case.shape[1:]))
+    image = case.cut(shown)[0].float().numpy()
     picture = gray(image.reshape(image.shape[-2:]), case.range.low, case.range.high).copy()
     line = max(1, max(picture.shape) // 100)
     (top, left), (height, width) = corner[-2:], size[-2:]
@@ -83,7 +81,3 @@ def _outline(case: Case, region: Region) -> Picture:
         edge[...] = MARK
     plane = picture[::-1, ::-1] if len(corner) == 3 else picture
     return fit(plane, (case.spacing[-2], case.spacing[-1]), SIDE)
-
-
-def _shape(numbers: tuple[int, ...]) -> str:
-    return " x ".join(map(str, numbers))

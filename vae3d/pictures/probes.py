@@ -69,8 +69,10 @@ def probes(
     the spacing, in mm, are those of the first image. All noise is drawn from `seed`. The list is
     empty if `health` has no finite statistics.
     """
-    decoded = decode_probes(runner, first, second, health, seed)
-    return [(probe.name, draw(probe, range_, spacing)) for probe in decoded]
+    return [
+        (probe.name, draw(probe, range_, spacing))
+        for probe in decode_probes(runner, first, second, health, seed)
+    ]
 
 
 def decode_probes(
@@ -153,8 +155,7 @@ class _Prober:
         """Return the first channel of the decoded image, clipped to [-1, 1]."""
         model = self.runner.model
         size = tuple(n * f for n, f in zip(latent.shape[2:], model.factor, strict=True))
-        image: Array = self.runner.decode(latent[0], size)[0].numpy()
-        return image
+        return self.runner.decode(latent[0], size)[0].numpy()
 
 
 def centre(values: Tensor, size: Sequence[int]) -> Tensor:

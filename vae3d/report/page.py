@@ -20,8 +20,7 @@ from PIL import Image
 
 from vae3d.charts.chart import curve_chart, step_axis
 from vae3d.charts.history import History
-from vae3d.pictures.figures import DIVERGING, Picture, case_figure, error_limit
-from vae3d.pictures.views import CaseView
+from vae3d.pictures.figures import DIVERGING, CaseView, Picture, case_figure, error_limit
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.files import write_text
 from vae3d.runtime.threads import lanes, map_concurrently

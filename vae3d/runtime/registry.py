@@ -1,7 +1,7 @@
 """`Registry`: a table of names whose entries are imported on first use."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -73,6 +73,24 @@ def plugins_of(*entries: tuple[Registry[Any], str]) -> list[str]:
     """Return the modules that added these entries, each once; none of vae3d's own."""
     modules = dict.fromkeys(registry.plugin_of(name) for registry, name in entries)
     return [module for module in modules if module is not None]
+
+
+def load_plugins(modules: Iterable[str]) -> None:
+    """Import modules of the user's own, which register their entries when they are imported.
+
+    Raises:
+        ConfigError: one is not a module name, or cannot be imported.
+    """
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise ConfigError(f"plugins must hold names as package.module, got {module!r}")
+        try:
+            import_module(module)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ConfigError(f"plugins: {module} cannot be imported: {reason}") from error
 
 
 def plugin_hint(plugins: Any) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vae3d.errors import VolumeError
+from vae3d.runtime.registry import load
 from vae3d.scans.formats import FORMATS, case_name, scan_suffix
 from vae3d.scans.volume import Volume, check_affine
 
@@ -22,7 +23,7 @@ def read_volume(
     _check_file(path)
     name = case_id or case_name(path.name)
     try:
-        volume = FORMATS[suffix].read(path, channel=channel, case_id=name)
+        volume: Volume = load(FORMATS[suffix].reader)(path, channel=channel, case_id=name)
     except (VolumeError, MemoryError):
         raise
     except Exception as error:  # a library that reads a damaged file may raise anything
@@ -66,7 +67,7 @@ def write_volume(volume: Volume, path: Path, *, dtype: str | None = None) -> Non
     kind = _default_dtype(volume, dtypes, dtype) if dtype in (None, "source") else dtype
     if kind not in dtypes:
         raise VolumeError(path, f"dtype must be one of {', '.join(dtypes)}, got {kind}")
-    format_.write(path, volume, kind)
+    load(format_.writer)(path, volume, kind)
 
 
 def _default_dtype(volume: Volume, dtypes: tuple[str, ...], requested: str | None) -> str:

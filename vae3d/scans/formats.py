@@ -1,16 +1,10 @@
 """The table of file formats of scans and images; importing it imports no image library."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from vae3d.runtime.registry import load
-
-if TYPE_CHECKING:
-    from vae3d.scans.volume import Volume
-
-IMAGE_DTYPES = ("float32", "uint8", "uint16")
+PNG_DTYPES = ("uint8", "uint16")
+IMAGE_DTYPES = ("float32", *PNG_DTYPES)
 DTYPES = (*IMAGE_DTYPES, "int8", "int16", "int32", "float64")
 """Number types that scans can be written in."""
 
@@ -20,8 +14,10 @@ class Format:
     """How files of a suffix are read and written.
 
     `axes` are the numbers of spatial axes that a file can hold. `reader` and `writer` are named
-    as `module:function`. `dtypes` are the types that can be written, the default first. A format
-    without a writer can only be read.
+    as `module:function`. The reader is called as `(path, *, channel, case_id)` for a file that is
+    not empty, the writer as `(path, volume, dtype)`; it writes the whole file or none. `dtypes`
+    are the types that can be written, the default first. A format without a writer can only be
+    read.
     """
 
     axes: tuple[int, ...]
@@ -29,33 +25,21 @@ class Format:
     writer: str = ""
     dtypes: tuple[str, ...] = ()
 
-    @property
-    def read(self) -> "Callable[..., Volume]":
-        """The reader, called as `(path, *, channel, case_id)` for a file that is not empty."""
-        function: Callable[..., Volume] = load(self.reader)
-        return function
-
-    @property
-    def write(self) -> Callable[..., Any]:
-        """The writer, called as `(path, volume, dtype)`; it writes the whole file or none."""
-        function: Callable[..., Any] = load(self.writer)
-        return function
-
 
 _NIFTI = Format((3,), "vae3d.scans.nifti:read_nifti", "vae3d.scans.nifti:write_nifti", DTYPES)
 _NUMPY = Format((2, 3), "vae3d.scans.image:read_image", "vae3d.scans.image:write_npy", DTYPES)
-_PNG = ("vae3d.scans.image:read_image", "vae3d.scans.image:write_png", ("uint8", "uint16"))
-_TIFF = ("vae3d.scans.image:read_image", "vae3d.scans.image:write_tiff", IMAGE_DTYPES)
+_PNG = Format((2,), "vae3d.scans.image:read_image", "vae3d.scans.image:write_image", PNG_DTYPES)
+_TIFF = Format((2,), "vae3d.scans.image:read_image", "vae3d.scans.image:write_image", IMAGE_DTYPES)
 _JPEG = Format((2,), "vae3d.scans.image:read_image")
 
 FORMATS: dict[str, Format] = {
     ".nii.gz": _NIFTI,
     ".nii": _NIFTI,
-    ".png": Format((2,), *_PNG),
+    ".png": _PNG,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".tif": Format((2,), *_TIFF),
-    ".tiff": Format((2,), *_TIFF),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
     ".npy": _NUMPY,
 }
 """Formats by file suffix; of two suffixes that match a name, the longer one comes first."""

@@ -42,7 +42,7 @@ def read_image(path: Path, *, channel: int | None, case_id: str) -> Volume:
 def _with_channels(path: Path) -> NDArray[Any]:
     """Return the file's array (*spatial, n) of numbers, n = 1 if all colours are equal."""
     try:
-        array, has_channels = _decode(path)
+        array, has_channels = DECODERS.get(path.suffix.lower(), _decode_pillow)(path)
     except VolumeError:
         raise
     except Exception as error:  # decoders raise any type for a damaged file
@@ -63,16 +63,6 @@ def _without_colour(array: NDArray[Any]) -> NDArray[Any]:
         array = array[..., :-1]
     gray = array.shape[-1] == 3 and (array == array[..., :1]).all()
     return array[..., :1] if gray else array
-
-
-def _decode(path: Path) -> tuple[NDArray[Any], bool]:
-    """Return the array, and whether its last axis is the channels."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return _decode_npy(path)
-    if suffix in (".tif", ".tiff"):
-        return _decode_tiff(path)
-    return _decode_pillow(path)
 
 
 def _decode_pillow(path: Path) -> tuple[NDArray[Any], bool]:
@@ -124,18 +114,20 @@ def _check_segments(path: Path, page: Any) -> None:
         raise VolumeError(path, "is truncated: some of its strips or tiles are missing")
 
 
-def write_png(path: Path, volume: Volume, dtype: str) -> None:
-    """Write an image (1, H, W) as PNG, in the shape of its source."""
-    voxels, _ = as_stored(path, volume, dtype)
-    with atomic_write(path) as temporary:
-        imageio.imwrite(temporary, _only_channel(path, voxels), extension=".png")
+DECODERS = {".npy": _decode_npy, ".tif": _decode_tiff, ".tiff": _decode_tiff}
+"""What returns the array, and whether its last axis is the channels; Pillow has the others."""
 
 
-def write_tiff(path: Path, volume: Volume, dtype: str) -> None:
-    """Write an image (1, H, W) as TIFF, in the shape of its source."""
+def write_image(path: Path, volume: Volume, dtype: str) -> None:
+    """Write an image (1, H, W) as PNG or TIFF, in the shape of its source."""
     voxels, _ = as_stored(path, volume, dtype)
+    if len(voxels) != 1:
+        raise VolumeError(path, f"must hold one channel, got {len(voxels)}; use .npy")
     with atomic_write(path) as temporary:
-        tifffile.imwrite(temporary, _only_channel(path, voxels))
+        if path.suffix.lower() == ".png":
+            imageio.imwrite(temporary, voxels[0], extension=".png")
+        else:
+            tifffile.imwrite(temporary, voxels[0])
 
 
 def write_npy(path: Path, volume: Volume, dtype: str) -> None:
@@ -143,10 +135,3 @@ def write_npy(path: Path, volume: Volume, dtype: str) -> None:
     voxels, _ = as_stored(path, volume, dtype)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, voxels[0] if len(voxels) == 1 else voxels)
-
-
-def _only_channel(path: Path, voxels: NDArray[Any]) -> NDArray[Any]:
-    if len(voxels) != 1:
-        raise VolumeError(path, f"must hold one channel, got {len(voxels)}; use .npy")
-    image: NDArray[Any] = voxels[0]
-    return image

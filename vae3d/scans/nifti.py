@@ -178,13 +178,11 @@ def _kind(header: Nifti1Header) -> str:
 
 def _fill(stream: BinaryIO, voxels: NDArray[Any]) -> None:
     buffer = voxels.view(np.uint8).data
-    position = 0
-    while position < len(buffer):
-        chunk = buffer[position : position + _CHUNK_BYTES]
-        count = stream.readinto(chunk)  # type: ignore[attr-defined]
-        if not count:
+    for start in range(0, len(buffer), _CHUNK_BYTES):
+        chunk = buffer[start : start + _CHUNK_BYTES]
+        # Both kinds of stream are buffered: fewer bytes mean that there are no more.
+        if stream.readinto(chunk) < len(chunk):  # type: ignore[attr-defined]
             raise EOFError
-        position += count
 
 
 def _drain(path: Path, stream: BinaryIO) -> None:

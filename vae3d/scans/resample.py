@@ -26,7 +26,9 @@ def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     Raises:
         VolumeError: an invalid spacing, or one that would take more than MAX_GIB.
     """
-    _check_spacing(volume, spacing)
+    axes = len(volume.shape)
+    if len(spacing) != axes or not all(0 < s < float("inf") for s in spacing):
+        raise VolumeError(volume.origin, f"needs {axes} spacings above 0 mm, got {tuple(spacing)}")
     if np.allclose(volume.spacing, spacing, rtol=1e-4, atol=0):
         return volume
     pairs = zip(volume.shape, volume.spacing, spacing, strict=True)
@@ -36,7 +38,7 @@ def resample_to_spacing(volume: Volume, spacing: tuple[float, ...]) -> Volume:
     gib = 4 * len(volume.data) * math.prod(shape) / 2**30
     if gib > MAX_GIB:
         raise VolumeError(
-            _name(volume),
+            volume.origin,
             f"resampling from {_mm(volume.spacing)} to {_mm(spacing)} would make "
             f"{' x '.join(map(str, shape))} voxels, {gib:.3g} GiB (at most {MAX_GIB} GiB); "
             "correct its header or choose a larger data.spacing",
@@ -62,16 +64,6 @@ def resized_affine(
     index_map = np.diag([*factor, 1.0])
     index_map[:-1, -1] = (factor - 1) / 2
     return affine @ index_map
-
-
-def _check_spacing(volume: Volume, spacing: tuple[float, ...]) -> None:
-    axes = len(volume.shape)
-    if len(spacing) != axes or not all(0 < s < float("inf") for s in spacing):
-        raise VolumeError(_name(volume), f"needs {axes} spacings above 0 mm, got {tuple(spacing)}")
-
-
-def _name(volume: Volume) -> str:
-    return str(volume.source.path) if volume.source else volume.case_id
 
 
 def _mm(spacing: tuple[float, ...]) -> str:

@@ -1,10 +1,11 @@
-"""`Volume`: an image with its affine to world coordinates."""
+"""`Volume`: an image with its affine to world coordinates, and what makes it usable."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,6 +74,11 @@ class Volume:
         """Size of a voxel along each axis of `data`, in millimetres."""
         return spacing_of(self.affine)
 
+    @property
+    def origin(self) -> str:
+        """The path of the file it was read from, else the name of its case; errors name it."""
+        return str(self.source.path) if self.source else self.case_id
+
 
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, ...]:
     """Return the size of a voxel along each axis of an affine (n+1, n+1), in millimetres."""
@@ -92,3 +98,33 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
     axes = affine[:-1, :-1]
     if not abs(np.linalg.det(axes)) > 1e-6 * np.linalg.norm(axes, axis=0).prod():
         raise VolumeError(path, "has a singular affine; set its sform or qform")
+
+
+def checked(volume: Volume, nonfinite: str) -> tuple[Volume, int]:
+    """Return the volume if its voxels can be used, and the number of voxels that were filled.
+
+    With `nonfinite="fill"` voxels that are NaN or infinite get the lowest finite value.
+
+    Raises:
+        VolumeError: no finite voxel, some that are not finite (unless filled), or all one value.
+    """
+    data = volume.data
+    nonfinite_voxels = 0
+    low, high = data.aminmax()
+    # NaN and Inf propagate to the minimum or the maximum: checking these two takes no memory.
+    if not (low.isfinite() and high.isfinite()):
+        finite = torch.isfinite(data)
+        nonfinite_voxels = data.numel() - int(torch.count_nonzero(finite))
+        if nonfinite_voxels == data.numel():
+            raise VolumeError(volume.origin, "holds no finite voxel")
+        if nonfinite == "fail":
+            raise VolumeError(
+                volume.origin,
+                f"{nonfinite_voxels} of {data.numel()} voxels are NaN or Inf; "
+                "data.nonfinite=fill replaces them by the scan's lowest value",
+            )
+        low, high = data[finite].aminmax()
+        volume = replace(volume, data=torch.where(finite, data, low))
+    if low == high:
+        raise VolumeError(volume.origin, f"all voxels have the one value {low.item():g}")
+    return volume, nonfinite_voxels

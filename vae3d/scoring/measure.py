@@ -78,10 +78,12 @@ def measure(
     for number, (total, (parts, _)) in enumerate(zip(sums, binned, strict=True)):
         regions = {
             name: Errors(
-                voxels=total.count_of(members),
-                absolute=total.mean_of(total.absolute, members),
-                squared=total.mean_of(total.squared, members),
-                ssim=similar[number].mean(members) if similar else math.nan,
+                voxels=int(_total(total.count, members)),
+                absolute=_mean(total.absolute, total.count, members),
+                squared=_mean(total.squared, total.count, members),
+                ssim=_mean(similar[number].total, similar[number].count, members)
+                if similar
+                else math.nan,
             )
             for name, members in parts.members.items()
         }
@@ -123,16 +125,10 @@ class _Sums:
     absolute: Tensor
     squared: Tensor
 
-    def count_of(self, members: list[bool]) -> int:
-        return int(self.count[torch.tensor(members)].sum())
-
-    def mean_of(self, total: Tensor, members: list[bool]) -> float:
-        return _ratio(float(total[torch.tensor(members)].sum()), self.count_of(members))
-
 
 def _pointwise(image: Tensor, other: Tensor, buckets: Buckets, places: Tensor) -> _Sums:
     """Return the sums of absolute and squared errors in each bin."""
-    absolute, squared = _zeros(buckets), _zeros(buckets)
+    absolute, squared = torch.zeros(2, buckets.count, dtype=torch.float64)
     for x, y, place in zip(*(_chunks(part) for part in (image, other, places)), strict=True):
         # Squared and summed in float64, so that the small errors of a good copy keep all digits.
         error = (y - x).double()
@@ -156,8 +152,8 @@ def _gradient(image: Tensor, other: Tensor) -> float:
     total, count = 0.0, 0
     step = max(1, VOXELS_PER_CHUNK // max(1, image[:, :1].numel()))
     for start in range(0, image.shape[1], step):
-        end = start + step
-        error = other[:, start : end + 1] - image[:, start : end + 1]
+        chunk = slice(start, start + step + 1)
+        error = other[:, chunk] - image[:, chunk]
         for axis in range(1, error.dim()):
             # The extra plane at the end belongs to the next chunk: only differences along the
             # first axis use it.
@@ -165,7 +161,7 @@ def _gradient(image: Tensor, other: Tensor) -> float:
             difference = inner.diff(dim=axis).abs_()
             total += _sum(difference)
             count += difference.numel()
-    return _ratio(total, count) if count else 0.0
+    return total / count if count else 0.0
 
 
 @dataclass
@@ -184,11 +180,6 @@ class _Similarities:
         self.count += other.count
         self.total += other.total
         self.structure += other.structure
-
-    def mean(self, members: list[bool]) -> float:
-        """Return the mean SSIM over the bins of a region."""
-        chosen = torch.tensor(members)
-        return _ratio(float(self.total[chosen].sum()), int(self.count[chosen].sum()))
 
 
 def _similarities(
@@ -215,7 +206,7 @@ def _tile_similarities(
 ) -> list[_Similarities]:
     """Return the similarities of each pair in one tile, whose windows have these centres."""
     crop, centres = (slice(None), *tile), (slice(None), *centre)
-    structure, maps = _TileMoments([image[crop][None] for image in images], pairs).similarities()
+    structure, maps = _similarity_maps([image[crop][None] for image in images], pairs)
     sums = []
     for (buckets, places), similarity_map in zip(binned, maps, strict=True):
         place = places[centres]
@@ -224,46 +215,40 @@ def _tile_similarities(
     return sums
 
 
-class _TileMoments:
-    """The window moments of the same tile of several images (1, C, *spatial).
+def _similarity_maps(
+    images: Sequence[Tensor], pairs: Sequence[tuple[int, int]]
+) -> tuple[float, list[Tensor]]:
+    """Return the summed contrast-structure of the first pair, and the SSIM maps of all pairs.
 
-    Equal images are blurred once: where nothing was clipped, the scan equals the model's input.
+    The images (1, C, *spatial) are of the same tile. Equal images are blurred once: where nothing
+    was clipped, the scan equals the model's input. All pairs are compared chunk by chunk, so that
+    intermediate results stay in caches.
     """
-
-    def __init__(self, images: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> None:
-        same = [
-            next((n for n in range(number) if torch.equal(images[n], image)), number)
-            for number, image in enumerate(images)
-        ]
-        self.pairs = [(same[first], same[second]) for first, second in pairs]
-        self.products = {(i, j): smooth(images[i] * images[j]) for i, j in {*self.pairs}}
-        self.means = {
-            n: (smooth(images[n].contiguous()), smooth(images[n].square()))
-            for n in {number for pair in self.products for number in pair}
+    same = [
+        next((n for n in range(number) if torch.equal(images[n], image)), number)
+        for number, image in enumerate(images)
+    ]
+    pairs = [(same[first], same[second]) for first, second in pairs]
+    products = {(i, j): smooth(images[i] * images[j]) for i, j in {*pairs}}
+    means = {
+        n: (smooth(images[n].contiguous()).view(-1), smooth(images[n].square()).view(-1))
+        for n in {number for pair in products for number in pair}
+    }
+    structure = 0.0
+    for start in range(0, products[pairs[0]].numel(), WINDOWS_PER_CHUNK):
+        chunk = slice(start, start + WINDOWS_PER_CHUNK)
+        moments = {
+            n: WindowMoments.of(mean[chunk], square[chunk], MODEL_RANGE, low=-1)
+            for n, (mean, square) in means.items()
         }
-
-    def similarities(self) -> tuple[float, list[Tensor]]:
-        """Return the summed contrast-structure of the first pair, and the SSIM maps of all pairs.
-
-        All pairs are compared chunk by chunk, so that intermediate results stay in caches.
-        """
-        means = {n: [x.view(-1) for x in moments] for n, moments in self.means.items()}
-        products = {pair: product.view(-1) for pair, product in self.products.items()}
-        structure = 0.0
-        for start in range(0, products[self.pairs[0]].numel(), WINDOWS_PER_CHUNK):
-            chunk = slice(start, start + WINDOWS_PER_CHUNK)
-            moments = {
-                n: WindowMoments.of(mean[chunk], square[chunk], MODEL_RANGE, low=-1)
-                for n, (mean, square) in means.items()
-            }
-            for pair, maps in products.items():
-                first, second = (moments[number] for number in pair)
-                luminance, contrast = similarity(first, second, maps[chunk], MODEL_RANGE)
-                if pair == self.pairs[0]:
-                    structure += _sum(contrast)
-                # The SSIM map overwrites the product, which is no longer needed.
-                torch.mul(luminance, contrast, out=maps[chunk])
-        return structure, [self.products[pair] for pair in self.pairs]
+        for (i, j), crossed in products.items():
+            windows = crossed.view(-1)[chunk]
+            luminance, contrast = similarity(moments[i], moments[j], windows, MODEL_RANGE)
+            if (i, j) == pairs[0]:
+                structure += _sum(contrast)
+            # The SSIM map overwrites the product, which is no longer needed.
+            torch.mul(luminance, contrast, out=windows)
+    return structure, [products[pair] for pair in pairs]
 
 
 def _multiscale(image: Tensor, other: Tensor, finest: _Similarities) -> float:
@@ -302,10 +287,6 @@ def tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[sli
         yield tuple(tile for tile, _ in parts), tuple(centre for _, centre in parts)
 
 
-def _zeros(buckets: Buckets) -> Tensor:
-    return torch.zeros(buckets.count, dtype=torch.float64)
-
-
 def _sum(values: Tensor) -> float:
     """Return the sum in float64 of the float32 sums of rows.
 
@@ -314,6 +295,12 @@ def _sum(values: Tensor) -> float:
     return float(values.sum(dim=-1).sum(dtype=torch.float64))
 
 
-def _ratio(total: float, count: int) -> float:
-    """Return total / count, NaN for a count of 0."""
-    return total / count if count else math.nan
+def _total(sums: Tensor, members: list[bool]) -> float:
+    """Return the sum over the bins of a region."""
+    return float(sums[torch.tensor(members)].sum())
+
+
+def _mean(sums: Tensor, counts: Tensor, members: list[bool]) -> float:
+    """Return the mean over the bins of a region, NaN if they are empty."""
+    count = _total(counts, members)
+    return _total(sums, members) / count if count else math.nan

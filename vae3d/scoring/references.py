@@ -2,7 +2,6 @@
 
 import io
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +27,8 @@ def downsampled(image: Tensor, numbers: int) -> Tensor:
     shape = image.shape[1:]
     share = (numbers / image.numel()) ** (1 / len(shape))
     small = [max(1, math.floor(n * share + 1e-9)) for n in shape]
-    pool: Any = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[len(shape)]
-    return resample_to_shape(pool(image[None], small)[0], tuple(shape))
+    averaged = F.interpolate(image[None], small, mode="area")[0]
+    return resample_to_shape(averaged, tuple(shape))
 
 
 def jpeg(image: Tensor, numbers: int) -> Tensor:

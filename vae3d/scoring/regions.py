@@ -105,18 +105,16 @@ class Buckets:
         """Return the number of voxels in each bin, float64 on the CPU."""
         if self.count == 1:
             return torch.tensor([float(places.numel())], dtype=torch.float64)
-        return self._sum_lanes(torch.bincount(places.flatten(), minlength=LANES * self.count))
+        return self._bin_sums(places)
 
     def sums(self, places: Tensor, weights: Tensor) -> Tensor:
         """Return the sum of `weights` in each bin, float64 on the CPU."""
         if self.count == 1:
             # A plain sum is faster than bincount.
             return weights.sum(dtype=torch.float64).reshape(1).cpu()
-        partial_sums = torch.bincount(
-            places.flatten(), weights.flatten().double(), minlength=LANES * self.count
-        )
-        return self._sum_lanes(partial_sums)
+        return self._bin_sums(places, weights.flatten().double())
 
-    def _sum_lanes(self, partial_sums: Tensor) -> Tensor:
-        """Return the sums over the lanes of each bin, float64 on the CPU."""
+    def _bin_sums(self, places: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum of the weights, each 1 by default, in each bin, over all of its lanes."""
+        partial_sums = torch.bincount(places.flatten(), weights, minlength=LANES * self.count)
         return partial_sums.view(LANES, self.count).sum(dim=0).double().cpu()

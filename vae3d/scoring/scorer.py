@@ -17,8 +17,7 @@ from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
 from vae3d.scoring.references import on_grid_of, scan_on_disk
 from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
-from vae3d.scoring.scores import SEAM, scored, unit_of
-from vae3d.scoring.seams import seam_score
+from vae3d.scoring.scores import SEAM, scored, seam_score, unit_of
 from vae3d.values.intensity import IntensityContract, IntensityRange
 
 log = logging.getLogger(__name__)
@@ -60,8 +59,7 @@ class CaseScorer:
         self.contract = contract
         self.runner = runner
         self.compared = [name for name in COMPARED if name in config.metrics]
-        low, high = config.model_range
-        self.model_span = high - low
+        self.model_span = config.model_range[1] - config.model_range[0]
         dims = runner.model.spatial_dims
         self.crop = patch_size(config.crop, dims, key="evaluation.crop") if config.crop else None
 
@@ -116,27 +114,28 @@ class CaseScorer:
         All tensors are (C, *spatial): `values` in the units of the scan, `image` the same values
         and `reconstruction` in [-1, 1], as the model sees them.
         """
-        range_, other = self._range(case), reconstruction
+        range_, other = case.range, reconstruction
+        if self.config.window:
+            low, high = self.config.window
+            range_ = IntensityRange(low, high, case.range.unit)
         if range_ != case.range:
             image = range_.to_model(values)
             other = range_.to_model(case.range.from_model(reconstruction))
         sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
         numbers = self.runner.model.latent_values(image.shape[1:])
         for name in self.config.baselines:
-            sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1), 0)
+            sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1))
         scan = self._scan_on_disk(case, values) if self.config.floor and self.compared else None
         apart = scan is not None and (self.crop is not None or scan.shape != image.shape)
         if scan is not None and not apart:
             # The scan is on the grid of the images, so that shared terms are computed once.
-            sheet.against_scan(range_.to_model(scan, clip=False), 1, 0)
+            sheet.against_scan(range_.to_model(scan, clip=False))
         scores = self._scores_of(sheet, self._framed(values, range_.low), range_)
         if self.runner.has_seams:
-            borders = self.runner.borders(tuple(image.shape[1:]))
-            scores[SEAM] = seam_score(image, other, borders)
+            scores[SEAM] = seam_score(image, other, self.runner.borders(tuple(image.shape[1:])))
         if scan is not None and apart:
-            pair = [on_grid_of(shared, scan) for shared in (other, image)]
-            own = Sheet(pair, [], [])
-            own.against_scan(range_.to_model(scan, clip=False), 0, 1)
+            own = Sheet([on_grid_of(shared, scan) for shared in (image, other)], [], [])
+            own.against_scan(range_.to_model(scan, clip=False))
             scores |= self._scores_of(own, scan, range_)
         return scores
 
@@ -146,8 +145,7 @@ class CaseScorer:
         """Return the scores of a sheet by name; only the reconstruction is scored by region."""
         main = sheet.names[0] == ""
         metrics = self.config.metrics if main else self.compared
-        chosen = self.config.regions if main else []
-        regions = value_regions(chosen, range_)
+        regions = value_regions(self.config.regions if main else [], range_)
         device = self.runner.device
         with torch.inference_mode():
             errors_of_pairs = measure(
@@ -165,11 +163,6 @@ class CaseScorer:
                 place = suffix if region == WHOLE else f"/{region}"
                 scores |= {f"{n}{place}": v for n, v in scored(names, part, scale).items()}
         return scores
-
-    def _range(self, case: Case) -> IntensityRange:
-        """Return the data range of the scores."""
-        window = self.config.window
-        return IntensityRange(window[0], window[1], case.range.unit) if window else case.range
 
     def _scan_on_disk(self, case: Case, values: Tensor) -> Tensor | None:
         """Return the scan as it is on disk, or None, with a warning, if it cannot be read."""
@@ -195,21 +188,24 @@ class CaseScorer:
 
 @dataclass
 class Sheet:
-    """Images on one grid, the pairs of them to compare, and the score suffix of each pair."""
+    """Images on one grid, the pairs of them to compare, and the score suffix of each pair.
+
+    The first image is the model's input, the second its reconstruction.
+    """
 
     images: list[Tensor]
     pairs: list[tuple[int, int]]
     names: list[str]
 
-    def add(self, name: str, image: Tensor, against: int) -> None:
-        """Add an image, to be compared with the image of index `against`."""
+    def add(self, name: str, image: Tensor) -> None:
+        """Add an image, to be compared with the model's input."""
         self.images.append(image)
-        self.pairs.append((against, len(self.images) - 1))
+        self.pairs.append((0, len(self.images) - 1))
         self.names.append(name)
 
-    def against_scan(self, scan: Tensor, reconstruction: int, image: int) -> None:
+    def against_scan(self, scan: Tensor) -> None:
         """Add the scan on disk, to be compared with the reconstruction and the model's input."""
         self.images.append(scan)
         last = len(self.images) - 1
-        self.pairs += [(last, reconstruction), (last, image)]
+        self.pairs += [(last, 1), (last, 0)]
         self.names += [f"@{name}" for name in REFERENCES]

@@ -1,7 +1,7 @@
-"""The config groups: the dataclass and the option file of each option."""
+"""The config groups: the dataclass of each option, its file, and the values that it sets."""
 
-import re
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,10 +19,9 @@ from vae3d.patching.config import PATCHING, PatchingConfig
 from vae3d.settings.command import Command
 from vae3d.trainer.config import TrainerConfig
 
-CONF = Path(__file__).parent.parent / "conf"
-"""The option files in an installed package."""
-IN_THE_REPOSITORY = Path(__file__).parent.parent.parent / "conf"
-"""The option files if the package was installed with pip -e."""
+_PACKAGE = Path(__file__).parent.parent
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+"""The folder of the option files; in the repository if the package was installed with pip -e."""
 EXPERIMENT = "experiment"
 CHOSEN_KIND: dict[type, str] = {DataConfig: "data", PatchingConfig: "patching"}
 """Groups whose options have different dataclasses."""
@@ -71,11 +70,10 @@ def groups_of(command: Command, extra: Path | None = None) -> dict[str, Group]:
         # A field may hold a group's dataclass although its command's defaults lack the group.
         if group is None or group not in defaults:
             continue
-        options = option_files(group, extra)
         own = option_files(group)
-        allowed = command.options.get(group, tuple(own))
         # `command.options` restricts vae3d's own options, not those that the user has added.
-        shown = {k: v for k, v in options.items() if k in allowed or k not in own}
+        refused = {*own} - {*command.options.get(group, own)}
+        shown = {k: v for k, v in option_files(group, extra).items() if k not in refused}
         groups[name] = Group(name, shown, defaults[group])
     if command.name == "train":
         groups[EXPERIMENT] = Group(EXPERIMENT, option_files(EXPERIMENT, extra))
@@ -84,34 +82,65 @@ def groups_of(command: Command, extra: Path | None = None) -> dict[str, Group]:
 
 def option_files(group: str, extra: Path | None = None) -> dict[str, str]:
     """Return the options of a group, each with the first comment of its file."""
-    folders = [conf_folder() / group, *([extra / group] if extra else [])]
-    files = [
-        path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
-    ]
+    folders = filter(None, (CONF, extra))
+    files = [path for folder in folders for path in sorted((folder / group).glob("*.yaml"))]
     return {path.stem: first_sentence(path) for path in files}
-
-
-def conf_folder() -> Path:
-    """Return the folder of the option files."""
-    return CONF if CONF.is_dir() else IN_THE_REPOSITORY
 
 
 @cache
 def first_sentence(path: Path) -> str:
     """Return the first comment of an option file, on one line."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            lines.append(line.lstrip("# ").strip())
-    return " ".join(lines)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = (line for line in comment if not line.startswith("# @package"))
+    return " ".join(line.lstrip("# ").strip() for line in text)
 
 
 @cache
 def chosen_by_default(command: str) -> dict[str, str]:
     """Return the default option of each group of a command."""
-    values = yaml.safe_load((conf_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CONF / f"{command}.yaml").read_text(encoding="utf-8"))
     entries = [entry for entry in values["defaults"] if isinstance(entry, dict)]
     pairs = [pair for entry in entries for pair in entry.items()]
-    return {name: str(option) for name, option in pairs if not re.match("override ", name)}
+    return {name: str(option) for name, option in pairs if not name.startswith("override ")}
+
+
+def option_values(
+    command: Command, chosen: Mapping[str, str], extra: Path | None = None
+) -> dict[str, Any]:
+    """Return the values that the files of the chosen options set, by key, without Hydra."""
+    values: dict[str, Any] = {}
+    for name, group in groups_of(command, extra).items():
+        option = chosen.get(name)
+        if option in group.options:
+            values |= dict(_flat(_file_values(name, option, extra), name))
+    return values
+
+
+def _file_values(group: str, option: str, extra: Path | None) -> dict[str, Any]:
+    """Return the values of an option file, merged over those of the options in its defaults."""
+    paths = [folder / group / f"{option}.yaml" for folder in (extra, CONF) if folder]
+    path = next(filter(Path.is_file, paths))
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    inherited: dict[str, Any] = {}
+    for base in values.pop("defaults", []):
+        if isinstance(base, str) and base != "_self_" and not base.endswith("_schema"):
+            inherited = _merge(inherited, _file_values(group, base, extra))
+    return _merge(inherited, values)
+
+
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for key, value in second.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = f"{prefix}.{name}".lstrip(".")
+        yield key, value
+        if isinstance(value, Mapping):
+            yield from _flat(value, key)

@@ -1,5 +1,6 @@
 """The help of `vae3d` and of each command."""
 
+import json
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -89,10 +90,8 @@ def sections(settings: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 def format_value(value: Any) -> str:
     """Return a value as text that can be typed on the command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
@@ -105,9 +104,8 @@ def format_value(value: Any) -> str:
 
 
 def _title(group: str, chosen: Mapping[str, str]) -> str:
-    if not group:
-        return "settings"
-    return f"settings of {group}={chosen[group]}" if group in chosen else f"settings of {group}"
+    name = f"{group}={chosen[group]}" if group in chosen else group
+    return f"settings of {name}" if name else "settings"
 
 
 def _examples(command: Command, width: int) -> list[str]:
@@ -121,16 +119,15 @@ def _group(group: Group, chosen: str | None, width: int) -> list[str]:
     add = "+" if group.name == EXPERIMENT else ""
     head = f"{add}{group.name}=   one of" + (", * is chosen here" if chosen else "")
     column = max(map(len, group.options), default=0) + 6
-    marked = {n: f"{n}{' *' if n == chosen else ''}" for n in group.options}
-    return [head, *(_row(marked[n], text, column, width) for n, text in group.options.items())]
+    marked = {f"{n} *" if n == chosen else n: text for n, text in group.options.items()}
+    return [head, *(_row(name, text, column, width) for name, text in marked.items())]
 
 
 def _setting(setting: Setting, value: Any, width: int) -> list[str]:
     """Return the lines of a key: its value, then its sentence with its bound or choices."""
     line = f"  {setting.key}={format_value(value)}"
-    few = setting.choices if len(setting.choices) <= MAX_CHOICES else ()
-    many = setting.choices[:MAX_CHOICES] if not few else ()
-    rule = " | ".join(few) or (" | ".join(many) + " | ..." if many else setting.bound)
+    more = ["..."] if len(setting.choices) > MAX_CHOICES else []
+    rule = " | ".join([*setting.choices[:MAX_CHOICES], *more]) or setting.bound
     text = f"{setting.sentence} ({rule})" if rule else setting.sentence
     return [
         *textwrap.wrap(line, width, subsequent_indent="      ", break_on_hyphens=False),
@@ -139,13 +136,10 @@ def _setting(setting: Setting, value: Any, width: int) -> list[str]:
 
 
 def _row(name: str, text: str, column: int, width: int) -> str:
-    head = f"  {name}"
     if not text:
-        return head
-    indent = " " * (column + 2)
-    first = head.ljust(column + 2) if len(head) < column + 2 else head + "  "
-    body = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent)
-    return "\n".join(body)
+        return f"  {name}"
+    first = f"  {name:{column}}" if len(name) < column else f"  {name}  "
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * (column + 2))
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -1,6 +1,6 @@
 """The key that was probably meant by a synonym or a misspelling."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from difflib import SequenceMatcher
 
 MIN_SIMILARITY = 0.6
@@ -112,7 +112,9 @@ USUAL_WORDS = {word: keys for keys, words in _USUAL_WORDS.items() for word in wo
 def nearest_key(word: str, keys: Sequence[str]) -> str | None:
     """Return the most similar key, or None; of two equally similar keys the earlier one."""
     plain = word.lower().replace("-", "_").strip("_+~ ")
-    return _by_usual_word(plain, keys) or _by_leaf(plain, keys) or _by_spelling(plain, keys)
+    usual = _usual_words({*keys})
+    by_usual_word = usual.get(plain) or usual.get(plain.rpartition(".")[2])
+    return by_usual_word or _by_leaf(plain, keys) or _by_spelling(plain, keys, usual)
 
 
 def key_hint(word: str, keys: Sequence[str]) -> str:
@@ -123,32 +125,28 @@ def key_hint(word: str, keys: Sequence[str]) -> str:
     return f", choose from {', '.join(keys)}" if len(keys) <= 12 else ""
 
 
-def _by_usual_word(word: str, keys: Iterable[str]) -> str | None:
-    available = {*keys}
-    for name in (word, word.rpartition(".")[2]):
-        for key in USUAL_WORDS.get(name, ()):
-            if key in available:
-                return key
-    return None
+def _usual_words(keys: Set[str]) -> dict[str, str]:
+    """Return the names in other tools that mean one of these keys, with this key."""
+    meant = {word: [key for key in each if key in keys] for word, each in USUAL_WORDS.items()}
+    return {word: available[0] for word, available in meant.items() if available}
 
 
-def _by_leaf(word: str, keys: Iterable[str]) -> str | None:
+def _by_leaf(word: str, keys: Sequence[str]) -> str | None:
     """Return the most similar key with the same last part: trainer.lr for `lr` and `model.lr`."""
     leaf = word.rpartition(".")[2]
     same = [key for key in keys if key.rpartition(".")[2] == leaf]
     return max(same, key=lambda key: _similarity(word, key), default=None)
 
 
-def _by_spelling(word: str, keys: Sequence[str]) -> str | None:
+def _by_spelling(word: str, keys: Sequence[str], usual: Mapping[str, str]) -> str | None:
     """Return the key whose spelling, or that of its synonym, is most similar to the word."""
-    leaf, available = word.rpartition(".")[2], {*keys}
+    leaf = word.rpartition(".")[2]
     scored = [
         (max(_similarity(word, key), _within(key.rpartition(".")[2], leaf)), key) for key in keys
     ]
-    for usual, meant in USUAL_WORDS.items():
-        key = next((key for key in meant if key in available), None)
-        if key:
-            scored.append((max(0.97 * _ratio(leaf, usual), _within(usual, leaf)), key))
+    scored += [
+        (max(0.97 * _ratio(leaf, name), _within(name, leaf)), key) for name, key in usual.items()
+    ]
     best = max(scored, key=lambda pair: pair[0], default=(0.0, ""))
     return best[1] if best[0] >= MIN_SIMILARITY else None
 

@@ -26,8 +26,9 @@ def reference(commands: Sequence[Command]) -> str:
             groups[name] = replace(merged, options={**merged.options, **group.options})
     lines = [HEAD]
     for command in commands:
-        own = [setting for setting in settings_of(command) if not _in_group(setting, command)]
-        links = ", ".join(f"[`{name}`](#{name})" for name in groups_of(command))
+        taken = groups_of(command)
+        own = [s for s in settings_of(command) if s.key.partition(".")[0] not in taken]
+        links = ", ".join(f"[`{name}`](#{name})" for name in taken)
         lines += [f"## vae3d {command.name}", "", command.about, ""]
         lines += [f"Groups: {links}.", ""] if links else []
         lines += [*_table(own), ""]
@@ -53,13 +54,9 @@ def _keys_of(group: str, option: str, commands: Sequence[Command]) -> list[Setti
     return []
 
 
-def _in_group(setting: Setting, command: Command) -> bool:
-    return setting.key.partition(".")[0] in groups_of(command)
-
-
 def _options(group: Group) -> list[str]:
-    lines = [f"| `{group.name}=` | |", "|---|---|"]
-    return [*lines, *(f"| `{option}` | {_cell(text)} |" for option, text in group.options.items())]
+    rows = (f"| `{option}` | {_cell(text)} |" for option, text in group.options.items())
+    return [f"| `{group.name}=` | |", "|---|---|", *rows]
 
 
 def _table(settings: Sequence[Setting]) -> list[str]:

@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,11 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vae3d.bounds import Text, hints_of, parts
+from vae3d.bounds import Text, allows_none, hints_of, is_union, parts
 from vae3d.settings.command import Command
 from vae3d.settings.groups import group_of, kinds
 
-_WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
+_WORDS = {
+    int: "integer",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    list: "list",
+    dict: "table",
+}
 MOST_CHANGED = (
     *("name", "run", "input", "output", "mode", "size"),
     *("data.root", "data.list", "data.dataset", "data.options", "data.shape", "data.count"),
@@ -62,24 +68,22 @@ def settings_of(command: Command, chosen: Mapping[str, str] | None = None) -> li
 
 
 def _of_class(
-    kind: Any, prefix: str, command: Command | None, chosen: Mapping[str, str] | None
+    kind: Any, prefix: str, command: Command, chosen: Mapping[str, str] | None
 ) -> Iterator[Setting]:
     defaults = defaults_of(kind)
     for key, name, hint in most_changed_first(kind, prefix):
         plain, bounds = parts(hint)
         inner = inner_class(plain)
-        if inner is None:
+        if inner is None or is_list(plain):
             yield _setting(key, plain, bounds, defaults[name], kind)
+        if inner is None:
             continue
         if is_list(plain):
-            yield _setting(key, plain, bounds, defaults[name], kind)
             yield from _of_class(inner, f"{key}.N", command, chosen)
-            continue
-        if chosen and nullable(plain) and name not in chosen.get(prefix, ""):
-            # A logger that was not chosen: of this group several options may be chosen.
-            continue
-        for option in options_of(inner, command, chosen):
-            yield from _of_class(option, key, command, chosen)
+        elif not chosen or not allows_none(plain) or name in chosen.get(prefix, ""):
+            # Else it is a logger that was not chosen; several options of this group may be.
+            for option in options_of(inner, command, chosen):
+                yield from _of_class(option, key, command, chosen)
 
 
 def most_changed_first(kind: Any, prefix: str) -> list[tuple[str, str, Any]]:
@@ -91,7 +95,7 @@ def most_changed_first(kind: Any, prefix: str) -> list[tuple[str, str, Any]]:
     return sorted(fields, key=lambda field: place.get(field[0], len(MOST_CHANGED)))
 
 
-def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | None) -> list[Any]:
+def options_of(kind: Any, command: Command, chosen: Mapping[str, str] | None) -> list[Any]:
     """Return the dataclasses of all options of the group of `kind`, else `kind` alone."""
     group = group_of(kind)
     if group not in ("data", "patching"):
@@ -99,7 +103,7 @@ def options_of(kind: Any, command: Command | None, chosen: Mapping[str, str] | N
     classes = kinds(group)
     if chosen and chosen.get(group) in classes:
         return [classes[chosen[group]]]
-    allowed = command.options.get(group, tuple(classes)) if command else tuple(classes)
+    allowed = command.options.get(group, tuple(classes))
     return [classes[name] for name in classes if name in allowed]
 
 
@@ -107,7 +111,7 @@ def _setting(key: str, plain: Any, bounds: tuple[Any, ...], default: Any, owner:
     choices = next((bound.choices() for bound in bounds if bound.choices()), ())
     if plain is bool:
         choices = ("true", "false")
-    if choices and nullable(plain):
+    if choices and allows_none(plain):
         choices = (*choices, "null")
     return Setting(
         key=key,
@@ -123,32 +127,19 @@ def _setting(key: str, plain: Any, bounds: tuple[Any, ...], default: Any, owner:
 
 def rule_of(plain: Any, bounds: tuple[Any, ...]) -> str:
     """Return the type and the bound of a field in words."""
-    ends = (
-        ["null"] if nullable(plain) or any(getattr(b, "nullable", False) for b in bounds) else []
-    )
-    literal = [bound.describe() for bound in bounds if isinstance(bound, Text)]
-    if literal:
-        return " or ".join([f"list of {literal[0]}s" if is_list(plain) else literal[0], *ends])
     words = [bound.describe() for bound in bounds]
-    return " or ".join([", ".join(filter(None, [type_name(plain), *words])), *ends])
+    rule = ", ".join(filter(None, [type_name(plain), *words]))
+    if any(isinstance(bound, Text) for bound in bounds):
+        rule = f"list of {words[0]}s" if is_list(plain) else words[0]
+    null = allows_none(plain) or any(getattr(bound, "nullable", False) for bound in bounds)
+    return f"{rule} or null" if null else rule
 
 
 def type_name(plain: Any) -> str:
     """Return the name of a type for users, such as integer or list."""
-    if typing.get_origin(plain) in (typing.Union, types.UnionType):
+    if is_union(plain):
         return " or ".join(filter(None, map(type_name, typing.get_args(plain))))
-    if typing.get_origin(plain) is tuple:
-        return ""
-    if is_list(plain):
-        return "list"
-    if typing.get_origin(plain) is dict:
-        return "table"
-    return _WORDS.get(plain, "")
-
-
-def nullable(plain: Any) -> bool:
-    """Return whether a type holds None."""
-    return types.NoneType in typing.get_args(plain)
+    return _WORDS.get(typing.get_origin(plain) or plain, "")
 
 
 def is_list(plain: Any) -> bool:
@@ -158,19 +149,17 @@ def is_list(plain: Any) -> bool:
 
 def inner_class(plain: Any) -> Any:
     """Return the dataclass that a type is, or that its list or union holds, or None."""
-    for part in (plain, *typing.get_args(plain)):
-        if dataclasses.is_dataclass(part):
-            return part
-    return None
+    return next(filter(dataclasses.is_dataclass, (plain, *typing.get_args(plain))), None)
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
     """Return the default of every field."""
-    defaults = {}
-    for entry in dataclasses.fields(kind):
-        factory = entry.default_factory
-        defaults[entry.name] = entry.default if factory is dataclasses.MISSING else factory()
-    return defaults
+    return {
+        entry.name: entry.default
+        if entry.default_factory is dataclasses.MISSING
+        else entry.default_factory()
+        for entry in dataclasses.fields(kind)
+    }
 
 
 @cache
@@ -184,7 +173,7 @@ def sentences_of(kind: Any) -> dict[str, str]:
 
 
 def _sentences_of_body(kind: Any) -> dict[str, str]:
-    body = _class_body(str(inspect.getfile(kind)), kind.__qualname__)
+    body = _class_bodies(inspect.getfile(kind)).get(kind.__qualname__, [])
     sentences = {}
     for field, below in itertools.pairwise(body):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
@@ -195,11 +184,7 @@ def _sentences_of_body(kind: Any) -> dict[str, str]:
     return sentences
 
 
-def _class_body(file: str, name: str) -> list[ast.stmt]:
-    return next((node.body for node in _classes(file) if node.name == name), [])
-
-
 @cache
-def _classes(file: str) -> list[ast.ClassDef]:
+def _class_bodies(file: str) -> dict[str, list[ast.stmt]]:
     tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return {node.name: node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}

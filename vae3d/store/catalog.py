@@ -199,7 +199,18 @@ def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> 
         connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
         with connection:
             for number, (record, split) in enumerate(rows):
-                _insert(connection, number, record, split)
+                row = (
+                    number,
+                    record.case_id,
+                    split,
+                    case_rank(record.case_id),
+                    record.stamp,
+                    record.file,
+                    "x".join(map(str, record.shape)) or None,
+                    record.error,
+                )
+                connection.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                connection.execute("INSERT INTO records VALUES (?, ?)", (number, record.to_json()))
                 voxels = record.statistics.digest if record.statistics else record.error
                 fingerprint.update(json.dumps([record.case_id, split, voxels]).encode())
             about = {"format": str(FORMAT), "fingerprint": fingerprint.hexdigest()}
@@ -207,28 +218,11 @@ def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> 
         connection.close()
 
 
-def _insert(
-    connection: sqlite3.Connection, number: int, record: CaseRecord, split: str | None
-) -> None:
-    row = (
-        number,
-        record.case_id,
-        split,
-        case_rank(record.case_id),
-        record.stamp,
-        record.file,
-        "x".join(map(str, record.shape)) or None,
-        record.error,
-    )
-    connection.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    connection.execute("INSERT INTO records VALUES (?, ?)", (number, record.to_json()))
-
-
+@dataclass(frozen=True)
 class Journal:
     """Records as lines of a file, in the order in which they were appended."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def append(self, record: CaseRecord) -> None:
         """Append one line; if a kill cut off the last one, start on a new line."""
@@ -246,24 +240,17 @@ class Journal:
                     yield CaseRecord.from_json(line)
 
 
-class LatestRecords:
-    """The newest record of each case, in a temporary file, since there may be millions."""
+def latest_records(records: Iterable[CaseRecord], case_ids: Iterable[str]) -> Iterator[CaseRecord]:
+    """Yield the newest record of each of these cases; newer records follow older ones.
 
-    def __init__(self, records: Iterable[CaseRecord]) -> None:
-        # The empty name is a private database on disk, which is deleted when it is closed.
-        self._connection = sqlite3.connect("")
-        self._connection.execute("CREATE TABLE latest (case_id TEXT PRIMARY KEY, record TEXT)")
+    They are sorted in a temporary file, since there may be millions.
+    """
+    # The empty name is a private database on disk, which is deleted when it is closed.
+    with contextlib.closing(sqlite3.connect("")) as database:
+        database.execute("CREATE TABLE latest (case_id TEXT PRIMARY KEY, record TEXT)")
         lines = ((record.case_id, record.to_json()) for record in records)
-        self._connection.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?)", lines)
-
-    def __getitem__(self, case_id: str) -> CaseRecord:
-        """Return the newest record of a case."""
+        database.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?)", lines)
         query = "SELECT record FROM latest WHERE case_id = ?"
-        (text,) = self._connection.execute(query, (case_id,)).fetchone()
-        return CaseRecord.from_json(text)
-
-    def __enter__(self) -> "LatestRecords":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        for case_id in case_ids:
+            (text,) = database.execute(query, (case_id,)).fetchone()
+            yield CaseRecord.from_json(text)

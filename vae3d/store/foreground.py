@@ -43,10 +43,6 @@ class ForegroundMap:
         chosen = np.unravel_index(int(generator.choice(cells)), self.maxima.shape)
         corner = np.array(chosen) * SIDE
         size = np.minimum(SIDE, np.array(shape) - corner)
-        voxels = np.argwhere(box(Region(_ints(corner), _ints(size))) > threshold)
+        voxels = np.argwhere(box(Region(tuple(corner.tolist()), tuple(size.tolist()))) > threshold)
         voxel: NDArray[np.int64] = corner + voxels[generator.integers(len(voxels))]
         return voxel
-
-
-def _ints(values: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)

@@ -20,13 +20,11 @@ from vae3d.runtime.files import file_digest, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
-from vae3d.scans.check import checked
 from vae3d.scans.source import CaseSource, Stamp
-from vae3d.scans.volume import Volume
+from vae3d.scans.volume import Volume, checked
 from vae3d.store.arrays import array_suffix, write_array
-from vae3d.store.catalog import CaseRecord, Catalog, Journal, LatestRecords, write_catalog
+from vae3d.store.catalog import CaseRecord, Catalog, Journal, latest_records, write_catalog
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
-from vae3d.values.intensity import IntensityRange
 from vae3d.values.naming import case_file
 from vae3d.values.splits import case_rank
 from vae3d.values.voxel_statistics import VoxelStatistics
@@ -223,10 +221,10 @@ class Preparation:
     def _prepared_marks(self) -> dict[str, str]:
         """Return the mark of each case that has a file; empty for cases to prepare again."""
         files = self._files()
-        marks = {}
-        for record in self._records():
-            marks[record.case_id] = record.stamp if record.file in files else ""
-        return marks
+        return {
+            record.case_id: record.stamp if record.file in files else ""
+            for record in self._records()
+        }
 
     def _prepare(self, todo: list[int]) -> None:
         # Spread over all cases: neighbours in the order of names are often of one size.
@@ -241,14 +239,10 @@ class Preparation:
     def _prepare_all(self, indices: list[int]) -> list[CaseRecord]:
         records = []
         with ThreadPoolExecutor(self.workers) as pool:
-            try:
-                for record in self._completed(pool, iter(indices)):
-                    self.journal.append(record)
-                    self.progress.advance()
-                    records.append(record)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            for record in self._completed(pool, iter(indices)):
+                self.journal.append(record)
+                self.progress.advance()
+                records.append(record)
         return records
 
     def _completed(self, pool: ThreadPoolExecutor, indices: Iterator[int]) -> Iterator[CaseRecord]:
@@ -281,14 +275,17 @@ class Preparation:
         try:
             volume, filled = checked(self.source.read(index), self.settings.nonfinite)
             statistics = VoxelStatistics.of(volume.data.numpy(), filled)
-            range_ = self._range(volume, statistics)
+            contract = self.source.contract
+            range_ = contract.range_from_statistics(
+                statistics, volume.case_id
+            ) or contract.range_of(volume.data.numpy(), volume.case_id)
         except VolumeError as error:
             return CaseRecord(case_id, error.path, stamp, error=error.reason)
         file = f"cases/{case_file(case_id)}{array_suffix(self.settings.codec)}"
         num_bytes, digest = self._write(self.folder / file, volume)
         return CaseRecord(
             case_id=case_id,
-            source=str(volume.source.path) if volume.source else case_id,
+            source=volume.origin,
             stamp=stamp,
             file=file,
             num_bytes=num_bytes,
@@ -301,11 +298,6 @@ class Preparation:
             statistics=statistics,
             box=foreground_box(volume.data[0].numpy(), range_.foreground),
         )
-
-    def _range(self, volume: Volume, statistics: VoxelStatistics) -> IntensityRange:
-        contract = self.source.contract
-        range_ = contract.range_from_statistics(statistics, volume.case_id)
-        return range_ or contract.range_of(volume.data.numpy(), volume.case_id)
 
     def _write(self, path: Path, volume: Volume) -> tuple[int, str]:
         data = volume.data.numpy()
@@ -322,15 +314,14 @@ class Preparation:
         return path.stat().st_size, file_digest(path)
 
     def _write_catalog(self) -> None:
-        with LatestRecords(self._records()) as latest:
-            rows = ((latest[self.source.case_ids[i]], self.source.splits[i]) for i in self.order)
-            write_catalog(self.folder / CATALOG, rows)
-        self._sweep()
+        """Write the catalog, and delete what it does not name.
 
-    def _sweep(self) -> None:
-        """Delete what the catalog does not name: partial writes, removed cases, journals."""
-        wanted = set(Catalog(self.folder / CATALOG).files())
-        for file in self._files() - wanted:
+        That are partial writes, removed cases and journals.
+        """
+        latest = latest_records(self._records(), [self.source.case_ids[i] for i in self.order])
+        splits = [self.source.splits[i] for i in self.order]
+        write_catalog(self.folder / CATALOG, zip(latest, splits, strict=True))
+        for file in self._files().difference(Catalog(self.folder / CATALOG).files()):
             (self.folder / file).unlink()
         for path in (*self.parts.glob("*.jsonl"), *self.parts.glob(".*")):
             path.unlink()

@@ -11,19 +11,15 @@ from vae3d.errors import ConfigError
 from vae3d.model.attention import Attention
 from vae3d.model.blocks import (
     EndPaddedDownsample,
-    InterpolatedUpsample,
     PixelShuffleUpsample,
     ResidualBlock,
     pixel_shuffle,
 )
 from vae3d.model.config import ACTIVATIONS
 from vae3d.model.convolution import convolved
-from vae3d.model.decoder import Decoder, UpLevel
-from vae3d.model.encoder import DownLevel, Encoder
 from vae3d.model.layers import LayerNorm, RMSNorm, SampleDropout
-from vae3d.streaming.norms import MeasuredNorm
 from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
-from vae3d.streaming.windows import Gather, SlidingWindow, TiledWindows
+from vae3d.streaming.windows import Gather, MeasuredNorm, SlidingWindow, TiledWindows
 
 POINTWISE_NORMS: tuple[type, ...] = (LayerNorm, RMSNorm, nn.BatchNorm2d, nn.BatchNorm3d)
 """Norms that, in eval mode, compute each voxel from its own channels alone."""
@@ -87,10 +83,10 @@ def _transposed(conv: Any) -> list[Stream]:
     return [Pointwise(conv)]
 
 
-def _end_padded(module: EndPaddedDownsample) -> list[Stream]:
-    # F.pad counts axes from the last one, so that the first axis is at the end.
-    *rest, before, after = module.overhang
-    conv: Any = module.conv
+def _end_padded(module: Any) -> list[Stream]:
+    conv = module.conv
+    # Padding counts axes from the last one, so that the first axis is at the end.
+    *rest, before, after = module.pad.padding
 
     def layer(x: Tensor) -> Tensor:
         return convolved(conv, F.pad(x, rest), padding=conv.padding)
@@ -98,18 +94,16 @@ def _end_padded(module: EndPaddedDownsample) -> list[Stream]:
     return [SlidingWindow(layer, conv.kernel_size[0], conv.stride[0], (before, after))]
 
 
-def _interpolated(module: InterpolatedUpsample) -> list[Stream]:
-    factor = module.factor[0]
+def _interpolated(layer: Any) -> list[Stream]:
+    factor = int(layer.scale_factor[0])
+    if layer.mode == "nearest" or factor == 1:
+        return [Pointwise(layer)]
 
-    def inner(x: Tensor) -> Tensor:
-        return module.interpolated(x)[:, :, factor:-factor]
+    def inner(x: Tensor) -> Any:
+        return layer(x)[:, :, factor:-factor]
 
-    if module.mode == "nearest" or factor == 1:
-        first: Stream = Pointwise(module.interpolated)
-    else:
-        # At the borders torch repeats the outermost plane.
-        first = SlidingWindow(inner, 3, border=(1, 1), replicate=True)
-    return [first, *streams_of(module.conv)]
+    # At the borders torch repeats the outermost plane.
+    return [SlidingWindow(inner, 3, border=(1, 1), replicate=True)]
 
 
 def _shuffled(module: PixelShuffleUpsample) -> list[Stream]:
@@ -123,20 +117,9 @@ def _residual(block: ResidualBlock) -> list[Stream]:
 
 
 def _attention(module: Attention) -> list[Stream]:
-    mixed: Stream = Gather(module.mixed)
-    if module.window is not None:
-        mixed = TiledWindows(module.mixed, module.window[0])
+    window = module.window
+    mixed = TiledWindows(module.mixed, window[0]) if window else Gather(module.mixed)
     return [Residual(Chain([*streams_of(module.norm), mixed]), nn.Identity())]
-
-
-def _encoder(encoder: Encoder) -> list[Stream]:
-    head = [encoder.norm, encoder.activation, encoder.head, encoder.projection]
-    return _sequential([encoder.stem, *encoder.levels, encoder.middle, *head])
-
-
-def _decoder(decoder: Decoder) -> list[Stream]:
-    head = [decoder.norm, decoder.activation, decoder.head, decoder.final_activation]
-    return _sequential([decoder.projection, decoder.stem, decoder.middle, *decoder.levels, *head])
 
 
 STREAMS: dict[type[nn.Module], Callable[[Any], list[Stream]]] = {
@@ -148,14 +131,10 @@ STREAMS: dict[type[nn.Module], Callable[[Any], list[Stream]]] = {
     nn.ConvTranspose2d: _transposed,
     nn.ConvTranspose3d: _transposed,
     EndPaddedDownsample: _end_padded,
-    InterpolatedUpsample: _interpolated,
+    nn.Upsample: _interpolated,
     PixelShuffleUpsample: _shuffled,
     ResidualBlock: _residual,
     Attention: _attention,
     nn.Sequential: _sequential,
-    DownLevel: lambda level: _sequential([level.downsample, level.blocks]),
-    UpLevel: lambda level: _sequential([level.blocks, level.upsample]),
-    Encoder: _encoder,
-    Decoder: _decoder,
 }
-"""The function that builds the streams of each type of module."""
+"""The function that builds the streams of each type of module; the first that fits is taken."""

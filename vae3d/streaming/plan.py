@@ -1,5 +1,6 @@
 """`streaming_plan`: how a volume will be encoded and decoded, and the memory that it takes."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -119,7 +120,8 @@ def streamed_bytes(vae: VAE, shape: tuple[int, ...], planes: int) -> int:
     peaks = []
     for run in (encoded(model, image, planes), decoded(model, latent, planes)):
         with metered() as meter:
-            _exhaust(run, count)
+            # Consumes the slabs, freeing each immediately.
+            deque(islice(run, count), maxlen=0)
         peaks.append(meter.peak)
     return int(HEAP_FACTOR * max(peaks)) + _kernel_bytes(model)
 
@@ -135,9 +137,3 @@ def _on_meta(config: VAEConfig, shape: tuple[int, ...]) -> tuple[VAE, Tensor, Te
         image = torch.empty(1, config.in_channels, *shape)
         latent = torch.empty(1, config.latent_channels, *model.latent_size(shape))
     return model, image, latent
-
-
-def _exhaust(slabs: Iterator[Tensor], count: int | None) -> None:
-    """Consume the first `count` slabs (None is all), freeing each immediately."""
-    for slab in islice(slabs, count):
-        del slab

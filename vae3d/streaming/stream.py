@@ -1,12 +1,51 @@
 """`Stream`: a layer that receives its input slab by slab; `Chain` and `Residual` of streams."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from vae3d.streaming.planes import PlaneBuffer
-
 Layer = Callable[[Tensor], Tensor]
+
+
+class PlaneBuffer:
+    """A queue of planes (B, C, d, *rest): `add` appends at the end, `take` removes at the front.
+
+    Planes that stay are copied into the same memory again and again, so that the heap is not
+    fragmented.
+    """
+
+    def __init__(self) -> None:
+        self.slabs: list[Tensor] = []
+        self._storage: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of planes in the buffer."""
+        return sum(slab.shape[2] for slab in self.slabs)
+
+    def add(self, x: Tensor) -> None:
+        """Append planes."""
+        self.slabs.append(x)
+
+    def take(self, count: int, drop: int | None = None) -> Tensor:
+        """Return the first `count` planes and remove the first `drop` of them (None is all)."""
+        if len(self.slabs) == 1:
+            # The returned planes may be a view of this memory: it must not be overwritten.
+            self._storage = None
+        planes = torch.cat(self.slabs, dim=2) if len(self.slabs) > 1 else self.slabs[0]
+        rest = planes[:, :, count if drop is None else drop :]
+        # A copy, since a view would keep the whole slab in memory.
+        self.slabs = [self._stored(rest)] if rest.shape[2] else []
+        return planes[:, :, :count]
+
+    def _stored(self, x: Tensor) -> Tensor:
+        storage = self._storage
+        if storage is None or (storage.shape, storage.dtype) != (x.shape, x.dtype):
+            self._storage = x.clone()
+            return self._storage
+        return storage.copy_(x)
 
 
 class Stream:
@@ -29,22 +68,22 @@ class Stream:
         yield from ()
 
 
+@dataclass(eq=False)
 class Pointwise(Stream):
     """A layer that computes one or more output planes from each input plane alone."""
 
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
+    layer: Layer
 
     def push(self, x: Tensor) -> Tensor | None:
         """Return the layer's output for planes (B, C, d, *rest)."""
         return self.layer(x)
 
 
+@dataclass(eq=False)
 class Chain(Stream):
     """Streams that follow each other."""
 
-    def __init__(self, streams: list[Stream]) -> None:
-        self.streams = streams
+    streams: list[Stream]
 
     @property
     def measuring(self) -> bool:  # type: ignore[override]
@@ -85,14 +124,14 @@ class Chain(Stream):
         return y
 
 
+@dataclass(eq=False)
 class Residual(Stream):
     """scale * (skip(x) + main(x)); the skip's planes are buffered until the main path is ready."""
 
-    def __init__(self, main: Chain, skip: Layer, scale: float = 1.0) -> None:
-        self.main = main
-        self.skip = skip
-        self.scale = scale
-        self.buffer = PlaneBuffer()
+    main: Chain
+    skip: Layer
+    scale: float = 1.0
+    buffer: PlaneBuffer = field(default_factory=PlaneBuffer)
 
     @property
     def measuring(self) -> bool:  # type: ignore[override]

@@ -26,22 +26,10 @@ def stream_encode(model: VAE, image: Tensor, planes: int = PLANES) -> DiagonalGa
     Raises:
         ConfigError: a layer of the model cannot be streamed.
     """
-    shape = len(image), model.config.latent_channels, *model.latent_size(image.shape[2:])
-    whole: DiagonalGaussian | None = None
-    at = 0
-    for slab in encoded(model, image, planes):
-        part = model.posterior(slab)
-        if whole is None:
-            # Slabs to concatenate at the end would be a second latent in memory.
-            mean = torch.empty(shape, dtype=part.mean.dtype, device=image.device)
-            whole = DiagonalGaussian(mean, torch.empty_like(mean))
-        count = part.mean.shape[2]
-        whole.mean[:, :, at : at + count] = part.mean
-        whole.logvar[:, :, at : at + count] = part.logvar
-        at += count
-    assert whole is not None
-    assert at == shape[2]
-    return whole
+    posteriors = map(model.posterior, encoded(model, image, planes))
+    slabs = (torch.stack([part.mean, part.logvar]) for part in posteriors)
+    mean, logvar = _assembled(slabs, model.latent_size(image.shape[2:]), image.device)
+    return DiagonalGaussian(mean, logvar)
 
 
 @torch.no_grad()
@@ -56,20 +44,25 @@ def stream_decode(
     Raises:
         ConfigError: a layer of the model cannot be streamed.
     """
-    full = [n * f for n, f in zip(latent.shape[2:], model.factor, strict=True)]
-    depth, *rest = size or full
-    image = None
+    full = tuple(n * f for n, f in zip(latent.shape[2:], model.factor, strict=True))
+    return _assembled(decoded(model, latent, planes), size or full, latent.device)
+
+
+def _assembled(slabs: Iterator[Tensor], size: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return slabs (..., d, *rest) as one tensor (..., *size), without what exceeds this size."""
+    whole = None
     at = 0
-    for slab in decoded(model, latent, planes):
-        count = min(slab.shape[2], depth - at)
-        if image is None:
-            shape = (*slab.shape[:2], depth, *rest)
-            image = torch.empty(shape, dtype=slab.dtype, device=latent.device)
-        image[:, :, at : at + count] = cropped(slab, (count, *rest))
+    for slab in slabs:
+        *leading, planes = slab.shape[: 1 - len(size)]
+        if whole is None:
+            # Slabs to concatenate at the end would be a second volume in memory.
+            whole = torch.empty(*leading, *size, dtype=slab.dtype, device=device)
+        count = min(planes, size[0] - at)
+        whole.narrow(-len(size), at, count).copy_(cropped(slab, (count, *size[1:])))
         at += count
-    assert image is not None
-    assert at == depth
-    return image
+    assert whole is not None
+    assert at == size[0]
+    return whole
 
 
 def encoded(model: VAE, image: Tensor, planes: int) -> Iterator[Tensor]:

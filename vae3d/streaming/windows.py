@@ -1,12 +1,12 @@
 """Streams of layers whose output depends on several planes."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vae3d.streaming.planes import PlaneBuffer
-from vae3d.streaming.stream import Layer, Stream
+from vae3d.streaming.stream import Layer, PlaneBuffer, Stream
 
 
 class SlidingWindow(Stream):
@@ -61,19 +61,17 @@ class SlidingWindow(Stream):
         return self.layer(self.buffer.take(reach, drop=windows * self.stride))
 
     def _border(self, plane: Tensor, count: int) -> Tensor:
-        batch, channels, _, *rest = plane.shape
-        if self.replicate:
-            return plane.expand(batch, channels, count, *rest)
-        return plane.new_zeros(batch, channels, count, *rest)
+        shape = (*plane.shape[:2], count, *plane.shape[3:])
+        return plane.expand(shape) if self.replicate else plane.new_zeros(shape)
 
 
+@dataclass(eq=False)
 class TiledWindows(Stream):
     """A layer of windows that tile the axis from its first plane; the last may be smaller."""
 
-    def __init__(self, layer: Layer, side: int) -> None:
-        self.layer = layer
-        self.side = side
-        self.buffer = PlaneBuffer()
+    layer: Layer
+    side: int
+    buffer: PlaneBuffer = field(default_factory=PlaneBuffer)
 
     def push(self, x: Tensor) -> Tensor | None:
         """Return the planes of all windows that are complete, or None."""
@@ -87,12 +85,12 @@ class TiledWindows(Stream):
             yield self.layer(self.buffer.take(self.buffer.count))
 
 
+@dataclass(eq=False)
 class Gather(Stream):
     """A layer whose output depends on all planes; its output is as thick as the thickest slab."""
 
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-        self.slabs: list[Tensor] = []
+    layer: Layer
+    slabs: list[Tensor] = field(default_factory=list)
 
     def push(self, x: Tensor) -> Tensor | None:
         """Keep the planes until `flush`, and return None."""
@@ -107,3 +105,57 @@ class Gather(Stream):
         whole = torch.cat(self.slabs, dim=2)
         self.slabs = []
         yield from torch.split(self.layer(whole), size, dim=2)
+
+
+class MeasuredNorm(Stream):
+    """A group norm that measures its statistics in a separate pass.
+
+    In its first pass it sums the values and squares of each group, in float64, and returns no
+    planes. In later passes it normalises.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        self.norm = norm
+        self.scale: Tensor | None = None
+        self.shift: Tensor | None = None
+        self.sums: Tensor | None = None
+        self.numbers = 0
+
+    @property
+    def measuring(self) -> bool:  # type: ignore[override]
+        """Whether the statistics are still to be measured."""
+        return self.scale is None
+
+    def push(self, x: Tensor) -> Tensor | None:
+        """Return the normalised planes in the same type, or None in the pass that measures."""
+        if self.scale is None or self.shift is None:
+            for plane in x.unbind(dim=2):
+                self._add(plane)
+            return None
+        shape = (*self.scale.shape, *(1,) * (x.dim() - 2))
+        scale, shift = self.scale.reshape(shape), self.shift.reshape(shape)
+        return torch.addcmul(shift, x, scale).to(x.dtype)
+
+    def flush(self) -> Iterator[Tensor]:
+        """End the pass that measures, if any planes were pushed."""
+        if self.sums is not None:
+            self._set_statistics(self.sums / self.numbers)
+            self.sums = None
+        yield from ()
+
+    def _add(self, plane: Tensor) -> None:
+        groups = plane.double().reshape(plane.shape[0], self.norm.num_groups, -1)
+        sums = torch.stack([groups.sum(dim=2), groups.square().sum(dim=2)])
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.numbers += groups.shape[2]
+
+    def _set_statistics(self, means: Tensor) -> None:
+        """Set scale and shift from the means (2, B, groups) of values and squares."""
+        mean, square = means
+        # Rounding can make the difference slightly negative.
+        variance = (square - mean.square()).clamp(min=0)
+        per_group = self.norm.num_channels // self.norm.num_groups
+        factor = torch.rsqrt(variance + self.norm.eps).repeat_interleave(per_group, dim=1)
+        scale = self.norm.weight.double() * factor
+        shift = self.norm.bias.double() - mean.repeat_interleave(per_group, dim=1) * scale
+        self.scale, self.shift = scale.to(self.norm.weight), shift.to(self.norm.weight)

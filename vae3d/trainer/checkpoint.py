@@ -39,6 +39,7 @@ class Checkpoint:
     about: dict[str, Any]
 
 
+@dataclass(frozen=True)
 class CheckpointFolder:
     """The checkpoints of a run; the files `latest` and `best` hold the name of one of them.
 
@@ -46,8 +47,7 @@ class CheckpointFolder:
     of each file, renamed, and read again before an older one is removed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def save(
         self,
@@ -73,7 +73,8 @@ class CheckpointFolder:
                     torch.save(state, file)
                 about = {"format_version": FORMAT_VERSION, "step": step, **about}
                 (temporary / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
-                _seal(temporary)
+                sums = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
+                (temporary / MANIFEST).write_text(json.dumps(sums, indent=2), encoding="utf-8")
             self.verify(step)
             write_text(self.path / "latest", _name(step))
             if best:
@@ -87,8 +88,7 @@ class CheckpointFolder:
         """Return the steps of all checkpoints, in ascending order."""
         if not self.path.is_dir():
             return []
-        entries = [entry for entry in self.path.iterdir() if entry.is_dir()]
-        matches = [_NAME.fullmatch(entry.name) for entry in entries]
+        matches = [_NAME.fullmatch(entry.name) for entry in self.path.iterdir() if entry.is_dir()]
         return sorted(int(match[1]) for match in matches if match)
 
     def newest(self) -> Checkpoint | None:
@@ -219,8 +219,3 @@ def num_bytes(state: Any) -> int:
 
 def _name(step: int) -> str:
     return f"step_{step:08d}"
-
-
-def _seal(folder: Path) -> None:
-    sums = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps(sums, indent=2), encoding="utf-8")

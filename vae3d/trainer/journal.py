@@ -151,8 +151,7 @@ class Journal:
             cases = [{"case_id": case_id, "inside": p.inside} for case_id, p in patches]
             about = {"step": step, "not_finite": wrong, "patches": cases}
             (temporary / "patches.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-        if self.distributed.is_main:
-            log.info(
-                f"step {step}: {', '.join(wrong)} not finite, the weights are unchanged; "
-                f"the patches are in {place}"
-            )
+        log.info(
+            f"step {step}: {', '.join(wrong)} not finite, the weights are unchanged; "
+            f"the patches are in {place}"
+        )

@@ -2,15 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from vae3d.autoencoder.weights import save_weights
 from vae3d.data.loader import PatchLoader
 from vae3d.errors import CheckpointError
-from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, missing_parts_as_errors
@@ -18,44 +13,29 @@ from vae3d.trainer.config import TrainerConfig
 from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import total_steps
-from vae3d.values.contract import InputContract
-from vae3d.values.latent_statistics import LatentStatistics
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What a checkpoint records of the training that it belongs to.
-
-    `data` is the fingerprint of the training cases, `settings` that of the settings that are
-    fixed for a run; `versions` are those of vae3d and torch.
-    """
-
-    data: str
-    settings: str
-    versions: dict[str, str]
-
-    def describe(self) -> dict[str, Any]:
-        """Return plain values for a checkpoint."""
-        return {**self.versions, "settings": self.settings, "data": self.data}
-
-
 class Session:
-    """One start of a training in its run folder."""
+    """One start of a training in its run folder.
+
+    `about` is what its checkpoints record of the training: the versions of vae3d and torch, the
+    hash of the `settings` that are fixed for a run, and as `data` the training cases' fingerprint.
+    """
 
     def __init__(
         self,
         folder: RunFolder,
         config: TrainerConfig,
         loader: PatchLoader,
-        identity: Identity,
+        about: dict[str, Any],
         distributed: Distributed,
     ) -> None:
         self.folder = folder
         self.config = config
         self.loader = loader
-        self.identity = identity
+        self.about = about
         self.distributed = distributed
         self.checkpoints = CheckpointFolder(folder.checkpoints)
         self.journal = Journal(folder, self.checkpoints, config, distributed)
@@ -79,7 +59,7 @@ class Session:
         """
         step = self.config.resume
         checkpoint = self.checkpoints.newest() if step is None else self.checkpoints.load(step)
-        if checkpoint and checkpoint.about.get("data") != self.identity.data:
+        if checkpoint and checkpoint.about.get("data") != self.about["data"]:
             raise CheckpointError(
                 f"{self.folder.path}: its training cases were others (names, shapes or voxels; "
                 f"{self.folder.cases.name} lists them); bring them back or choose another name="
@@ -118,22 +98,3 @@ class Session:
             self.checkpoints.drop_after(self.first_step)
         save_settings()
         self.journal.cases(cases, len(self.loader.dataset.indices))
-
-
-@dataclass(frozen=True)
-class WeightsWriter:
-    """Writes the best and the latest weights into a run folder.
-
-    `latents_at(step)` returns the latent statistics of exactly the weights of a step, or None.
-    """
-
-    folder: RunFolder
-    model: VAEConfig
-    contract: InputContract
-    latents_at: Callable[[int], LatentStatistics | None]
-
-    def __call__(self, which: str, step: int, state: dict[str, Tensor]) -> None:
-        """Write the weights of a step as `best` or `latest`."""
-        save_weights(
-            self.folder.weights(which), self.model, state, self.contract, self.latents_at(step)
-        )

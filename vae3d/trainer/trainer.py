@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any, TypeVar, cast
 
 import torch
@@ -23,8 +24,7 @@ from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.finite import FiniteWatch
-from vae3d.trainer.optimizer import build_optimizer
-from vae3d.trainer.schedule import learning_rate
+from vae3d.trainer.optimizer import build_optimizer, learning_rate
 from vae3d.trainer.state import TrainState
 
 T = TypeVar("T")
@@ -164,7 +164,8 @@ class Trainer:
             with self._exchange(last):
                 for name, value in self._forward_backward(batch).items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value
-        scores = self._mean_over_ranks(sums)
+        totals = self.distributed.sum(torch.stack([*sums.values()]))
+        scores = dict(zip(sums, totals, strict=True))
         norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
         scores["grad_norm"] = norm.detach()
         self.precision.step(self.optimizer, self.finite.note(self.state.step, scores))
@@ -196,10 +197,6 @@ class Trainer:
         context: contextlib.AbstractContextManager[Any] = self.network.no_sync()  # type: ignore[operator]
         return context
 
-    def _mean_over_ranks(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        values = self.distributed.sum(torch.stack([*sums.values()]))
-        return dict(zip(sums, values, strict=True))
-
     def _check_finite(self) -> None:
         bad = self.finite.bad_steps(self.state)
         for step, wrong in bad.items():
@@ -207,19 +204,15 @@ class Trainer:
         self.finite.check(bad, "nonfinite/")
 
     def _set_learning_rate(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the coming step."""
-        return learning_rate(
+        rate = learning_rate(
             self.state.step,
             self.total_steps,
             self.config.lr,
             self.config.warmup_steps,
             self.config.min_lr_ratio,
         )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     @property
     def epoch(self) -> int:
@@ -331,12 +324,6 @@ def total_steps(config: TrainerConfig, loader: PatchLoader) -> int:
 
 def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
     """Yield each item, and whether it is the last one."""
-    iterator = iter(items)
-    try:
-        previous = next(iterator)
-    except StopIteration:
-        return
-    for item in iterator:
-        yield previous, False
-        previous = item
-    yield previous, True
+    end: Any = object()
+    for item, following in pairwise(chain(items, [end])):
+        yield item, following is end

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vae3d.trainer.schedule import learning_rate
+from vae3d.trainer.optimizer import learning_rate
 
 
 @pytest.mark.parametrize(

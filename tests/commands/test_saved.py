@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import tiny_training
-from vae3d.commands.changes import MAY_CHANGE, check_changes, frozen
-from vae3d.commands.saved import save_config
+from vae3d.commands.saved import MAY_CHANGE, check_changes, frozen
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import CTConfig, SyntheticConfig
 from vae3d.errors import RunError
-from vae3d.settings.saved import describe
+from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
 BEFORE = {"optimizer": "adamw", "lr": 0.002, "clip_norm": 1.0, "ema_decay": 0.9}
@@ -26,7 +25,7 @@ def run(tmp_path: Path) -> TrainConfig:
     config = tiny_training(tmp_path, data=CTConfig(root="/scans"))
     config.trainer = dataclasses.replace(config.trainer, **BEFORE)
     config.folder.mkdir()
-    save_config(config, file_of(config))
+    write_settings(config, file_of(config))
     return config
 
 

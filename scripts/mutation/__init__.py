@@ -1,0 +1,1 @@
+"""The parts of `scripts/mutants.py`: faults, the tests that may notice them, and forks."""
