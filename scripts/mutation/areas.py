@@ -10,10 +10,10 @@ AREAS = {
     "patching": ["patching/**/*.py"],
     "data": ["data/**/*.py"],
     "loss": ["loss/**/*.py"],
-    "streaming": ["model/streaming/**/*.py"],
+    "streaming": ["streaming/**/*.py"],
     "model": ["model/**/*.py"],
     "trainer": ["trainer/**/*.py"],
-    "scoring": [f"evaluation/{name}.py" for name in SCORING.split()],
+    "scoring": [f"scoring/{name}.py" for name in SCORING.split()],
     "latents": ["latents/**/*.py"],
     "runtime": ["runtime/**/*.py"],
 }

@@ -104,7 +104,9 @@ def test_a_fingerprint_is_of_names_and_shapes() -> None:
 def test_useless_voxels_are_refused() -> None:
     nan, inf = float("nan"), float("inf")
     volume = volume_of([3.0, 1.0, 2.0])
-    assert checked(volume, "fail") == (volume, 0)
+    same, filled = checked(volume, "fail")
+    assert same.data is volume.data
+    assert filled == 0
     with pytest.raises(VolumeError, match="all voxels have the one value 7"):
         checked(volume_of([7.0, 7.0]), "fail")
     with pytest.raises(VolumeError, match="holds no finite voxel"):

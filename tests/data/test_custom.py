@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset
 from vae3d.data.config import CustomConfig
 from vae3d.data.custom import DatasetSource, import_dataset
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.values.splits import SplitRule
 
 
 class Items(list[Any]):
@@ -46,7 +47,7 @@ def test_tensors_and_tables_are_volumes(item: Any) -> None:
     assert volume.data.dtype == torch.float32
     torch.testing.assert_close(volume.data, IMAGE)
     assert np.array_equal(volume.affine, np.eye(4))
-    assert items.split(0.5, 0.0)["val"].tolist() in ([0], [1])
+    assert items.split(SplitRule(0.5, 0.0, "count"))["val"].tolist() in ([0], [1])
 
 
 def test_an_affine_is_kept() -> None:

@@ -15,7 +15,7 @@ from vae3d.data.scan_source import ScanSource, search
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.scans.formats import case_name
 from vae3d.values.intensity import IntensityRange
-from vae3d.values.splits import case_rank, split_by_rank
+from vae3d.values.splits import SplitRule, Splits, case_rank, join_copies
 
 
 def write_scan(path: Path) -> None:
@@ -45,34 +45,64 @@ def test_lists_name_paths_splits_and_cases(tmp_path: Path, suffix: str) -> None:
     assert source.read(0).shape == (5, 4, 3)
 
 
-def test_wrong_lists_are_named(tmp_path: Path) -> None:
-    file = tmp_path / "cases.csv"
-    for text, message in (
-        ("file\nx\n", "a row without a path"),
-        ("path\n", "no cases"),
-        ("path\na.nii\na.nii\n", "two cases"),
-    ):
-        file.write_text(text)
-        with pytest.raises(DataError, match=message):
-            ScanSource(CTConfig(list=str(file)))
-    file.write_text("path,split\na.nii,train\nb.nii,\n")
-    with pytest.raises(DataError, match="split must be one of"):
-        ScanSource(CTConfig(list=str(file)))
-
-
 def test_splits_do_not_depend_on_the_order() -> None:
     names = [f"case{i}" for i in range(40)]
-    forward = split_by_rank(map(case_rank, names), 0.1, 0.2)
-    backward = split_by_rank(map(case_rank, names[::-1]), 0.1, 0.2)
+    forward = SplitRule(0.1, 0.2, "count").draw(map(case_rank, names))
+    backward = SplitRule(0.1, 0.2, "count").draw(map(case_rank, names[::-1]))
     for split, count in (("train", 28), ("val", 4), ("test", 8)):
         assert {names[i] for i in forward[split]} == {names[::-1][i] for i in backward[split]}
         assert len(forward[split]) == count
-    alone = split_by_rank([case_rank("a")], 0.1, 0.1)
+    alone = SplitRule(0.1, 0.1, "count").draw([case_rank("a")])
     assert {name: members.tolist() for name, members in alone.items()} == {
         "train": [0],
         "val": [],
         "test": [],
     }
+
+
+def as_lists(splits: Splits) -> dict[str, list[int]]:
+    return {name: members.tolist() for name, members in splits.items()}
+
+
+def test_a_case_keeps_its_split_when_others_come_and_go() -> None:
+    names = [f"case{i}" for i in range(400)]
+    rule = SplitRule(0.1, 0.2)
+    every = rule.draw(map(case_rank, names))
+    some = rule.draw(map(case_rank, names[::7]))
+    for split in ("train", "val", "test"):
+        kept = {name for name in names[::7] if name in {names[i] for i in every[split]}}
+        assert {names[::7][i] for i in some[split]} == kept
+    assert [len(every[name]) for name in ("train", "val", "test")] == [
+        pytest.approx(share * 400, abs=40) for share in (0.7, 0.1, 0.2)
+    ]
+    assert as_lists(rule.draw(iter(()))) == {"train": [], "val": [], "test": []}
+
+
+def test_the_thresholds_of_the_hash_are_pinned() -> None:
+    ranks = [0, int(0.2 * 2**63) - 2**20, int(0.2 * 2**63) + 2**20, int(0.31 * 2**63), 2**63 - 1]
+    drawn = as_lists(SplitRule(0.1, 0.2).draw(ranks))
+    assert drawn == {"train": [3, 4], "val": [2], "test": [0, 1]}
+
+
+@pytest.mark.parametrize("kind", ["hash", "count"])
+def test_each_case_is_the_test_case_of_one_fold(kind: str) -> None:
+    ranks = [case_rank(f"case{i // 2}") for i in range(22)]
+    tests: list[int] = []
+    for fold in range(4):
+        splits = as_lists(SplitRule(0.1, 0.9, kind, (fold, 4)).draw(ranks))
+        assert sorted(i for members in splits.values() for i in members) == [*range(22)]
+        for members in splits.values():
+            assert members, "a fold is never empty"
+            assert {i ^ 1 for i in members} == {*members}, "cases of equal rank stay together"
+        tests += splits["test"]
+    assert sorted(tests) == [*range(22)]
+
+
+def test_copies_follow_the_first() -> None:
+    splits = {"train": np.array([0, 3]), "val": np.array([1, 4]), "test": np.array([2])}
+    assert as_lists(join_copies(splits, [[1, 3], [2, 4]])) == {
+        "train": [0], "val": [1, 3], "test": [2, 4],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -90,7 +120,7 @@ def test_splits_do_not_depend_on_the_order() -> None:
 def test_the_sizes_of_splits(
     cases: int, val: float, test: float, expected: tuple[int, int, int]
 ) -> None:
-    splits = split_by_rank(map(case_rank, map(str, range(cases))), val, test)
+    splits = SplitRule(val, test, "count").draw(map(case_rank, map(str, range(cases))))
     assert tuple(len(splits[name]) for name in ("train", "val", "test")) == expected
     members = np.concatenate([splits[name] for name in ("train", "val", "test")])
     assert sorted(members.tolist()) == [*range(cases)]
@@ -100,7 +130,7 @@ def test_the_sizes_of_splits(
 def test_the_split_of_a_case_is_pinned() -> None:
     """Another hash would move cases from one split of an older run to another."""
     assert case_rank("case0") == int(hashlib.sha256(b"case0").hexdigest()[:16], 16) // 2
-    splits = split_by_rank([5, 3, 9, 1], 0.25, 0.25)
+    splits = SplitRule(0.25, 0.25, "count").draw([5, 3, 9, 1])
     assert {name: members.tolist() for name, members in splits.items()} == {
         "train": [0, 2],
         "val": [1],
@@ -168,8 +198,15 @@ def test_a_scan_that_changed_has_another_stamp(tmp_path: Path) -> None:
     before = source.stamp(0)
     assert source.stamp(0) == before
     assert before.num_bytes == path.stat().st_size
+    content = path.read_bytes()
     os.utime(path, ns=(1, 1))
-    assert source.stamp(0).mark == f"{before.num_bytes}:1" != before.mark
+    changed = source.stamp(0)
+    assert changed.mark != before.mark
+    # Size and time of modification may be those of another file.
+    path.write_bytes(content[::-1])
+    os.utime(path, ns=(1, 1))
+    assert source.stamp(0).mark != changed.mark
+    assert str(tmp_path) not in source.stamp(0).mark
     path.unlink()
     with pytest.raises(VolumeError, match=r"a\.nii: cannot be opened"):
         source.stamp(0)

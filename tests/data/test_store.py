@@ -44,6 +44,7 @@ from vae3d.store.foreground import ForegroundMap
 from vae3d.store.prepare import Preparation, Shard
 from vae3d.store.settings import CATALOG
 from vae3d.values.naming import case_file
+from vae3d.values.splits import SplitRule
 from vae3d.values.voxel_statistics import percentiles_of
 
 SILENT = ProgressBar("prepare", shown=False)
@@ -392,7 +393,7 @@ def test_a_catalog_of_many_cases_is_not_kept_in_memory(tmp_path: Path) -> None:
     wanted = np.array([0, 7, 2999])
     assert [*catalog.shapes(wanted)] == [(1, 9, 9), (8, 9, 9), (3000, 9, 9)]
     assert catalog.record(2999).case_id == "c02999"
-    splits = catalog.split(0.1, 0.2)
+    splits = catalog.split(SplitRule(0.1, 0.2, "count"))
     assert [len(splits[name]) for name in ("train", "val", "test")] == [2100, 300, 600]
 
 

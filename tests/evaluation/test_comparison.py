@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import hashlib
 import html.parser
+import itertools
 import json
 import math
 import re
@@ -33,6 +34,7 @@ from vae3d.comparison.reader import (
 )
 from vae3d.errors import UserError
 from vae3d.report.result import CaseScore, EvaluationResult
+from vae3d.values.identity import ScanIdentity
 
 UNITS = {"psnr": "dB", "mae": "HU", "psnr/bone": "dB", "mae@floor": "HU"}
 PROTOCOL: dict[str, Any] = {
@@ -60,7 +62,8 @@ def scored(seed: int, cases: list[str] = CASES, **protocol: Any) -> EvaluationRe
         psnr, mae, bone = rng.normal(30, 2), rng.uniform(10, 20), rng.normal(25, 2)
         floor = float(sum(case.encode()))
         scores = {"psnr": psnr, "mae": mae, "psnr/bone": bone, "mae@floor": floor}
-        case_scores.append(CaseScore(case, -1000.0, 1000.0, scores))
+        identity = ScanIdentity(f"v{case.encode().hex()}", "grid")
+        case_scores.append(CaseScore(case, -1000.0, 1000.0, scores, identity))
     return EvaluationResult(case_scores, {**PROTOCOL, **protocol})
 
 
@@ -136,7 +139,7 @@ def test_better_is_more_decibels_and_less_error(tmp_path: Path) -> None:
     base = scored(0)
     better = [
         CaseScore(c.case_id, c.low, c.high, {n: v + (1 if "psnr" in n else -1) + 0.01 * k
-                                             for n, v in c.scores.items()})
+                                             for n, v in c.scores.items()}, c.identity)
         for k, c in enumerate(base.cases)
     ]  # fmt: skip
     comparison = compared(tmp_path, base, dataclasses.replace(base, cases=better))
@@ -185,6 +188,51 @@ def test_seams_as_far_above_1_as_below_are_no_gain(tmp_path: Path) -> None:
     assert difference.low > 0
     assert (difference.better, difference.worse) == (0, 0)
     assert comparison.scores[-1].verdict(difference) == ""
+
+
+def held(result: EvaluationResult, *identities: ScanIdentity | None) -> EvaluationResult:
+    """The result with these identities of its first cases."""
+    pairs = itertools.zip_longest(result.cases, identities, fillvalue=False)
+    cases = [
+        case if identity is False else dataclasses.replace(case, identity=identity)
+        for case, identity in pairs
+    ]
+    return dataclasses.replace(result, cases=cases)
+
+
+def test_scans_are_paired_by_their_voxels(tmp_path: Path) -> None:
+    """Under other names they are the same; other scans of the same names are not."""
+    first, second = scored(0), scored(1)
+    expected = compared(tmp_path, first, second)
+    renamed = [dataclasses.replace(c, case_id=f"x/{c.case_id}") for c in second.cases]
+    other = compared(tmp_path, first, dataclasses.replace(second, cases=renamed))
+    assert other.scores == expected.scores
+    assert other.notes == []
+    mixed = held(second, *(ScanIdentity(name, "grid") for name in "pqr"))
+    comparison = compared(tmp_path, first, mixed)
+    assert comparison.common == CASES[3:]
+    assert comparison.notes == [
+        "b: same name, other voxels: 3 of 12 cases (case0, case1, case2), not compared"
+    ]
+    message = refusal(
+        tmp_path, first, held(second, *(ScanIdentity(c, "") for c in "abcdefghijkl"))
+    )
+    assert "no case is in all of a, b" in message
+    assert "same name, other voxels: 12 of 12" in message
+
+
+def test_scans_that_are_known_by_name_or_were_moved_are_noted(tmp_path: Path) -> None:
+    first, second = scored(0), scored(1)
+    comparison = compared(tmp_path, first, held(second, None))
+    assert comparison.common == CASES
+    assert comparison.notes == [
+        "b: its scans are known by name only (written by an earlier version)"
+    ]
+    moved = compared(
+        tmp_path, first, held(second, ScanIdentity(f"v{b'case0'.hex()}", "elsewhere"))
+    )
+    assert moved.common == CASES
+    assert moved.notes == ["b: same voxels at another place or spacing: 1 cases"]
 
 
 def test_a_run_does_not_differ_from_its_copy(tmp_path: Path) -> None:
@@ -329,12 +377,12 @@ def edited(path: Path, change: Callable[[str], str]) -> None:
         ("scores.csv", lambda t: t[:-10], "line 25: is truncated"),
         ("scores.csv", lambda t: t.replace("case3", "case2"), "line 17: case case2 appears twice"),
         ("scores.csv", lambda t: t.replace("-1000.0,1000.0", "x,y", 1), "line 14: low must be a"),
-        ("scores.csv", lambda t: t.replace("case3,", "case3,nan,"), "line 17: has 8 cells"),
+        ("scores.csv", lambda t: t.replace("case3,", "case3,nan,"), "line 17: has 10 cells"),
         ("scores.csv", lambda t: t.replace("case_id", "case"), "line 13: must be case_id"),
         ("scores.csv", lambda t: t.split("case_id")[0], "line 12: must be"),
         ("scores.csv", lambda t: "", "line 0: must be case_id"),
         ("scores.csv", lambda t: t + "x" * 200_000 + "\n", "field larger than field limit"),
-        ("scores.csv", lambda t: t + "z,1,2,3,4,5,6\n", "do not match"),
+        ("scores.csv", lambda t: t + "z,1,2,,,3,4,5,6\n", "do not match"),
         ("scores.csv", lambda t: t + '"z,1,2,3,4,5,6\n', "line 26: has 1 cells"),
         ("summary.json", lambda t: t[:-20], "cannot be read"),
         ("summary.json", lambda t: "[]", "must be a table"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_trainer
+from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import DataError, Interrupted, ResourceError
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
@@ -73,7 +74,7 @@ def test_only_the_main_rank_writes_what_all_know(tmp_path: Path) -> None:
     other = journal_of(tmp_path, rank=1)
     other.status("running", 1, 2, None, None)
     other.summary(TrainState(), 1)
-    other.cases([("a", "train")], 1)
+    other.cases([RunCase("a", "train")], 1)
     assert [*tmp_path.iterdir()] == []
 
 
@@ -109,10 +110,13 @@ def test_cases_are_listed_unless_they_are_too_many(
 ) -> None:
     journal = journal_of(tmp_path)
     monkeypatch.setattr(module, "MAX_LISTED", 2)
-    journal.cases([("a", "train"), ("b", "train"), ("c", "val")], 3)
+    journal.cases([RunCase("a", "train"), RunCase("b", "train"), RunCase("c", "val")], 3)
     assert not journal.folder.cases.exists()
-    journal.cases([('a,"b', "train"), ("c", "val")], 2)
-    assert journal.folder.cases.read_text() == 'case_id,split\n"a,""b",train\nc,val\n'
+    cases = [RunCase('a,"b', "train", "1f", "2e"), RunCase("c", "val", stamp="3d")]
+    journal.cases(cases, 2)
+    head = "case_id,split,voxels,geometry,stamp\n"
+    assert journal.folder.cases.read_text() == f'{head}"a,""b",train,1f,2e,\nc,val,,,3d\n'
+    assert RunCases.read(journal.folder.cases).cases == cases
 
 
 def test_a_case_that_cannot_be_read_is_listed_once(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_cases import adopt_splits, choose, notes_on
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import CaseData, DataConfig
-from vae3d.errors import DataError
+from vae3d.data.config import CaseData, DataConfig, ScansConfig, StoreConfig
+from vae3d.data.run_cases import RunCases
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.page import write_report
 from vae3d.inference.runner import build_runner
@@ -51,13 +52,15 @@ class Evaluation:
     def run(self) -> EvaluationResult:
         """Score the cases, write the report and print the means; return the scores."""
         folder = self.trained.folder
-        cases, indices = self._cases()
+        record = RunCases.read(folder.cases)
+        cases, indices = self._cases(record)
         evaluator = self._evaluator(cases)
         output = Path(self.config.output or folder.report(self.config.mode)).expanduser()
         logger = self._logger()
         failed = True
         try:
             result = evaluator.evaluate(indices, output, logger)
+            result = replace(result, notes=self._notes(record, result))
             if self.trained.distributed.is_main:
                 result.write(output)
                 log_scores(logger, result)
@@ -89,7 +92,16 @@ class Evaluation:
             "config": describe(settings),
         }
 
-    def _cases(self) -> tuple[Cases, list[int]]:
+    def _notes(self, record: RunCases, result: EvaluationResult) -> list[str]:
+        scored = [(case.case_id, case.identity) for case in result.cases]
+        # Names that count the items of a Dataset say nothing.
+        named = isinstance(self.trained.data(self.config.data), (ScansConfig, StoreConfig))
+        notes = notes_on(record, scored, namesakes=named and self.source is None)
+        for note in notes:
+            log.warning(note)
+        return notes
+
+    def _cases(self, record: RunCases) -> tuple[Cases, list[int]]:
         trained = self.trained
         settings = trained.settings
         data = trained.data(self.config.data)
@@ -98,21 +110,10 @@ class Evaluation:
         # Scans are resampled as they are read; volumes of a store are not.
         if not data.source:
             trained.check_spacing(cases.spacing)
-        own = self.source is None and _same_cases(data, settings.data)
-        return cases, self._indices(cases, own)
-
-    def _indices(self, cases: Cases, own: bool) -> list[int]:
-        split = self.config.split
-        if split == "auto" and own:
-            split = "test" if cases.splits["test"].size else "val"
-        if split in ("auto", "all"):
-            names = [name for name, members in cases.splits.items() if members.size]
-        else:
-            names = [split]
-        indices = sorted(index for name in names for index in cases.survey(name).tolist())
-        if not indices:
-            raise DataError(f"split={split} holds no case; use split=all to score every case")
-        return indices
+        own = adopt_splits(cases, record)
+        if not record.cases:
+            own = self.source is None and _same_cases(data, settings.data)
+        return cases, choose(cases, self.config.split, own)
 
     def _evaluator(self, cases: Cases) -> Evaluator:
         config = self.config.evaluation
@@ -137,8 +138,14 @@ class Evaluation:
 def _same_cases(data: CaseData, trained: DataConfig) -> bool:
     keys = ("root", "list", "count", "shape", "seed", "dataset")
     return type(data) is type(trained) and all(
-        getattr(data, key, None) == getattr(trained, key, None) for key in keys
+        _resolved(getattr(data, key, None)) == _resolved(getattr(trained, key, None))
+        for key in keys
     )
+
+
+def _resolved(value: Any) -> Any:
+    """Return a path without links and dots, however it was written."""
+    return Path(value).expanduser().resolve() if isinstance(value, str) else value
 
 
 def log_scores(logger: Logger, result: EvaluationResult) -> None:

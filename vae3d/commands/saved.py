@@ -1,10 +1,12 @@
 """`config.yaml` of a run: the settings of its training, and which of them may change."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vae3d.commands.train import TrainConfig
+from vae3d.data.config import CaseData
 from vae3d.errors import ConfigError, RunError
 from vae3d.settings.saved import describe, differences, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
@@ -28,11 +30,19 @@ def load_config(path: Path) -> TrainConfig:
         RunError: the file is missing, or does not hold the settings of a training.
     """
     try:
-        return read_settings(path, TrainConfig)
+        config = read_settings(path, TrainConfig)
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run here ({path.name} is missing)") from None
     except ConfigError as error:
         raise RunError(f"{path}: not the settings of a training: {error}") from error
+    # Earlier versions drew splits by count and did not record it.
+    return replace(config, data=config.data.keeping("count"))
+
+
+def saved_split_rule(path: Path) -> str | None:
+    """Return the rule by which a run drew its splits; None if there is no run yet."""
+    data = load_config(path).data if path.exists() else None
+    return data.split_rule if isinstance(data, CaseData) else None
 
 
 def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
@@ -41,7 +51,8 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
     Raises:
         RunError: a setting differs that may not change.
     """
-    old, new = describe(load_config(file)), describe(config)
+    kept = config.data.keeping(saved_split_rule(file))
+    old, new = describe(load_config(file)), describe(replace(config, data=kept))
     changed = differences(frozen(old), frozen(new))
     if changed:
         raise RunError(

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
-from vae3d.commands.saved import check_changes, frozen
+from vae3d.commands.saved import check_changes, frozen, saved_split_rule
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
+from vae3d.data.run_cases import check_splits, listed
 from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
@@ -71,8 +72,11 @@ class Training:
         self.distributed = distributed
         self.folder = RunFolder(config.folder)
         bar = ProgressBar("prepare", distributed.is_main)
-        self.cases = open_cases(config.data, bar, source)
-        self.config = resolved(config, self.cases.spatial_dims, distributed)
+        # A run keeps the rule by which its splits were drawn.
+        kept = saved_split_rule(self.folder.config)
+        self.cases = open_cases(config.data.keeping(kept), bar, source)
+        data = config.data.keeping(kept or self.cases.split_kind)
+        self.config = resolved(replace(config, data=data), self.cases.spatial_dims, distributed)
 
     def run(self) -> Path:
         """Train to the end; return the run folder."""
@@ -86,12 +90,10 @@ class Training:
         session = self._session(train)
         state = session.finished()
         if state is None:
-            cases = (
-                (self.cases.case_id(index), split)
-                for split, indices in (("train", train), ("val", val))
-                for index in indices.tolist()
+            check_splits(self.cases, resumes=session.checkpoint is not None)
+            session.begin(
+                lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )
-            session.begin(lambda: write_settings(self.config, self.folder.config), cases)
             state = self._fit(session, model, val.tolist())
             log.info(f"trained {state.step} steps: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.
@@ -134,7 +136,8 @@ class Training:
             "settings": hashlib.sha256(settings.encode()).hexdigest(),
             "data": self.cases.fingerprint(train),
         }
-        session = Session(self.folder, config.trainer, loader, about, self.distributed)
+        earlier = self.cases.earlier_fingerprint(train)
+        session = Session(self.folder, config.trainer, loader, about, earlier, self.distributed)
         loader.on_unreadable = session.journal.unread
         return session
 

@@ -4,13 +4,13 @@ import csv
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vae3d.comparison.reader import Report, printable
 from vae3d.errors import RunError
-from vae3d.report.result import CONFIDENCE, interval
+from vae3d.report.result import CONFIDENCE, CaseScore, interval
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import finite_or_none
 from vae3d.scoring.scores import better_of, worth
@@ -135,25 +135,32 @@ class Comparison:
         }
 
 
+MAX_NAMED = 5
+"""Cases that a note names."""
 BETTER = {1: "more", -1: "less", 0: "nearer to 1"}
 CSV_COLUMNS = ["score", "unit", "cases", "run", "mean", "difference", "low", "high"]
 CSV_COLUMNS += ["better", "worse", "verdict"]
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:
-    """Return the comparison of the first report with the others, with cases paired by name.
+    """Return the comparison of the first report with the others, scan by scan.
+
+    Cases are paired by what they hold, whatever they are called; by name where that is not known.
 
     Raises:
         RunError: the protocols are incomparable, or no case or score is in all reports.
     """
     first, *others = reports
     notes = [note for other in others for note in _protocol_notes(first, other)]
+    notes += [note for other in others for note in _identity_notes(first, other)]
+    others = [_named_as(first, other) for other in others]
+    reports = [first, *others]
     common = [case for case in first.cases if all(case in other.cases for other in others)]
     if not common:
         names = ", ".join(printable(report.name) for report in reports)
         raise RunError(
             f"no case is in all of {names}; evaluate them on the same scans, for example with "
-            "split=all or the same data.root="
+            "split=all or the same data.root=" + "".join(f"; {note}" for note in notes)
         )
     for other in others:
         _check_ranges(first, other, common)
@@ -167,6 +174,52 @@ def compare_reports(reports: Sequence[Report]) -> Comparison:
         )
     notes += [*_unshared_notes(reports, shared), *_floor_notes(scores)]
     return Comparison([*reports], common, _partial(reports), notes, scores)
+
+
+def _named_as(first: Report, other: Report) -> Report:
+    """Return a report whose cases have the names that the first report gives to their scans.
+
+    Scans of the same name and other voxels are left out.
+    """
+    names = {case.identity.voxels: name for name, case in first.cases.items() if case.identity}
+    cases: dict[str, CaseScore] = {}
+    for name, case in other.cases.items():
+        same = names.get(case.identity.voxels) if case.identity else None
+        if _is_same(first.cases.get(name), case):
+            cases[name] = case
+        elif same is not None:
+            cases.setdefault(same, case)
+        elif name not in first.cases:
+            cases[name] = case
+    return replace(other, cases=cases)
+
+
+def _is_same(a: CaseScore | None, b: CaseScore) -> bool:
+    """Return whether two cases of one name are one scan, as far as is known."""
+    if a is None:
+        return False
+    return a.identity is None or b.identity is None or a.identity.voxels == b.identity.voxels
+
+
+def _identity_notes(first: Report, other: Report) -> Iterator[str]:
+    """Yield what is odd about the scans that two reports have in common."""
+    shared = [name for name in first.cases if name in other.cases]
+    pairs = [(first.cases[name], other.cases[name]) for name in shared]
+    unlike = [a.case_id for a, b in pairs if not _is_same(a, b)]
+    if unlike:
+        yield (
+            f"{other.name}: same name, other voxels: {len(unlike)} of {len(pairs)} cases "
+            f"({', '.join(map(printable, unlike[:MAX_NAMED]))}), not compared"
+        )
+    moved = sum(
+        a.identity.geometry != b.identity.geometry
+        for a, b in pairs
+        if a.identity and b.identity and _is_same(a, b)
+    )
+    if moved:
+        yield f"{other.name}: same voxels at another place or spacing: {moved} cases"
+    if any(a.identity is None or b.identity is None for a, b in pairs):
+        yield f"{other.name}: its scans are known by name only (written by an earlier version)"
 
 
 def _compare_score(

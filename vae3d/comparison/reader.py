@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, RunError
-from vae3d.report.result import CaseScore
+from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.values.identity import ScanIdentity
 
 MAX_SCORES_BYTES = 2**26
 """Size of a `scores.csv`, at most."""
@@ -139,28 +140,32 @@ def _parse_scores(lines: Sequence[str], path: Path) -> tuple[list[str], dict[str
     cases: dict[str, CaseScore] = {}
     try:
         columns = next(rows, [])
-        if columns[:3] != ["case_id", "low", "high"] or len({*columns}) < len(columns):
+        if tuple(columns[:3]) != CASE_COLUMNS or len({*columns}) < len(columns):
             raise ValueError("must be case_id,low,high and the names of the scores")
+        start = 5 if tuple(columns[3:5]) == IDENTITY_COLUMNS else 3
         for cells in filter(None, rows):
-            case = _case(columns, cells)
+            case = _case(columns, cells, start)
             if case.case_id in cases:
                 raise ValueError(f"case {printable(case.case_id)} appears twice")
             cases[case.case_id] = case
     except (ValueError, csv.Error) as error:
         raise RunError(f"{path}, line {comments + rows.line_num}: {error}") from error
-    return columns[3:], cases
+    return columns[start:], cases
 
 
-def _case(columns: Sequence[str], cells: Sequence[str]) -> CaseScore:
-    """Return the case of a row; empty cells are scores that the case does not have."""
+def _case(columns: Sequence[str], cells: Sequence[str], start: int) -> CaseScore:
+    """Return the case of a row. Scores begin in column `start`; an empty cell is no score."""
     if len(cells) != len(columns):
         raise ValueError(f"has {len(cells)} cells, the header has {len(columns)}")
-    numbers = {
+    low, high = map(_number, columns[1:3], cells[1:3])
+    scores = {
         name: _number(name, cell)
-        for name, cell in zip(columns[1:], cells[1:], strict=True)
-        if cell or name in ("low", "high")
+        for name, cell in zip(columns[start:], cells[start:], strict=True)
+        if cell
     }
-    return CaseScore(cells[0], numbers.pop("low"), numbers.pop("high"), numbers)
+    known = start > 3 and cells[3]
+    identity = ScanIdentity(cells[3], cells[4]) if known else None
+    return CaseScore(cells[0], low, high, scores, identity)
 
 
 def _number(name: str, cell: str) -> float:

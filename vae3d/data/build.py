@@ -1,5 +1,6 @@
 """Open the cases or the source that a config selects."""
 
+import logging
 from collections.abc import Callable
 
 from vae3d.data.cases import Cases
@@ -9,6 +10,8 @@ from vae3d.runtime.progress import Progress
 from vae3d.runtime.registry import load
 from vae3d.scans.source import CaseSource
 from vae3d.values.intensity import IntensityContract
+
+log = logging.getLogger(__name__)
 
 Adopt = Callable[[IntensityContract, int], IntensityContract]
 """Called with the data's own contract and number of spatial axes; returns the contract to use."""
@@ -45,6 +48,8 @@ def build_source(config: DataConfig) -> CaseSource:
     """
     _check(config.source)
     source: CaseSource = load(config.source)(config)
+    if source.hint:
+        log.info(source.hint)
     return source
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from vae3d.data.config import CaseData
 from vae3d.errors import DataError, VolumeError
 from vae3d.patching.region import Region
+from vae3d.runtime.choices import parse_part
 from vae3d.scans.volume import SourceGeometry, Volume, spacing_of
 from vae3d.store.foreground import ForegroundMap
+from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract, IntensityRange
-from vae3d.values.splits import Splits
+from vae3d.values.splits import SplitRule, Splits
 from vae3d.values.voxel_statistics import VoxelStatistics
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class Case(ABC):
     range: IntensityRange
     foreground: ForegroundMap
     statistics: VoxelStatistics
+    identity: ScanIdentity | None
+    """Which scan it is; None in stores of format 1."""
 
     def __init__(
         self,
@@ -91,6 +95,13 @@ class Cases(ABC):
     def splits(self) -> Splits:
         """The numbers of the cases of each split, including those that cannot be used."""
 
+    @property
+    def split_rule(self) -> SplitRule:
+        """How cases are held out where no list does it."""
+        config = self.config
+        fold = parse_part(config.fold, "data.fold") if config.fold else None
+        return SplitRule(config.val_fraction, config.test_fraction, config.split_rule, fold)
+
     def survey(self, split: str) -> NDArray[np.int64]:
         """Return the numbers of the usable cases of a split.
 
@@ -138,12 +149,38 @@ class Cases(ABC):
         """Return a stamp that changes with the voxels of a case; empty if the source has none."""
         return self.fingerprint(np.array([index], np.int64))
 
+    def identity(self, index: int) -> ScanIdentity | None:
+        """Return which scan a case is, as far as it is known without reading it."""
+        return None
+
+    @property
+    @abstractmethod
+    def split_kind(self) -> str:
+        """The kind of a split rule that names none."""
+
+    @property
+    @abstractmethod
+    def is_listed(self) -> bool:
+        """Whether a list assigned the splits."""
+
+    def copies(self) -> list[list[int]]:
+        """Return the numbers of the cases of each scan that is known to be there several times."""
+        return []
+
+    def split_of(self) -> dict[int, str]:
+        """Return the split of every case."""
+        return {index: name for name, members in self.splits.items() for index in members.tolist()}
+
     def fingerprint(self, indices: NDArray[np.int64]) -> str:
         """Return a hash of these cases' names and shapes; in a store, also of their voxels."""
         digest = hashlib.sha256()
         for index, shape in zip(indices.tolist(), self.shapes(indices), strict=True):
             digest.update(json.dumps([self.case_id(index), shape]).encode())
         return digest.hexdigest()
+
+    def earlier_fingerprint(self, indices: NDArray[np.int64]) -> str:
+        """Return the fingerprint that earlier versions recorded."""
+        return self.fingerprint(indices)
 
     @abstractmethod
     def __getitem__(self, index: int) -> Case:

@@ -1,5 +1,6 @@
 """The settings of every kind of data, selected with `data=`."""
 
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,8 +15,10 @@ from vae3d.bounds import (
     OneOf,
     PerAxis,
     Settings,
+    Text,
 )
 from vae3d.errors import ConfigError
+from vae3d.runtime.choices import SPLIT_RULES, parse_part
 from vae3d.runtime.registry import Registry
 
 ON_ERROR = ("fail", "skip")
@@ -25,6 +28,7 @@ SHAPE = PerAxis(Between(1, 1024), axes=(2, 3), expand=True)
 COUNT = AtLeast(1)
 CHANNEL = AtLeast(0)
 GIB = AtLeast(0)
+GROUP = Text("column or pattern")
 
 
 @dataclass
@@ -58,6 +62,10 @@ class DataConfig(Settings, key="data"):
         """
         raise NotImplementedError
 
+    def keeping(self, split_rule: str | None) -> "DataConfig":
+        """Return these settings with a split rule, unless they name one."""
+        return self
+
     def updated(self, values: dict[str, Any]) -> "CaseData":
         """Return a copy of these settings with other values for some keys.
 
@@ -74,7 +82,10 @@ class RunData(DataConfig):
     root: Annotated[str | None, PATH] = None
     """Folder of other scans, or a single scan; null keeps the run's own."""
     list: Annotated[str | None, PATH] = None
-    """CSV or JSON list of other scans; null keeps the run's own."""
+    """CSV or JSON list of other scans, with paths relative to data.root if it is given, else to
+    the list; null keeps the run's own."""
+    group: Annotated[str | None, GROUP] = None
+    """Rule for the cases of one patient, as for training; null keeps the run's own."""
     channel: Annotated[int | None, CHANNEL] = None
     """Component of 4D, RGB or complex scans; null keeps the run's own."""
     shape: Annotated[Any, PerAxis(Between(1, 1024), axes=(2, 3), expand=True, nullable=True)] = (
@@ -99,6 +110,9 @@ class RunData(DataConfig):
         if "root" in values:
             # A new root means other scans: the run's list does not apply to them.
             values.setdefault("list", None)
+        elif "list" in values:
+            # Paths of another list are relative to it: the run's root does not apply to them.
+            values.setdefault("root", None)
         return trained.updated(values)
 
 
@@ -110,6 +124,13 @@ class CaseData(DataConfig):
     """Share of the cases held out to choose the best weights, where no list assigns splits."""
     test_fraction: Annotated[float, Between(0, 1, "[)")] = 0.1
     """Share of the cases held out for vae3d eval, where no list assigns splits."""
+    split_rule: Annotated[str | None, OneOf(*SPLIT_RULES)] = None
+    """How cases are held out where no list assigns splits: hash keeps the split of a case when
+    others come or go, count gives each split its exact share; null is hash, and count for phantoms
+    and for runs of earlier versions."""
+    fold: str | None = None
+    """Part K/N of a cross-validation, as in fold=0/5: part K of N is held out as test cases; null
+    holds out test_fraction."""
     on_error: Annotated[str, OneOf(*ON_ERROR)] = "fail"
     """Stop at a scan that cannot be used, or skip it and count it."""
     max_skipped: Annotated[float, Between(0, 1)] = 0.01
@@ -124,6 +145,12 @@ class CaseData(DataConfig):
         super().__post_init__()
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError("data.val_fraction and data.test_fraction leave nothing to train on")
+        if self.fold is not None:
+            parse_part(self.fold, "data.fold")
+
+    def keeping(self, split_rule: str | None) -> "CaseData":
+        """Return these settings with a split rule, unless they name one."""
+        return replace(self, split_rule=self.split_rule or split_rule)
 
     def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
         """Return these cases: they are named in full."""
@@ -255,8 +282,12 @@ class ScansConfig(PreparableData):
     root: Annotated[str | None, PATH] = None
     """Folder searched for scans, or a single scan; paths in a list are relative to it."""
     list: Annotated[str | None, PATH] = None
-    """CSV or JSON list of the scans, with path and optionally split (train, val, test) and
-    case_id."""
+    """CSV or JSON list of the scans, with path and optionally split (train, val, test), case_id
+    and group; datalists of MONAI and dataset.json of nnU-Net too."""
+    group: Annotated[str | None, GROUP] = None
+    """What the scans of one patient have in common, to keep them in one split: a column of the
+    list, subject for BIDS names (sub-01), or a pattern with one group in parentheses that is
+    searched for in the path below data.root; null uses the list's column group."""
     channel: Annotated[int | None, CHANNEL] = None
     """Component of scans that have several (4D, RGB, complex), counted from 0."""
     spacing: Annotated[
@@ -267,6 +298,39 @@ class ScansConfig(PreparableData):
     store: Annotated[str | None, PATH] = "auto"
     """Folder of the compressed copy that patches are read from; auto is one below stores/, null
     reads the scans each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pattern = self.group_pattern
+        if pattern is not None and pattern.groups != 1:
+            raise ConfigError(
+                f"data.group={self.group}: a pattern needs one group in parentheses, as in "
+                f"'^([^/]+)/', got {pattern.groups}; write (?:...) for the others"
+            )
+
+    @property
+    def group_pattern(self) -> re.Pattern[str] | None:
+        """The regular expression that `group` is, or None if it is none.
+
+        Raises:
+            ConfigError: it is no valid regular expression.
+        """
+        if self.group is None or not re.search(r"[^\w\s-]", self.group):
+            return None
+        try:
+            return re.compile(self.group)
+        except re.error as error:
+            raise ConfigError(
+                f"data.group={self.group}: not a valid regular expression ({error}); expected "
+                "a column of the list, subject, or a pattern such as '^([^/]+)/'"
+            ) from error
+
+    def updated(self, values: dict[str, Any]) -> "CaseData":
+        """Return a copy with other values; a column of a list that is left ends with it."""
+        column = self.group not in (None, "subject") and self.group_pattern is None
+        if column and "list" in values and values["list"] is None:
+            values = {"group": None, **values}
+        return super().updated(values)
 
     def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
         """Return these scans, resampled to `spacing` where no other was given."""

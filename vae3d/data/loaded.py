@@ -1,5 +1,7 @@
 """`LoadedCases`: cases that are read from their source and cached in memory."""
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
@@ -18,6 +20,7 @@ from vae3d.runtime.progress import Progress
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume, checked
 from vae3d.store.foreground import ForegroundMap
+from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.splits import Splits
 from vae3d.values.voxel_statistics import VoxelStatistics
@@ -31,6 +34,7 @@ class LoadedCase(Case):
         super().__init__(volume.case_id, channels, volume.shape, volume.affine, volume.source)
         self.range = contract.range_of(volume.data.numpy(), volume.case_id)
         self.filled = filled
+        self.identity = volume.identity
         self._volume = volume
 
     @cached_property
@@ -79,13 +83,14 @@ class LoadedCases(Cases):
         self.source = source
         self.spacing = source.spacing
         self._shapes: dict[int, tuple[int, ...]] = {}
+        self._identities: dict[int, ScanIdentity | None] = {}
         self._cache: OrderedDict[int, LoadedCase] = OrderedDict()
         self._cached_bytes = 0
 
     @cached_property
     def splits(self) -> Splits:
         """The splits of the source."""
-        return self.source.split(self.config.val_fraction, self.config.test_fraction)
+        return self.source.split(self.split_rule)
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
         """Read every case of the split once, and return the errors."""
@@ -107,6 +112,38 @@ class LoadedCases(Cases):
         """Return the name of a case."""
         return self.source.case_ids[index]
 
+    def identity(self, index: int) -> ScanIdentity | None:
+        """Return which scan a case is, once it has been read."""
+        return self._identities.get(index)
+
+    @property
+    def split_kind(self) -> str:
+        """The kind of a split rule that names none."""
+        return self.source.split_kind
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a list assigned the splits."""
+        return any(self.source.splits)
+
+    def copies(self) -> list[list[int]]:
+        """Return the numbers of the cases of each scan that was read several times."""
+        groups: dict[str, list[int]] = {}
+        for index, identity in sorted(self._identities.items()):
+            if identity is not None:
+                groups.setdefault(identity.voxels, []).append(index)
+        return [group for group in groups.values() if len(group) > 1]
+
+    def fingerprint(self, indices: NDArray[np.int64]) -> str:
+        """Return a hash of names, shapes and voxels of cases that were read."""
+        voxels = [str(self._identities[index]) for index in indices.tolist()]
+        content = json.dumps([self.earlier_fingerprint(indices), voxels])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def earlier_fingerprint(self, indices: NDArray[np.int64]) -> str:
+        """Return a hash of names and shapes alone."""
+        return super().fingerprint(indices)
+
     def stamp(self, index: int) -> str:
         """Return the mark of the source, empty where it has none."""
         try:
@@ -120,6 +157,7 @@ class LoadedCases(Cases):
             return self._cache[index]
         volume, filled = checked(self.source.read(index), self.nonfinite)
         case = LoadedCase(volume, self.contract, filled)
+        self._identities[index] = case.identity
         self._cache[index] = case
         self._cached_bytes += volume.data.nbytes
         while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:

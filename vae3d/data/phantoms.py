@@ -18,6 +18,9 @@ FIELD_OF_VIEW = 400.0
 class PhantomSource(CaseSource):
     """Phantoms in HU on a grid of equal spacing."""
 
+    # There are always `count` of them: each split gets its share.
+    split_kind = "count"
+
     def __init__(self, config: SyntheticConfig) -> None:
         self.config = config
         self.shape = tuple(config.shape)

@@ -1,15 +1,14 @@
 """`ScanSource`: scans and images on disk, searched for in a folder or named in a list."""
 
-import csv
-import json
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vae3d.data.config import ScansConfig
+from vae3d.data.groups import find_groups, patient_hint
+from vae3d.data.lists import Entry, read_list
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.scans.files import read_volume
 from vae3d.scans.formats import case_name, is_scan, suffixes
@@ -17,7 +16,6 @@ from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
-from vae3d.values.splits import check_listed_splits
 
 OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
 """Files that mark a store and a run folder: their arrays and reconstructions are no new scans."""
@@ -30,17 +28,23 @@ class ScanSource(CaseSource):
         self.config = config
         axes = config.spatial_dims
         entries = read_list(config) if config.list else search(config.root, suffixes(axes))
-        check_listed_splits(
-            [entry.case_id for entry in entries], [entry.split for entry in entries]
-        )
         super().__init__(
             spatial_dims=axes,
             contract=IntensityContract(config.range_kind, *config.range, unit=config.unit),
             case_ids=[entry.case_id for entry in entries],
             splits=[entry.split for entry in entries],
+            groups=find_groups(config, entries),
             spacing=[float(s) for s in config.spacing] if config.spacing else None,
         )
         self.paths = [entry.path for entry in entries]
+        self.entries = entries
+        self.grouped = bool(config.group) or any(entry.group for entry in entries)
+
+    @property
+    def hint(self) -> str | None:
+        """A line on patients with several scans that no `data.group` keeps together, or None."""
+        keys = [entry.key for entry in self.entries]
+        return None if self.grouped else patient_hint(keys, self.splits)
 
     def read(self, index: int) -> Volume:
         """Read a scan, resampled where `data.spacing` is set."""
@@ -55,23 +59,23 @@ class ScanSource(CaseSource):
         return resample_to_spacing(volume, tuple(self.config.spacing))
 
     def stamp(self, index: int) -> Stamp:
-        """Return size and time of modification of the file."""
+        """Return a hash of the file's path, size, times and inode.
+
+        An archive or `rsync -t` may keep size and time of modification of another file; the time
+        of change and the inode are the file system's own.
+        """
         try:
             status = self.paths[index].stat()
         except OSError as error:
             raise VolumeError(
                 self.paths[index], f"cannot be opened ({error.strerror}); check the path"
             ) from error
-        return Stamp(f"{status.st_size}:{status.st_mtime_ns}", status.st_size)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The path, name and, if a list assigns one, split of one scan."""
-
-    path: Path
-    case_id: str
-    split: str | None = None
+        facts = (
+            *(os.path.realpath(self.paths[index]), status.st_size, status.st_ino),
+            *(status.st_mtime_ns, status.st_ctime_ns),
+        )
+        mark = hashlib.blake2b(repr(facts).encode(errors="surrogateescape"), digest_size=16)
+        return Stamp(mark.hexdigest(), status.st_size)
 
 
 def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
@@ -87,7 +91,8 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
         raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
     folder = Path(root).expanduser()
     if folder.is_file() and folder.name.lower().endswith(endings):
-        return [Entry(folder, case_name(Path(folder.name)))]
+        name = case_name(folder.name)
+        return [Entry(folder, name, name)]
     if not folder.is_dir():
         raise DataError(f"data.root: no such folder or scan: {folder}")
     scans: dict[str, Path] = {}
@@ -109,7 +114,10 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
     clashes = Counter(map(case_name, names))
     # If a.nii and a.nii.gz are in one folder, both keep their suffixes.
     ids = [name.as_posix() if clashes[case_name(name)] > 1 else case_name(name) for name in names]
-    return [Entry(path, name) for path, name in zip(scans.values(), ids, strict=True)]
+    return [
+        Entry(path, case_id, case_name(name))
+        for path, case_id, name in zip(scans.values(), ids, names, strict=True)
+    ]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -122,42 +130,3 @@ def _walk(folder: Path) -> Iterator[Path]:
         else:
             visited.add(real)
             yield from (Path(parent, name) for name in files)
-
-
-def read_list(config: ScansConfig) -> list[Entry]:
-    """Read the cases of a CSV (`path,split,case_id` with a header) or JSON (a list of objects).
-
-    Raises:
-        DataError: missing, not such a list, or two cases with the same name.
-    """
-    path = Path(str(config.list)).expanduser()
-    base = Path(config.root).expanduser() if config.root else path.parent
-    entries = [_entry(row, base, path) for row in _rows(path)]
-    if not entries:
-        raise DataError(f"data.list: no cases in {path}")
-    names = [entry.case_id for entry in entries]
-    if len(set(names)) < len(names):
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"data.list: two cases are called {duplicate!r} in {path}; set case_id")
-    return entries
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if path.suffix == ".json" else [*csv.DictReader(text.splitlines())]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"data.list: {path} cannot be read: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"data.list: {path} must hold a list of objects with a path")
-    return rows
-
-
-def _entry(row: dict[str, Any], base: Path, path: Path) -> Entry:
-    if not row.get("path"):
-        raise DataError(f"data.list: {path} has a row without a path")
-    relative = Path(str(row["path"])).expanduser()
-    case_id = row.get("case_id") or case_name(
-        relative if not relative.is_absolute() else Path(relative.name)
-    )
-    return Entry(base / relative, str(case_id), row.get("split") or None)

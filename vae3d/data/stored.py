@@ -27,8 +27,9 @@ from vae3d.store.catalog import CaseRecord, Catalog
 from vae3d.store.foreground import ForegroundMap
 from vae3d.store.prepare import Preparation
 from vae3d.store.settings import CATALOG, StoreSettings
+from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract, IntensityRange
-from vae3d.values.splits import Splits
+from vae3d.values.splits import Splits, join_copies
 
 STORES = "stores"
 """Folder of the stores of `data.store=auto`, in the working directory."""
@@ -45,6 +46,7 @@ class StoredCase(Case):
         self.contract = contract
         assert record.statistics is not None
         self.statistics = record.statistics
+        self.identity = record.identity
         self.path = folder / str(record.file)
         self._array, maxima = open_array(self.path)
         self.foreground = ForegroundMap(maxima)
@@ -159,8 +161,11 @@ class StoredCases(Cases):
 
     @cached_property
     def splits(self) -> Splits:
-        """The splits that the catalog assigns."""
-        return self.catalog.split(self.config.val_fraction, self.config.test_fraction)
+        """The splits that the catalog assigns; copies of a scan follow the first one."""
+        splits = self.catalog.split(self.split_rule)
+        if self.is_listed or not self.split_rule.keeps_cases(self.catalog.split_kind):
+            return splits
+        return join_copies(splits, self.copies())
 
     @cached_property
     def failures(self) -> dict[int, VolumeError]:
@@ -186,6 +191,24 @@ class StoredCases(Cases):
     def case_id(self, index: int) -> str:
         """Return the name in the catalog."""
         return self.catalog.case_id(index)
+
+    def identity(self, index: int) -> ScanIdentity | None:
+        """Return which scan a case is; None in stores of format 1."""
+        return self.catalog.identity(index)
+
+    @property
+    def split_kind(self) -> str:
+        """The kind of a split rule that names none."""
+        return self.catalog.split_kind
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a list assigned the splits."""
+        return self.catalog.is_listed
+
+    def copies(self) -> list[list[int]]:
+        """Return the numbers of the cases of each scan that is there several times."""
+        return self.catalog.copies()
 
     def fingerprint(self, indices: NDArray[np.int64]) -> str:
         """Return a hash of the catalog's fingerprint and the numbers of the cases."""

@@ -193,7 +193,7 @@ class Evaluator:
             )
             suffix = ".nii.gz" if len(volume.shape) == 3 else ".tiff"
             write_volume(volume, folder / "reconstructions" / f"{file_stem(case.case_id)}{suffix}")
-        return CaseScore(case.case_id, case.range.low, case.range.high, scores)
+        return CaseScore(case.case_id, case.range.low, case.range.high, scores, case.identity)
 
 
 def read_ahead(

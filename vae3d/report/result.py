@@ -4,7 +4,7 @@ import csv
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,15 @@ from scipy.special import stdtrit
 
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import finite_or_none
+from vae3d.values.identity import ScanIdentity
 
 CONFIDENCE = 0.95
 """Level of all confidence intervals."""
+
+
+CASE_COLUMNS = ("case_id", "low", "high")
+IDENTITY_COLUMNS = ("voxels", "geometry")
+"""Columns of `scores.csv` before the scores; earlier versions wrote no identities."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +29,28 @@ class CaseScore:
 
     A name is a metric of the whole volume (`psnr`), of a region (`psnr/bone`), or of a reference
     (`psnr@floor`). Scores that are undefined for the case, for lack of voxels, are left out.
+    `identity` is that of the scan, if it is known.
     """
 
     case_id: str
     low: float
     high: float
     scores: dict[str, float]
+    identity: ScanIdentity | None = None
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
     """The scores of all cases and their `protocol`, which must agree for runs to be compared.
 
-    `latents` is the result of `LatentHealth.summary`, empty if it was not requested.
+    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `notes` are
+    sentences that a reader of the scores must know.
     """
 
     cases: list[CaseScore]
     protocol: dict[str, Any]
     latents: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def values(self, name: str) -> list[float]:
         """Return one score over the cases that have it."""
@@ -93,6 +103,7 @@ class EvaluationResult:
         return {
             "cases": len(self.cases),
             "scores": scores,
+            "notes": self.notes,
             "latents": self.latents,
             "protocol": self.protocol,
         }
@@ -102,10 +113,11 @@ class EvaluationResult:
             for key, value in self.protocol.items():
                 file.write(f"# {key}: {value}\n")
             writer = csv.writer(file)
-            writer.writerow(["case_id", "low", "high", *self.names])
+            writer.writerow([*CASE_COLUMNS, *IDENTITY_COLUMNS, *self.names])
             for case in self.cases:
                 row = [case.scores.get(name, "") for name in self.names]
-                writer.writerow([case.case_id, case.low, case.high, *row])
+                identity = astuple(case.identity) if case.identity else ("", "")
+                writer.writerow([case.case_id, case.low, case.high, *identity, *row])
 
 
 def is_plain(name: str) -> bool:

@@ -1,5 +1,21 @@
 """The names of devices, precisions and splits, without importing torch."""
 
+from vae3d.errors import ConfigError
+
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SPLITS = ("train", "val", "test")
+SPLIT_RULES = ("hash", "count")
+"""How cases are held out where no list assigns splits."""
+
+
+def parse_part(text: str, key: str) -> tuple[int, int]:
+    """Return K and N of a text `K/N`, part K of N, counted from 0.
+
+    Raises:
+        ConfigError: the text has another form; `key` is the setting that it names.
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ConfigError(f"{key} must be K/N with 0 <= K < N, got {text!r}")
+    return int(index), int(count)

@@ -1,11 +1,13 @@
 """Read scans and images of every format as canonical volumes; write them on their own grid."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from vae3d.errors import VolumeError
 from vae3d.runtime.registry import load
 from vae3d.scans.formats import FORMATS, case_name, scan_suffix
 from vae3d.scans.volume import Volume, check_affine
+from vae3d.values.identity import ScanIdentity
 
 
 def read_volume(
@@ -30,7 +32,7 @@ def read_volume(
         reason = " ".join(str(error).split()) or type(error).__name__
         raise VolumeError(path, f"cannot be read ({reason})") from error
     check_affine(path, volume.affine)
-    return volume
+    return replace(volume, identity=ScanIdentity.of(volume.data.numpy(), volume.affine))
 
 
 def _check_file(path: Path) -> None:

@@ -1,15 +1,19 @@
 """`CaseSource`: the interface through which volumes are read from their origin."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
-from vae3d.values.splits import Splits, case_rank, split_by_rank, splits_from_list
+from vae3d.values.splits import SplitRule, Splits, case_rank, splits_from_list
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """The version of a source: `mark` changes with its bytes, `num_bytes` is its size."""
+    """The version of a source: `mark` may change only if it must be read again.
+
+    `num_bytes` is its size.
+    """
 
     mark: str
     num_bytes: int
@@ -19,7 +23,9 @@ class Stamp:
 class CaseSource:
     """Volumes by number, with their names and, if a list assigns them, their splits.
 
-    Volumes are resampled to `spacing` (D, H, W) in millimetres, unless it is None.
+    Cases of one group, such as the scans of one patient, belong in one split; without `groups`
+    each case is a group of its own. Volumes are resampled to `spacing` (D, H, W) in millimetres,
+    unless it is None.
     """
 
     spatial_dims: int
@@ -27,6 +33,17 @@ class CaseSource:
     case_ids: list[str] = field(default_factory=list)
     splits: list[str | None] = field(default_factory=list)
     spacing: list[float] | None = None
+    groups: list[str] = field(default_factory=list)
+    split_kind: ClassVar[str] = "hash"
+    """The kind of a split rule that names none."""
+
+    def __post_init__(self) -> None:
+        self.groups = self.groups or [*self.case_ids]
+
+    @property
+    def hint(self) -> str | None:
+        """A line for the user on how the cases might be split better, or None."""
+        return None
 
     def read(self, index: int) -> Volume:
         """Read volume `index`, in canonical orientation and the scan's own units.
@@ -44,8 +61,12 @@ class CaseSource:
         """
         raise NotImplementedError
 
-    def split(self, val_fraction: float, test_fraction: float) -> Splits:
-        """Return the splits that the list assigns, or else splits by the hash of the names."""
+    def rank(self, index: int) -> int:
+        """Return the rank by which a case is assigned to a split, that of its group."""
+        return case_rank(self.groups[index])
+
+    def split(self, rule: SplitRule) -> Splits:
+        """Return the splits that the list assigns, or else those of the rule."""
         if any(self.splits):
             return splits_from_list(self.splits)
-        return split_by_rank(map(case_rank, self.case_ids), val_fraction, test_fraction)
+        return rule.draw(map(self.rank, range(len(self.case_ids))), self.split_kind)

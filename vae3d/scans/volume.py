@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d.errors import VolumeError
+from vae3d.values.identity import ScanIdentity
 
 MAX_MILLIMETRES = 1e6
 """Largest distance of a voxel from the origin (1 km): no scan is larger, and squares overflow."""
@@ -57,12 +58,14 @@ class Volume:
     superior, H from posterior to anterior, W from left to right (RAS+ with the axes reversed, so
     that D counts axial slices). `affine` is (n+1, n+1) and maps indices (d, h, w) of `data` to
     RAS millimetres (x, y, z); `data` is int16 where the file's integers fit, else float32.
+    `identity` is that of the scan as it was read; resampling and filling keep it.
     """
 
     data: Tensor
     affine: NDArray[np.float64]
     case_id: str
     source: SourceGeometry | None = None
+    identity: ScanIdentity | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,12 +106,16 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
 def checked(volume: Volume, nonfinite: str) -> tuple[Volume, int]:
     """Return the volume if its voxels can be used, and the number of voxels that were filled.
 
+    A volume without an identity gets that of its own voxels.
+
     With `nonfinite="fill"` voxels that are NaN or infinite get the lowest finite value.
 
     Raises:
         VolumeError: no finite voxel, some that are not finite (unless filled), or all one value.
     """
     data = volume.data
+    if volume.identity is None:
+        volume = replace(volume, identity=ScanIdentity.of(data.numpy(), volume.affine))
     nonfinite_voxels = 0
     low, high = data.aminmax()
     # NaN and Inf propagate to the minimum or the maximum: checking these two takes no memory.

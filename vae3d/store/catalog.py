@@ -18,15 +18,18 @@ from vae3d.errors import DataError
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write
 from vae3d.scans.volume import SourceGeometry
-from vae3d.values.splits import Splits, case_rank, split_by_rank
+from vae3d.values.identity import ScanIdentity
+from vae3d.values.splits import SplitRule, Splits, case_rank
 from vae3d.values.voxel_statistics import VoxelStatistics
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Format 1 has no identities, and its splits are drawn by count."""
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cases (
     number INTEGER PRIMARY KEY, case_id TEXT NOT NULL, split TEXT, rank INTEGER NOT NULL,
-    stamp TEXT NOT NULL, file TEXT, shape TEXT, error TEXT
+    stamp TEXT NOT NULL, file TEXT, shape TEXT, error TEXT, voxels TEXT, geometry TEXT
 );
 CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 """
@@ -39,7 +42,8 @@ class CaseRecord:
     A case that could not be prepared has an `error`; `file` and all attributes after it keep their
     defaults. `stamp` changes when the source changes. `shape` is (D, H, W) or (H, W), `affine`
     maps its indices to RAS millimetres. `digest` is that of the stored file. `box` is the corner
-    and the size of the foreground.
+    and the size of the foreground. `identity` is that of the source, None in format 1. `rank`
+    assigns the case to a split; None is the hash of its id.
     """
 
     case_id: str
@@ -56,6 +60,8 @@ class CaseRecord:
     geometry: SourceGeometry | None = None
     statistics: VoxelStatistics | None = None
     box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    identity: ScanIdentity | None = None
+    rank: int | None = None
 
     @property
     def decoded_bytes(self) -> int:
@@ -69,6 +75,7 @@ class CaseRecord:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         values["geometry"] = self.geometry and self.geometry.describe()
         values["statistics"] = self.statistics and asdict(self.statistics)
+        values["identity"] = self.identity and asdict(self.identity)
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
@@ -81,6 +88,7 @@ class CaseRecord:
         try:
             values = json.loads(text)
             statistics, geometry = values["statistics"], values["geometry"]
+            identity = values.get("identity")
             return cls(
                 **{
                     **values,
@@ -89,6 +97,7 @@ class CaseRecord:
                     "geometry": geometry and SourceGeometry.from_json(geometry),
                     "statistics": statistics and VoxelStatistics.from_json(statistics),
                     "box": values["box"] and tuple(map(tuple, values["box"])),
+                    "identity": identity and ScanIdentity(**identity),
                 }
             )
         except (KeyError, TypeError) as error:
@@ -112,9 +121,11 @@ class Catalog:
         if not path.is_file():
             raise DataError(f"{path.parent}: no store here ({path.name} is missing)")
         about = dict(self._rows("SELECT key, value FROM about"))
-        if int(about.get("format", 0)) != FORMAT:
+        self.format = int(about.get("format", 0))
+        if self.format not in READABLE:
             raise DataError(f"{path}: format {about.get('format')} is not {FORMAT}")
         self.fingerprint = about["fingerprint"]
+        self.split_kind = str(about.get("split_kind", "count"))
 
     def __len__(self) -> int:
         """Return the number of cases, including those that could not be prepared."""
@@ -147,9 +158,27 @@ class Catalog:
         """Return the files of all prepared cases, relative to the store."""
         return (file for (file,) in self._rows("SELECT file FROM cases WHERE file IS NOT NULL"))
 
-    def stamps(self) -> Iterator[tuple[str, str | None, str]]:
-        """Return name, split and stamp of every case."""
-        return self._rows("SELECT case_id, split, stamp FROM cases ORDER BY number")
+    def stamps(self) -> Iterator[tuple[str, str | None, int, str]]:
+        """Return name, split, rank and stamp of every case."""
+        return self._rows("SELECT case_id, split, rank, stamp FROM cases ORDER BY number")
+
+    def identity(self, number: int) -> ScanIdentity | None:
+        """Return the identity of a case; None in format 1, and if it could not be prepared."""
+        if self.format == 1:
+            return None
+        query = "SELECT voxels, geometry FROM cases WHERE number = ?"
+        voxels, geometry = next(self._rows(query, number))
+        return ScanIdentity(voxels, geometry) if voxels else None
+
+    def copies(self) -> list[list[int]]:
+        """Return the numbers of the cases of each scan that is there several times."""
+        if self.format == 1:
+            return []
+        query = """
+            SELECT group_concat(number) FROM (SELECT number, voxels FROM cases ORDER BY number)
+            WHERE voxels IS NOT NULL GROUP BY voxels HAVING COUNT(*) > 1
+        """
+        return sorted(sorted(map(int, text.split(","))) for (text,) in self._rows(query))
 
     def failures(self) -> Iterator[tuple[int, str, str]]:
         """Yield number, source and reason of each case that could not be prepared."""
@@ -158,11 +187,17 @@ class Catalog:
             record = self.record(number)
             yield number, record.source, str(record.error)
 
-    def split(self, val_fraction: float, test_fraction: float) -> Splits:
-        """Return the splits that the list assigned, or else splits by the hash of the names."""
-        if not next(self._rows("SELECT EXISTS (SELECT 1 FROM cases WHERE split IS NOT NULL)"))[0]:
+    @property
+    def is_listed(self) -> bool:
+        """Whether a list assigned the splits."""
+        query = "SELECT EXISTS (SELECT 1 FROM cases WHERE split IS NOT NULL)"
+        return bool(next(self._rows(query))[0])
+
+    def split(self, rule: SplitRule) -> Splits:
+        """Return the splits that the list assigned, or else those of the rule."""
+        if not self.is_listed:
             ranks = (rank for (rank,) in self._rows("SELECT rank FROM cases ORDER BY number"))
-            return split_by_rank(ranks, val_fraction, test_fraction)
+            return rule.draw(ranks, self.split_kind)
         query = "SELECT number FROM cases WHERE split = ? ORDER BY number"
         return {
             name: np.fromiter((n for (n,) in self._rows(query, name)), np.int64) for name in SPLITS
@@ -186,10 +221,13 @@ class Catalog:
         return {**self.__dict__, "_connection": None}
 
 
-def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> None:
+def write_catalog(
+    path: Path, rows: Iterable[tuple[CaseRecord, str | None]], split_kind: str = "hash"
+) -> None:
     """Write records with their splits as a catalog, whole or not at all.
 
-    `rows` must be in the order of the names. The fingerprint is a hash of all names, splits and
+    `rows` must be in the order of the names. `split_kind` is that of a rule that names none. The
+    fingerprint is a hash of all names, splits and
     voxel digests.
     """
     fingerprint = hashlib.sha256()
@@ -203,17 +241,23 @@ def write_catalog(path: Path, rows: Iterable[tuple[CaseRecord, str | None]]) -> 
                     number,
                     record.case_id,
                     split,
-                    case_rank(record.case_id),
+                    case_rank(record.case_id) if record.rank is None else record.rank,
                     record.stamp,
                     record.file,
                     "x".join(map(str, record.shape)) or None,
                     record.error,
+                    record.identity.voxels if record.identity else None,
+                    record.identity.geometry if record.identity else None,
                 )
-                connection.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                connection.execute(f"INSERT INTO cases VALUES ({', '.join('?' * len(row))})", row)
                 connection.execute("INSERT INTO records VALUES (?, ?)", (number, record.to_json()))
                 voxels = record.statistics.digest if record.statistics else record.error
                 fingerprint.update(json.dumps([record.case_id, split, voxels]).encode())
-            about = {"format": str(FORMAT), "fingerprint": fingerprint.hexdigest()}
+            about = {
+                "format": str(FORMAT),
+                "fingerprint": fingerprint.hexdigest(),
+                "split_kind": split_kind,
+            }
             connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         connection.close()
 

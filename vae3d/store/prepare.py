@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.errors import DataError, VolumeError
+from vae3d.runtime.choices import parse_part
 from vae3d.runtime.files import file_digest, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
@@ -53,10 +54,7 @@ class Shard:
         Raises:
             ConfigError: the text has another form.
         """
-        index, slash, count = text.partition("/")
-        if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-            raise ConfigError(f"shard must be K/N with 0 <= K < N, got {text!r}")
-        return cls(int(index), int(count))
+        return cls(*parse_part(text, "shard"))
 
     @property
     def is_whole(self) -> bool:
@@ -154,8 +152,8 @@ class Preparation:
         if len(catalog) != len(self.order) or next(catalog.failures(), None):
             return False
         expected = (
-            (self.source.case_ids[i], self.source.splits[i], self.stamps[i].mark)
-            for i in self.order
+            (self.source.case_ids[i], self.source.splits[i], self.source.rank(i), stamp.mark)
+            for i, stamp in ((i, self.stamps[i]) for i in self.order)
         )
         files = self._files()
         return all(a == b for a, b in zip(catalog.stamps(), expected, strict=True)) and all(
@@ -297,6 +295,7 @@ class Preparation:
             geometry=volume.source,
             statistics=statistics,
             box=foreground_box(volume.data[0].numpy(), range_.foreground),
+            identity=volume.identity,
         )
 
     def _write(self, path: Path, volume: Volume) -> tuple[int, str]:
@@ -319,8 +318,11 @@ class Preparation:
         That are partial writes, removed cases and journals.
         """
         latest = latest_records(self._records(), [self.source.case_ids[i] for i in self.order])
-        splits = [self.source.splits[i] for i in self.order]
-        write_catalog(self.folder / CATALOG, zip(latest, splits, strict=True))
+        rows = (
+            (replace(record, rank=self.source.rank(i)), self.source.splits[i])
+            for record, i in zip(latest, self.order, strict=True)
+        )
+        write_catalog(self.folder / CATALOG, rows, self.source.split_kind)
         for file in self._files().difference(Catalog(self.folder / CATALOG).files()):
             (self.folder / file).unlink()
         for path in (*self.parts.glob("*.jsonl"), *self.parts.glob(".*")):

@@ -83,7 +83,7 @@ def _transposed(conv: Any) -> list[Stream]:
     return [Pointwise(conv)]
 
 
-def _end_padded(module: Any) -> list[Stream]:
+def _end_padded(module: EndPaddedDownsample) -> list[Stream]:
     conv = module.conv
     # Padding counts axes from the last one, so that the first axis is at the end.
     *rest, before, after = module.pad.padding

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from vae3d.data.loader import PatchLoader
+from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import Interrupted, ResourceError, UserError
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.files import atomic_folder, atomic_write, write_json
+from vae3d.runtime.files import atomic_folder, write_json
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
@@ -24,7 +25,7 @@ from vae3d.trainer.trainer import Trainer
 log = logging.getLogger(__name__)
 
 MAX_LISTED = 100_000
-"""Cases up to which `cases.csv` is written."""
+"""Training cases up to which `cases.csv` is written."""
 
 
 class Journal:
@@ -117,14 +118,10 @@ class Journal:
         }
         write_json(self.folder.summary, summary)
 
-    def cases(self, names: Iterable[tuple[str, str]], count: int) -> None:
-        """Write `cases.csv`: the `count` training and the validation cases, as (case, split)."""
-        if not self.distributed.is_main or count > MAX_LISTED:
-            return
-        with atomic_write(self.folder.cases) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["case_id", "split"])
-            writer.writerows(names)
+    def cases(self, cases: Iterable[RunCase], count: int) -> None:
+        """Write `cases.csv`, the record of the run's cases, unless it trains on too many."""
+        if self.distributed.is_main and count <= MAX_LISTED:
+            RunCases(cases).write(self.folder.cases)
 
     def unread(self, case_id: str, reason: str) -> None:
         """Log a case that can no longer be read, and list it once in `skipped.csv`."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from vae3d.data.loader import PatchLoader
+from vae3d.data.run_cases import RunCase
 from vae3d.errors import CheckpointError
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
@@ -30,12 +31,14 @@ class Session:
         config: TrainerConfig,
         loader: PatchLoader,
         about: dict[str, Any],
+        earlier_data: str,
         distributed: Distributed,
     ) -> None:
         self.folder = folder
         self.config = config
         self.loader = loader
         self.about = about
+        self.earlier_data = earlier_data
         self.distributed = distributed
         self.checkpoints = CheckpointFolder(folder.checkpoints)
         self.journal = Journal(folder, self.checkpoints, config, distributed)
@@ -59,7 +62,8 @@ class Session:
         """
         step = self.config.resume
         checkpoint = self.checkpoints.newest() if step is None else self.checkpoints.load(step)
-        if checkpoint and checkpoint.about.get("data") != self.about["data"]:
+        known = (self.about["data"], self.earlier_data)
+        if checkpoint and checkpoint.about.get("data") not in known:
             raise CheckpointError(
                 f"{self.folder.path}: its training cases were others (names, shapes or voxels; "
                 f"{self.folder.cases.name} lists them); bring them back or choose another name="
@@ -80,12 +84,12 @@ class Session:
         self.journal.status("finished", state.step, self.total_steps, reason, 0)
         return state
 
-    def begin(self, save_settings: Callable[[], None], cases: Iterable[tuple[str, str]]) -> None:
+    def begin(self, save_settings: Callable[[], None], cases: Iterable[RunCase]) -> None:
         """Prepare the run folder before the first step; every rank calls this.
 
         With `trainer.resume` the checkpoints of later steps are removed.
 
-        `save_settings` writes `config.yaml`; `cases` are (case, split).
+        `save_settings` writes `config.yaml`.
         """
         back = self.config.resume is not None
         if self.checkpoint:
