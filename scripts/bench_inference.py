@@ -30,13 +30,13 @@ from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig
-from vae3d.data.synthetic import phantom
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
+from vae3d.scans.synthetic import phantom
 
 Call = Callable[[], object]
 

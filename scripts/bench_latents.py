@@ -49,9 +49,9 @@ from torch import Tensor, nn
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig
-from vae3d.data.synthetic import phantom
 from vae3d.runtime.memory import free_memory, peak_memory
 from vae3d.runtime.messages import show_messages
+from vae3d.scans.synthetic import phantom
 
 log = logging.getLogger("vae3d.bench_latents")
 

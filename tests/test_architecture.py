@@ -31,7 +31,7 @@ FLOORS = [
     {"report"},
     {"scoring", "latents", "pictures"},
     {"inference", "data", "loss"},
-    {"autoencoder", "store"},
+    {"autoencoder", "store", "lists"},
     {"streaming", "scans"},
     {"model", "patching", "logger"},
     {"values", "charts"},

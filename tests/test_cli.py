@@ -36,6 +36,7 @@ def refused(folder: Path, *arguments: str, but: str = "-") -> str:
         (["train", "trainer.steps=0"], "trainer.steps must be at least 1, got 0"),
         (["train", "data=ctt"], "data has no option 'ctt', did you mean 'ct'?"),
         (["train", "--config-dir"], "--config-dir needs a folder of option files"),
+        (["train", "--config-dir=~nobody1"], "--config-dir needs a folder of option files"),
         (["train", "--package", "data"], "--package goes with --cfg"),
         (["train", "trainer={lr: 3}"], "trainer takes one option (debug, default)"),
         (["train", "data=[ct,mri]"], "data takes one option"),

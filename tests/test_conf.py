@@ -14,6 +14,7 @@ from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
+from vae3d.data.config import CaseData
 from vae3d.settings.groups import EXPERIMENT, groups_of
 from vae3d.settings.saved import describe, differences, write_settings
 
@@ -123,6 +124,9 @@ def test_every_group_is_a_folder_of_the_package() -> None:
 def test_saved_settings_read_back(tmp_path: Path, data: str, patching: str) -> None:
     config = composed("train", f"data={data}", f"patching={patching}", "logger=wandb")
     assert isinstance(config, TrainConfig)
+    assert isinstance(config.data, CaseData)
+    # A training records the rule by which its splits are drawn.
+    config.data.split_rule = "hash"
     write_settings(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
     assert differences(describe(config), describe(load_config(tmp_path / "config.yaml"))) == []

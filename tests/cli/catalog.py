@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vae3d.cli.completion import FILES, FOLDERS
+from vae3d.cli.catalog import FILES, FOLDERS
 
 Keys = Mapping[str, tuple[str, tuple[str, ...]]]
 

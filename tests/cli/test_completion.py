@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.catalog import Small
-from vae3d.cli.completion import FILES, FOLDERS, answer, candidates, parse, script
+from vae3d.cli.catalog import FILES, FOLDERS
+from vae3d.cli.completion import answer, candidates, parse
 from vae3d.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -288,5 +289,6 @@ def test_fish_is_given_whole_words(folder: Path, line: str, expected: list[str])
 def test_scripts_are_in_the_language_of_their_shell(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    done = subprocess.run([shell, "-n"], input=script(shell), capture_output=True, text=True)
+    script = answer(Small(), [shell])
+    done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -63,8 +63,8 @@ def scored(
         evaluation=EvaluationConfig(metrics=["mae"], media=[], report=False, latents=False),
     )
     result = evaluate(config)
-    assert json.loads((output / "summary.json").read_text())["notes"] == result.notes
-    return [case.case_id for case in result.cases], result.notes
+    assert json.loads((output / "summary.json").read_text()).get("warnings", []) == result.warnings
+    return [case.case_id for case in result.cases], result.warnings
 
 
 def folder_of(root: Path) -> CTConfig:

@@ -7,8 +7,8 @@ import pytest
 
 from vae3d.data.build import build_source
 from vae3d.data.config import CTConfig, SyntheticConfig
-from vae3d.data.groups import patient_hint
 from vae3d.errors import ConfigError, DataError
+from vae3d.lists.groups import patient_hint
 
 
 def groups(root: Path, *names: str, group: str | None = None) -> list[str]:

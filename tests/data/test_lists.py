@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vae3d.data.config import CTConfig, RunData, ScansConfig
-from vae3d.data.lists import Entry, read_list
 from vae3d.errors import DataError
+from vae3d.lists.entries import Entry, read_list
 
 ROWS = [("a.nii.gz", "train"), ("b.nii.gz", "train"), ("c.nii.gz", "val"), ("d.nii.gz", "test")]
 RIGHT = [Path(name).name.removesuffix(".nii.gz") + ":" + split for name, split in ROWS]

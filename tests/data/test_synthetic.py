@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae3d.data.synthetic import phantom
+from vae3d.scans.synthetic import phantom
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "phantoms.json"
 """`python -m tests.data.test_synthetic` writes it again."""

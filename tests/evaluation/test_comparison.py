@@ -30,10 +30,10 @@ from vae3d.comparison.reader import (
     named_runs,
     read_report,
     read_scores,
-    shown,
 )
 from vae3d.errors import UserError
 from vae3d.report.result import CaseScore, EvaluationResult
+from vae3d.scoring.scores import significant
 from vae3d.values.identity import ScanIdentity
 
 UNITS = {"psnr": "dB", "mae": "HU", "psnr/bone": "dB", "mae@floor": "HU"}
@@ -374,16 +374,16 @@ def edited(path: Path, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("scores.csv", lambda t: t[:-10], "line 25: is truncated"),
-        ("scores.csv", lambda t: t.replace("case3", "case2"), "line 17: case case2 appears twice"),
-        ("scores.csv", lambda t: t.replace("-1000.0,1000.0", "x,y", 1), "line 14: low must be a"),
-        ("scores.csv", lambda t: t.replace("case3,", "case3,nan,"), "line 17: has 10 cells"),
-        ("scores.csv", lambda t: t.replace("case_id", "case"), "line 13: must be case_id"),
-        ("scores.csv", lambda t: t.split("case_id")[0], "line 12: must be"),
+        ("scores.csv", lambda t: t[:-10], "line 13: is truncated"),
+        ("scores.csv", lambda t: t.replace("case3", "case2"), "line 5: case case2 appears twice"),
+        ("scores.csv", lambda t: t.replace("-1000.0,1000.0", "x,y", 1), "line 2: low must be a"),
+        ("scores.csv", lambda t: t.replace("case3,", "case3,nan,"), "line 5: has 10 cells"),
+        ("scores.csv", lambda t: t.replace("case_id", "case"), "line 1: must be case_id"),
+        ("scores.csv", lambda t: t.split("case_id")[0], "line 0: must be"),
         ("scores.csv", lambda t: "", "line 0: must be case_id"),
         ("scores.csv", lambda t: t + "x" * 200_000 + "\n", "field larger than field limit"),
         ("scores.csv", lambda t: t + "z,1,2,,,3,4,5,6\n", "do not match"),
-        ("scores.csv", lambda t: t + '"z,1,2,3,4,5,6\n', "line 26: has 1 cells"),
+        ("scores.csv", lambda t: t + '"z,1,2,3,4,5,6\n', "line 14: has 1 cells"),
         ("summary.json", lambda t: t[:-20], "cannot be read"),
         ("summary.json", lambda t: "[]", "must be a table"),
         ("summary.json", lambda t: '{"cases": 12}', "protocol must be a table"),
@@ -487,7 +487,7 @@ def test_dots_lie_where_better_is(tmp_path: Path) -> None:
      (math.nan, "-"), (math.inf, "inf"), (1e9, "1e+09"), (1e-7, "1e-07"), (999.96, "1,000.0")],
 )  # fmt: skip
 def test_numbers_have_four_digits(value: float, text: str) -> None:
-    assert shown(value) == text
+    assert significant(value) == text
 
 
 PATHS = [
@@ -532,7 +532,7 @@ def test_the_command_writes_next_to_the_scores_of_the_first_run(tmp_path: Path) 
     output = Path("a/report/full/compare_b_c")
     assert done.stderr.splitlines() == [
         "latent: mode of the posterior in a, sample in c",
-        "2 cases are not in all runs: case0 (a, c), ?[2J (b)",
+        "not in all runs: 2 cases: case0 (a, c), ?[2J (b)",
         f"table: {output / 'compare.html'}",
     ]
     comparison = compare(CompareConfig(run=runs, output=str(tmp_path / "out")))
@@ -546,7 +546,7 @@ def test_the_command_writes_next_to_the_scores_of_the_first_run(tmp_path: Path) 
         assert row["run"] == "b"
         assert float(row["low"]) == difference.low
         assert row["verdict"] == score.verdict(difference)
-        assert shown(difference.mean, "+") in done.stdout or "@" in score.name
+        assert significant(difference.mean, "+") in done.stdout or "@" in score.name
     saved = json.loads((tmp_path / "out/compare.json").read_text())
     assert saved["cases"] == CASES[1:]
     assert saved["only_some"] == {"case0": ["a", "c"], "\x1b[2J": ["b"]}
@@ -555,3 +555,63 @@ def test_the_command_writes_next_to_the_scores_of_the_first_run(tmp_path: Path) 
     assert refused.stderr == (
         "vae3d: a: has no report of mode=patch; create it with: vae3d eval run=a mode=patch\n"
     )
+
+
+def with_baseline(result: EvaluationResult) -> EvaluationResult:
+    """The report with a score of JPEG and its description."""
+    cases = [
+        dataclasses.replace(c, scores={**c.scores, "psnr@jpeg": 20.0 + n})
+        for n, c in enumerate(result.cases)
+    ]
+    protocol = {**result.protocol, "scores": {**UNITS, "psnr@jpeg": "dB"}, "@jpeg": "JPEG"}
+    return EvaluationResult(cases, protocol)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_scores_that_both_have_are_compared(tmp_path: Path, order: int) -> None:
+    results = [with_baseline(scored(0)), scored(1)][::order]
+    comparison = compared(tmp_path, *results)
+    assert [score.name for score in comparison.scores] == [*UNITS]
+    assert any(note.startswith("psnr@jpeg: only in ") for note in comparison.notes)
+
+
+def test_two_definitions_of_a_baseline_are_not_compared(tmp_path: Path) -> None:
+    one, other = with_baseline(scored(0)), with_baseline(scored(1))
+    other.protocol["@jpeg"] = "JPEG 2000"
+    assert "@jpeg: JPEG -> JPEG 2000" in refusal(tmp_path, one, other)
+
+
+def test_fewer_than_six_cases_have_a_range_and_no_verdict(tmp_path: Path) -> None:
+    comparison = compared(tmp_path, scored(0, CASES[:5]), scored(1, CASES[:5]))
+    for score in comparison.scores:
+        (d,) = score.differences
+        assert math.isnan(d.low)
+        assert score.verdict(d) == ""
+        assert d.ends == (d.smallest, d.largest)
+        assert d.ends_text.startswith("range ")
+    assert "range " in page(comparison)
+    summary = comparison.summary()["scores"]["psnr"]["differences"]["b"]
+    assert summary["ci95"] == [None, None]
+    assert summary["range"][0] < summary["mean"] < summary["range"][1]
+
+
+def test_differences_end_where_scores_end(tmp_path: Path) -> None:
+    protocol = {**PROTOCOL, "scores": {"mae": "HU"}}
+
+    def report(values: list[float]) -> EvaluationResult:
+        cases = [CaseScore(str(n), -1000.0, 1000.0, {"mae": v}) for n, v in enumerate(values)]
+        return EvaluationResult(cases, protocol)
+
+    (score,) = compared(tmp_path, report([0, 0, 0, 0, 0, 9]), report([0.0] * 6)).scores
+    (d,) = score.differences
+    assert (d.mean, d.low) == (-1.5, -1.5), "no MAE is below 0"
+    assert d.high > 0
+    assert (d.gain.low, d.gain.high) == pytest.approx((-d.high, -d.low))
+
+
+def test_reports_of_older_versions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("# mode: full\n# crop: none\ncase_id,low,high,psnr\na,0,1,30.5\n")
+    columns, cases = read_scores(path)
+    assert columns == ["psnr"]
+    assert cases["a"].scores == {"psnr": 30.5}

@@ -1,5 +1,6 @@
 """The evaluator with a model that changes nothing, and the references of the scores."""
 
+import json
 import math
 from pathlib import Path
 
@@ -26,11 +27,12 @@ from vae3d.model.blocks import pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import LevelSpec
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.sizes import cropped, pad_to_multiple
-from vae3d.report.result import EvaluationResult, interval
+from vae3d.report.result import CaseScore, EvaluationResult, interval
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.scoring.references import downsampled, jpeg
+from vae3d.values.identity import ScanIdentity
 
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", CPU)
@@ -209,8 +211,33 @@ def test_best_median_and_worst_are_shown_kept_or_not(
 
 def test_intervals_are_students() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
-    values = [20.1, 22.4, 21.7, 25.0]
-    expected = scipy_stats.t.interval(0.95, 3, loc=np.mean(values), scale=scipy_stats.sem(values))
+    values = [20.1, 22.4, 21.7, 25.0, 19.3, 22.2]
+    expected = scipy_stats.t.interval(0.95, 5, loc=np.mean(values), scale=scipy_stats.sem(values))
     assert interval(values) == pytest.approx(expected)
-    assert all(map(math.isnan, interval([1.0])))
-    assert all(map(math.isnan, interval([1.0, math.inf])))
+    assert all(map(math.isnan, interval(values[:5]))), "fewer than six cases have no interval"
+    assert all(map(math.isnan, interval([*values, math.inf])))
+
+
+def test_intervals_end_where_values_end() -> None:
+    values = {"ssim": [0.999, 0.3, 0.999, 0.999, 0.999, 0.999], "mae": [0.0, 0, 0, 0, 0, 9]}
+    cases = [
+        CaseScore(str(n), 0, 1, {name: of[n] for name, of in values.items()}) for n in range(6)
+    ]
+    result = EvaluationResult(cases, {"scores": {"ssim": "", "mae": "HU"}})
+    assert interval(values["ssim"])[1] > 1, "not cut off"
+    assert result.interval("ssim")[1] == 1
+    assert result.interval("mae")[0] == 0
+    assert result.summary()["scores"]["mae"]["ci95"][0] == 0
+
+
+def test_scores_open_as_a_plain_table(tmp_path: Path) -> None:
+    protocol = {"scores": {"psnr": "dB"}, "crop": "none"}
+    cases = [
+        CaseScore("a", 0, 1, {"psnr": 30.0}, ScanIdentity("1f", "2e")),
+        CaseScore("b", 0, 1, {"psnr": 31.0}),
+    ]
+    EvaluationResult(cases, protocol).write(tmp_path)
+    assert (tmp_path / "scores.csv").read_text() == (
+        "case_id,low,high,voxels,geometry,psnr\na,0,1,1f,2e,30.0\nb,0,1,,,31.0\n"
+    )
+    assert json.loads((tmp_path / "summary.json").read_text())["protocol"] == protocol

@@ -6,7 +6,9 @@ import pytest
 from vae3d.pictures.figures import (
     BACKGROUND,
     DIVERGING,
+    GAP,
     MAX_FRAMES,
+    SCROLL_TEXT,
     case_figure,
     diverging,
     error_limit,
@@ -36,8 +38,20 @@ def test_an_image_is_one_upright_frame() -> None:
     image[:10, :15] = 1
     (frame,) = scroll_frames(image, image, low=0, high=1, spacing=(1, 1))
     assert all(side % 16 == 0 for side in frame.shape[:2])
-    assert frame[40, 20].tolist() == [255, 255, 255]
-    assert frame[180, 20].tolist() == [0, 0, 0]
+    column = frame[2 * SCROLL_TEXT + GAP :, 20]
+    white, black = (np.flatnonzero((column == shade).all(axis=1)) for shade in (255, 0))
+    assert white.size > 20
+    assert black.size > 20
+    assert white.max() < black.min()
+
+
+def test_frames_name_their_slice_and_panels() -> None:
+    image = np.zeros((2, 8, 2), dtype=np.float32)
+    one, other = scroll_frames(image, image, low=-1, high=1, spacing=(1, 1, 1), unit="HU")
+    caption, names = one[:SCROLL_TEXT], one[SCROLL_TEXT + 4 : 2 * SCROLL_TEXT + GAP]
+    assert (caption != other[:SCROLL_TEXT]).any(), "the number of the slice"
+    written = np.flatnonzero((names != BACKGROUND).any(axis=(0, 2)))
+    assert (np.diff(written) >= GAP).sum() >= 2, "three names, even above narrow panels"
 
 
 def test_levels_are_the_colours_of_their_values() -> None:

@@ -1,4 +1,4 @@
-"""`Gallery` and `shown_places`: which cases a report shows, and which views stay in memory."""
+"""`Gallery` and `ranks`: which cases a report shows, and which views stay in memory."""
 
 import itertools
 import math
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vae3d.evaluation import gallery
-from vae3d.evaluation.gallery import Gallery, chosen_by, shown_places
+from vae3d.evaluation.gallery import Gallery
 from vae3d.pictures.figures import CaseView
-from vae3d.report.result import CaseScore, EvaluationResult
+from vae3d.report.result import CaseScore, EvaluationResult, chosen_by
 
 VIEW_BYTES = 2 * 64
 """Bytes of one view: original and reconstruction of 4 x 4 float32 values."""
@@ -113,15 +113,22 @@ def test_cases_are_ranked_by_psnr_or_the_first_score(names: list[str], expected:
 def test_best_median_and_worst_are_distinct_cases(
     scores: list[float], expected: dict[str, int]
 ) -> None:
-    assert shown_places(result_of([{"psnr": score} for score in scores], "psnr")) == expected
+    assert result_of([{"psnr": score} for score in scores], "psnr").ranks("psnr") == expected
 
 
 def test_a_lower_error_is_better() -> None:
     result = result_of([{"mae": 3.0}, {"mae": 1.0}, {"mae": 2.0}], "mae")
-    assert shown_places(result) == {"best": 1, "median": 2, "worst": 0}
+    assert result.ranks(result.chosen_by) == {"best": 1, "median": 2, "worst": 0}
 
 
 def test_cases_without_the_score_are_not_shown() -> None:
     result = result_of([{}, {"psnr": 20.0}, {"ssim": 0.9}, {"psnr": 30.0}], "ssim", "psnr")
-    assert shown_places(result) == {"best": 3, "worst": 1}
-    assert shown_places(result_of([{}, {}], "psnr")) == {}
+    assert result.ranks(result.chosen_by) == {"best": 3, "worst": 1}
+    assert result_of([{}, {}], "psnr").ranks("psnr") == {}
+
+
+def test_each_score_ranks_the_cases_itself() -> None:
+    scores = [{"psnr": 20.0, "mae": 1.0}, {"psnr": 30.0, "mae": 3.0}, {"psnr": 25.0, "mae": 2.0}]
+    result = result_of(scores, "psnr", "mae")
+    assert result.ranks("psnr") == {"best": 1, "median": 2, "worst": 0}
+    assert result.ranks("mae") == {"best": 0, "median": 2, "worst": 1}

@@ -133,7 +133,7 @@ def test_a_page_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 2_000_000 < len(text) < 3_100_000
     page = data(text)
     assert page["cases"]["every"] == len(names)
-    assert MAX_ROWS <= len(page["cases"]["names"]) <= MAX_ROWS + 3
+    assert MAX_ROWS <= len(page["cases"]["names"]) <= MAX_ROWS + 6
     assert {"case_0", "case_1", "case_2"} <= {*page["cases"]["names"]}
 
 
@@ -196,8 +196,9 @@ def test_infinity_and_absence(tmp_path: Path) -> None:
     assert found["psnr"]["mean"] == "Infinity"
     assert found["psnr"]["low"] is None
     assert found["psnr@floor"] == {
-        **{"name": "psnr@floor", "unit": "dB", "cases": 0},
-        **{"mean": None, "std": 0.0, "low": None, "high": None},
+        **{"name": "psnr@floor", "unit": "dB", "cases": 0, "label": "PSNR", "places": 2},
+        **{"mean": None, "std": 0.0, "low": None, "high": None, "min": None, "max": None},
+        **{"better": "higher is better", "rank": 0},
     }
     assert page["cases"]["scores"] == {"psnr": ["Infinity"], "mae": [0.0], "psnr/bone": [None]}
     assert page["protocol"] == {"limit": None, "far": "-Infinity"}
@@ -232,6 +233,19 @@ def test_a_term_and_a_metric_of_one_name_are_not_drawn_together(tmp_path: Path) 
     path.write_text("step,epoch,split,ssim\n1,0,train,0.1\n1,0,val,0.9\n")
     curves = data(written(tmp_path / "index.html", result(["a"]), curves=path))["curves"]
     assert [curve["series"] for curve in curves] == [{"train": [[1, 0.1]]}, {"val": [[1, 0.9]]}]
+
+
+def test_warnings_and_split_are_shown_first_and_saved(tmp_path: Path) -> None:
+    warned = EvaluationResult(
+        result(["a"]).cases, {"scores": SCORES}, split="test", warnings=["1 of 1 was trained on"]
+    )
+    run = {"name": "demo", "facts": {"Seed": "0"}, "warnings": ["another"]}
+    page = data(written(tmp_path / "index.html", warned, run=run))
+    assert page["run"]["warnings"] == ["1 of 1 was trained on", "another"]
+    assert page["run"]["facts"] == {"Seed": "0", "Split": "test"}
+    assert warned.summary()["warnings"] == ["1 of 1 was trained on"]
+    assert warned.summary()["split"] == "test"
+    assert "warnings" not in result(["a"]).summary()
 
 
 PROBE = """
@@ -295,6 +309,14 @@ def found(document: str) -> Any:
     match = re.search(r'<script type="application/json" id="found">(.*?)</script>', document)
     assert match, "the page drew nothing"
     return json.loads(match[1])
+
+
+def test_each_score_marks_its_own_cases(tmp_path: Path) -> None:
+    cases = [CaseScore(n, 0, 1, {"psnr": p, "mae": m}) for n, p, m in (("a", 30, 9), ("b", 20, 1))]
+    page = data(written(tmp_path / "index.html", EvaluationResult(cases, {"scores": SCORES})))
+    assert page["ranks"]["psnr"] == {"best": "a", "worst": "b"}
+    assert page["ranks"]["mae"] == {"best": "b", "worst": "a"}
+    assert page["chosen"] == "PSNR"
 
 
 @pytest.mark.extras

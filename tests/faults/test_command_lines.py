@@ -93,8 +93,9 @@ def lines(monkeypatch: pytest.MonkeyPatch, hurry: Hurry) -> Lines:
     """A Lines that leaves no trace in this process."""
     lines = Lines(hurry)
     # Once is enough, and takes a third of the time of a command line that is refused.
-    compose.register_schemas()
-    monkeypatch.setattr(compose, "register_schemas", lambda *commands: None)
+    for command in COMMANDS.values():
+        compose.register_schemas(command)
+    monkeypatch.setattr(compose, "register_schemas", lambda command: None)
     monkeypatch.setattr(jobs, "call", lines.note)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(sys, "argv", ["vae3d"])

@@ -169,7 +169,7 @@ def trained_on(config: Any) -> list[str]:
     short.data = config.data
     completed(short)
     rows = (short.folder / "cases.csv").read_text().splitlines()[1:]
-    return [row.split(",")[0] for row in rows if row.endswith(",train")]
+    return [row.split(",")[0] for row in rows if row.split(",")[1] == "train"]
 
 
 def test_too_many_of_them_are_an_error(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, SyntheticConfig
-from vae3d.data.synthetic import phantom
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
 from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.precision import Precision
+from vae3d.scans.synthetic import phantom
 
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", CPU)
@@ -144,5 +144,5 @@ def test_scores_say_their_protocol(tmp_path: Path) -> None:
     }  # fmt: skip
     assert summary["protocol"]["patch_size"] == [8, 8, 8]
     assert summary["scores"]["psnr"]["mean"] == pytest.approx(result.mean("psnr"))
-    text = (tmp_path / "out/scores.csv").read_text()
-    assert "# data_range:" in text
+    assert summary["protocol"]["data_range"] == "the intensity range, high - low"
+    assert (tmp_path / "out/scores.csv").read_text().startswith("case_id,low,high,")

@@ -7,6 +7,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,7 +73,9 @@ def places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def test_saved_settings_come_back(tmp_path: Path, config: Path) -> None:
-    assert load_config(config) == tiny_training(tmp_path)
+    saved = tiny_training(tmp_path)
+    # Settings without a rule are those of earlier versions, which drew splits by count.
+    assert load_config(config) == replace(saved, data=saved.data.keeping("count"))
 
 
 def test_a_key_that_names_code_is_refused_wherever_it_stands(config: Path, weights: Path) -> None:

@@ -8,11 +8,21 @@
 `Settings` checks and converts every field. The help and docs/settings.md are generated from the
 same types and sentences. Nothing here needs torch or numpy.
 
-`hints` reads the types of fields, `markers` has the bounds, `fields` checks values against them.
+`fields` reads the types of fields and checks values against them, `markers` has the bounds.
 """
 
-from vae3d.bounds.fields import MISSING, Settings, check_fields
-from vae3d.bounds.hints import Bound, allows_none, did_you_mean, hints_of, is_union, parts
+from vae3d.bounds.fields import (
+    MISSING,
+    Bound,
+    Settings,
+    allows_none,
+    check_fields,
+    did_you_mean,
+    hints_of,
+    is_number,
+    is_union,
+    parts,
+)
 from vae3d.bounds.markers import (
     CODE,
     NAME,
@@ -30,7 +40,6 @@ from vae3d.bounds.markers import (
     Text,
     Weights,
     is_finite,
-    is_number,
     listed,
     number,
 )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from vae3d.bounds.hints import Bound, did_you_mean
+from vae3d.bounds.fields import Bound, did_you_mean, is_number
 from vae3d.errors import ConfigError
 
 
@@ -259,11 +259,6 @@ class Text(Bound):
 PATH = Text("path")
 NAME = Text("name")
 CODE = Text("Python module")
-
-
-def is_number(value: Any) -> bool:
-    """Return whether the value is an integer or a float, and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_finite(value: Any) -> bool:

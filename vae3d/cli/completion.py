@@ -6,13 +6,12 @@ The scripts for the shells contain no words: on every Tab they send the line up 
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from vae3d.cli.catalog import FILES, FOLDERS, Catalog
 from vae3d.cli.shells import SCRIPTS
 from vae3d.errors import ConfigError
 
-FILES, FOLDERS = "@files", "@folders"
-"""Choices that mean paths, which the shell completes itself."""
 Candidates = list[tuple[str, str]]
 """Words that may be typed, each with a sentence about it."""
 
@@ -39,24 +38,6 @@ HYDRA_CHOICES = {
 """The values that may follow one of Hydra's words."""
 SEVERAL_RUNS = ("compare",)
 """Commands that take several run folders as plain words; the others take one."""
-
-
-class Catalog(Protocol):
-    """The words to complete; FILES and FOLDERS among the choices of a key mean paths."""
-
-    def commands(self) -> Mapping[str, str]:
-        """Return each command with a sentence about it."""
-        ...
-
-    def groups(self, command: str) -> Mapping[str, Mapping[str, str]]:
-        """Return the options of each group of a command, each with a sentence."""
-        ...
-
-    def keys(
-        self, command: str, typed: Sequence[str]
-    ) -> Mapping[str, tuple[str, tuple[str, ...]]]:
-        """Return a sentence and the choices of each key under the options that were typed."""
-        ...
 
 
 def candidates(catalog: Catalog, words: Sequence[str], current: str) -> Candidates:
@@ -140,9 +121,8 @@ def names(catalog: Catalog, command: str, typed: Sequence[str], current: str) ->
 
     Keys appear one level at a time: `trainer.` first, and what is below it after the dot.
     """
-    match = re.match(r"--|\+\+?|~|", current)
-    assert match is not None, "the pattern matches any text"
-    prefix, begun = match[0], current[match.end() :]
+    prefix = next(p for p in ("--", "++", "+", "~", "") if current.startswith(p))
+    begun = current.removeprefix(prefix)
     own = beginning(current, HYDRA_WORDS) if current.startswith("-") else []
     if current.startswith("-") and not begun:
         return own
@@ -181,7 +161,7 @@ def answer(catalog: Catalog, arguments: Sequence[str]) -> str:
         ConfigError: any other argument.
     """
     if len(arguments) == 1 and arguments[0] in SCRIPTS:
-        return script(arguments[0])
+        return SCRIPTS[arguments[0]]
     if len(arguments) in (2, 3) and arguments[0] == "--words":
         return reply(catalog, *arguments[1:])
     shells = " or ".join(f"vae3d completion {shell}" for shell in SCRIPTS)
@@ -251,8 +231,3 @@ def kept_of(piece: re.Match[str], text: str, breaks: str) -> int | None:
         return len(text)
     last = max((text.rfind(mark) for mark in breaks), default=-1)
     return last + 1 if piece["plain"] and last >= 0 else None
-
-
-def script(shell: str) -> str:
-    """Return the lines that a shell evaluates to complete the words of vae3d."""
-    return SCRIPTS[shell]

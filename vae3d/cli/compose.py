@@ -105,24 +105,20 @@ def run_hydra(command: Command, arguments: Sequence[str], job: Callable[[Any], A
     decorate(job)()
 
 
-def register_schemas(*commands: Command) -> None:
-    """Register the dataclasses of commands and of the options of their groups with Hydra.
-
-    Without arguments those of all commands are registered.
-    """
+def register_schemas(command: Command) -> None:
+    """Register the dataclasses of a command and of the options of its groups with Hydra."""
     store = ConfigStore.instance()
-    for command in commands or [*COMMANDS.values()]:
-        hints = {name: parts(hint)[0] for name, hint in hints_of(command.config).items()}
-        # A field with a default could not be set to another option of its group.
-        open_choices: dict[str, Any] = {
-            name: MISSING if hint in CHOSEN_KIND else schema_node(hint)
-            for name, hint in hints.items()
-            if group_of(hint)
-        }
-        store.store(name=f"{command.name}_schema", node=command.config(**open_choices))
-        for group in filter(None, map(group_of, hints.values())):
-            for option, node in kinds(group).items():
-                store.store(group=group, name=f"{option}_schema", node=schema_node(node))
+    hints = {name: parts(hint)[0] for name, hint in hints_of(command.config).items()}
+    # A field with a default could not be set to another option of its group.
+    open_choices: dict[str, Any] = {
+        name: MISSING if hint in CHOSEN_KIND else schema_node(hint)
+        for name, hint in hints.items()
+        if group_of(hint)
+    }
+    store.store(name=f"{command.name}_schema", node=command.config(**open_choices))
+    for group in filter(None, map(group_of, hints.values())):
+        for option, node in kinds(group).items():
+            store.store(group=group, name=f"{option}_schema", node=schema_node(node))
 
 
 def schema_node(kind: Any) -> Any:

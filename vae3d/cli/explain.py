@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from vae3d.bounds import did_you_mean
 from vae3d.settings.nearest import key_hint
 
-TYPES = {"Integer": "a whole number", "Float": "a number"}
-"""Types of settings by their names in OmegaConf."""
 RULES = {
-    "is not Optional": "not be null",
-    "is not a ListConfig, list or tuple": "be a list, as in [1,2]",
-    "Cannot merge DictConfig with ListConfig": "be a table, as in {name: value}",
-    "to Dict[": "be a table, as in {name: value}",
-    "Cannot convert 'list' to string": "be one word, not a list",
+    r"Value (.*) of type .* could not be converted to Integer": "be a whole number, got {}",
+    r"Value (.*) of type .* could not be converted to Float": "be a number, got {}",
+    r"Value (.*) of type .* could not be converted to (\w+)": "be {1}, got {0}",
+    r"Value (.*) is not a valid bool": "be true or false, got {}",
+    r"is not a subclass of \w+\. value: (.*)": (
+        "be a table of settings such as {{key: value}}, got {}"
+    ),
+    r"is not Optional": "not be null",
+    r"is not a ListConfig, list or tuple": "be a list, as in [1,2]",
+    r"Cannot merge DictConfig with ListConfig": "be a table, as in {{name: value}}",
+    r"to Dict\[": "be a table, as in {{name: value}}",
+    r"Cannot convert 'list' to string": "be one word, not a list",
 }
-"""Parts of OmegaConf's messages about values of the wrong kind, and the rule for the value."""
+"""OmegaConf's messages about values of the wrong kind, and the rule for the value."""
 NOT_UNDERSTOOD = "the command line cannot be understood; look for a stray + ~ @ = or $"
 
 
@@ -46,15 +51,9 @@ def explain(error: BaseException, keys: Sequence[str]) -> str:
 
 def wrong_type(key: str, message: str) -> str:
     """Return what is wrong with the value of a key, from OmegaConf's message about it."""
-    if match := re.search(r"Value (.*) of type .* could not be converted to (\w+)", message):
-        return f"{key} must be {TYPES.get(match[2], match[2])}, got {match[1]}"
-    if match := re.search(r"Value (.*) is not a valid bool", message):
-        return f"{key} must be true or false, got {match[1]}"
-    if match := re.search(r"is not a subclass of \w+\. value: (.*)", message):
-        return f"{key} must be a table of settings such as {{key: value}}, got {match[1]}"
-    for part, rule in RULES.items():
-        if part in message:
-            return f"{key} must {rule}"
+    for pattern, rule in RULES.items():
+        if match := re.search(pattern, message):
+            return f"{key} must {rule.format(*match.groups())}"
     return f"{key}: {message}"
 
 

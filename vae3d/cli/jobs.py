@@ -83,8 +83,7 @@ def run_under_hydra(line: Line) -> None:
             # For any other exception Hydra would print lines of its own.
             raise SystemExit(fail(str(error), error.exit_code)) from error
         except OmegaConfBaseException as error:
-            message = explain(error, line.keys)
-            raise SystemExit(fail(message, ConfigError.exit_code)) from error
+            raise SystemExit(fail(explain(error, line.keys), ConfigError.exit_code)) from error
 
     # This makes Hydra raise its errors instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -129,7 +128,7 @@ def refuse_code_from_files(settings: Any, line: Line) -> None:
             "plugins are code that runs: give them on the command line, not in a file"
         )
     dataset = getattr(getattr(settings, "data", None), "dataset", None)
-    if dataset is not None and "data.dataset" not in line.keys_set:
+    if dataset is not None and "data.dataset" not in line.set_values:
         raise ConfigError(
             "data.dataset is code that runs: give it on the command line, not in a file"
         )

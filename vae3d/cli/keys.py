@@ -3,8 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
+from vae3d.settings.command import Command
+from vae3d.settings.groups import EXPERIMENT, groups_of
 from vae3d.settings.nearest import nearest_key
+from vae3d.settings.schema import settings_of
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,20 @@ class Keys:
     def nearest(self, name: str) -> str:
         """Return the key that was probably meant; empty if none is similar."""
         return nearest_key(name, sorted({*self.known, *self.groups})) or ""
+
+
+@cache
+def keys_of(command: Command) -> Keys:
+    """Return the keys of a command, sorted by how their values are read."""
+    settings = settings_of(command)
+    groups = {name: (*group.options,) for name, group in groups_of(command).items()}
+    return Keys(
+        literal=frozenset(s.key for s in settings if s.text),
+        lists=frozenset(s.key for s in settings if s.text and s.many),
+        mappings=frozenset(s.key for s in settings if s.table),
+        known=frozenset(s.key for s in settings),
+        groups=groups,
+        positional=command.plain,
+        optional=frozenset({EXPERIMENT} & {*groups}),
+        only_lists=frozenset(s.key for s in settings if s.many and ".N" not in s.key),
+    )

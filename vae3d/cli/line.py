@@ -1,13 +1,15 @@
 """`Line`: the words after a command, parsed and checked without importing Hydra."""
 
+import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vae3d.cli.catalog import keys_of
 from vae3d.cli.explain import NOT_UNDERSTOOD, no_option, unknown_key
+from vae3d.cli.keys import keys_of
 from vae3d.cli.words import overrides, parts
 from vae3d.commands import COMMANDS
 from vae3d.errors import ConfigError
@@ -40,7 +42,12 @@ class Line:
     @cached_property
     def overrides(self) -> list[str]:
         """The overrides `key=value`, without Hydra's own words."""
-        return self.words[: self._first_of_hydra()]
+        return [*itertools.takewhile(lambda word: not word.startswith("-"), self.words)]
+
+    @cached_property
+    def of_hydra(self) -> list[str]:
+        """Hydra's own words."""
+        return self.words[len(self.overrides) :]
 
     @cached_property
     def config_dir(self) -> Path | None:
@@ -49,12 +56,13 @@ class Line:
         Raises:
             ConfigError: there is no such folder.
         """
-        own = self.words[self._first_of_hydra() :]
-        for index, word in enumerate(own):
+        for index, word in enumerate(self.of_hydra):
             name, equals, value = word.partition("=")
             if name in CONFIG_DIRS:
-                given = value if equals else "".join(own[index + 1 : index + 2])
-                path = Path(given).expanduser()
+                given = value if equals else "".join(self.of_hydra[index + 1 : index + 2])
+                path = Path(given)
+                with contextlib.suppress(RuntimeError):  # no user of the name after `~`
+                    path = path.expanduser()
                 if not given or not path.is_dir():
                     raise ConfigError(f"{name} needs a folder of option files, got {given!r}")
                 return path
@@ -63,18 +71,16 @@ class Line:
     @property
     def for_hydra(self) -> bool:
         """Whether Hydra's own program is needed: for sweeps, `--cfg` and the like."""
-        own = self.words[self._first_of_hydra() :]
-        whole = sum(word.startswith("--config-dir=") for word in own)
-        with_folder = sum(word in CONFIG_DIRS for word in own)
-        return len(own) > whole + 2 * with_folder or any(
+        whole = sum(word.startswith("--config-dir=") for word in self.of_hydra)
+        with_folder = sum(word in CONFIG_DIRS for word in self.of_hydra)
+        return len(self.of_hydra) > whole + 2 * with_folder or any(
             word.startswith("hydra") for word in self.overrides
         )
 
     @property
     def shows_settings(self) -> bool:
         """Whether to print the settings and run nothing."""
-        own = self.words[self._first_of_hydra() :]
-        return own in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"])
+        return self.of_hydra in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"])
 
     @cached_property
     def chosen(self) -> dict[str, str]:
@@ -88,11 +94,6 @@ class Line:
         return {key: value for key, value in self._pairs() if key not in self.groups}
 
     @property
-    def keys_set(self) -> set[str]:
-        """The keys that were typed."""
-        return {key for key, _ in self._pairs()}
-
-    @property
     def removed(self) -> set[str]:
         """The keys with a `~`, except entries of tables and Hydra's own keys."""
         keys = {parts(word)[1] for word in self.overrides if word.startswith("~")}
@@ -101,8 +102,7 @@ class Line:
     @property
     def plugins(self) -> list[str]:
         """The modules that `plugins=` names."""
-        given = [value for key, value in self._pairs() if key == "plugins"]
-        named = re.findall(r"[^\s,'\"\[\]]+", given[-1]) if given else []
+        named = re.findall(r"[^\s,'\"\[\]]+", self.set_values.get("plugins", ""))
         return [name for name in named if name != "null"]
 
     @cached_property
@@ -148,7 +148,12 @@ class Line:
     def _refusal(self, group: Group, option: str) -> str:
         if option not in option_files(group.name):
             return no_option(group.name, option, [*group.options])
-        takers = [n for n in COMMANDS if option in _options_of(COMMANDS[n], group.name)]
+        no_group = Group(group.name, {})
+        takers = [
+            name
+            for name, command in COMMANDS.items()
+            if option in groups_of(command).get(group.name, no_group).options
+        ]
         return (
             f"{group.name}={option} is for vae3d {', '.join(takers)}; "
             f"for {self.command.name} choose from {', '.join(group.options)}"
@@ -172,12 +177,3 @@ class Line:
         for word in self.overrides:
             _, key, _, _, value = parts(word)
             yield key, value
-
-    def _first_of_hydra(self) -> int:
-        own = [index for index, word in enumerate(self.words) if word.startswith("-")]
-        return own[0] if own else len(self.words)
-
-
-def _options_of(command: Command, group: str) -> dict[str, str]:
-    """Return the options of a group that a command takes; empty if it does not take the group."""
-    return groups_of(command)[group].options if group in groups_of(command) else {}

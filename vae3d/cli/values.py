@@ -5,6 +5,7 @@ letters outside of ASCII are errors. Between quotes all characters are allowed. 
 reads `${...}`.
 """
 
+import itertools
 import re
 
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
@@ -38,8 +39,6 @@ def literal(text: str) -> str:
 
 def without_open_interpolations(text: str) -> str:
     """Return the text with each unclosed `${` escaped, which is an error in OmegaConf."""
-    if "${" not in text:
-        return text
     ends = closed(text)
 
     def escaped(match: re.Match[str]) -> str:
@@ -111,14 +110,15 @@ def split(text: str) -> list[str]:
 
     A comma at the end adds no empty part.
     """
-    ends, parts, start, index = closed(text), [], 0, 0
-    while index < len(text):
-        if text[index] == ",":
-            parts.append(text[start:index].strip())
-            start = index + 1
-        index = ends.get(index, index) + 1
-    last = text[start:].strip()
-    return [*parts, last] if last else parts
+    spans = closed(text).items()
+    commas = [
+        comma.start()
+        for comma in re.finditer(",", text)
+        if not any(start < comma.start() < end for start, end in spans)
+    ]
+    edges = itertools.pairwise([-1, *commas, len(text)])
+    parts = [text[before + 1 : after].strip() for before, after in edges]
+    return parts if parts[-1] else parts[:-1]
 
 
 def closed(text: str) -> dict[int, int]:
@@ -136,9 +136,8 @@ def closed(text: str) -> dict[int, int]:
         elif character in BRACKETS.values():
             partners = [i for i in open_brackets if BRACKETS[text[i]] == character]
             if partners:
-                partner = partners[-1]
-                ends[partner] = index
-                del open_brackets[open_brackets.index(partner) :]
+                ends[partners[-1]] = index
+                del open_brackets[open_brackets.index(partners[-1]) :]
         elif (end := _end_of_quotes(text, index)) is not None:
             ends[index] = index = end
         index += 1

@@ -178,7 +178,7 @@ def refuse_no_option(group: str, value: str, options: Sequence[str]) -> None:
 
 def hydra_value(key: str, value: str, keys: Keys, sweep: bool) -> str:
     """Return the value of a key quoted for Hydra; commas separate the jobs of a sweep."""
-    literal = key in keys.literal or key in keys.lists
+    literal = key in keys.literal
     if not literal:
         refuse_value(key, value, sweep)
     jobs = values.split(value) if sweep and literal else []
@@ -198,17 +198,10 @@ def refuse_value(key: str, value: str, sweep: bool) -> None:
 
 
 def single_value(key: str, text: str, keys: Keys) -> str:
-    """Return one value of a literal key, or of one that may hold a list."""
+    """Return one value of a key; if the key takes only lists, one without brackets becomes one."""
     if key in keys.lists and (several := values.collection(text)) is not None:
         return several
-    if key not in keys.literal:
-        return as_list(key, values.readable(text), keys)
-    alone = values.scalar(text)
-    return as_list(key, alone, keys)
-
-
-def as_list(key: str, value: str, keys: Keys) -> str:
-    """Return the value, as a list of one if it is no list and the key takes only lists."""
+    value = values.scalar(text) if key in keys.literal else values.readable(text)
     alone = value not in ("", "null") and not value.startswith(("[", "${"))
     return f"[{value}]" if alone and key in keys.only_lists else value
 

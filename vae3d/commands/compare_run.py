@@ -1,17 +1,17 @@
 """`vae3d compare`: the scores of two or more runs, paired case by case."""
 
 import logging
-import math
 from pathlib import Path
 
 from vae3d.commands.compare import CompareConfig
 from vae3d.comparison.comparison import Comparison, compare_reports
-from vae3d.comparison.page import page
-from vae3d.comparison.reader import named_runs, printable, read_report, shown
+from vae3d.comparison.page import case_count, page
+from vae3d.comparison.reader import named_runs, printable, read_report
 from vae3d.errors import ConfigError
 from vae3d.logger.console import table
 from vae3d.report.result import is_plain
 from vae3d.runtime.files import write_text
+from vae3d.scoring.scores import label_of, score_text, significant, unit_text
 from vae3d.values.naming import file_stem
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def show(comparison: Comparison, output: Path) -> None:
         rest = ", ..." if len(comparison.partial) > len(named) else ""
         log.info(
             printable(
-                f"{len(comparison.partial)} cases are not in all runs: {', '.join(named)}{rest}"
+                f"not in all runs: {case_count(len(comparison.partial))}: {', '.join(named)}{rest}"
             )
         )
     first = comparison.reports[0].name
@@ -65,11 +65,22 @@ def show(comparison: Comparison, output: Path) -> None:
         if not is_plain(score.name) and score.name.split("/")[0] != "psnr":
             continue
         for mean, d in zip(score.means[1:], score.differences, strict=True):
-            ends = f"[{shown(d.low, '+')}, {shown(d.high, '+')}]" if math.isfinite(d.low) else "-"
             rows.append(
-                [score.name, score.unit, shown(score.means[0]), d.run, shown(mean),
-                 shown(d.mean, "+"), ends, d.better, d.worse, score.verdict(d)]
+                [label_of(score.name), unit_text(score.unit), *(
+                    score_text(score.name, score.means[0]), d.run, score_text(score.name, mean),
+                    significant(d.mean, "+"), d.ends_text, d.better, d.worse, score.verdict(d))]
             )  # fmt: skip
-    columns = ["score", "unit", first, "run", "mean", "difference", "95 %", "better", "worse", ""]
-    table(f"{len(comparison.common)} cases, against {first}", columns, rows)
+    columns = [
+        "score",
+        "unit",
+        first,
+        "run",
+        "mean",
+        "difference",
+        "95 % interval",
+        "better",
+        "worse",
+        "",
+    ]
+    table(f"{case_count(len(comparison.common))}, against {first}", columns, rows)
     log.info(f"table: {output / 'compare.html'}")

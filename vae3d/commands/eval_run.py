@@ -1,21 +1,23 @@
 """`vae3d eval`: score the weights of a run on its held-out cases, or on other data."""
 
 import logging
+import math
 import platform
 import sys
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vae3d.commands.eval import EvalConfig
-from vae3d.commands.eval_cases import adopt_splits, choose, notes_on
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData, DataConfig, ScansConfig, StoreConfig
 from vae3d.data.run_cases import RunCases
+from vae3d.evaluation.choice import adopt_splits, choose, notes_on
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.page import write_report
 from vae3d.inference.runner import build_runner
@@ -24,7 +26,9 @@ from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar, table
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.precision import Precision
+from vae3d.runtime.shell import command_line
 from vae3d.scans.source import CaseSource
+from vae3d.scoring.scores import label_of, score_text, unit_text
 from vae3d.settings.saved import describe
 from vae3d.version import __version__
 
@@ -53,36 +57,41 @@ class Evaluation:
         """Score the cases, write the report and print the means; return the scores."""
         folder = self.trained.folder
         record = RunCases.read(folder.cases)
-        cases, indices = self._cases(record)
+        cases, indices, own = self._cases(record)
         evaluator = self._evaluator(cases)
         output = Path(self.config.output or folder.report(self.config.mode)).expanduser()
         logger = self._logger()
         failed = True
         try:
             result = evaluator.evaluate(indices, output, logger)
-            result = replace(result, notes=self._notes(record, result))
+            facts = self._facts(cases, indices, own)
+            warnings = self._warnings(record, result)
+            result = replace(result, split=facts["Split"], warnings=warnings)
             if self.trained.distributed.is_main:
                 result.write(output)
                 log_scores(logger, result)
             if evaluator.config.report:
                 page = output / "index.html"
                 curves = folder.metrics if folder.metrics.exists() else None
-                write_report(evaluator, result, indices, page, self._about(), curves)
+                write_report(evaluator, result, indices, page, self._about(facts), curves)
                 logger.log_file("report", page)
             failed = False
         finally:
             logger.close(failed)
         if self.trained.distributed.is_main:
-            show(result, output)
+            show(result, output, facts)
         return result
 
-    def _about(self) -> dict[str, Any]:
-        settings = self.trained.settings
+    def _about(self, facts: dict[str, str]) -> dict[str, Any]:
+        """Return what the page states of the evaluation; `facts` are shown at its top."""
+        settings, statistics = self.trained.settings, self.trained.model.statistics
         return {
             "name": settings.name,
             "weights": str(self.trained.weights),
             "parameters": sum(p.numel() for p in self.trained.model.parameters()),
-            "command": " ".join(["vae3d eval", *sys.argv[1:]]),
+            "facts": facts,
+            "command": command_line(["vae3d", "eval", *sys.argv[1:]]),
+            "latent_statistics": statistics.describe() if statistics else None,
             "versions": {
                 "vae3d": __version__,
                 "torch": torch.__version__,
@@ -92,7 +101,7 @@ class Evaluation:
             "config": describe(settings),
         }
 
-    def _notes(self, record: RunCases, result: EvaluationResult) -> list[str]:
+    def _warnings(self, record: RunCases, result: EvaluationResult) -> list[str]:
         scored = [(case.case_id, case.identity) for case in result.cases]
         # Names that count the items of a Dataset say nothing.
         named = isinstance(self.trained.data(self.config.data), (ScansConfig, StoreConfig))
@@ -101,7 +110,30 @@ class Evaluation:
             log.warning(note)
         return notes
 
-    def _cases(self, record: RunCases) -> tuple[Cases, list[int]]:
+    def _facts(self, cases: Cases, indices: list[int], own: bool) -> dict[str, str]:
+        """Return the facts about an evaluation by name; `own` if the cases are the run's."""
+        settings, model = self.trained.settings, self.trained.model
+        data, vae = self.trained.data(self.config.data), model.config
+        scored = {*indices}
+        splits = {name: len(scored & {*of.tolist()}) for name, of in cases.splits.items()}
+        place = getattr(data, "root", None) or getattr(data, "list", None)
+        kind = type(data).__name__.removesuffix("Config").lower()
+        ratio = math.prod(vae.factor) * vae.in_channels / vae.latent_channels
+        latent = f"{vae.latent_channels} channels, 1/{' x 1/'.join(map(str, vae.factor))}"
+        split = ", ".join(f"{name} ({count})" for name, count in splits.items() if count)
+        return {
+            "Split": split if own else f"other data than the run's ({len(indices)} cases)",
+            "Data": f"{kind} {place}" if place else kind,
+            "Model": f"{sum(p.numel() for p in model.parameters()):,} parameters",
+            "Latent grid": latent,
+            "Compression": f"{ratio:g} numbers of the image for one of the latent",
+            "Steps of the training": f"{settings.trainer.steps:,}",
+            "Seed": str(settings.seed),
+            "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "Versions": f"vae3d {__version__}, torch {torch.__version__}",
+        }
+
+    def _cases(self, record: RunCases) -> tuple[Cases, list[int], bool]:
         trained = self.trained
         settings = trained.settings
         data = trained.data(self.config.data)
@@ -113,7 +145,7 @@ class Evaluation:
         own = adopt_splits(cases, record)
         if not record.cases:
             own = self.source is None and _same_cases(data, settings.data)
-        return cases, choose(cases, self.config.split, own)
+        return cases, choose(cases, self.config.split, own), own
 
     def _evaluator(self, cases: Cases) -> Evaluator:
         config = self.config.evaluation
@@ -151,20 +183,41 @@ def _resolved(value: Any) -> Any:
 def log_scores(logger: Logger, result: EvaluationResult) -> None:
     """Log the scores of every case, and their means."""
     rows = [[c.case_id, *(c.scores.get(n) for n in result.names)] for c in result.cases]
-    logger.log_table("cases", ["case", *result.names], rows)
-    logger.log(0, result.means, "eval")
+    # Train and the modes of eval may log into one run: names tell them apart.
+    mode = result.protocol["mode"]
+    logger.log_table(f"eval_{mode}_cases", ["case", *result.names], rows)
+    logger.log(0, result.means, f"eval_{mode}")
 
 
-def show(result: EvaluationResult, output: Path) -> None:
-    """Print the means, and the paths of scores and pictures."""
+def show(result: EvaluationResult, output: Path, facts: dict[str, str] | None = None) -> None:
+    """Print what was evaluated (`facts`), the means, and the paths of scores and pictures."""
     references = [name for name in result.names if name.startswith("psnr@")]
     rows = [
-        [name, f"{result.mean(name):.4g}", f"{result.spread(name):.4g}", result.unit(name)]
+        [
+            label_of(name),
+            score_text(name, result.mean(name)),
+            score_text(name, result.spread(name)) if len(result.values(name)) > 1 else "-",
+            _ends(result, name),
+            unit_text(result.unit(name)),
+        ]
         for name in (*result.means, *references)
     ]
-    title = f"{len(result.cases)} cases, mode={result.protocol['mode']}"
-    table(title, ["metric", "mean", "std", "unit"], rows)
+    cases = "1 case" if len(result.cases) == 1 else f"{len(result.cases)} cases"
+    for name, value in (facts or {}).items():
+        log.info(f"{name}: {value}")
+    title = f"{cases}, mode={result.protocol['mode']}"
+    table(title, ["metric", "mean", "std", "95 % interval", "unit"], rows)
     log.info(f"scores: {output / 'scores.csv'}")
     for name, path in (("pictures", output / "cases"), ("report", output / "index.html")):
         if path.exists():
             log.info(f"{name}: {path}")
+
+
+def _ends(result: EvaluationResult, name: str) -> str:
+    """Return the interval of a mean, or the range of cases that are too few for one."""
+    low, high = result.interval(name)
+    if math.isfinite(low):
+        return f"[{score_text(name, low)}, {score_text(name, high)}]"
+    if len(result.values(name)) < 2:
+        return "-"
+    return "range " + " to ".join(score_text(name, end) for end in result.extent(name))

@@ -10,10 +10,10 @@ from typing import Any
 
 from vae3d.comparison.reader import Report, printable
 from vae3d.errors import RunError
-from vae3d.report.result import CONFIDENCE, CaseScore, interval
+from vae3d.report.result import CONFIDENCE, UNBOUNDED, CaseScore, interval
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import finite_or_none
-from vae3d.scoring.scores import better_of, worth
+from vae3d.scoring.scores import better_of, bounds_of, significant, worth, worth_bounds
 
 MAY_DIFFER = ("mode", "patch_size", "overlap", "blend", "latent", "precision")
 """Protocol keys that may differ between comparable runs; differences are listed as notes."""
@@ -24,16 +24,38 @@ must be equal."""
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over cases; `low` to `high` is its 95 % Student t interval, NaN for a single case."""
+    """A mean over cases, and the `smallest` and `largest` value of a case.
+
+    `low` to `high` is the 95 % Student t interval of the mean, within what is possible; NaN for
+    fewer cases than an interval needs.
+    """
 
     mean: float
     low: float
     high: float
+    smallest: float
+    largest: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Mean":
-        """Return the mean of these values and its interval."""
-        return cls(_mean(values), *interval(values))
+    def of(cls, values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> "Mean":
+        """Return the mean of these values and its interval, cut off at `bounds`."""
+        ends = min(values, default=math.nan), max(values, default=math.nan)
+        return cls(_mean(values), *interval(values, bounds), *ends)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the interval or, without one, of the range of the cases."""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return self.low, self.high
+        return self.smallest, self.largest
+
+    @property
+    def ends_text(self) -> str:
+        """The interval or, without one, the range of the cases, as text."""
+        if math.isnan(self.ends[0]):
+            return "-"
+        low, high = (significant(end, "+") for end in self.ends)
+        return f"range {low} to {high}" if math.isnan(self.low) else f"[{low}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -123,6 +145,7 @@ class Comparison:
                         d.run: {
                             "mean": finite_or_none(d.mean),
                             "ci95": [finite_or_none(d.low), finite_or_none(d.high)],
+                            "range": [finite_or_none(d.smallest), finite_or_none(d.largest)],
                             "better": d.better,
                             "worse": d.worse,
                             "excludes_0": d.is_clear,
@@ -230,21 +253,25 @@ def _compare_score(
     first, *others = ([r.cases[case].scores[name] for case in paired] for r in reports)
     differences = []
     for report, values in zip(reports[1:], others, strict=True):
-        gains = _differences(*([worth(name, value) for value in each] for each in (first, values)))
-        d = Mean.of(_differences(first, values))
+        worths = [[worth(name, value) for value in each] for each in (first, values)]
+        gain = Mean.of(_differences(*worths), _shifted(worth_bounds(name), _mean(worths[0])))
+        d = Mean.of(_differences(first, values), _shifted(bounds_of(name), _mean(first)))
         differences.append(
             Difference(
-                mean=d.mean,
-                low=d.low,
-                high=d.high,
+                **vars(d),
                 run=report.name,
-                gain=Mean.of(gains),
-                better=sum(gain > 0 for gain in gains),
-                worse=sum(gain < 0 for gain in gains),
+                gain=gain,
+                better=sum(b > a for a, b in zip(*worths, strict=True)),
+                worse=sum(b < a for a, b in zip(*worths, strict=True)),
             )
         )
     means = [_mean(values) for values in (first, *others)]
     return ScoreComparison(name, unit, better_of(name), len(paired), means, differences)
+
+
+def _shifted(bounds: tuple[float, float], mean: float) -> tuple[float, float]:
+    """Return the bounds of the mean difference from a first run with this mean."""
+    return (bounds[0] - mean, bounds[1] - mean) if math.isfinite(mean) else UNBOUNDED
 
 
 def _differences(first: Sequence[float], values: Sequence[float]) -> list[float]:
@@ -274,7 +301,12 @@ def _protocol_notes(first: Report, other: Report) -> list[str]:
         RunError: the protocols are incomparable.
     """
     a, b = (_comparable(report.protocol) for report in (first, other))
-    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    # The description of a reference matters only if both runs have its scores.
+    differing = [
+        key
+        for key in {**a, **b}
+        if a.get(key) != b.get(key) and (not key.startswith("@") or (key in a and key in b))
+    ]
     for key in BY_NAME:
         old, new = (report.protocol.get(key) or {} for report in (first, other))
         differing += [f"{key}.{name}" for name in old if old[name] != new.get(name, old[name])]
@@ -285,7 +317,7 @@ def _protocol_notes(first: Report, other: Report) -> list[str]:
         raise RunError(
             f"{first.name} and {other.name} cannot be compared, because they were scored "
             f"differently ({examples}); evaluate both with the same evaluation.* and data.*: "
-            f"{first.again}"
+            f"{other.again}"
         )
     return [
         f"{key}: {_value(first, key)} in {first.name}, {_value(other, key)} in {other.name}"

@@ -4,13 +4,13 @@ import base64
 import hashlib
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from html import escape
 
 from vae3d.comparison.comparison import Comparison, Difference, ScoreComparison
-from vae3d.comparison.reader import printable, shown
-from vae3d.report.result import CONFIDENCE
+from vae3d.comparison.reader import printable
+from vae3d.report.result import CONFIDENCE, MIN_INTERVAL_CASES
+from vae3d.scoring.scores import label_of, metric_of, score_text, significant, unit_text
 
 MAX_LISTED_CASES = 500
 """Cases that are listed by name if only some runs have them, at most."""
@@ -38,9 +38,11 @@ style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'">
 <header>
 <p class="eyebrow">Comparison of {len(comparison.reports)} runs</p>
 <h1>{", ".join(others)} against {first}</h1>
-<p class="about">Means over the {_count(len(comparison.common))} that all runs have. A difference
-is the score of a run minus that of {first}, paired case by case, with the {CONFIDENCE:.0%}
-Student t interval of its mean. In the charts, right is better, whether that means more, less or,
+<p class="about">Means over the {case_count(len(comparison.common))} that all runs have. A
+difference is the score of a run minus that of {first}, paired case by case, with the
+{CONFIDENCE:.0%} Student t interval of its mean, within what is possible; of fewer than
+{MIN_INTERVAL_CASES} cases the range is shown instead. In the charts, right is better, whether that
+means more, less or,
 for seams, nearer to 1. Each chart has its own scale. A score is marked better or worse if the
 interval of its improvement excludes 0. For runs that do not differ, one interval in
 {round(1 / (1 - CONFIDENCE))} excludes 0 by chance.</p>
@@ -66,7 +68,8 @@ def _text(value: str) -> str:
     return f"<bdi>{escape(printable(value))}</bdi>"
 
 
-def _count(cases: int) -> str:
+def case_count(cases: int) -> str:
+    """Return a number of cases as text: `1 case`, `2 cases`."""
     return "1 case" if cases == 1 else f"{cases} cases"
 
 
@@ -86,8 +89,8 @@ def _remarks(comparison: Comparison) -> str:
         for case, names in [*comparison.partial.items()][:MAX_LISTED_CASES]
     ]
     if left := len(comparison.partial) - len(partial):
-        partial.append(f"<li>and {_count(left)} more, in compare.json</li>")
-    cases = _count(len(comparison.partial))
+        partial.append(f"<li>and {case_count(left)} more, in compare.json</li>")
+    cases = case_count(len(comparison.partial))
     return (
         f"<ul class=notes>{notes}</ul>"
         * bool(notes)
@@ -107,24 +110,25 @@ def _body(title: str, scores: Sequence[ScoreComparison], comparison: Comparison)
 def _rows(score: ScoreComparison, comparison: Comparison) -> str:
     """Return a table row for each run that is compared with the first."""
     names = [escape(printable(report.name)) for report in comparison.reports]
-    ends = [abs(x) for d in score.differences for x in vars(d.gain).values()]
+    ends = [abs(x) for d in score.differences for x in (d.gain.mean, *d.gain.ends)]
     limit = max([end for end in ends if math.isfinite(end)], default=0.0)
-    fewer = _count(score.cases) if score.cases < len(comparison.common) else ""
-    about = ", ".join(filter(None, [escape(score.unit), fewer]))
+    fewer = case_count(score.cases) if score.cases < len(comparison.common) else ""
+    about = ", ".join(filter(None, [escape(unit_text(score.unit)), fewer]))
     span = f'rowspan="{len(score.differences)}"'
     heads = (
-        f'<th scope="row" {span}>{escape(re.split("[/@]", score.name)[0])}'
+        f'<th scope="row" {span}>{escape(label_of(metric_of(score.name)))}'
         f"<small>{about}</small></th>"
-        f'<td {span} data-name="{names[0]}">{shown(score.means[0])}</td>'
+        f'<td {span} data-name="{names[0]}">{score_text(score.name, score.means[0])}</td>'
     )
     rows = []
     for name, mean, d in zip(names[1:], score.means[1:], score.differences, strict=True):
         verdict = score.verdict(d)
         rows.append(
             f'<tr class="{verdict or "open"}">{heads}'
-            f'<td class="run"><bdi>{name}</bdi></td><td data-name="{name}">{shown(mean)}</td>'
-            f'<td class="difference">{shown(d.mean, "+")} <small>{verdict} '
-            f"[{shown(d.low, '+')}, {shown(d.high, '+')}]</small></td>"
+            f'<td class="run"><bdi>{name}</bdi></td>'
+            f'<td data-name="{name}">{score_text(score.name, mean)}</td>'
+            f'<td class="difference">{significant(d.mean, "+")} <small>{verdict} '
+            f"{d.ends_text}</small></td>"
             f'<td class="scale">{_interval_chart(score, d, limit)}</td>'
             f'<td class="count">{d.better} : {d.worse}</td></tr>\n'
         )
@@ -140,13 +144,15 @@ def _interval_chart(score: ScoreComparison, difference: Difference, limit: float
 
     parts = ['<line class="zero" x1="120" x2="120" y1="0" y2="24"/>']
     d = difference.gain
-    if math.isfinite(d.low) and math.isfinite(d.high):
+    low, high = d.ends
+    if math.isfinite(low) and math.isfinite(high):
+        kind = "range thin" if math.isnan(d.low) else "range"
         parts.append(
-            f'<line class="range" x1="{place(d.low)}" x2="{place(d.high)}" y1="12" y2="12"/>'
+            f'<line class="{kind}" x1="{place(low)}" x2="{place(high)}" y1="12" y2="12"/>'
         )
     if math.isfinite(d.mean):
         parts.append(f'<circle cx="{place(d.mean)}" cy="12" r="4.5"/>')
-    label = f"{escape(score.name)}: {shown(difference.mean, '+')} {escape(score.unit)}"
+    label = escape(f"{label_of(score.name)}: {significant(difference.mean, '+')} {score.unit}")
     return f'<svg viewBox="0 0 240 24" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -200,6 +206,7 @@ th.scale span + span { float: right; }
 svg { display: block; width: 100%; height: 24px; overflow: visible; color: var(--muted); }
 .zero { stroke: var(--muted); stroke-opacity: 0.6; }
 .range { stroke: currentColor; stroke-width: 3; stroke-linecap: round; stroke-opacity: 0.45; }
+.range.thin { stroke-width: 1; }
 circle { fill: currentColor; }
 .better svg, .better .difference { color: var(--better); }
 .worse svg, .worse .difference { color: var(--worse); }

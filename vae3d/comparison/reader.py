@@ -3,7 +3,6 @@
 import csv
 import itertools
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from vae3d.errors import ConfigError, RunError
 from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.runtime.shell import quoted
 from vae3d.values.identity import ScanIdentity
 
 MAX_SCORES_BYTES = 2**26
@@ -106,7 +106,7 @@ def _report_folder(run: str, mode: str) -> Path:
 
 def evaluation_of(run: str, mode: str) -> str:
     """Return the command that creates the report of a run."""
-    return f"vae3d eval {shlex.quote(f'run={run}')} mode={mode}"
+    return f"vae3d eval {quoted(f'run={run}')} mode={mode}"
 
 
 def read_scores(path: Path) -> tuple[list[str], dict[str, CaseScore]]:
@@ -184,13 +184,3 @@ def printable(text: str) -> str:
     Names from files could otherwise move the cursor or reverse the direction of the line.
     """
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def shown(value: float, sign: str = "") -> str:
-    """Return a number with four digits; with `sign="+"` positive numbers have a sign too."""
-    if math.isnan(value):
-        return "-"
-    if value and math.isfinite(value) and 1e-4 <= abs(value) < 1e6:
-        places = max(0, 3 - math.floor(math.log10(abs(value))))
-        return f"{value:{sign},.{places}f}"
-    return f"{value:{sign}.3g}"

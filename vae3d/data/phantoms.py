@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from vae3d.data.config import SyntheticConfig
-from vae3d.data.synthetic import phantom
 from vae3d.scans.source import CaseSource, Stamp
+from vae3d.scans.synthetic import phantom
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
 

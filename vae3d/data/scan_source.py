@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae3d.data.config import ScansConfig
-from vae3d.data.groups import find_groups, patient_hint
-from vae3d.data.lists import Entry, read_list
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.lists.entries import Entry, read_list
+from vae3d.lists.groups import find_groups, patient_hint
 from vae3d.scans.files import read_volume
 from vae3d.scans.formats import case_name, is_scan, suffixes
 from vae3d.scans.resample import resample_to_spacing

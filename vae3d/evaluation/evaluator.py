@@ -14,14 +14,14 @@ from torch import Tensor
 from vae3d.data.cases import Case, Cases
 from vae3d.errors import Interrupted
 from vae3d.evaluation.config import EvaluationConfig
-from vae3d.evaluation.gallery import Gallery, chosen_by, shown_places
+from vae3d.evaluation.gallery import Gallery
 from vae3d.inference.runner import ModelRunner, OnPosterior, ignore
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar
 from vae3d.pictures.figures import CaseView, case_figure, scroll_frames
 from vae3d.pictures.media import write_gif, write_mp4, write_png
-from vae3d.report.result import CaseScore, EvaluationResult
+from vae3d.report.result import CaseScore, EvaluationResult, chosen_by
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.progress import Progress
@@ -140,7 +140,7 @@ class Evaluator:
 
     def views(self, result: EvaluationResult, indices: list[int]) -> list[tuple[str, CaseView]]:
         """Return the best, the median and the worst case by label; every rank calls this."""
-        chosen = shown_places(result)
+        chosen = result.ranks(result.chosen_by)
         mine: dict[int, CaseView] = {}
         for place in {*chosen.values()}:
             if place % self.distributed.world == self.distributed.rank:
@@ -226,7 +226,7 @@ def write_media(
     video_formats = [suffix for suffix in ("gif", "mp4") if suffix in media]
     if not video_formats or view.original.ndim == 2:
         return
-    frames = list(scroll_frames(*pair, **window))
+    frames = list(scroll_frames(*pair, unit=view.unit, **window))
     for suffix in video_formats:
         write = {"gif": write_gif, "mp4": write_mp4}[suffix]
         write(path.with_name(f"{path.name}.{suffix}"), frames)

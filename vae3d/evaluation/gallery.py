@@ -1,8 +1,6 @@
 """`Gallery`: views of the cases that a report may show, within a memory limit."""
 
 from vae3d.pictures.figures import CaseView
-from vae3d.report.result import EvaluationResult
-from vae3d.scoring.scores import worth
 
 MAX_BYTES = 2**30
 """Memory of the views of one rank."""
@@ -34,25 +32,3 @@ class Gallery:
 def _size(entry: tuple[float, CaseView]) -> int:
     _, view = entry
     return view.original.nbytes + view.reconstruction.nbytes
-
-
-def chosen_by(names: list[str]) -> str:
-    """Return the name of the score that ranks the cases: PSNR, or else the first one."""
-    return "psnr" if "psnr" in names else names[0]
-
-
-def shown_places(result: EvaluationResult) -> dict[str, int]:
-    """Return the places of the best, the median and the worst case, by label.
-
-    Of two cases there is no median, of one only the best. Cases without the score do not count.
-    """
-    by = chosen_by(result.names)
-    order = sorted(
-        (place for place, case in enumerate(result.cases) if by in case.scores),
-        key=lambda place: -worth(by, result.cases[place].scores[by]),
-    )
-    if not order:
-        return {}
-    labels = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-    distinct = {1: ("best",), 2: ("best", "worst")}.get(len(order), (*labels,))
-    return {label: labels[label] for label in distinct}

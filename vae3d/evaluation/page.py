@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.gallery import shown_places
 from vae3d.pictures.figures import Picture
 from vae3d.pictures.probes import probes
 from vae3d.report.page import write_page
@@ -35,7 +34,7 @@ def _probes(
     """Return the pictures of the latents of the best and the worst case under change."""
     if not result.latents:
         return []
-    chosen = shown_places(result)
+    chosen = result.ranks(result.chosen_by)
     numbers = [indices[place] for place in dict.fromkeys(chosen.values())]
     first, *others = (evaluator.cases[number] for number in (numbers[0], numbers[-1]))
     images = [case.range.to_model(case.volume().data) for case in (first, *others)]

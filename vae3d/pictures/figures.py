@@ -25,6 +25,8 @@ SCROLL_PANEL = 256
 """The same in an animation."""
 MAX_FRAMES = 48
 """Frames of an animation, at most: four seconds. The report has a viewer for every slice."""
+SCROLL_TEXT = 22
+"""Size of the text in an animation: a GIF has half the size of the frames."""
 GAP = 12
 BAR = 14
 TEXT = 15
@@ -140,23 +142,31 @@ def scroll_frames(
     low: float,
     high: float,
     spacing: Sequence[float],
+    unit: str = "",
     max_frames: int = MAX_FRAMES,
 ) -> Iterator[Picture]:
     """Yield a frame of original, reconstruction and difference for each axial slice.
 
+    A frame names its plane, its slice and its panels, and the limit of the difference in `unit`.
     Slices are ordered from inferior to superior; an image (H, W) has one frame. All frames have
     the same size, a multiple of 16 along both sides as video codecs need it.
     """
+    plane = "image" if original.ndim == 2 else "axial"
     if original.ndim == 2:
         # An image keeps its orientation: it is flipped here and flipped back below.
         original, reconstruction = original[None, ::-1, ::-1], reconstruction[None, ::-1, ::-1]
         spacing = (1.0, *spacing)
     limit = error_limit(original, reconstruction)
+    names = [
+        "original",
+        "reconstruction",
+        f"difference \N{PLUS-MINUS SIGN}{limit:g} {unit}".strip(),
+    ]
     count = min(len(original), max_frames)
     for index in np.linspace(0, len(original) - 1, count).round().astype(int):
         before, after = original[index, ::-1, ::-1], reconstruction[index, ::-1, ::-1]
         panels = _panels(before, after, (low, high, limit), (spacing[1], spacing[2]), SCROLL_PANEL)
-        yield _frame(panels, f"slice {index + 1}/{len(original)}")
+        yield _frame(panels, f"{plane} {index + 1}/{len(original)}", names)
 
 
 def gray(image: Array, low: float, high: float) -> Picture:
@@ -307,15 +317,25 @@ def _vertical_text(page: Image.Image, text: str, x: int, y: int, height: int) ->
     page.paste(label.rotate(90, expand=True), (x, y + max(0, (height - length) // 2)))
 
 
-def _frame(panels: list[Image.Image], caption: str) -> Picture:
-    height = max(panel.height for panel in panels) + TEXT + GAP
-    width = sum(panel.width for panel in panels) + 4 * (GAP // 2)
+def _frame(panels: list[Image.Image], caption: str, names: Sequence[str]) -> Picture:
+    """Return a frame: the caption, a name above each panel, and the panels next to each other."""
+    top = 2 * SCROLL_TEXT + GAP
+    height = max(panel.height for panel in panels) + top + GAP // 2
+    # The panels of a narrow plane are as far apart as their names need.
+    face = font(SCROLL_TEXT)
+    rooms = [
+        max(panel.width, int(face.getlength(name)) + GAP)
+        for panel, name in zip(panels, names, strict=True)
+    ]
+    width = max(sum(rooms) + 4 * (GAP // 2), int(face.getlength(caption)) + GAP)
     frame = Image.new("RGB", (-(-width // 16) * 16, -(-height // 16) * 16), BACKGROUND)
+    draw = ImageDraw.Draw(frame)
+    draw.text((GAP // 2, 2), caption, FOREGROUND, face)
     x = GAP // 2
-    for panel in panels:
-        frame.paste(panel, (x, TEXT + GAP // 2))
-        x += panel.width + GAP // 2
-    ImageDraw.Draw(frame).text((GAP // 2, 2), caption, FOREGROUND, font(TEXT - 3))
+    for panel, name, room in zip(panels, names, rooms, strict=True):
+        draw.text((x, SCROLL_TEXT + 4), name, FOREGROUND, face)
+        frame.paste(panel, (x, top))
+        x += room + GAP // 2
     return np.asarray(frame)
 
 

@@ -21,10 +21,11 @@ from PIL import Image
 from vae3d.charts.chart import curve_chart, step_axis
 from vae3d.charts.history import History
 from vae3d.pictures.figures import DIVERGING, CaseView, Picture, case_figure, error_limit
-from vae3d.report.result import EvaluationResult
+from vae3d.report.result import EvaluationResult, is_plain
 from vae3d.runtime.files import write_text
 from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.config import METRICS
+from vae3d.scoring.scores import better_of, label_of, metric_of, places_of, unit_text
 from vae3d.version import __version__
 
 PAGE_BYTES = 11_000_000
@@ -43,6 +44,9 @@ LEVELS = 2047
 """Steps over the range of a scan, at least: one HU or less for a range of up to 2047 HU."""
 LIMIT_STEPS = 16
 """Steps up to the limit of the difference, at least."""
+BETTER = {1: "higher is better", -1: "lower is better", 0: "1 is best"}
+FIRST = ("psnr", "ssim", "mae", "ms_ssim", "seam", "rmse", "mse")
+"""Metrics that tables begin with, in this order."""
 SCRIPTS = ("elements.js", "tables.js", "charts.js", "viewer.js", "app.js")
 
 
@@ -57,16 +61,21 @@ def write_page(
     """Write the report as an HTML file of at most 12 MB, whatever the size of the volumes.
 
     `views` are labelled cases and `pictures` captioned images. `run` states what was evaluated
-    (name, weights, step, config, versions, command). `curves` is the `metrics.csv` of the
+    (name, weights, step, config, versions, command); of it, `facts` (names and values) and
+    `warnings` (sentences) are shown at the top of the page. `curves` is the `metrics.csv` of the
     training.
     """
     facts = {key: value for key, value in run.items() if key not in ("config", "versions")}
+    ranks = {name: _ranked(result, name) for name in result.names if is_plain(name)}
+    shown = {case for labels in ranks.values() for case in labels.values()}
     page = {
-        "run": plain({"name": "run", **facts}),
+        "run": plain({"name": "run", **facts, **_shown_first(result, run)}),
         "config": yaml.safe_dump(plain(run.get("config")), sort_keys=False, allow_unicode=True),
         "versions": plain({"vae3d": __version__, **run.get("versions", {})}),
         "scores": [_summary(result, name) for name in result.names],
-        "cases": _cases(result, {view.title for _, view in views}),
+        "ranks": ranks,
+        "chosen": label_of(result.chosen_by) if result.names else "",
+        "cases": _cases(result, {*shown, *(view.title for _, view in views)}),
         "protocol": plain({k: v for k, v in result.protocol.items() if k != "scores"}),
         "latents": plain(result.latents),
         "curves": _curves(curves) if curves is not None and curves.exists() else [],
@@ -172,9 +181,39 @@ def _finite(view: CaseView) -> CaseView:
 def _summary(result: EvaluationResult, name: str) -> dict[str, Any]:
     """Return the statistics of a score over the cases."""
     low, high = result.interval(name)
-    numbers = {"mean": result.mean(name), "std": result.spread(name), "low": low, "high": high}
-    cases = len(result.values(name))
-    return {"name": name, "unit": result.unit(name), "cases": cases, **plain(numbers)}
+    smallest, largest = result.extent(name)
+    numbers = {
+        **{"mean": result.mean(name), "std": result.spread(name), "low": low, "high": high},
+        **{"min": smallest, "max": largest},
+    }
+    return {
+        "name": name,
+        "label": label_of(metric_of(name)),
+        "places": places_of(name),
+        "better": BETTER[better_of(name)],
+        "rank": _rank(metric_of(name)),
+        "unit": unit_text(result.unit(name)),
+        "cases": len(result.values(name)),
+        **plain(numbers),
+    }
+
+
+def _shown_first(result: EvaluationResult, run: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts and warnings at the top of the page; those of the result come first."""
+    split = result.split or run.get("split")
+    facts = {**run.get("facts", {}), **({"Split": split} if split else {})}
+    return {"facts": facts, "warnings": [*result.warnings, *run.get("warnings", [])]}
+
+
+def _rank(metric: str) -> int:
+    """Return the place of a metric in tables."""
+    order = [*FIRST, *METRICS]
+    return order.index(metric) if metric in order else len(order)
+
+
+def _ranked(result: EvaluationResult, name: str) -> dict[str, str]:
+    """Return the best, the median and the worst case by a score."""
+    return {label: result.cases[place].case_id for label, place in result.ranks(name).items()}
 
 
 def _cases(result: EvaluationResult, shown: set[str]) -> dict[str, Any]:
@@ -217,6 +256,7 @@ def _curves(path: Path) -> list[dict[str, Any]]:
             charts.append(
                 {
                     "name": name,
+                    "label": label_of(name) if name in METRICS else "",
                     "alone": alone,
                     "series": {s: [[_short(x), _short(y)] for x, y in points[s]] for s in group},
                     "svg": curve_chart(curves, history.step, log=name != "lr").svg(label),

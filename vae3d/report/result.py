@@ -12,10 +12,15 @@ from scipy.special import stdtrit
 
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.plain import finite_or_none
+from vae3d.scoring.scores import bounds_of, worth
 from vae3d.values.identity import ScanIdentity
 
 CONFIDENCE = 0.95
 """Level of all confidence intervals."""
+MIN_INTERVAL_CASES = 6
+"""Cases that an interval needs, at least: of fewer, the t interval is mostly the width of the
+quantile, and their range says more."""
+UNBOUNDED = (-math.inf, math.inf)
 
 
 CASE_COLUMNS = ("case_id", "low", "high")
@@ -43,14 +48,16 @@ class CaseScore:
 class EvaluationResult:
     """The scores of all cases and their `protocol`, which must agree for runs to be compared.
 
-    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `notes` are
-    sentences that a reader of the scores must know.
+    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `split` is
+    which cases were scored, and `warnings` what makes the scores mean something else than they
+    seem to, each in one sentence; empty if there is nothing to state.
     """
 
     cases: list[CaseScore]
     protocol: dict[str, Any]
     latents: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    split: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def values(self, name: str) -> list[float]:
         """Return one score over the cases that have it."""
@@ -65,8 +72,37 @@ class EvaluationResult:
         return spread(self.values(name))
 
     def interval(self, name: str) -> tuple[float, float]:
-        """Return the 95 % confidence interval of the mean over the cases; NaN if undefined."""
-        return interval(self.values(name))
+        """Return the 95 % confidence interval of the mean over the cases; NaN if undefined.
+
+        It does not reach beyond the values that the score can have.
+        """
+        return interval(self.values(name), bounds_of(name))
+
+    def extent(self, name: str) -> tuple[float, float]:
+        """Return the smallest and the largest value over the cases; NaN if there are none."""
+        values = self.values(name)
+        return min(values, default=math.nan), max(values, default=math.nan)
+
+    @property
+    def chosen_by(self) -> str:
+        """The name of the score that ranks the cases: PSNR, or else the first one."""
+        return chosen_by(self.names)
+
+    def ranks(self, name: str) -> dict[str, int]:
+        """Return the places of the best, the median and the worst case by a score, by label.
+
+        Of two cases there is no median, of one only the best. Cases without the score do not
+        count.
+        """
+        order = sorted(
+            (place for place, case in enumerate(self.cases) if name in case.scores),
+            key=lambda place: -worth(name, self.cases[place].scores[name]),
+        )
+        if not order:
+            return {}
+        labels = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+        distinct = {1: ("best",), 2: ("best", "worst")}.get(len(order), (*labels,))
+        return {label: labels[label] for label in distinct}
 
     @property
     def means(self) -> dict[str, float]:
@@ -83,7 +119,7 @@ class EvaluationResult:
         return str(self.protocol["scores"][name])
 
     def write(self, folder: Path) -> None:
-        """Write `scores.csv`, with a row per case, and `summary.json`, both with the protocol."""
+        """Write `scores.csv`, a plain table with a row per case, and `summary.json`."""
         self._write_csv(folder / "scores.csv")
         write_json(folder / "summary.json", self.summary())
 
@@ -95,29 +131,33 @@ class EvaluationResult:
                 "mean": finite_or_none(self.mean(name)),
                 "std": finite_or_none(self.spread(name)),
                 "ci95": [finite_or_none(end) for end in self.interval(name)],
-                "min": finite_or_none(min(self.values(name), default=math.nan)),
-                "max": finite_or_none(max(self.values(name), default=math.nan)),
+                "min": finite_or_none(self.extent(name)[0]),
+                "max": finite_or_none(self.extent(name)[1]),
             }
             for name in self.names
         }
         return {
             "cases": len(self.cases),
             "scores": scores,
-            "notes": self.notes,
             "latents": self.latents,
             "protocol": self.protocol,
+            **({"split": self.split} if self.split else {}),
+            **({"warnings": self.warnings} if self.warnings else {}),
         }
 
     def _write_csv(self, path: Path) -> None:
         with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-            for key, value in self.protocol.items():
-                file.write(f"# {key}: {value}\n")
             writer = csv.writer(file)
             writer.writerow([*CASE_COLUMNS, *IDENTITY_COLUMNS, *self.names])
             for case in self.cases:
                 row = [case.scores.get(name, "") for name in self.names]
                 identity = astuple(case.identity) if case.identity else ("", "")
                 writer.writerow([case.case_id, case.low, case.high, *identity, *row])
+
+
+def chosen_by(names: Sequence[str]) -> str:
+    """Return the name of the score that ranks the cases: PSNR, or else the first one."""
+    return "psnr" if "psnr" in names else names[0]
 
 
 def is_plain(name: str) -> bool:
@@ -131,11 +171,16 @@ def spread(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 and finite else 0.0
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % Student t interval of the mean; NaN for fewer than two finite values."""
-    if len(values) < 2 or not all(map(math.isfinite, values)):
+def interval(
+    values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED
+) -> tuple[float, float]:
+    """Return the 95 % Student t interval of the mean, cut off at `bounds`.
+
+    NaN for fewer than MIN_INTERVAL_CASES values, or if one of them is not finite.
+    """
+    if len(values) < MIN_INTERVAL_CASES or not all(map(math.isfinite, values)):
         return math.nan, math.nan
     quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
     half = quantile * statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
-    return mean - half, mean + half
+    return max(mean - half, bounds[0]), min(mean + half, bounds[1])

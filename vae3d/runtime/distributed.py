@@ -109,16 +109,13 @@ def start_distributed(device: str = "auto", timeout: float = 1800) -> Iterator[D
         # as exact as bfloat16 and several times faster than float32.
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.fp32_precision = "tf32"
-    with messages_of_rank(rank):
-        if world == 1 or dist.is_initialized():
-            yield Distributed(rank, world, chosen)
-            return
-        backend = "nccl" if chosen.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-        try:
-            yield Distributed(rank, world, chosen)
-        finally:
-            dist.destroy_process_group()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(messages_of_rank(rank))
+        if world > 1 and not dist.is_initialized():
+            backend = "nccl" if chosen.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+            stack.callback(dist.destroy_process_group)
+        yield Distributed(rank, world, chosen)
 
 
 @contextlib.contextmanager

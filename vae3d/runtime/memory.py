@@ -33,9 +33,9 @@ def peak_memory(function: Callable[[], None], device: torch.device) -> int | Non
     except (OSError, AttributeError):
         function()
         return None
-    before = _resident("VmRSS")
+    before = _bytes_in_proc("self/status", "VmRSS")
     function()
-    return _resident("VmHWM") - before
+    return _bytes_in_proc("self/status", "VmHWM") - before
 
 
 def free_memory(device: torch.device) -> int:
@@ -43,12 +43,9 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        match = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
-        if match:
-            return int(match[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return _bytes_in_proc("meminfo", "MemAvailable")
+    except (OSError, LookupError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def memory_budget(asked: Memory, device: torch.device) -> float | None:
@@ -57,7 +54,7 @@ def memory_budget(asked: Memory, device: torch.device) -> float | None:
     `auto` is half of the device's whole memory, not of its free memory, so that the same volume is
     always processed in the same way. The ranks of a machine share its CPU memory.
     """
-    if asked is None or asked != "auto":
+    if asked != "auto":
         return None if asked is None else float(asked)
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory) / 2**31
@@ -65,7 +62,12 @@ def memory_budget(asked: Memory, device: torch.device) -> float | None:
     return total / int(os.environ.get("LOCAL_WORLD_SIZE", "1")) / 2**31
 
 
-def _resident(key: str) -> int:
-    match = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert match is not None
-    return int(match[1]) * 1024
+def _bytes_in_proc(file: str, key: str) -> int:
+    """Return an entry of a file in /proc, which is in KiB, in bytes.
+
+    Raises:
+        OSError: there is no such file.
+        LookupError: it has no such entry.
+    """
+    kibibytes = re.findall(rf"{key}:\s+(\d+)", Path("/proc", file).read_text())
+    return int(kibibytes[0]) * 1024

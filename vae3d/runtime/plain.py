@@ -60,11 +60,12 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
         ConfigError: another type, or a key that the dataclass does not have.
     """
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if origin is Any or (isinstance(origin, type) and _is_instance(value, origin)):
+    if origin is Any:
         return value
     if origin in (types.UnionType, typing.Union):
         return _one_of(arguments, value, key)
-    if dataclasses.is_dataclass(origin):
+    made = isinstance(origin, type) and isinstance(value, origin)
+    if dataclasses.is_dataclass(origin) and not made:
         return _fields(origin, _checked(dict, value, key), key)
     if origin is dict:
         return {
@@ -91,11 +92,6 @@ def _one_of(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
         with contextlib.suppress(ConfigError):
             return from_plain(kind, value, key)
     return from_plain(last, value, key)
-
-
-def _is_instance(value: Any, kind: type) -> bool:
-    """Return whether the value is a dataclass of this kind already."""
-    return dataclasses.is_dataclass(value) and isinstance(value, kind)
 
 
 def _fields(kind: Any, values: dict[Any, Any], key: str) -> Any:

@@ -76,15 +76,15 @@ class RunFolder:
         return self.path / "report" / name
 
 
-@contextlib.contextmanager
-def claimed(folder: RunFolder, distributed: Distributed) -> Iterator[None]:
+def claimed(
+    folder: RunFolder, distributed: Distributed
+) -> contextlib.AbstractContextManager[None]:
     """Lock the run folder for this training within the context, on all ranks together.
 
     Raises:
         RunError: the folder is locked or cannot be written; rank 0 reports the reason.
     """
-    with distributed.entered_by_main(_claim(folder)):
-        yield
+    return distributed.entered_by_main(_claim(folder))
 
 
 @contextlib.contextmanager

@@ -30,7 +30,9 @@ class Metric:
     """A metric: `of` computes it from the errors, `unit` may contain {unit}, that of the scan.
 
     `better` is 1 if more is better, else -1. `regional` metrics are also defined for a part of a
-    scan. `structural` metrics need the similarities.
+    scan. `structural` metrics need the similarities. `label` is the name that people read, the
+    key in METRICS if it is empty. `places` are its decimals, None for four significant digits.
+    `lowest` to `highest` are the values that the metric can have.
     """
 
     of: Callable[[Errors, Scale], float]
@@ -38,6 +40,10 @@ class Metric:
     better: int = -1
     regional: bool = True
     structural: bool = False
+    label: str = ""
+    places: int | None = None
+    lowest: float = -math.inf
+    highest: float = math.inf
 
 
 def psnr(errors: Errors, scale: Scale) -> float:
@@ -61,14 +67,50 @@ def nmse(errors: Errors, scale: Scale) -> float:
     return error / errors.signal if errors.signal else math.inf
 
 
-MSE = Metric(lambda e, s: e.squared * s.scan**2, "{unit}^2")
-MAE = Metric(lambda e, s: e.absolute * s.scan, "{unit}")
-RMSE = Metric(lambda e, s: math.sqrt(e.squared) * s.scan, "{unit}")
-PSNR = Metric(psnr, "dB", better=1)
-SSIM = Metric(lambda e, s: e.ssim, "", better=1, structural=True)
-MS_SSIM = Metric(lambda e, s: e.ms_ssim, "", better=1, regional=False, structural=True)
-NMSE = Metric(nmse, "", regional=False)
-GRADIENT = Metric(lambda e, s: e.gradient * s.scan, "{unit}/voxel", regional=False)
-MSE_MODEL = Metric(lambda e, s: e.squared * s.model**2, "", regional=False)
-MAE_MODEL = Metric(lambda e, s: e.absolute * s.model, "", regional=False)
-RMSE_MODEL = Metric(lambda e, s: math.sqrt(e.squared) * s.model, "", regional=False)
+MSE = Metric(lambda e, s: e.squared * s.scan**2, "{unit}^2", label="MSE", lowest=0)
+MAE = Metric(lambda e, s: e.absolute * s.scan, "{unit}", label="MAE", lowest=0)
+RMSE = Metric(lambda e, s: math.sqrt(e.squared) * s.scan, "{unit}", label="RMSE", lowest=0)
+PSNR = Metric(psnr, "dB", better=1, label="PSNR", places=2)
+SSIM = Metric(
+    lambda e, s: e.ssim,
+    "",
+    better=1,
+    structural=True,
+    label="SSIM",
+    places=4,
+    lowest=-1,
+    highest=1,
+)
+MS_SSIM = Metric(
+    lambda e, s: e.ms_ssim,
+    "",
+    better=1,
+    regional=False,
+    structural=True,
+    label="MS-SSIM",
+    places=4,
+    # Similarities below 0 are clamped at every scale.
+    lowest=0,
+    highest=1,
+)
+NMSE = Metric(nmse, "", regional=False, label="NMSE", lowest=0)
+GRADIENT = Metric(
+    lambda e, s: e.gradient * s.scan,
+    "{unit}/voxel",
+    regional=False,
+    label="Gradient error",
+    lowest=0,
+)
+MSE_MODEL = Metric(
+    lambda e, s: e.squared * s.model**2, "", regional=False, label="MSE (model range)", lowest=0
+)
+MAE_MODEL = Metric(
+    lambda e, s: e.absolute * s.model, "", regional=False, label="MAE (model range)", lowest=0
+)
+RMSE_MODEL = Metric(
+    lambda e, s: math.sqrt(e.squared) * s.model,
+    "",
+    regional=False,
+    label="RMSE (model range)",
+    lowest=0,
+)

@@ -13,6 +13,8 @@ from vae3d.scoring.metrics import Scale
 SEAM = "seam"
 """Name of the seam score. Its best value is 1: below 1 the error is smoother across borders than
 next to them, which is a visible border too."""
+SEAM_PLACES = 3
+"""Decimals of the seam score."""
 PLANES_PER_SIDE = 3
 """Planes on either side that a border is compared with."""
 FLOAT32_JUMP = 1e-6
@@ -29,16 +31,77 @@ def scored(metrics: Sequence[str], errors: Errors, scale: Scale) -> dict[str, fl
 
 def unit_of(name: str, unit: str) -> str:
     """Return the unit of a score (`psnr`, `mae/bone`, `psnr@floor`, `seam`) of scans in `unit`."""
-    metric = METRICS.get(name.split("/")[0].split("@")[0])
+    metric = METRICS.get(metric_of(name))
     return metric.unit.format(unit=unit) if metric else ""
 
 
 def better_of(name: str) -> int:
     """Return 1 if more of a score is better, -1 if less is better, 0 if nearer to 1 is better."""
-    plain = name.split("/")[0].split("@")[0]
+    plain = metric_of(name)
     if plain == SEAM:
         return 0
     return METRICS[plain].better if plain in METRICS else -1
+
+
+def metric_of(name: str) -> str:
+    """Return the metric of a score, as `psnr` of `psnr/bone@floor`."""
+    return name.split("/")[0].split("@")[0]
+
+
+def label_of(name: str) -> str:
+    """Return the name of a score for people: `PSNR`, `PSNR (bone)`, `MAE (floor)`, `Seam`."""
+    plain = metric_of(name)
+    label = METRICS[plain].label if plain in METRICS else ""
+    parts = name[len(plain) :].replace("_", " ").replace("/", " ").replace("@", " ").split()
+    label = label or plain.replace("_", " ").capitalize()
+    return f"{label} ({' '.join(parts)})" if parts else label
+
+
+def places_of(name: str) -> int | None:
+    """Return the decimals of a score; None for four significant digits."""
+    plain = metric_of(name)
+    if plain == SEAM:
+        return SEAM_PLACES
+    return METRICS[plain].places if plain in METRICS else None
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that a score can have."""
+    plain = metric_of(name)
+    if plain == SEAM:
+        return 0.0, math.inf
+    if plain not in METRICS:
+        return -math.inf, math.inf
+    return METRICS[plain].lowest, METRICS[plain].highest
+
+
+def worth_bounds(name: str) -> tuple[float, float]:
+    """Return the lowest and the highest `worth` that a score can have."""
+    low, high = bounds_of(name)
+    return {1: (low, high), -1: (-high, -low)}.get(better_of(name), (-math.inf, 0.0))
+
+
+def score_text(name: str, value: float) -> str:
+    """Return the value of a score with the digits that are sensible for it; `-` for NaN."""
+    places = places_of(name)
+    if places is None or not math.isfinite(value):
+        return significant(value)
+    return f"{value:.{places}f}"
+
+
+def significant(value: float, sign: str = "") -> str:
+    """Return a number with four digits; with `sign="+"` positive numbers have a sign too."""
+    if math.isnan(value):
+        return "-"
+    if value and math.isfinite(value) and 1e-4 <= abs(value) < 1e6:
+        places = max(0, 3 - math.floor(math.log10(abs(value))))
+        return f"{value:{sign},.{places}f}"
+    return f"{value:{sign}.3g}"
+
+
+def unit_text(unit: str) -> str:
+    """Return a unit as it is printed: `HU^2`, as files have it, is HU²."""
+    return unit.replace("^2", "\N{SUPERSCRIPT TWO}")
 
 
 def worth(name: str, value: float) -> float:

@@ -61,9 +61,8 @@ def translate_renamed_keys(values: dict[str, Any]) -> dict[str, Any]:
     for old, new in RENAMED.items():
         holder, leaf = _holder(values, old)
         if holder is not None and leaf in holder:
-            value = holder.pop(leaf)
             target, name = _holder(values, new, create=True)
-            cast("dict[str, Any]", target).setdefault(name, value)
+            cast("dict[str, Any]", target).setdefault(name, holder.pop(leaf))
     return values
 
 

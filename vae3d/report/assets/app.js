@@ -15,6 +15,7 @@ function pageHeader(page) {
     ["Weights", run.weights],
     ["Step", typeof run.step === "number" ? formatNumber(run.step) : run.step],
     ["Cases", formatNumber(cases.every)],
+    ...Object.entries(run.facts || {}),
     ["Mode", protocol.mode],
     ["Latent", protocol.latent],
     ["Precision", protocol.precision],
@@ -24,7 +25,9 @@ function pageHeader(page) {
     element("p", { class: "eyebrow" }, "Reconstruction report"),
     element("h1", {}, String(run.name)),
     element("dl", { class: "facts" }, present.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, asText(value))))),
+    (run.warnings || []).map((text) => element("p", { class: "warning", role: "note" }, asText(text))),
     element("div", { class: "tiles" }, headline(page.parsed)),
+    page.views.length ? element("figure", { class: "first-picture" }, element("a", { href: "#views" }, element("img", { src: page.views[0].figure, alt: `Original, reconstruction and difference of ${page.views[0].title}` }))) : null,
   ];
 }
 
@@ -35,9 +38,9 @@ async function start() {
   const sections = [
     summarySection(page.parsed, every),
     viewerSection(page),
-    distributionSection(page.parsed, page.cases, page.views),
+    distributionSection(page.parsed, page.cases, page.ranks),
     regionSection(page.parsed, every),
-    latentSection(page.latents),
+    latentSection(page.latents, page.run.latent_statistics, every),
     probeSection(page.pictures),
     curveSection(page.curves),
     casesSection(page.parsed, page.cases),
@@ -45,7 +48,7 @@ async function start() {
     runSection(page),
   ].filter(Boolean);
   document.title = `${page.run.name}: report`;
-  document.getElementById("header").append(...pageHeader(page));
+  document.getElementById("header").append(...pageHeader(page).flat().filter(Boolean));
   document.getElementById("main").replaceChildren(...sections);
   document.getElementById("footer").append(`vae3d ${asText(page.versions.vae3d)}`);
   const links = sections.map((part) => element("a", { href: `#${part.id}` }, part.querySelector("h2").textContent));

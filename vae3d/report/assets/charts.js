@@ -33,8 +33,10 @@ function swarm(positions, radius, room) {
   });
 }
 
-/** Returns a chart of one score: a dot for each case, mean and interval, with labels for the cases of the viewer. */
-function distribution(score, cases, labels) {
+/** Returns a chart of one score: a dot for each case, mean and interval, with labels for its own best, median and worst case. */
+function distribution(score, cases, ranks) {
+  const labels = new Map();
+  for (const [label, name] of Object.entries(ranks)) labels.set(name, [...(labels.get(name) || []), label]);
   const height = 128;
   const [left, right, base, middle] = [14, WIDTH - 14, 100, 58];
   const every = cases.scores[score.name].map(number);
@@ -49,7 +51,7 @@ function distribution(score, cases, labels) {
   const radius = values.length > 400 ? 2 : values.length > 80 ? 2.8 : 3.6;
   const heights = swarm(values.map(at), radius, 60);
   const output = element("output", {});
-  output.textContent = infinite ? `${infinite} at ∞` : `${values.length} cases`;
+  output.textContent = infinite ? `${infinite} at ∞` : countCases(values.length);
   const dots = rows.map((row, n) => {
     const name = cases.names[row];
     const description = `${name}: ${formatNumber(every[row], score.places)} ${score.unit}`;
@@ -102,21 +104,19 @@ function distribution(score, cases, labels) {
   );
 }
 
-function distributionSection(scores, cases, views) {
-  const labels = new Map();
-  for (const view of views) labels.set(view.title, [...(labels.get(view.title) || []), view.label]);
+function distributionSection(scores, cases, ranks) {
   const own = scores.filter((score) => !score.region && !score.reference && cases.scores[score.name]);
-  const charts = own.map((score) => distribution(score, cases, labels)).filter(Boolean);
+  const charts = own.map((score) => distribution(score, cases, ranks[score.name] || {})).filter(Boolean);
   if (cases.names.length < 2 || !charts.length) return null;
   const chosen = cases.names.length < cases.every ? `, out of ${cases.names.length} evenly spaced cases of ${cases.every}` : "";
-  const about = `Each dot is a case${chosen}; the line is the mean, the band its 95 % confidence interval.`;
+  const about = `Each dot is a case${chosen}; the line is the mean${own.some((score) => !Number.isNaN(score.low)) ? ", the band its 95 % confidence interval" : ""}. Best, median and worst are those of each score.`;
   return section("distribution", "Distribution", about, element("div", { class: "charts" }, charts));
 }
 
 const CURVES = { kl: "KL divergence", kl_weight: "KL weight", lr: "Learning rate", grad_norm: "Gradient norm" };
 
 /** Returns the chart of a column of metrics.csv; its readout shows the values at the pointer, else the last ones. */
-function curve({ name, alone, series, svg, axis: [low, high, start, end] }) {
+function curve({ name, label: known, alone, series, svg, axis: [low, high, start, end] }) {
   const splits = Object.keys(series);
   const chart = document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true);
   const { width, height } = chart.viewBox.baseVal;
@@ -143,7 +143,7 @@ function curve({ name, alone, series, svg, axis: [low, high, start, end] }) {
   }
   chart.addEventListener("pointermove", follow);
   chart.addEventListener("pointerleave", leave);
-  const label = METRICS[name] ? METRICS[name].label : CURVES[name] || sentence(name);
+  const label = known || CURVES[name] || sentence(name);
   const title = alone ? `${label}, ${splits[0] === "val" ? "validation" : "loss term"}` : label;
   return element("figure", { class: "card" }, element("figcaption", {}, element("strong", {}, title), output), chart);
 }

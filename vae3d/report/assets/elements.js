@@ -43,19 +43,6 @@ function formatNumber(value, places = null) {
   return minus(value.toPrecision(4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
 }
 
-/** The metrics in display order; others follow. */
-const METRICS = {
-  psnr: { label: "PSNR", places: 2, better: "higher is better" },
-  ssim: { label: "SSIM", places: 4, better: "higher is better" },
-  mae: { label: "MAE", better: "lower is better" },
-  ms_ssim: { label: "MS-SSIM", places: 4, better: "higher is better" },
-  seam: { label: "Seam", places: 3, better: "1 is no seam" },
-  rmse: { label: "RMSE", better: "lower is better" },
-  mse: { label: "MSE", better: "lower is better" },
-  nmse: { label: "NMSE", better: "lower is better" },
-  gradient: { label: "Gradient error", better: "lower is better" },
-};
-
 const REFERENCES = {
   "": { label: "Model" },
   scan: { label: "Model, on disk", about: "the reconstruction against the scan on disk, on its own grid" },
@@ -73,17 +60,9 @@ const referenceLabel = (name) => (REFERENCES[name] ? REFERENCES[name].label : se
 function parseScore(score) {
   const reference = (score.name.match(/@([^/]*)/) || ["", ""])[1];
   const [metric, region = ""] = score.name.replace(/@[^/]*/, "").split("/");
-  const model = metric.endsWith("_model");
-  const base = model ? metric.slice(0, -6) : metric;
-  const known = METRICS[base] || { label: sentence(metric) };
-  const rank = Object.keys(METRICS).indexOf(base);
   return {
     ...score,
-    ...known,
-    rank: (rank < 0 ? 99 : rank) + (model ? 0.5 : 0),
-    label: known.label + (model ? " (model range)" : ""),
-    unit: score.unit.replace("^2", "²"),
-    places: known.places ?? fourDigits(number(score.mean)),
+    places: score.places ?? fourDigits(number(score.mean)),
     metric,
     region,
     reference,
@@ -91,6 +70,8 @@ function parseScore(score) {
     std: number(score.std),
     low: number(score.low),
     high: number(score.high),
+    min: number(score.min),
+    max: number(score.max),
   };
 }
 
@@ -100,8 +81,14 @@ function fourDigits(value) {
   return size >= 1e-4 && size < 1e6 ? Math.max(0, 3 - Math.floor(Math.log10(size))) : null;
 }
 
-const interval = (score) =>
-  Number.isNaN(score.low) ? null : `${formatNumber(score.low, score.places)} – ${formatNumber(score.high, score.places)}`;
+/** Returns the interval of the mean as text; of too few cases for one, their range; of one case, null. */
+function interval(score) {
+  const between = (low, high) => `${formatNumber(low, score.places)} to ${formatNumber(high, score.places)}`;
+  if (!Number.isNaN(score.low)) return `95 % CI ${between(score.low, score.high)}`;
+  return score.cases > 1 ? `range ${between(score.min, score.max)}` : null;
+}
+
+const countCases = (count) => (count === 1 ? "1 case" : `${formatNumber(count)} cases`);
 
 /** Returns a value of a protocol or configuration as text; tables have a line for each name. */
 function asText(value) {

@@ -15,14 +15,14 @@ function headline(scores) {
         formatNumber(score.mean, score.places),
         score.unit ? element("span", { class: "unit" }, ` ${score.unit}`) : null,
       ),
-      element("div", { class: "tile-note" }, interval(score) ? `95 % CI ${interval(score)}` : score.cases === 1 ? "one case" : "no interval"),
+      element("div", { class: "tile-note" }, interval(score) || countCases(score.cases)),
       floor ? element("div", { class: "tile-note" }, `floor ${formatNumber(floor.mean, floor.places)}`) : null,
     );
   });
 }
 
 /** Returns the standard deviation over the cases; – for a single case or infinite values. */
-const deviation = (score) => (Number.isNaN(score.low) ? "–" : formatNumber(score.std, score.places));
+const deviation = (score) => (score.cases < 2 || !Number.isFinite(score.mean) ? "–" : formatNumber(score.std, score.places));
 
 /** Returns a cell with a mean and its interval, and the number of cases if some lack the score. */
 function meanCell(score, every) {
@@ -30,7 +30,7 @@ function meanCell(score, every) {
   const notes = [interval(score), score.cases < every ? `${score.cases} of ${every}` : null];
   return element(
     "td",
-    { title: `standard deviation ${deviation(score)}, ${score.cases} cases` },
+    { title: `standard deviation ${deviation(score)}, ${countCases(score.cases)}` },
     formatNumber(score.mean, score.places),
     notes.filter(Boolean).map((note) => element("small", {}, note)),
   );
@@ -65,7 +65,7 @@ function summarySection(scores, every) {
   const heads = references.map((name) => columnHead(referenceLabel(name), (REFERENCES[name] || {}).about));
   const described = references.filter((name) => name && REFERENCES[name]);
   const about =
-    "Means over the cases, with their 95 % confidence intervals." +
+    "Means over the cases, with their 95 % confidence intervals (Student t, within the values that are possible), or with the range of fewer than six cases." +
     described.map((name) => `\n${referenceLabel(name)}: ${REFERENCES[name].about}.`).join("");
   const table = element(
     "table",
@@ -168,7 +168,7 @@ function casesSection(scores, cases) {
         ),
       ),
     );
-    count.textContent = `${rows.length} of ${cases.every} cases`;
+    count.textContent = `${rows.length} of ${countCases(cases.every)}`;
   }
 
   draw();
@@ -203,7 +203,7 @@ function barCell(value, largest) {
   return element("td", { class: "with-bar" }, bar, formatNumber(value));
 }
 
-function latentSection(latents) {
+function latentSection(latents, trained, cases) {
   const channels = latents.channels || [];
   if (!Object.keys(latents).length) return null;
   const largest = Math.max(...channels.map((channel) => number(channel.kl)).filter(Number.isFinite), 1e-12);
@@ -227,6 +227,9 @@ function latentSection(latents) {
     element("tbody", {}, rows),
   );
   const factors = Object.entries(latents).filter(([name]) => !["channels", "active_channels", "elements"].includes(name));
+  const own = trained
+    ? `shift_factor: ${trained.shift_factor}\nscaling_factor: ${trained.scaling_factor}\nlatents_mean: ${JSON.stringify(trained.latents_mean)}\nlatents_std: ${JSON.stringify(trained.latents_std)}`
+    : "";
   const text = factors.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join("\n");
   const active = latents.active_channels ?? channels.filter((channel) => channel.active).length;
   const about = channels.length
@@ -237,7 +240,8 @@ function latentSection(latents) {
     "Latents",
     about,
     channels.length ? scrollFrame("Latent channels", table) : null,
-    text ? element("div", { class: "card factors" }, element("h3", {}, "Factors of the latents"), copyable(text, "Factors")) : null,
+    own ? element("div", { class: "card factors" }, element("h3", {}, "Use these: the factors in the weights"), element("p", { class: "about" }, `From ${trained.cases ? countCases(trained.cases) : "cases"} of the training’s validation. decode and the model card use them too.`), copyable(own, "Factors in the weights")) : null,
+    text ? element(own ? "details" : "div", { class: "card factors" }, element(own ? "summary" : "h3", {}, `Factors of the ${countCases(cases)} of this report${own ? ", for comparison only" : ""}`), copyable(text, "Factors of this report")) : null,
   );
 }
 
@@ -260,7 +264,8 @@ function protocolSection(protocol) {
 }
 
 function runSection(page) {
-  const { command, ...facts } = page.run;
+  const { command, latent_statistics, facts: shown, warnings, ...rest } = page.run;
+  const facts = { ...rest, ...shown };
   return section(
     "run",
     "Run",

@@ -383,7 +383,7 @@ function viewerSection(page) {
   const viewer = new Viewer(page, root);
   const title = element("h3", { class: "case-name" });
   const facts = element("p", { class: "case-facts" });
-  const buttons = page.views.map((view) => element("button", { type: "button", onclick: () => show(view) }, sentence(view.label)));
+  const buttons = page.views.map((view) => element("button", { type: "button", onclick: () => show(view) }, page.chosen ? `${sentence(view.label)} ${page.chosen}` : sentence(view.label)));
   async function show(view) {
     buttons.forEach((button, n) => button.setAttribute("aria-pressed", String(page.views[n] === view)));
     title.textContent = view.title;

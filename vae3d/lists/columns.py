@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from vae3d.data.rows import Table
 from vae3d.errors import DataError
+from vae3d.lists.rows import Table
 from vae3d.scans.formats import is_scan
 
 log = logging.getLogger(__name__)

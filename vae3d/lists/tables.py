@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae3d.data.datalists import rows_of_json
-from vae3d.data.rows import Row, Table
 from vae3d.errors import DataError
+from vae3d.lists.datalists import rows_of_json
+from vae3d.lists.rows import Row, Table
 
 DELIMITERS = ",;\t"
 EXPECTED = "expected a first line such as path,split and then one scan per line"

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vae3d.data.columns import ROLE_OF, SPLIT_WORDS, squash
-from vae3d.data.rows import Row, Table
 from vae3d.errors import DataError
+from vae3d.lists.columns import ROLE_OF, SPLIT_WORDS, squash
+from vae3d.lists.rows import Row, Table
 from vae3d.scans.formats import scan_suffix
 
 log = logging.getLogger(__name__)

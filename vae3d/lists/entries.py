@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae3d.data.columns import all_numbers, find_columns, split_of
-from vae3d.data.config import ScansConfig
-from vae3d.data.rows import Row, Table
-from vae3d.data.tables import EXPECTED, read_table
 from vae3d.errors import DataError
+from vae3d.lists.columns import all_numbers, find_columns, split_of
+from vae3d.lists.rows import Listing, Row, Table
+from vae3d.lists.tables import EXPECTED, read_table
 from vae3d.runtime.choices import SPLITS
 from vae3d.scans.formats import case_name
 
@@ -31,7 +30,7 @@ class Entry:
     place: str = ""
 
 
-def read_list(config: ScansConfig) -> list[Entry]:
+def read_list(config: Listing) -> list[Entry]:
     """Read the cases of `data.list`.
 
     Raises:
@@ -54,7 +53,7 @@ def read_list(config: ScansConfig) -> list[Entry]:
     return entries
 
 
-def _group_column(config: ScansConfig, table: Table) -> str | None:
+def _group_column(config: Listing, table: Table) -> str | None:
     """Return the column that `data.group` names, `""` for a pattern, None for the usual names."""
     if config.group is None:
         return None

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from vae3d.data.columns import squash
-from vae3d.data.config import ScansConfig
-from vae3d.data.lists import Entry
 from vae3d.errors import DataError
+from vae3d.lists.columns import squash
+from vae3d.lists.entries import Entry
+from vae3d.lists.rows import Listing
 
 SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)(?=[/_.-]|$)")
 """The label of a subject in a path of BIDS."""
@@ -33,7 +33,7 @@ _NUMBERED = re.compile(
 )
 
 
-def find_groups(config: ScansConfig, entries: Sequence[Entry]) -> list[str]:
+def find_groups(config: Listing, entries: Sequence[Entry]) -> list[str]:
     """Return the group of each case by `data.group`; by default its own name.
 
     Raises:
@@ -53,7 +53,7 @@ def find_groups(config: ScansConfig, entries: Sequence[Entry]) -> list[str]:
     return groups
 
 
-def _rule(config: ScansConfig, entries: Sequence[Entry]) -> Callable[[Entry], str] | None:
+def _rule(config: Listing, entries: Sequence[Entry]) -> Callable[[Entry], str] | None:
     """Return the function from a case to its group, `""` where it fits none."""
     pattern = config.group_pattern
     if any(entry.group for entry in entries):
@@ -69,7 +69,7 @@ def _rule(config: ScansConfig, entries: Sequence[Entry]) -> Callable[[Entry], st
     return lambda entry: next((m[1] or "" for m in [expression.search(entry.key)] if m), "")
 
 
-def _check_splits(config: ScansConfig, entries: Sequence[Entry], groups: Sequence[str]) -> None:
+def _check_splits(config: Listing, entries: Sequence[Entry], groups: Sequence[str]) -> None:
     first: dict[str, Entry] = {}
     for entry, group in zip(entries, groups, strict=True):
         other = first.setdefault(group, entry)

@@ -1,6 +1,8 @@
 """`Row` and `Table`: the cells of a list of cases, before its columns are understood."""
 
+import re
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,16 @@ class Table:
     columns: list[str]
     rows: list[Row]
     header: int | None = None
+
+
+class Listing(Protocol):
+    """Settings that name a list of scans, as those of `data=ct` do."""
+
+    root: str | None
+    list: str | None
+    channel: int | None
+    group: str | None
+
+    @property
+    def group_pattern(self) -> re.Pattern[str] | None:
+        """The pattern in `group`, None if it is no pattern."""
