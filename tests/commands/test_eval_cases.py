@@ -9,6 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from vae3d.commands.encode import EncodeConfig
+from vae3d.commands.encode_run import encode
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.train import TrainConfig
@@ -16,9 +18,13 @@ from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, DataConfig, RunData
 from vae3d.errors import DataError
 from vae3d.evaluation.config import EvaluationConfig
+from vae3d.latents.file import read_record
+from vae3d.latents.folder import read_manifest
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import WholeVolumeConfig
+from vae3d.scans.files import read_volume
 from vae3d.trainer.config import TrainerConfig
+from vae3d.values.splits import SplitRule, case_rank
 
 LISTED = ["train"] * 4 + ["val", "test", "test"]
 
@@ -149,3 +155,75 @@ def test_runs_that_recorded_names_only(made: Path, tmp_path: Path) -> None:
     _, notes = scored(run, split="all")
     assert notes[0] == "4 of 7 cases were trained on (c0, c1, c2, c3)"
     assert notes[-1] == "the run records the names of its cases only: cases are known by name"
+
+
+def test_an_evaluation_records_which_scans_the_test_cases_are(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made / "run", tmp_path / "run"))
+    before = (run / "cases.csv").read_text()
+    scored(run)
+    lines = (run / "cases.csv").read_text().splitlines()
+    rows = {row["case_id"]: row for row in csv.DictReader(lines)}
+    assert all(len(row["voxels"]) == 32 and not row["stamp"] for row in rows.values())
+    assert [row["split"] for row in rows.values()] == LISTED
+    # Now the test cases are known under any name.
+    shutil.copytree(made / "scans", tmp_path / "renamed")
+    for number in (5, 6):
+        path = tmp_path / f"renamed/c{number}.nii.gz"
+        path.rename(path.with_name(f"other{number}.nii.gz"))
+    data = CTConfig(root=str(tmp_path / "renamed"), store=str(tmp_path / "store"))
+    assert scored(run, data) == (["other5", "other6"], [])
+
+    # A file that has changed since is not what the training listed.
+    (run / "cases.csv").write_text(before)
+    shutil.copytree(made / "scans", tmp_path / "scans")
+    scored(run, CTConfig(root=str(tmp_path / "scans"), store=None))
+    assert (run / "cases.csv").read_text() == before
+
+
+def test_the_same_voxels_at_another_place_are_named(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "scans", tmp_path / "scans")
+    path = tmp_path / "scans/c0.nii.gz"
+    image = nib.load(path)
+    # Loaded in full: the file is overwritten.
+    voxels = image.get_fdata().astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 1, 1, 1])), path)
+    data = CTConfig(root=str(tmp_path / "scans"), store=None)
+    cases, notes = scored(made / "run", data, split="train")
+    assert "c0" in cases
+    assert "same voxels as in the run, at another place or spacing: 1 of 4 cases (c0)" in notes
+
+
+def test_latents_keep_the_splits_of_the_run_and_know_their_scans(
+    made: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(made / "scans", tmp_path / "scans")
+    (tmp_path / "scans/c6.nii.gz").unlink()
+    (tmp_path / "scans/c0.nii.gz").rename(tmp_path / "scans/renamed.nii.gz")
+    write_scan(tmp_path / "scans/added.nii.gz", seed=50)
+    data = CTConfig(root=str(tmp_path / "scans"), store=str(tmp_path / "store"))
+    output = tmp_path / "latents"
+    encode(EncodeConfig(run=str(made / "run"), output=str(output), data=data, device="cpu"))
+    entries = {entry.case_id: entry for entry in read_manifest(output)}
+    found = {case_id: entry.split for case_id, entry in entries.items()}
+    drawn = next(name for name, members in SplitRule(0.1, 0.1).draw([case_rank("added")]).items()
+                 if members.size)  # fmt: skip
+    expected = {f"c{number}": LISTED[number] for number in range(1, 6)}
+    assert found == {**expected, "renamed": "train", "added": drawn}
+    for case_id, entry in entries.items():
+        path = tmp_path / f"scans/{case_id}.nii.gz"
+        identity = read_volume(path).identity
+        record = read_record(output / entry.file)
+        assert identity is not None
+        assert (record.voxels, record.geometry) == (identity.voxels, identity.geometry)
+        assert entry.voxels == identity.voxels
+
+    # A list that is given has its own splits.
+    (tmp_path / "list.csv").write_text("path,split\nc1.nii.gz,test\nc5.nii.gz,train\n")
+    data = CTConfig(root=str(tmp_path / "scans"), list=str(tmp_path / "list.csv"), store=None)
+    encode(
+        EncodeConfig(run=str(made / "run"), output=str(tmp_path / "b"), data=data, device="cpu")
+    )
+    assert {e.case_id: e.split for e in read_manifest(tmp_path / "b")} == {
+        "c1": "test",
+        "c5": "train",
+    }

@@ -1,9 +1,11 @@
 """Reports on what is unusual about a case, word for word."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from vae3d.data.config import CTConfig, SourceData
 from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.loaded import LoadedCases
 from vae3d.errors import DataError, VolumeError
+from vae3d.patching.config import WholeVolumeConfig
 from vae3d.scans.orientation import orientation_of
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import SourceGeometry, Volume
@@ -155,3 +158,26 @@ def test_without_a_readable_case_the_first_is_named(tmp_path: Path, on_error: st
     with pytest.raises(DataError, match=r"none of the 1 cases of train .*a\.nii\.gz: is "):
         inspect(InspectConfig(data=data, output=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
+
+
+def test_patients_are_counted_by_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for patient in range(4):
+        for visit in range(3):
+            data = np.random.default_rng(10 * patient + visit).integers(-900, 900, (4, 4, 4))
+            path = tmp_path / f"scans/p{patient}/v{visit}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(data.astype(np.int16), np.eye(4)), path)
+    for store in (None, str(tmp_path / "store")):
+        data = CTConfig(
+            root=str(tmp_path / "scans"), store=store, fold="0/4", group="^([^/]+)/",
+            val_fraction=0.25,
+        )  # fmt: skip
+        output = tmp_path / f"out_{store is None}"
+        caplog.clear()
+        inspect(InspectConfig(data=data, output=str(output), patching=WholeVolumeConfig()))
+        summary = json.loads((output / "summary.json").read_text())
+        assert summary["patients"] == {"train": 2, "val": 1, "test": 1}
+        assert summary["cases"] == {"train": 6, "val": 3, "test": 3}
+        assert "train 6 cases of 2 patients, 6 patches" in caplog.text + capsys.readouterr().err

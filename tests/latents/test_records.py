@@ -47,6 +47,7 @@ def written(path: Path, **changes: Any) -> Path:
         {"factor": [1, 1, 1]},
         {"source_shape": None, "source_affine": None, "source_dtype": None},
         {"low": 0.0, "high": 1e-6},
+        {"voxels": "5" * 32, "geometry": "6" * 32},
         {"shape": [9, 8], "factor": [4, 2], "affine": np.eye(3).tolist(),
          "source_shape": [8, 9], "source_affine": np.eye(3).tolist()},
     ],
@@ -133,8 +134,8 @@ def test_a_manifest_survives_a_round_trip(tmp_path: Path) -> None:
     write_manifest(tmp_path, ENTRIES)
     assert read_manifest(tmp_path) == ENTRIES
     lines = (tmp_path / "manifest.csv").read_text().splitlines()
-    assert lines[0] == "case_id,split,file,shape,size"
-    assert lines[1] == f"a/b,train,{latent_file('a/b')},9x8x6,3x4x3"
+    assert lines[0] == "case_id,split,file,shape,size,voxels"
+    assert lines[1] == f"a/b,train,{latent_file('a/b')},9x8x6,3x4x3,"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
+from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
@@ -33,6 +34,7 @@ from vae3d.runtime.plain import read_json
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
+from vae3d.values.identity import ScanIdentity
 from vae3d.values.naming import file_stem
 
 log = logging.getLogger(__name__)
@@ -63,11 +65,10 @@ class Encoding:
         if self.config.nifti and cases.spatial_dims != 3:
             raise ConfigError("nifti=true is for 3D scans; these are 2D")
         with distributed.entered_by_main(self._locked_folder()):
-            names = {i: split for split, members in cases.splits.items() for i in members.tolist()}
-            order = sorted(names, key=cases.case_id)
+            order = sorted(self.drawn, key=cases.case_id)
             bar = ProgressBar("encode", distributed.is_main)
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error)
-            mine = loop.run(order, lambda index: self._entry(self._latent(index, names[index])))
+            mine = loop.run(order, lambda index: self._entry(self._latent(index)))
             self._finish(distributed.merge(mine))
         return self.output
 
@@ -89,6 +90,25 @@ class Encoding:
         cases = open_cases(data, bar, self.source, self.trained.adopt)
         self.trained.check_spacing(cases.spacing)
         return cases
+
+    @cached_property
+    def drawn(self) -> dict[int, str]:
+        """The split of each case as a list or a rule has it."""
+        return self.cases.split_of()
+
+    @cached_property
+    def record(self) -> RunCases:
+        """The cases of the training, with their splits."""
+        return RunCases.read(self.trained.folder.cases)
+
+    def _split(self, index: int, identity: ScanIdentity | None) -> str:
+        """Return the split of a case: a list's, that which it had in the training, or the rule's.
+
+        Latents of test cases must not train a diffusion model because other cases came or went.
+        """
+        case_id = self.cases.case_id(index)
+        found = None if self.cases.is_listed else self.record.find(case_id, identity)
+        return self.drawn[index] if found is None else found.split
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -142,7 +162,7 @@ class Encoding:
         for place in (self.output, self.output / NIFTI_FOLDER, *folders):
             sweep(place)
 
-    def _latent(self, index: int, split: str) -> Latent:
+    def _latent(self, index: int) -> Latent:
         """Return the latent of a case: the stored one if it is whole and of the same scan."""
         case_id, scan = self.cases.case_id(index), self.cases.stamp(index)
         path = self.output / latent_file(case_id)
@@ -153,11 +173,13 @@ class Encoding:
             except DataError as error:
                 log.warning(f"encoded again: {error}")
             else:
+                split = self._split(index, stored.record.identity)
                 if (stored.record.scan, stored.record.split) == (scan, split):
                     if not nifti.exists():
                         self._write_nifti(stored, nifti)
                     return stored
-        latent = self.codec.encode(self.cases[index], split, scan)
+        case = self.cases[index]
+        latent = self.codec.encode(case, self._split(index, case.identity), scan)
         write_latent(path, latent, self.config.dtype)
         # Read back, so that the statistics are of the stored values (dtype may be float16).
         stored = read_latent(path)
@@ -174,8 +196,9 @@ class Encoding:
         record = latent.record
         health = LatentHealth()
         health.add(DiagonalGaussian(latent.mean[None], latent.logvar[None]))
-        file = latent_file(record.case_id)
-        return Entry(record.case_id, record.split, file, tuple(record.shape), record.size), health
+        file, shape = latent_file(record.case_id), tuple(record.shape)
+        voxels = record.voxels or ""
+        return Entry(record.case_id, record.split, file, shape, record.size, voxels), health
 
     def _finish(self, latents: dict[int, tuple[Entry, LatentHealth]]) -> None:
         """Write manifest and statistics of the latents of all ranks."""

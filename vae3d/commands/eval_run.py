@@ -1,5 +1,6 @@
 """`vae3d eval`: score the weights of a run on its held-out cases, or on other data."""
 
+import contextlib
 import logging
 import math
 import platform
@@ -69,6 +70,7 @@ class Evaluation:
             result = replace(result, split=facts["Split"], warnings=warnings)
             if self.trained.distributed.is_main:
                 result.write(output)
+                self._complete(record, cases, result)
                 log_scores(logger, result)
             if evaluator.config.report:
                 page = output / "index.html"
@@ -109,6 +111,15 @@ class Evaluation:
         for note in notes:
             log.warning(note)
         return notes
+
+    def _complete(self, record: RunCases, cases: Cases, result: EvaluationResult) -> None:
+        """Record in the run which scans its unread test cases are, now that they were read."""
+        read = {case.case_id: case.identity for case in result.cases}
+        complete = record.completed(cases, read)
+        if complete.cases != record.cases:
+            # A run of someone else may be read-only: its scores count, its record can wait.
+            with contextlib.suppress(OSError):
+                complete.write(self.trained.folder.cases)
 
     def _facts(self, cases: Cases, indices: list[int], own: bool) -> dict[str, str]:
         """Return the facts about an evaluation by name; `own` if the cases are the run's."""

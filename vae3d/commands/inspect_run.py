@@ -53,6 +53,7 @@ def inspect(config: InspectConfig) -> Path:
     write_table(output / "cases.csv", reports)
     summary = {
         **totals(reports),
+        "patients": {split: cases.num_groups(cases.usable(split)[0]) for split in SPLITS},
         "patches": patch_totals(cases, patching, config),
         "reading": reading(dataset, cases),
     }
@@ -137,9 +138,12 @@ def show(
             log.info(f"odd: {report.case_id}: {'; '.join(report.odd)}")
     if len(reports) > config.rows:
         log.info(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
-    cases, patches = summary["cases"], summary["patches"]
+    cases, patients, patches = summary["cases"], summary["patients"], summary["patches"]
+    # Without groups each case counts as a patient, which is not known.
+    known = patients != cases
     for split in SPLITS:
-        log.info(f"{split:5s} {cases[split]} cases, {patches[split]} patches an epoch")
+        of = f" of {patients[split]} patients" if known else ""
+        log.info(f"{split:5s} {cases[split]} cases{of}, {patches[split]} patches an epoch")
     speed = f"{summary['reading']['patches_per_second']:.0f} patches a second from one process"
     store = summary["reading"].get("store_gib")
     size = "" if store is None else f", store {store:.2f} GiB"

@@ -153,6 +153,10 @@ class Cases(ABC):
         """Return which scan a case is, as far as it is known without reading it."""
         return None
 
+    @abstractmethod
+    def group_of(self) -> dict[int, int]:
+        """Return a number for each case that is equal for the cases of one group (a patient)."""
+
     @property
     @abstractmethod
     def split_kind(self) -> str:
@@ -166,6 +170,11 @@ class Cases(ABC):
     def copies(self) -> list[list[int]]:
         """Return the numbers of the cases of each scan that is known to be there several times."""
         return []
+
+    def num_groups(self, indices: NDArray[np.int64]) -> int:
+        """Return of how many groups (patients, if `data.group` is given) these cases are."""
+        groups = self.group_of()
+        return len({groups[index] for index in indices.tolist()})
 
     def split_of(self) -> dict[int, str]:
         """Return the split of every case."""

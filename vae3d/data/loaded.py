@@ -116,6 +116,10 @@ class LoadedCases(Cases):
         """Return which scan a case is, once it has been read."""
         return self._identities.get(index)
 
+    def group_of(self) -> dict[int, int]:
+        """Return the ranks, which are those of the groups."""
+        return {index: self.source.rank(index) for index in range(len(self.source.case_ids))}
+
     @property
     def split_kind(self) -> str:
         """The kind of a split rule that names none."""

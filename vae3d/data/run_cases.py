@@ -2,8 +2,8 @@
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from vae3d.data.cases import Cases
@@ -32,6 +32,11 @@ class RunCase:
     voxels: str = ""
     geometry: str = ""
     stamp: str = ""
+
+    def is_elsewhere(self, identity: ScanIdentity) -> bool:
+        """Return whether a scan has these voxels at another place or spacing."""
+        known = bool(self.voxels and self.geometry)
+        return known and self.voxels == identity.voxels and self.geometry != identity.geometry
 
 
 def listed(cases: Cases) -> Iterator[RunCase]:
@@ -132,6 +137,21 @@ class RunCases:
             if named is not None and named.voxels:
                 return None
         return named
+
+    def completed(self, cases: Cases, read: Mapping[str, ScanIdentity | None]) -> "RunCases":
+        """Return the record with the identities of cases that the training listed unread.
+
+        `read` has those of the cases by name. One counts if its file still has the recorded stamp.
+        """
+        stamps = {cases.case_id(i): cases.stamp(i) for i in cases.split_of()}
+
+        def complete(case: RunCase) -> RunCase:
+            identity = read.get(case.case_id)
+            if not case.stamp or identity is None or stamps.get(case.case_id) != case.stamp:
+                return case
+            return replace(case, voxels=identity.voxels, geometry=identity.geometry, stamp="")
+
+        return RunCases(map(complete, self.cases))
 
     def is_namesake(self, case_id: str, identity: ScanIdentity | None) -> bool:
         """Return whether a case of the run has this name and holds other voxels."""

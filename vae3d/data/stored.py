@@ -196,6 +196,10 @@ class StoredCases(Cases):
         """Return which scan a case is; None in stores of format 1."""
         return self.catalog.identity(index)
 
+    def group_of(self) -> dict[int, int]:
+        """Return the ranks in the catalog, which are those of the groups."""
+        return dict(enumerate(self.catalog.ranks()))
+
     @property
     def split_kind(self) -> str:
         """The kind of a split rule that names none."""

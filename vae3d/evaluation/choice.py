@@ -77,7 +77,7 @@ def notes_on(
 
     `namesakes` asks for those with the name of a case of the run and other voxels.
     """
-    groups: dict[str, list[str]] = {"train": [], "val": [], "namesake": []}
+    groups: dict[str, list[str]] = {"train": [], "val": [], "namesake": [], "moved": []}
     cases = [*scored]
     for case_id, identity in cases:
         found = record.find(case_id, identity)
@@ -85,11 +85,15 @@ def notes_on(
             groups[found.split].append(case_id)
         elif namesakes and record.is_namesake(case_id, identity):
             groups["namesake"].append(case_id)
+        if found is not None and identity is not None and found.is_elsewhere(identity):
+            groups["moved"].append(case_id)
     total = len(cases)
     sentences = {
         "train": f"{len(groups['train'])} of {total} cases were trained on",
         "val": f"{len(groups['val'])} of {total} cases were used to choose the best weights",
         "namesake": f"same name as a case of the run, other voxels: {len(groups['namesake'])} "
+        f"of {total} cases",
+        "moved": f"same voxels as in the run, at another place or spacing: {len(groups['moved'])} "
         f"of {total} cases",
     }
     notes = [f"{sentences[kind]} ({_names(ids)})" for kind, ids in groups.items() if ids]

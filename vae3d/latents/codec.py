@@ -35,7 +35,7 @@ class Codec:
 
     def record(self, case: Case, split: str = "", scan: str = "") -> LatentRecord:
         """Return the record of a case, with which its latent decodes to its scan's grid."""
-        geometry = case.geometry
+        geometry, identity = case.geometry, case.identity
         return LatentRecord(
             case_id=case.case_id,
             split=split,
@@ -51,6 +51,8 @@ class Codec:
             source_shape=None if geometry is None else [*geometry.shape],
             source_affine=None if geometry is None else geometry.affine.tolist(),
             source_dtype=None if geometry is None else geometry.dtype,
+            voxels=None if identity is None else identity.voxels,
+            geometry=None if identity is None else identity.geometry,
         )
 
     def encode(self, case: Case, split: str = "", scan: str = "") -> Latent:

@@ -22,9 +22,12 @@ from vae3d.runtime.plain import from_plain
 from vae3d.runtime.seeding import torch_generator
 from vae3d.scans.resample import resized_affine
 from vae3d.scans.volume import MAX_MILLIMETRES
+from vae3d.values.identity import ScanIdentity
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
+LATER_FIELDS = ("voxels", "geometry")
+"""Fields that records of earlier versions do not have, and their checksums do not cover."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MAX_HEADER_BYTES = 2**20
 """Largest header of a safetensors file: the record is a few kB."""
@@ -39,8 +42,9 @@ class LatentRecord:
     `shape` and `affine` (n+1, n+1) are those of the encoded volume in its canonical orientation.
     `factor` is the number of its voxels per latent voxel along each axis. `source_shape`,
     `source_affine` and `source_dtype` are the grid and type of the scan's own file, if it has
-    one. Values from `low` to `high` in `unit` are [-1, 1] for the model. `weights` and `scan` are
-    fingerprints of the weights and of the scan.
+    one. Values from `low` to `high` in `unit` are [-1, 1] for the model. `weights` is the
+    fingerprint of the weights and `scan` the stamp of the scan's file. `voxels` and `geometry` are
+    the scan's identity (`ScanIdentity`), None where it is not known.
     """
 
     case_id: str
@@ -57,7 +61,16 @@ class LatentRecord:
     source_shape: list[int] | None = None
     source_affine: list[list[float]] | None = None
     source_dtype: str | None = None
+    voxels: str | None = None
+    geometry: str | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def identity(self) -> ScanIdentity | None:
+        """Which scan was encoded; None in records of earlier versions."""
+        if self.voxels is None or self.geometry is None:
+            return None
+        return ScanIdentity(self.voxels, self.geometry)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -102,7 +115,7 @@ def write_latent(path: Path, latent: Latent, dtype: str = "float32") -> None:
     if not all(value.isfinite().all() for value in stored.values()):
         raise DataError(f"{latent.record.case_id}: its latent has values that {dtype} cannot hold")
     # Convert integers to floats, as reading does, so that the checksums of both are equal.
-    record = dataclasses.asdict(from_plain(LatentRecord, dataclasses.asdict(latent.record)))
+    record = _plain(from_plain(LatentRecord, dataclasses.asdict(latent.record)))
     header = json.dumps({**record, "sha256": _digest(record, stored)}, allow_nan=False)
     with atomic_write(path) as temporary:
         save_file(stored, temporary, {"vae3d": header})
@@ -120,7 +133,7 @@ def read_latent(path: Path) -> Latent:
             stored = {name: file.get_tensor(name) for name in ("mean", "logvar")}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
-    if _digest(dataclasses.asdict(record), stored) != checksum:
+    if _digest(_plain(record), stored) != checksum:
         raise DataError(f"{path}: is damaged (its checksum is wrong); encode the scan again")
     if any(tuple(value.shape[1:]) != record.size for value in stored.values()):
         raise DataError(f"{path}: its tensors do not have the size of its record")
@@ -206,6 +219,12 @@ def _is_grid(shape: list[int], affine: list[list[float]], axes: int) -> bool:
         return False
     widths = np.linalg.norm(matrix[:-1, :-1], axis=0).prod()
     return bool(abs(np.linalg.det(matrix[:-1, :-1])) > 1e-6 * widths)
+
+
+def _plain(record: LatentRecord) -> dict[str, Any]:
+    """Return the fields of a record as its file has them."""
+    values = dataclasses.asdict(record)
+    return {key: value for key, value in values.items() if key not in LATER_FIELDS or value}
 
 
 def _digest(record: dict[str, Any], tensors: dict[str, Tensor]) -> str:

@@ -21,13 +21,17 @@ NIFTI_FOLDER = "nifti"
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the manifest: `file` is relative to the folder, `size` is that of the latent."""
+    """One line of the manifest: `file` is relative to the folder, `size` is that of the latent.
+
+    `voxels` is the scan's identity, empty where it is not known.
+    """
 
     case_id: str
     split: str
     file: str
     shape: tuple[int, ...]
     size: tuple[int, ...]
+    voxels: str = ""
 
 
 def latent_file(case_id: str) -> str:
@@ -45,7 +49,7 @@ def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
         writer.writerow(field.name for field in fields(Entry))
         for e in entries:
             sides = ("x".join(map(str, side)) for side in (e.shape, e.size))
-            writer.writerow([e.case_id, e.split, e.file, *sides])
+            writer.writerow([e.case_id, e.split, e.file, *sides, e.voxels])
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -63,6 +67,7 @@ def read_manifest(folder: Path) -> list[Entry]:
                 row["file"],
                 _sides(row["shape"]),
                 _sides(row["size"]),
+                row.get("voxels") or "",
             )
             for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         ]

@@ -162,6 +162,10 @@ class Catalog:
         """Return name, split, rank and stamp of every case."""
         return self._rows("SELECT case_id, split, rank, stamp FROM cases ORDER BY number")
 
+    def ranks(self) -> Iterator[int]:
+        """Return the rank of every case, by which a rule assigns its split."""
+        return (rank for (rank,) in self._rows("SELECT rank FROM cases ORDER BY number"))
+
     def identity(self, number: int) -> ScanIdentity | None:
         """Return the identity of a case; None in format 1, and if it could not be prepared."""
         if self.format == 1:
@@ -196,8 +200,7 @@ class Catalog:
     def split(self, rule: SplitRule) -> Splits:
         """Return the splits that the list assigned, or else those of the rule."""
         if not self.is_listed:
-            ranks = (rank for (rank,) in self._rows("SELECT rank FROM cases ORDER BY number"))
-            return rule.draw(ranks, self.split_kind)
+            return rule.draw(self.ranks(), self.split_kind)
         query = "SELECT number FROM cases WHERE split = ? ORDER BY number"
         return {
             name: np.fromiter((n for (n,) in self._rows(query, name)), np.int64) for name in SPLITS
