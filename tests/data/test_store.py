@@ -11,6 +11,7 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import nibabel
 import numpy as np
 import pytest
@@ -342,6 +343,58 @@ def test_damage_to_a_store_is_named_and_repaired(tmp_path: Path) -> None:
     assert preparation(config).verify() == ["case2", "case3"]
     preparation(config).run()
     assert contents(tmp_path / "s") == sound
+
+
+@pytest.mark.parametrize("codec", [*CODECS])
+def test_no_flipped_bit_gives_other_voxels(tmp_path: Path, codec: str) -> None:
+    # Smooth, so that it compresses, and of several chunks.
+    ramp = np.add.outer(np.arange(70), np.arange(66)).astype(np.int16)
+    image = np.stack([ramp, ramp[::-1] // 3])[None]
+    path = tmp_path / f"a{array_suffix(codec)}"
+    write_array(path, image, codec)
+    sound, maxima = path.read_bytes(), ForegroundMap.of(image[0]).maxima
+    rng, noticed = np.random.default_rng(0), 0
+    for _ in range(150):
+        damaged = bytearray(sound)
+        damaged[rng.integers(len(sound))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            array, found = open_array(path)
+            voxels = array[:, :, :, :]
+        except (VolumeError, ValueError, RuntimeError):
+            noticed += 1
+        else:
+            # Some bytes of the container have no meaning.
+            assert np.array_equal(voxels, image)
+            assert np.array_equal(found, maxima)
+    assert noticed > 100
+
+
+@pytest.mark.parametrize("codec", [*CODECS])
+def test_chunks_are_verified_once_and_arrays_of_earlier_versions_are_not(
+    tmp_path: Path, codec: str
+) -> None:
+    image = np.random.default_rng(0).integers(0, 99, (1, 70, 70)).astype(np.int16)
+    path = tmp_path / f"a{array_suffix(codec)}"
+    write_array(path, image, codec)
+    array, _ = open_array(path)
+    assert np.array_equal(array[:, 64:70, :10], image[:, 64:70, :10])
+    assert array.verified.tolist() == [[[False, False], [True, False]]]
+    again, _ = open_array(path, array.verified)
+    assert np.array_equal(again[:, :10, :10], image[:, :10, :10])
+    assert array.verified.tolist() == [[[True, False], [True, False]]]
+
+    if codec == "none":
+        with path.open("wb") as file:
+            np.save(file, image)
+            np.save(file, ForegroundMap.of(image[0]).maxima)
+    else:
+        earlier = blosc2.open(str(path), mode="a")
+        del earlier.schunk.vlmeta["checksums"]
+        del earlier
+    array, _ = open_array(path)
+    assert array.verified.all()
+    assert np.array_equal(array[:, :, :], image)
 
 
 def test_a_store_opens_without_its_sources(tmp_path: Path) -> None:

@@ -35,12 +35,20 @@ STORES = "stores"
 """Folder of the stores of `data.store=auto`, in the working directory."""
 MAX_OPEN = 64
 """Most arrays that a process keeps open: each takes a file descriptor and a little memory."""
+MAX_VERIFIED = 10_000
+"""Most arrays of which a process remembers the chunks that it has verified: about 5 MB."""
 
 
 class StoredCase(Case):
     """A case of a store; its voxels stay on disk."""
 
-    def __init__(self, folder: Path, record: CaseRecord, contract: IntensityContract) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        record: CaseRecord,
+        contract: IntensityContract,
+        verified: NDArray[np.bool_] | None = None,
+    ) -> None:
         affine = np.array(record.affine, np.float64)
         super().__init__(record.case_id, record.channels, record.shape, affine, record.geometry)
         self.contract = contract
@@ -48,11 +56,16 @@ class StoredCase(Case):
         self.statistics = record.statistics
         self.identity = record.identity
         self.path = folder / str(record.file)
-        self._array, maxima = open_array(self.path)
+        self._array, maxima = open_array(self.path, verified)
         self.foreground = ForegroundMap(maxima)
         expected = (record.channels, *record.shape), np.dtype(record.dtype)
         if (self._array.shape, self._array.dtype) != expected:
             raise VolumeError(self.path, "does not match the catalog; prepare the store again")
+
+    @property
+    def verified(self) -> NDArray[np.bool_]:
+        """The chunks of the array that were verified, True once they are read."""
+        return self._array.verified
 
     @cached_property
     def range(self) -> IntensityRange:  # type: ignore[override]
@@ -80,10 +93,10 @@ class StoredCase(Case):
         try:
             voxels = self._array[box]
         except (RuntimeError, ValueError, OSError) as error:
-            reason = f"is damaged ({error}); prepare the store again"
+            reason = f"is damaged ({error}); vae3d prepare with verify=true mends the store"
             raise VolumeError(self.path, reason) from error
         # blosc2 decompresses into new memory; a memory map of numpy must be copied.
-        return torch.from_numpy(np.array(voxels) if isinstance(voxels, np.memmap) else voxels)
+        return torch.from_numpy(voxels if voxels.flags.owndata else voxels.copy())
 
 
 def open_prepared(
@@ -158,6 +171,7 @@ class StoredCases(Cases):
         self.spacing = settings.source.get("spacing")
         self.catalog = Catalog(folder / CATALOG)
         self._open_cases: OrderedDict[tuple[int, int], StoredCase] = OrderedDict()
+        self._verified: OrderedDict[int, NDArray[np.bool_]] = OrderedDict()
 
     @cached_property
     def splits(self) -> Splits:
@@ -226,9 +240,12 @@ class StoredCases(Cases):
         # A forked worker must not share the open files of its parent: it opens its own.
         key = os.getpid(), index
         case = self._open_cases.pop(key, None) or StoredCase(
-            self.folder, self.catalog.record(index), self.contract
+            self.folder, self.catalog.record(index), self.contract, self._verified.get(index)
         )
         self._open_cases[key] = case
+        self._verified[index] = case.verified
+        if len(self._verified) > MAX_VERIFIED:
+            self._verified.popitem(last=False)
         if len(self._open_cases) > MAX_OPEN:
             self._open_cases.popitem(last=False)
         return case

@@ -1,5 +1,11 @@
-"""The arrays of a store: compressed in blocks, so that a patch can be read on its own."""
+"""The arrays of a store: compressed in blocks, so that a patch can be read on its own.
 
+Each chunk has a checksum, which is verified when a process first reads from the chunk.
+"""
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,80 @@ The byte shuffle groups the high and the low bytes of the voxels, which makes th
 CHUNK, BLOCK = 64, 16
 """Voxels along each axis of a chunk, which is stored as one, and of a block, which is
 decompressed as one."""
-_MAP = "foreground"
+_MAP, _SUMS = "foreground", "checksums"
+
+Box = tuple[slice, ...]
+
+
+class StoredArray:
+    """An image (C, *shape) on disk that is verified and read when it is sliced.
+
+    `stored` returns the bytes of a chunk as they are on disk. `sums` has the checksum of each
+    chunk, on their grid; without it (files of earlier versions) nothing is verified. `verified`
+    is True for the chunks that were. Whoever opens a file again may pass it on: then each chunk
+    is verified once in a process.
+    """
+
+    def __init__(
+        self,
+        array: Any,
+        stored: Callable[[int, Box], bytes],
+        sums: NDArray[np.uint32] | None,
+        verified: NDArray[np.bool_] | None,
+    ) -> None:
+        self._array, self._stored, self._sums = array, stored, sums
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype
+        self._chunk = chunk_of(self.shape)
+        grid = grid_of(self.shape)
+        self.verified = np.full(grid, sums is None) if verified is None else verified
+
+    def __getitem__(self, box: Box) -> NDArray[Any]:
+        """Return the voxels in a box.
+
+        Raises:
+            ValueError: a checksum is wrong.
+        """
+        sides = [part.indices(n)[:2] for part, n in zip(box, self.shape, strict=True)]
+        touched = tuple(
+            slice(start // c, -(-stop // c))
+            for (start, stop), c in zip(sides, self._chunk, strict=True)
+        )
+        if not self.verified[touched].all():
+            self._verify(touched)
+        return np.asarray(self._array[box])
+
+    def _verify(self, touched: Box) -> None:
+        assert self._sums is not None
+        numbers = np.arange(self._sums.size).reshape(self._sums.shape)[touched]
+        for number in numbers.ravel().tolist():
+            at = np.unravel_index(number, self._sums.shape)
+            if not self.verified[at]:
+                inside = chunk_box(at, self._chunk)
+                if zlib.crc32(self._stored(number, inside)) != self._sums[at]:
+                    raise ValueError("a checksum is wrong")
+                self.verified[at] = True
+
+
+def chunk_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the size of a chunk of an image (C, *shape)."""
+    return (1, *(min(CHUNK, n) for n in shape[1:]))
+
+
+def layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes of a chunk and of a block of an image (C, *shape)."""
+    chunk = chunk_of(shape)
+    return chunk, tuple(min(BLOCK, n) for n in chunk)
+
+
+def grid_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the number of chunks of an image (C, *shape) along each axis."""
+    return tuple(-(-n // c) for n, c in zip(shape, chunk_of(shape), strict=True))
+
+
+def chunk_box(at: Iterable[Any], chunk: tuple[int, ...]) -> Box:
+    """Return the box of the chunk at a place of the grid."""
+    return tuple(slice(int(i) * c, (int(i) + 1) * c) for i, c in zip(at, chunk, strict=True))
 
 
 def array_suffix(codec: str) -> str:
@@ -38,40 +117,78 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> None:
     settings = CODECS[codec]
     with atomic_write(path) as temporary:
         if settings is None:
+            places = itertools.product(*map(range, grid_of(data.shape)))
+            boxes = (chunk_box(at, chunk_of(data.shape)) for at in places)
+            sums = [zlib.crc32(data[box].tobytes()) for box in boxes]
             with temporary.open("wb") as file:
-                np.save(file, data, allow_pickle=False)
-                np.save(file, maxima, allow_pickle=False)
+                for part in (data, maxima, _with_own(sums, maxima)):
+                    np.save(file, part, allow_pickle=False)
             return
-        chunks = (1, *(min(CHUNK, n) for n in data.shape[1:]))
+        chunks, blocks = layout(data.shape)
         array = blosc2.asarray(
             data,
             chunks=chunks,
-            blocks=tuple(min(BLOCK, n) for n in chunks),
+            blocks=blocks,
             # One thread: cases are compressed in parallel, one in each thread of the preparation.
             cparams=blosc2.CParams(**settings, typesize=data.itemsize, nthreads=1),
             urlpath=str(temporary),
             mode="w",
         )
+        sums = [zlib.crc32(array.schunk.get_chunk(i)) for i in range(array.schunk.nchunks)]
         array.schunk.vlmeta[_MAP] = maxima.tobytes()
+        array.schunk.vlmeta[_SUMS] = _with_own(sums, maxima).tobytes()
 
 
-def open_array(path: Path) -> tuple[Any, NDArray[Any]]:
+def _with_own(sums: list[int], maxima: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return checksums of chunks, followed by that of the foreground map and their own."""
+    values = np.array([*sums, zlib.crc32(maxima.tobytes())], "<u4")
+    return np.append(values, np.uint32(zlib.crc32(values.tobytes())))
+
+
+def _checked_sums(
+    values: NDArray[np.uint32], shape: tuple[int, ...], maxima: NDArray[Any]
+) -> NDArray[np.uint32]:
+    """Return the checksums of chunks on their grid."""
+    sums = values[:-2].tolist()
+    if not np.array_equal(values, _with_own(sums, maxima)):
+        raise ValueError("a checksum is wrong")
+    return np.array(sums, np.uint32).reshape(grid_of(shape))
+
+
+def open_array(
+    path: Path, verified: NDArray[np.bool_] | None = None
+) -> tuple[StoredArray, NDArray[Any]]:
     """Return an image (C, *shape), which reads its voxels when sliced, and its foreground map.
 
+    `verified` has the chunks that need not be verified: that of an array that was open before.
+
     Raises:
-        VolumeError: missing, or not a file of `write_array`.
+        VolumeError: missing, not a file of `write_array`, or with a wrong checksum.
     """
     try:
         if path.suffix == ".npy":
             voxels = np.load(path, mmap_mode="r", allow_pickle=False)
             with path.open("rb") as file:
                 file.seek(voxels.offset + voxels.nbytes)
-                return voxels, np.load(file, allow_pickle=False)
+                maxima = np.load(file, allow_pickle=False)
+                written = np.load(file, allow_pickle=False) if file.peek(1) else None
+            sums = None if written is None else _checked_sums(written, voxels.shape, maxima)
+            return StoredArray(
+                voxels, lambda _, box: voxels[box].tobytes(), sums, verified
+            ), maxima
         # One thread: a patch has few blocks, and patches are read in parallel by loader processes.
         array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
         if not isinstance(array, blosc2.NDArray):
             raise ValueError("it holds no array")
-        maxima = np.frombuffer(array.schunk.vlmeta[_MAP], array.dtype)
-        return array, maxima.reshape([-(-n // SIDE) for n in array.shape[1:]])
-    except (RuntimeError, ValueError, OSError, KeyError, EOFError) as error:
+        schunk = array.schunk
+        maxima = np.frombuffer(schunk.vlmeta[_MAP], array.dtype)
+        sums = None
+        if _SUMS in schunk.vlmeta:
+            if (array.chunks, array.blocks) != layout(array.shape):
+                raise ValueError("its blocks have another size")
+            sums = _checked_sums(np.frombuffer(schunk.vlmeta[_SUMS], "<u4"), array.shape, maxima)
+        maxima = maxima.reshape([-(-n // SIDE) for n in array.shape[1:]])
+        return StoredArray(array, lambda i, _: schunk.get_chunk(i), sums, verified), maxima
+    # A damaged header surfaces as any exception: it is parsed by Python's own parser, too.
+    except Exception as error:
         raise VolumeError(path, f"cannot be read ({error}); prepare the store again") from error
