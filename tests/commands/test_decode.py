@@ -256,7 +256,10 @@ def test_plain_latents_without_a_grid_get_spacing_and_window(run: Path, tmp_path
     assert found.shape == (10, 8, 6)
     assert found.get_data_dtype() == np.float32
     np.testing.assert_allclose(found.affine, np.eye(4))
-    low = {"range": (-500.0, 0.0), "spacing": (3.0, 1.0, 0.5)}
+    low: dict[str, Any] = {"range": (-500.0, 0.0), "spacing": (3.0, 1.0, 0.5)}
+    with pytest.raises(ConfigError, match=r"range=\[-1000, 1000\] HU; .* \[-500, 0\]; drop range"):
+        decoded(run, tmp_path / "made.npy", "refused", **low)
+    low["allow"] = ["window"]
     other = nibabel.load(decoded(run, tmp_path / "made.npy", "other", **low) / "made.nii.gz")
     np.testing.assert_allclose(other.affine, np.diag([0.5, 1.0, 3.0, 1.0]))
     hu, moved = found.get_fdata(), other.get_fdata()
@@ -306,7 +309,11 @@ def test_other_weights_and_odd_inputs_are_refused(
     other = train(tiny_training(tmp_path, data=data, name="other", seed=1))
     with pytest.raises(ConfigError, match="latent of other weights"):
         decoded(other, latents)
-    assert decoded(other, latents, "anyhow", any_weights=True).exists()
+    assert decoded(other, latents, "anyhow", allow=["weights"]).exists()
+    assert decoded(other, latents, "as before", any_weights=True).exists()
+    for given in ({"range": (0.0, 1.0), "allow": ["window"]}, {"like": "x"}, {"spacing": 1}):
+        with pytest.raises(ConfigError, match="is for plain latents"):
+            decoded(run, latents, "ignored", **given)
     with pytest.raises(ConfigError, match="is for latents that were normalised"):
         decoded(run, latents, "n", scaling="factor")
     bad = tmp_path / "bad"

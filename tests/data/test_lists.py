@@ -230,7 +230,7 @@ def test_the_list_of_an_evaluation_leaves_the_root_of_the_run() -> None:
     trained = CTConfig(root="hu", list="run.csv", group="patient")
 
     def data(**given: Any) -> ScansConfig:
-        chosen = RunData(**given).for_run(trained, None)
+        chosen = RunData(**given).for_run(trained, {})
         assert isinstance(chosen, ScansConfig)
         return chosen
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae3d.autoencoder.hub import local_folder
 from vae3d.autoencoder.weights import read_weights, save_weights
-from vae3d.errors import RunError, UserError
+from vae3d.errors import ConfigError, RunError, UserError
 from vae3d.model.config import VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VAE
@@ -104,8 +104,15 @@ class CustomVAE(VAE):
         by slab where possible.
 
         Raises:
-            ConfigError: even the thinnest slabs take more, or a layer cannot be streamed.
+            ConfigError: the images have another number of channels, even the thinnest slabs take
+                more, or a layer cannot be streamed.
         """
+        channels = self.config.in_channels
+        if image.shape[1] != channels:
+            raise ConfigError(
+                f"these weights take images of {channels} channels, these data have "
+                f"{image.shape[1]}; choose other data or other weights"
+            )
         plan = self._plan_of(tuple(image.shape[2:]), len(image), memory)
         if plan is not None and plan.way != "whole":
             return stream_encode(self, image, plan.planes)

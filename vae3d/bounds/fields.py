@@ -37,10 +37,12 @@ class Bound:
 class Settings:
     """A dataclass that checks its fields against the bounds in their types when it is created.
 
-    `key` is its key among the settings of a command, for messages.
+    `key` is its key among the settings of a command, for messages. `typed` are the fields that
+    were typed on the command line, also those typed with the value of the default.
     """
 
     key: ClassVar[str] = ""
+    typed: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, key: str | None = None, **named: Any) -> None:
         super().__init_subclass__(**named)
@@ -49,6 +51,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_fields(self, self.key)
+
+    def given(self) -> dict[str, Any]:
+        """Return the values that the user chose: typed ones, and those that are no default."""
+        kind: Any = type(self)
+        defaults = {
+            entry.name: entry.default
+            if entry.default_factory is dataclasses.MISSING
+            else entry.default_factory()
+            for entry in dataclasses.fields(kind)
+        }
+        values = {name: getattr(self, name) for name in defaults}
+        return {n: v for n, v in values.items() if n in self.typed or v != defaults[n]}
 
 
 def check_fields(settings: Any, key: str) -> None:

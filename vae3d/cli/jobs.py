@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vae3d.bounds import Settings
 from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
 from vae3d.cli.line import Line
@@ -48,12 +49,21 @@ def checked_settings(line: Line) -> tuple[Any, Any]:
     try:
         composed = compose(line.command, line.overrides, line.config_dir)
         replace_tables(composed, line.command, line.overrides)
-        return to_object(composed, line.command.config), composed
+        return mark_typed(to_object(composed, line.command.config), line), composed
     except UserError:
         raise
     except Exception as error:
         # For some wrong settings Hydra raises AssertionErrors and ValueErrors.
         raise ConfigError(explain(error, line.keys)) from error
+
+
+def mark_typed(settings: Any, line: Line) -> Any:
+    """Return the settings, whose data know the keys that were typed, defaults too."""
+    data = getattr(settings, "data", None)
+    if isinstance(data, Settings):
+        keys = (key.partition(".") for key in line.set_values)
+        data.typed = frozenset(name for group, _, name in keys if group == "data")
+    return settings
 
 
 def run_under_hydra(line: Line) -> None:
@@ -75,7 +85,7 @@ def run_under_hydra(line: Line) -> None:
         started = True
         try:
             replace_tables(composed, line.command, HydraConfig.get().overrides.task)
-            settings: Any = to_object(composed, line.command.config)
+            settings: Any = mark_typed(to_object(composed, line.command.config), line)
             refuse_code_from_files(settings, line)
             with full_disk_as_resource_error():
                 return _job(settings, line, folders)

@@ -30,7 +30,12 @@ class DecodeConfig(ToScansConfig):
     range: Annotated[tuple[float, ...] | None, LowHigh()] = None
     """Values [low, high] that [-1, 1] becomes for plain latents; null is the weights' window."""
     any_weights: bool = False
-    """Also decode latents that other weights encoded."""
+    """Earlier name of allow=[weights]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.any_weights and "weights" not in self.allow:
+            self.allow = [*self.allow, "weights"]
 
 
 COMMAND = Command(

@@ -42,6 +42,8 @@ def decode(config: DecodeConfig) -> Path:
     """
     if config.input is None:
         raise ConfigError("input must name latents, for example input=latents")
+    if config.any_weights:
+        log.warning("any_weights=true is called allow=[weights] now")
     with TrainedRun.opened(config) as trained:
         return Decoding(config, trained).run()
 
@@ -56,6 +58,7 @@ class Decoding:
     def run(self) -> Path:
         """Decode the latents one by one; return the output path."""
         config, distributed = self.config, self.trained.distributed
+        self._check_settings()
         place = Path(config.output).expanduser()
         outputs = Outputs(place, config.existing, config.dtype, self.trained.model.spatial_dims)
         readers = self._readers(Path(str(config.input)).expanduser())
@@ -71,6 +74,22 @@ class Decoding:
     def codec(self) -> Codec:
         """The model of the run, on its device."""
         return self.trained.codec(self.config)
+
+    def _check_settings(self) -> None:
+        """Raise a ConfigError for settings that differ from the weights', or have no effect."""
+        config, asked = self.config, {}
+        if config.range is not None:
+            asked["window"] = config.range
+        if config.spacing is not None and self.trained.contract.spacing is not None:
+            asked["spacing"] = config.spacing
+        self.trained.agreement.on(asked, {"window": "range", "spacing": "spacing"})
+        for key, needed in (
+            ("statistics", config.scaling != "none"),
+            ("spacing", not config.like),
+        ):
+            if getattr(config, key) is not None and not needed:
+                way = "scaling=factor or scaling=channels" if key == "statistics" else "no like="
+                raise ConfigError(f"{key}={getattr(config, key)} has an effect only with {way}")
 
     def _readers(self, path: Path) -> dict[str, LatentReader]:
         """Return a reader for each latent, by the latent's name."""
@@ -100,11 +119,18 @@ class Decoding:
                 f"scaling={self.config.scaling} is for latents that were normalised; "
                 f"{path} holds one as the model encoded it"
             )
+        given = self.config.given()
+        for key in ("range", "like", "spacing"):
+            if key in given:
+                raise ConfigError(
+                    f"{key}={given[key]} is for plain latents; {path} holds one of vae3d encode, "
+                    f"which has the grid and the range of its scan: drop {key}"
+                )
         posterior = read_latent(path)
-        if posterior.record.weights != self.codec.weights and not self.config.any_weights:
+        if posterior.record.weights != self.codec.weights and "weights" not in self.trained.allow:
             raise ConfigError(
                 f"{path}: is a latent of other weights than {self.trained.weights}; "
-                "any_weights=true decodes it anyway"
+                "allow=[weights] decodes it anyway"
             )
         self._check(posterior.mean, posterior.record, path)
         latent = posterior.sample(self.config.seed) if self.config.sample else posterior.mean
@@ -112,6 +138,11 @@ class Decoding:
 
     def _read_sample(self, sample: Sample) -> tuple[Tensor, LatentRecord]:
         """Read a plain latent and undo its normalisation."""
+        if self.config.sample:
+            raise ConfigError(
+                f"sample=true is for latents of vae3d encode; {sample.path} holds no posterior: "
+                "drop sample"
+            )
         latent, affine = sample.read()
         record = self._record(sample, latent, affine)
         self._check(latent, record, sample.path)
@@ -200,7 +231,7 @@ class Decoding:
         The spacing is that of the settings, else of the weights, else 1 mm.
         """
         axes = self.trained.model.spatial_dims
-        spacing = self.config.spacing or self.trained.spacing or (1.0,) * axes
+        spacing = self.config.spacing or self.trained.contract.spacing or (1.0,) * axes
         if len(spacing) != axes:
             raise ConfigError(f"spacing must be {axes} numbers, got {[*spacing]}")
         # A 3D affine maps (d, h, w) to RAS, the reverse order; images keep their own order.
@@ -213,10 +244,10 @@ class Decoding:
         """Return the values that [-1, 1] is decoded to."""
         if self.config.range is not None:
             low, high = self.config.range
-            intensity = self.trained.model.contract.intensity
+            intensity = self.trained.contract.intensity
             unit = intensity.unit if intensity else ""
             return IntensityRange(float(low), float(high), unit)
-        contract = self.trained.contract
+        contract = self.trained.intensity
         if contract.kind != "window":
             raise ConfigError(
                 "these weights were trained with a range for each scan: set range=[low,high], or "

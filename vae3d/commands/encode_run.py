@@ -10,7 +10,6 @@ from typing import Any
 
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError, DataError
@@ -85,11 +84,8 @@ class Encoding:
     @cached_property
     def cases(self) -> Cases:
         """The cases; each is read once and none is cached."""
-        data = self.trained.data(self.config.data).read_once()
         bar = ProgressBar("prepare", self.trained.distributed.is_main)
-        cases = open_cases(data, bar, self.source, self.trained.adopt)
-        self.trained.check_spacing(cases.spacing)
-        return cases
+        return self.trained.cases(self.config.data, bar, self.source, once=True)
 
     @cached_property
     def drawn(self) -> dict[int, str]:

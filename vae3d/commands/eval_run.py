@@ -2,11 +2,9 @@
 
 import contextlib
 import logging
-import math
 import platform
 import sys
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,28 @@ import torch
 
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import CaseData, DataConfig, ScansConfig, StoreConfig
+from vae3d.data.config import ScansConfig, StoreConfig
 from vae3d.data.run_cases import RunCases
 from vae3d.evaluation.choice import adopt_splits, choose, notes_on
+from vae3d.evaluation.console import log_scores, show
 from vae3d.evaluation.evaluator import Evaluator
+from vae3d.evaluation.facts import (
+    facts_of_data,
+    facts_of_model,
+    facts_of_today,
+    facts_of_training,
+)
 from vae3d.evaluation.page import write_report
+from vae3d.evaluation.place import are_run_cases, is_same_data, label_of_data
 from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger
 from vae3d.logger.build import build_loggers
-from vae3d.logger.console import ProgressBar, table
+from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line
 from vae3d.scans.source import CaseSource
-from vae3d.scoring.scores import label_of, score_text, unit_text
 from vae3d.settings.saved import describe
 from vae3d.version import __version__
 
@@ -60,7 +64,7 @@ class Evaluation:
         record = RunCases.read(folder.cases)
         cases, indices, own = self._cases(record)
         evaluator = self._evaluator(cases)
-        output = Path(self.config.output or folder.report(self.config.mode)).expanduser()
+        output = self._output(cases, indices, record)
         logger = self._logger()
         failed = True
         try:
@@ -86,9 +90,9 @@ class Evaluation:
 
     def _about(self, facts: dict[str, str]) -> dict[str, Any]:
         """Return what the page states of the evaluation; `facts` are shown at its top."""
-        settings, statistics = self.trained.settings, self.trained.model.statistics
+        settings, statistics = self._settings, self.trained.model.statistics
         return {
-            "name": settings.name,
+            "name": settings["name"],
             "weights": str(self.trained.weights),
             "parameters": sum(p.numel() for p in self.trained.model.parameters()),
             "facts": facts,
@@ -100,7 +104,7 @@ class Evaluation:
                 "python": platform.python_version(),
                 "device": str(self.trained.distributed.device),
             },
-            "config": describe(settings),
+            "config": settings,
         }
 
     def _warnings(self, record: RunCases, result: EvaluationResult) -> list[str]:
@@ -108,9 +112,11 @@ class Evaluation:
         # Names that count the items of a Dataset say nothing.
         named = isinstance(self.trained.data(self.config.data), (ScansConfig, StoreConfig))
         notes = notes_on(record, scored, namesakes=named and self.source is None)
+        if self.trained.is_alone:
+            notes.append("nothing is known about the cases that these weights were trained on")
         for note in notes:
             log.warning(note)
-        return notes
+        return [*self.trained.agreement.notes, *notes]
 
     def _complete(self, record: RunCases, cases: Cases, result: EvaluationResult) -> None:
         """Record in the run which scans its unread test cases are, now that they were read."""
@@ -123,45 +129,46 @@ class Evaluation:
 
     def _facts(self, cases: Cases, indices: list[int], own: bool) -> dict[str, str]:
         """Return the facts about an evaluation by name; `own` if the cases are the run's."""
-        settings, model = self.trained.settings, self.trained.model
-        data, vae = self.trained.data(self.config.data), model.config
-        scored = {*indices}
-        splits = {name: len(scored & {*of.tolist()}) for name, of in cases.splits.items()}
-        place = getattr(data, "root", None) or getattr(data, "list", None)
-        kind = type(data).__name__.removesuffix("Config").lower()
-        ratio = math.prod(vae.factor) * vae.in_channels / vae.latent_channels
-        latent = f"{vae.latent_channels} channels, 1/{' x 1/'.join(map(str, vae.factor))}"
-        split = ", ".join(f"{name} ({count})" for name, count in splits.items() if count)
         return {
-            "Split": split if own else f"other data than the run's ({len(indices)} cases)",
-            "Data": f"{kind} {place}" if place else kind,
-            "Model": f"{sum(p.numel() for p in model.parameters()):,} parameters",
-            "Latent grid": latent,
-            "Compression": f"{ratio:g} numbers of the image for one of the latent",
-            "Steps of the training": f"{settings.trainer.steps:,}",
-            "Seed": str(settings.seed),
-            "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-            "Versions": f"vae3d {__version__}, torch {torch.__version__}",
+            **facts_of_data(self.trained.data(self.config.data), cases, indices, own),
+            **facts_of_model(self.trained.model),
+            **facts_of_training(self._settings),
+            **facts_of_today(),
         }
 
     def _cases(self, record: RunCases) -> tuple[Cases, list[int], bool]:
-        trained = self.trained
-        settings = trained.settings
-        data = trained.data(self.config.data)
         bar = ProgressBar("prepare", self.trained.distributed.is_main)
-        cases = open_cases(data, bar, self.source, trained.adopt)
-        # Scans are resampled as they are read; volumes of a store are not.
-        if not data.source:
-            trained.check_spacing(cases.spacing)
+        cases = self.trained.cases(self.config.data, bar, self.source)
         own = adopt_splits(cases, record)
         if not record.cases:
-            own = self.source is None and _same_cases(data, settings.data)
+            own = self._is_run_data
         return cases, choose(cases, self.config.split, own), own
+
+    @property
+    def _is_run_data(self) -> bool:
+        """Whether the settings name the data of the run."""
+        trained = self.trained
+        if self.source is not None or trained.is_alone:
+            return False
+        return is_same_data(trained.data(self.config.data), trained.settings.data)
+
+    def _output(self, cases: Cases, indices: list[int], record: RunCases) -> Path:
+        """Return the folder of the report; that of other data than the run's is another one."""
+        if self.config.output is not None:
+            return Path(self.config.output).expanduser()
+        mode, folder, notes = self.config.mode, self.trained.folder, self.trained.agreement.notes
+        scored = [(cases.case_id(index), cases.identity(index)) for index in indices]
+        if not notes and (self._is_run_data or are_run_cases(scored, record)):
+            return folder.report(mode)
+        label = label_of_data(self.trained.data(self.config.data), scored, notes)
+        return folder.report(f"{mode}-{label}")
 
     def _evaluator(self, cases: Cases) -> Evaluator:
         config = self.config.evaluation
         # The patch size is the training's, unless the settings name one.
-        size = config.inference.size or self.trained.settings.evaluation.inference.size
+        size = config.inference.size
+        if size is None and not self.trained.is_alone:
+            size = self.trained.settings.evaluation.inference.size
         settings = replace(config, inference=replace(config.inference, size=size))
         device = self.trained.distributed.device
         precision = Precision(settings.precision, device)
@@ -174,61 +181,12 @@ class Evaluation:
     def _logger(self) -> Logger:
         if not self.trained.distributed.is_main:
             return Logger()
-        folder, settings = self.trained.folder, self.trained.settings
-        return build_loggers(self.config.logger, folder.path, settings.name, describe(settings))
+        about = self._settings
+        return build_loggers(self.config.logger, self.trained.folder.path, about["name"], about)
 
-
-def _same_cases(data: CaseData, trained: DataConfig) -> bool:
-    keys = ("root", "list", "count", "shape", "seed", "dataset")
-    return type(data) is type(trained) and all(
-        _resolved(getattr(data, key, None)) == _resolved(getattr(trained, key, None))
-        for key in keys
-    )
-
-
-def _resolved(value: Any) -> Any:
-    """Return a path without links and dots, however it was written."""
-    return Path(value).expanduser().resolve() if isinstance(value, str) else value
-
-
-def log_scores(logger: Logger, result: EvaluationResult) -> None:
-    """Log the scores of every case, and their means."""
-    rows = [[c.case_id, *(c.scores.get(n) for n in result.names)] for c in result.cases]
-    # Train and the modes of eval may log into one run: names tell them apart.
-    mode = result.protocol["mode"]
-    logger.log_table(f"eval_{mode}_cases", ["case", *result.names], rows)
-    logger.log(0, result.means, f"eval_{mode}")
-
-
-def show(result: EvaluationResult, output: Path, facts: dict[str, str] | None = None) -> None:
-    """Print what was evaluated (`facts`), the means, and the paths of scores and pictures."""
-    references = [name for name in result.names if name.startswith("psnr@")]
-    rows = [
-        [
-            label_of(name),
-            score_text(name, result.mean(name)),
-            score_text(name, result.spread(name)) if len(result.values(name)) > 1 else "-",
-            _ends(result, name),
-            unit_text(result.unit(name)),
-        ]
-        for name in (*result.means, *references)
-    ]
-    cases = "1 case" if len(result.cases) == 1 else f"{len(result.cases)} cases"
-    for name, value in (facts or {}).items():
-        log.info(f"{name}: {value}")
-    title = f"{cases}, mode={result.protocol['mode']}"
-    table(title, ["metric", "mean", "std", "95 % interval", "unit"], rows)
-    log.info(f"scores: {output / 'scores.csv'}")
-    for name, path in (("pictures", output / "cases"), ("report", output / "index.html")):
-        if path.exists():
-            log.info(f"{name}: {path}")
-
-
-def _ends(result: EvaluationResult, name: str) -> str:
-    """Return the interval of a mean, or the range of cases that are too few for one."""
-    low, high = result.interval(name)
-    if math.isfinite(low):
-        return f"[{score_text(name, low)}, {score_text(name, high)}]"
-    if len(result.values(name)) < 2:
-        return "-"
-    return "range " + " to ".join(score_text(name, end) for end in result.extent(name))
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The settings of the training as plain values; of weights without a run their name."""
+        if self.trained.is_alone:
+            return {"name": self.trained.folder.path.absolute().name}
+        return describe(self.trained.settings)

@@ -2,22 +2,25 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from vae3d.autoencoder.places import holds_weights, locate
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.autoencoder.weights import CONFIG_FILE
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.commands.trained_config import CodecConfig, TrainedConfig
+from vae3d.data.build import open_cases
+from vae3d.data.cases import Cases
 from vae3d.data.config import (
     CaseData,
     CTConfig,
     DataConfig,
     Images2DConfig,
     MRIConfig,
+    RunData,
     ScansConfig,
 )
 from vae3d.errors import ConfigError, RunError
@@ -25,7 +28,11 @@ from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
+from vae3d.runtime.progress import Progress
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.scans.source import CaseSource
+from vae3d.values.agreement import DATA, Agreement
+from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
 
 
@@ -34,12 +41,13 @@ class TrainedRun:
     """A run folder, or a folder of weights without a run, and the ranks that compute with it.
 
     `which` chooses the weights of a run: `best`, `latest`, or `auto` for the best ones if they
-    exist, else the latest.
+    exist, else the latest. `allow` names what may differ from the training.
     """
 
     folder: RunFolder
     which: str
     distributed: Distributed
+    allow: tuple[str, ...] = ()
 
     @classmethod
     @contextlib.contextmanager
@@ -52,12 +60,18 @@ class TrainedRun:
         if config.run is None:
             raise ConfigError("run must name a run folder, for example run=runs/vae3d")
         with start_distributed(config.device) as distributed:
-            yield cls(RunFolder(Path(config.run).expanduser()), config.weights, distributed)
+            folder, which = locate(Path(config.run).expanduser(), config.weights)
+            yield cls(folder, which, distributed, (*config.allow,))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether these are weights without a run."""
+        return holds_weights(self.folder.path)
 
     @property
     def weights(self) -> Path:
         """The folder of the weights."""
-        if (self.folder.path / CONFIG_FILE).exists():
+        if self.is_alone:
             return self.folder.path
         if self.which != "auto":
             return self.folder.weights(self.which)
@@ -88,75 +102,93 @@ class TrainedRun:
         precision = Precision(config.precision, device)
         return Codec(ModelRunner(self.model, device, precision, config.memory))
 
-    @property
-    def spacing(self) -> tuple[float, ...] | None:
-        """The spacing (D, H, W) in mm that the weights were trained with, None for the scans' own.
+    @cached_property
+    def contract(self) -> InputContract:
+        """How scans become the input of the weights.
+
+        Earlier versions recorded the channel with the run alone.
 
         Raises:
             RunError: the weights are missing or damaged.
         """
-        return self.model.contract.spacing
+        contract = self.model.contract
+        if contract.channel is None and self.folder.config.exists():
+            return replace(contract, channel=getattr(self.settings.data, "channel", None))
+        return contract
 
     @property
-    def contract(self) -> IntensityContract:
+    def intensity(self) -> IntensityContract:
         """How the training chose the intensity range of a scan.
 
         Raises:
             RunError: the weights hold no intensity contract.
         """
-        contract = self.model.contract.intensity
-        if contract is None:
+        if self.contract.intensity is None:
             raise RunError(f"{self.folder.path}: its weights hold no intensity contract")
-        return contract
+        return self.contract.intensity
 
-    def adopt(self, offered: IntensityContract, spatial_dims: int) -> IntensityContract:
-        """Return the weights' own contract, for data whose contract is of the same kind and unit.
+    @cached_property
+    def agreement(self) -> Agreement:
+        """What data may differ in from the training."""
+        owner = str(self.folder.path)
+        return Agreement(owner, self.contract, self.model.spatial_dims, self.allow)
+
+    def cases(
+        self,
+        chosen: DataConfig,
+        progress: Progress,
+        source: CaseSource | None = None,
+        once: bool = False,
+    ) -> Cases:
+        """Open the run's own cases or others, as the weights need them.
+
+        `once` states that each is read a single time: nothing is prepared or cached.
 
         Raises:
-            ConfigError: the data are of another kind, or have other axes.
+            UserError: the data do not fit the weights, or differ in what `allow` does not name.
         """
-        path, own = self.folder.path, self.contract
-        if spatial_dims != self.model.spatial_dims:
-            raise ConfigError(
-                f"the weights of {path} are for {self.model.spatial_dims}D data, "
-                f"these are {spatial_dims}D"
-            )
-        if (own.kind, own.unit) != (offered.kind, offered.unit):
-            raise ConfigError(
-                f"the weights of {path} expect {own.kind} in {own.unit}, "
-                f"these data have {offered.kind} in {offered.unit}"
-            )
-        return own
-
-    def check_spacing(self, spacing: list[float] | None) -> None:
-        """Raise a ConfigError if data have another spacing than the weights expect."""
-        expected = self.spacing and [*self.spacing]
-        if spacing != expected:
-            raise ConfigError(
-                f"the weights of {self.folder.path} expect a spacing of {expected} mm, "
-                f"these data have {spacing}"
-            )
+        own = self.intensity
+        data = self.data(chosen)
+        adopt = partial(self.agreement.adopt, self.agreement.on(chosen.given()).intensity or own)
+        if source is not None:
+            source.contract = adopt(source.contract, source.spatial_dims)
+        cases = open_cases(data.read_once() if once else data, progress, source, adopt)
+        # Scans are resampled as they are read; a store, phantoms and a Dataset are as they are.
+        spacing = None if cases.spacing is None else (*cases.spacing,)
+        self.agreement.on({"spacing": spacing, "channel": cases.channel}, of=DATA)
+        return cases
 
     def data(self, chosen: DataConfig) -> CaseData:
         """Return the run's own data with the chosen keys replaced, or other data.
 
-        Both have the weights' spacing.
+        Both have the weights' spacing, unless `allow` lets it differ.
 
         Raises:
-            ConfigError: a key does not fit the run's data, or they came from a custom Dataset.
+            ConfigError: a key does not fit the run's data, they came from a custom Dataset, or
+                weights without a run are asked for its data.
         """
-        return chosen.for_run(self.settings.data, self.spacing)
+        contract = self.agreement.on(chosen.given())
+        if self.is_alone and isinstance(chosen, RunData):
+            raise ConfigError(
+                f"{self.folder.path}: holds weights without a run and its data; name the data, "
+                "for example data=ct data.root=/scans"
+            )
+        trained = chosen if self.is_alone else self.settings.data
+        return chosen.for_run(trained, contract.values)
 
-    def scans(self, root: str, **given: Any) -> ScansConfig:
+    def scans(self, root: str, channel: int | None = None, **given: Any) -> ScansConfig:
         """Return the settings to read scans below a folder, or one scan, for these weights.
 
         The run's own data may be of any kind. `given` are fields of ScansConfig.
         """
-        values = {**given, "root": root, "store": None, "cache_gib": 0.0}
-        limits = (self.contract.low, self.contract.high)
+        contract = self.contract
+        if channel is not None:
+            contract = self.agreement.on({"channel": channel}, {"channel": "channel"})
+        values = {**given, "root": root, "channel": channel, "store": None, "cache_gib": 0.0}
+        limits = (self.intensity.low, self.intensity.high)
         if self.model.spatial_dims == 2:
             return Images2DConfig(**values)
-        values["spacing"] = self.spacing
-        if self.contract.kind == "percentiles":
+        values["spacing"] = contract.spacing
+        if self.intensity.kind == "percentiles":
             return MRIConfig(**values, percentiles=limits)
         return CTConfig(**values, window=limits)

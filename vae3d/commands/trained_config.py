@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from vae3d.bounds import CODE, PATH, Gibibytes, OneOf, Settings
-from vae3d.runtime.choices import DEVICES, PRECISIONS
+from vae3d.bounds import CODE, PATH, Gibibytes, OneOf, Settings, SomeOf
+from vae3d.runtime.choices import ALLOWABLE, DEVICES, PRECISIONS
 from vae3d.scans.formats import DTYPES
 
 WEIGHTS = ("auto", "best", "latest")
@@ -20,6 +20,9 @@ class TrainedConfig(Settings):
     weights: Annotated[str, OneOf(*WEIGHTS)] = "auto"
     """Weights of the run: the best ones, the latest ones, or auto for the best where there are
     any."""
+    allow: Annotated[list[str], SomeOf(*ALLOWABLE)] = field(default_factory=list)
+    """What may differ from what the weights were trained with, as in allow=[window]; all else that
+    differs is refused; weights allows latents of other weights."""
     device: Annotated[str, OneOf(*DEVICES)] = "auto"
     """Where to compute; auto takes this rank's GPU if there is one."""
     plugins: Annotated[list[str], CODE] = field(default_factory=list)

@@ -80,10 +80,12 @@ class Case(ABC):
 class Cases(ABC):
     """The cases of a data set, by number, and their splits.
 
-    They are resampled to `spacing` (D, H, W) in millimetres, unless it is None.
+    They are resampled to `spacing` (D, H, W) in millimetres, unless it is None. `channel` is the
+    component that was chosen of scans that have several.
     """
 
     spacing: list[float] | None = None
+    channel: int | None = None
 
     def __init__(self, config: CaseData, spatial_dims: int, contract: IntensityContract) -> None:
         self.config = config

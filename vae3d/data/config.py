@@ -1,7 +1,8 @@
 """The settings of every kind of data, selected with `data=`."""
 
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -29,6 +30,7 @@ COUNT = AtLeast(1)
 CHANNEL = AtLeast(0)
 GIB = AtLeast(0)
 GROUP = Text("column or pattern")
+SPACING = PerAxis(Between(0.01, 100), (3,), whole=False, expand=True, nullable=True)
 
 
 @dataclass
@@ -54,8 +56,11 @@ class DataConfig(Settings, key="data"):
         """
         raise ConfigError("data must be synthetic, ct, mri or images_2d to be prepared")
 
-    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
-        """Return the data settings for a run trained on `trained`, at `spacing` in mm.
+    def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
+        """Return the data settings for weights that were trained on `trained`.
+
+        `values` are the settings that the weights need, by key: spacing, channel, window or
+        percentiles.
 
         Raises:
             ConfigError: a key does not fit the run's data.
@@ -88,6 +93,14 @@ class RunData(DataConfig):
     """Rule for the cases of one patient, as for training; null keeps the run's own."""
     channel: Annotated[int | None, CHANNEL] = None
     """Component of 4D, RGB or complex scans; null keeps the run's own."""
+    window: Annotated[tuple[float, ...] | None, LowHigh()] = None
+    """Values [low, high] that become [-1, 1] instead of those of the weights, with
+    allow=[window]."""
+    percentiles: Annotated[tuple[float, ...] | None, LowHigh((0, 100))] = None
+    """Percentiles [low, high] that become [-1, 1] instead of those of the weights, with
+    allow=[percentiles]."""
+    spacing: Annotated[Any, SPACING] = None
+    """Millimetres per voxel instead of those of the weights, with allow=[spacing]."""
     shape: Annotated[Any, PerAxis(Between(1, 1024), axes=(2, 3), expand=True, nullable=True)] = (
         None
     )
@@ -104,16 +117,28 @@ class RunData(DataConfig):
     store: Annotated[str | None, PATH] = None
     """Folder of the prepared copy; null keeps the run's own."""
 
-    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
-        """Return the run's own cases, with what was given replaced."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}
-        if "root" in values:
+    def given(self) -> dict[str, Any]:
+        """Return the values that replace the run's own."""
+        return {name: value for name, value in super().given().items() if value is not None}
+
+    def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
+        """Return the run's own cases, with what was given replaced.
+
+        Other voxels need another store than the one that the run was trained from.
+        """
+        given = self.given()
+        if "root" in given:
             # A new root means other scans: the run's list does not apply to them.
-            values.setdefault("list", None)
-        elif "list" in values:
+            given.setdefault("list", None)
+        elif "list" in given:
             # Paths of another list are relative to it: the run's root does not apply to them.
-            values.setdefault("root", None)
-        return trained.updated(values)
+            given.setdefault("root", None)
+        data = trained.updated(given)
+        if isinstance(data, PreparableData) and isinstance(trained, PreparableData):
+            same = data.identity() == trained.identity() and data.nonfinite == trained.nonfinite
+            if not same and "store" not in given and trained.store is not None:
+                return replace(data, store="auto")
+        return data
 
 
 @dataclass
@@ -152,7 +177,7 @@ class CaseData(DataConfig):
         """Return these settings with a split rule, unless they name one."""
         return replace(self, split_rule=self.split_rule or split_rule)
 
-    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
+    def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
         """Return these cases: they are named in full."""
         return self
 
@@ -290,9 +315,7 @@ class ScansConfig(PreparableData):
     searched for in the path below data.root; null uses the list's column group."""
     channel: Annotated[int | None, CHANNEL] = None
     """Component of scans that have several (4D, RGB, complex), counted from 0."""
-    spacing: Annotated[
-        Any, PerAxis(Between(0.01, 100), (3,), whole=False, expand=True, nullable=True)
-    ] = None
+    spacing: Annotated[Any, SPACING] = None
     """Millimetres per voxel (depth, height, width) to resample to, one number or three; null keeps
     the scan's own."""
     store: Annotated[str | None, PATH] = "auto"
@@ -332,9 +355,9 @@ class ScansConfig(PreparableData):
             values = {"group": None, **values}
         return super().updated(values)
 
-    def for_run(self, trained: "DataConfig", spacing: tuple[float, ...] | None) -> "CaseData":
-        """Return these scans, resampled to `spacing` where no other was given."""
-        return self if self.spacing is not None else replace(self, spacing=spacing)
+    def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
+        """Return these scans, resampled to the spacing of the weights."""
+        return self if self.spatial_dims == 2 else replace(self, spacing=values["spacing"])
 
     @property
     def range(self) -> tuple[float, float]:
@@ -414,6 +437,10 @@ class CustomConfig(SourceData):
     """Arguments of the Dataset, as in data.options.split=train."""
     window: Annotated[tuple[float, ...], LowHigh()] = (-1.0, 1.0)
     """Values [low, high] of the Dataset's images that become [-1, 1]."""
+
+    def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
+        """Return the Dataset with the window of the weights."""
+        return replace(self, window=values.get("window", self.window))
 
     def updated(self, values: dict[str, Any]) -> "CaseData":
         """Raise a ConfigError: code to import comes from the command line alone."""

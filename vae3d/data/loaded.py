@@ -82,6 +82,7 @@ class LoadedCases(Cases):
         self.cache_bytes = config.cache_gib * GIB
         self.source = source
         self.spacing = source.spacing
+        self.channel = getattr(config, "channel", None)
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._identities: dict[int, ScanIdentity | None] = {}
         self._cache: OrderedDict[int, LoadedCase] = OrderedDict()

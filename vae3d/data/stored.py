@@ -169,6 +169,7 @@ class StoredCases(Cases):
         super().__init__(config, settings.spatial_dims, contract or own)
         self.folder = folder
         self.spacing = settings.source.get("spacing")
+        self.channel = settings.source.get("channel")
         self.catalog = Catalog(folder / CATALOG)
         self._open_cases: OrderedDict[tuple[int, int], StoredCase] = OrderedDict()
         self._verified: OrderedDict[int, NDArray[np.bool_]] = OrderedDict()

@@ -7,6 +7,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SPLITS = ("train", "val", "test")
 SPLIT_RULES = ("hash", "count")
 """How cases are held out where no list assigns splits."""
+ALLOWABLE = ("window", "percentiles", "spacing", "channel", "weights")
+"""What may differ from the weights of a command whose `allow` names it."""
 
 
 def parse_part(text: str, key: str) -> tuple[int, int]:

@@ -102,7 +102,7 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("logger",): "use_wandb logging log wandb tensorboard tb",
     ("mode",): "inference_mode full",
     ("split",): "subset partition fold",
-    ("any_weights",): "force ignore_weights",
+    ("allow",): "force ignore_weights allow_mismatch",
     ("existing",): "overwrite exist_ok resume",
 }
 USUAL_WORDS = {word: keys for keys, words in _USUAL_WORDS.items() for word in words.split()}

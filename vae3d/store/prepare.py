@@ -193,7 +193,7 @@ class Preparation:
             ]
             raise DataError(
                 f"{self.folder}: was prepared with other settings ({'; '.join(changed)}); "
-                "name another data.store= or remove it"
+                "name another data.store=, or data.store=auto for one of its own"
             )
 
     @contextmanager

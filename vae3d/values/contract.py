@@ -14,11 +14,13 @@ class InputContract:
     """The intensity range and the grid that the weights of a network were trained with.
 
     `spacing` is (D, H, W) in millimetres, None if scans kept their own; `intensity` is None if it
-    is not known.
+    is not known. `channel` is the component of scans that have several, counted from 0; None if
+    they have one, or if it is not known.
     """
 
     intensity: IntensityContract | None = None
     spacing: tuple[float, ...] | None = None
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         spacing = self.spacing
@@ -26,6 +28,21 @@ class InputContract:
             len(spacing) == 3 and all(0 < side < math.inf for side in spacing)
         ):
             raise ConfigError(f"spacing must be three numbers above 0, got {[*spacing]}")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings of data that the contract stands for, by their key below `data`."""
+        values: dict[str, Any] = {"spacing": self.spacing, "channel": self.channel}
+        if self.intensity is not None:
+            values[self.intensity.kind] = (self.intensity.low, self.intensity.high)
+        return values
+
+    def unit_of(self, name: str) -> str:
+        """Return the unit behind one of `values`, with a space before it; empty if it has none."""
+        if name == "spacing":
+            return " mm" if self.spacing else " (the scans' own)"
+        units = {"window": self.intensity.unit if self.intensity else "", "percentiles": "%"}
+        return f" {units[name]}" if units.get(name) else ""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "InputContract":
@@ -36,7 +53,8 @@ class InputContract:
         """
         spacing = from_plain(list[float] | None, values.get("spacing"), "spacing")
         intensity = from_plain(IntensityContract | None, values.get("intensity"), "intensity")
-        return cls(intensity, None if spacing is None else tuple(spacing))
+        channel = from_plain(int | None, values.get("channel"), "channel")
+        return cls(intensity, None if spacing is None else tuple(spacing), channel)
 
     def describe(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
@@ -45,4 +63,5 @@ class InputContract:
         return {
             "intensity": self.intensity and self.intensity.describe(),
             "spacing": None if self.spacing is None else [*self.spacing],
+            "channel": self.channel,
         }
