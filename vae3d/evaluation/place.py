@@ -39,7 +39,7 @@ def label_of_data(
 ) -> str:
     """Return `label-hash` of data: a name for people, and eight digits that differ with them.
 
-    Data without a path, such as a Dataset in Python, are told apart by their cases. `notes` are
+    Data without a path, such as a Dataset in Python, are known by their cases. `notes` are
     sentences on how they were read otherwise than in the training.
     """
     values = dataclasses.asdict(data)
