@@ -1,7 +1,5 @@
 """PNG, JPEG, TIFF and NumPy files as grayscale volumes."""
 
-import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +7,14 @@ import imageio.v3 as imageio
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from vae3d.errors import VolumeError
 from vae3d.runtime.files import atomic_write
 from vae3d.scans.grid import as_stored
+from vae3d.scans.raster import decode_raster
+from vae3d.scans.tiff import decode_tiff
 from vae3d.scans.volume import SourceGeometry, Volume
-from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
-
-PILLOW_FORMATS = ("PNG", "JPEG")
-"""The only formats that Pillow may decode, whatever the suffix: it would pass an EPS file to
-Ghostscript, which executes it."""
-
-# tifffile logs damaged tags to stderr, where they would hide the one error message.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+from vae3d.scans.voxels import select_channel, voxels_to_tensor
 
 # Voxels of 1 mm: index (d, h, w) is at (x, y, z) = (w, h, d).
 UNIT_AFFINE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
@@ -31,7 +23,8 @@ UNIT_AFFINE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]],
 def read_image(path: Path, *, channel: int | None, case_id: str) -> Volume:
     """Read an image (1, H, W), or a 3D array of a .npy file as (1, D, H, W), in the file's order.
 
-    Colour images whose channels are equal are read as grayscale. Pixels are 1 mm wide.
+    The pixels of an image are the grays that a viewer shows, upright. Colour images whose channels
+    are equal are read as grayscale. Pixels are 1 mm wide.
     """
     pixels = select_channel(path, _with_channels(path), channel, "channels")
     affine = np.eye(3) if pixels.ndim == 2 else UNIT_AFFINE.copy()
@@ -42,7 +35,7 @@ def read_image(path: Path, *, channel: int | None, case_id: str) -> Volume:
 def _with_channels(path: Path) -> NDArray[Any]:
     """Return the file's array (*spatial, n) of numbers, n = 1 if all colours are equal."""
     try:
-        array, has_channels = DECODERS.get(path.suffix.lower(), _decode_pillow)(path)
+        array, has_channels = DECODERS.get(path.suffix.lower(), decode_raster)(path)
     except VolumeError:
         raise
     except Exception as error:  # decoders raise any type for a damaged file
@@ -65,23 +58,6 @@ def _without_colour(array: NDArray[Any]) -> NDArray[Any]:
     return array[..., :1] if gray else array
 
 
-def _decode_pillow(path: Path) -> tuple[NDArray[Any], bool]:
-    with Image.open(path, formats=PILLOW_FORMATS) as image:
-        if image.format == "PNG" and getattr(image, "is_animated", False):
-            raise VolumeError(path, "is an animation; save one image")
-        # Pillow decodes to at most 4 bytes a number.
-        check_size(path, 4 * math.prod(image.size) * len(image.getbands()), _room(path))
-        palette = image.palette
-        gray_or_colour = image.convert(palette.mode) if image.mode == "P" and palette else image
-        pixels = np.asarray(gray_or_colour)
-    return pixels, pixels.ndim > 2
-
-
-def _room(path: Path) -> int:
-    """Return the most decoded bytes to accept of an image file, 4096 to a byte on disk."""
-    return 4096 * path.stat().st_size + 2**20
-
-
 def _decode_npy(path: Path) -> tuple[NDArray[Any], bool]:
     # A memory map fails before any memory is allocated if the file is shorter than its header's
     # shape needs.
@@ -92,29 +68,7 @@ def _decode_npy(path: Path) -> tuple[NDArray[Any], bool]:
     return (np.moveaxis(array, 0, -1), True) if array.ndim == 4 else (array, False)
 
 
-def _decode_tiff(path: Path) -> tuple[NDArray[Any], bool]:
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        if series.axes not in ("YX", "YXS"):
-            raise VolumeError(
-                path,
-                f"must hold one image, got shape {series.shape}; save a stack as .npy",
-            )
-        check_size(path, series.size * series.dtype.itemsize, _room(path))
-        _check_segments(path, series.keyframe)
-        return np.asarray(series.asarray()), series.axes == "YXS"
-
-
-def _check_segments(path: Path, page: Any) -> None:
-    # tifffile fills missing strips and tiles with zeros and does not report them.
-    parts = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
-    end = path.stat().st_size
-    whole = all(offset > 0 < count and offset + count <= end for offset, count in parts)
-    if not whole or len(parts) != math.prod(page.chunked):
-        raise VolumeError(path, "is truncated: some of its strips or tiles are missing")
-
-
-DECODERS = {".npy": _decode_npy, ".tif": _decode_tiff, ".tiff": _decode_tiff}
+DECODERS = {".npy": _decode_npy, ".tif": decode_tiff, ".tiff": decode_tiff}
 """What returns the array, and whether its last axis is the channels; Pillow has the others."""
 
 
