@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig
-from vae3d.data.scan_source import ScanSource, search
+from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.lists.search import search
 from vae3d.scans.formats import case_name
 from vae3d.values.intensity import IntensityRange
 from vae3d.values.splits import SplitRule, Splits, case_rank, join_copies

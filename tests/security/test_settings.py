@@ -18,6 +18,7 @@ import yaml
 from tests.conftest import tiny_model, tiny_training
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.saved import load_config
+from vae3d.data.config import EARLIER
 from vae3d.errors import RunError
 from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
 from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES
@@ -74,8 +75,8 @@ def places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 def test_saved_settings_come_back(tmp_path: Path, config: Path) -> None:
     saved = tiny_training(tmp_path)
-    # Settings without a rule are those of earlier versions, which drew splits by count.
-    assert load_config(config) == replace(saved, data=saved.data.keeping("count"))
+    # Settings without a rule are those of earlier versions.
+    assert load_config(config) == replace(saved, data=saved.data.keeping(EARLIER))
 
 
 def test_a_key_that_names_code_is_refused_wherever_it_stands(config: Path, weights: Path) -> None:

@@ -13,6 +13,8 @@ from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
+from vae3d.lists.left_out import listed
+from vae3d.lists.left_out import table as left_out_rows
 from vae3d.logger.console import ProgressBar, table
 from vae3d.patching.samplers import PatchSampler, build_sampler
 from vae3d.pictures.media import write_png
@@ -50,12 +52,13 @@ def inspect(config: InspectConfig) -> Path:
     if not len(dataset):
         raise DataError(f"split={config.split} holds no case; choose another")
     output = Path(config.output).expanduser()
-    write_table(output / "cases.csv", reports)
+    write_table(output / "cases.csv", reports, cases.left_out)
     summary = {
         **totals(reports),
         "patients": {split: cases.num_groups(cases.usable(split)[0]) for split in SPLITS},
         "patches": patch_totals(cases, patching, config),
         "reading": reading(dataset, cases),
+        "left_out": cases.left_out,
     }
     write_json(output / "summary.json", summary)
     sample = draws(dataset, config.count, config.seed)
@@ -65,12 +68,13 @@ def inspect(config: InspectConfig) -> Path:
     return output
 
 
-def write_table(path: Path, reports: list[CaseReport]) -> None:
-    """Write all cases as CSV."""
+def write_table(path: Path, reports: list[CaseReport], left_out: dict[str, str]) -> None:
+    """Write all cases as CSV, and the scans that are left out without a split."""
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(map(row, reports))
+        writer.writerows(left_out_rows(left_out, len(COLUMNS)))
 
 
 def row(report: CaseReport) -> list[str]:
@@ -138,6 +142,8 @@ def show(
             log.info(f"odd: {report.case_id}: {'; '.join(report.odd)}")
     if len(reports) > config.rows:
         log.info(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
+    for line in listed(summary["left_out"], config.rows):
+        log.info(line)
     cases, patients, patches = summary["cases"], summary["patients"], summary["patches"]
     # Without groups each case counts as a patient, which is not known.
     known = patients != cases

@@ -1,12 +1,12 @@
 """`config.yaml` of a run: the settings of its training, and which of them may change."""
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vae3d.commands.train import TrainConfig
-from vae3d.data.config import CaseData
+from vae3d.data.config import EARLIER
 from vae3d.errors import ConfigError, RunError
 from vae3d.settings.saved import describe, differences, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
@@ -14,7 +14,10 @@ from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 log = logging.getLogger(__name__)
 
 MAY_CHANGE = {
-    "data": {"root", "list", "workers", "timeout", "cache_gib", "store", "codec", "max_skipped"},
+    "data": {
+        *("root", "include", "exclude", "label_maps", "list", "store", "codec"),
+        *("workers", "timeout", "cache_gib", "max_skipped"),
+    },
     "model": {"checkpointing"},
     "patching": set[str](),
     "loss": set[str](),
@@ -35,14 +38,12 @@ def load_config(path: Path) -> TrainConfig:
         raise RunError(f"{path.parent}: no run here ({path.name} is missing)") from None
     except ConfigError as error:
         raise RunError(f"{path}: not the settings of a training: {error}") from error
-    # Earlier versions drew splits by count and did not record it.
-    return replace(config, data=config.data.keeping("count"))
+    return replace(config, data=config.data.keeping(EARLIER))
 
 
-def saved_split_rule(path: Path) -> str | None:
-    """Return the rule by which a run drew its splits; None if there is no run yet."""
-    data = load_config(path).data if path.exists() else None
-    return data.split_rule if isinstance(data, CaseData) else None
+def recorded_data(path: Path) -> dict[str, Any]:
+    """Return the settings of the data of a run; empty if there is no run yet."""
+    return asdict(load_config(path).data) if path.exists() else {}
 
 
 def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
@@ -51,7 +52,7 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
     Raises:
         RunError: a setting differs that may not change.
     """
-    kept = config.data.keeping(saved_split_rule(file))
+    kept = config.data.keeping(recorded_data(file))
     old, new = describe(load_config(file)), describe(replace(config, data=kept))
     changed = differences(frozen(old), frozen(new))
     if changed:

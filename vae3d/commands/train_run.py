@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
-from vae3d.commands.saved import check_changes, frozen, saved_split_rule
+from vae3d.commands.saved import check_changes, frozen, recorded_data
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
@@ -72,10 +72,10 @@ class Training:
         self.distributed = distributed
         self.folder = RunFolder(config.folder)
         bar = ProgressBar("prepare", distributed.is_main)
-        # A run keeps the rule by which its splits were drawn.
-        kept = saved_split_rule(self.folder.config)
+        # A run keeps what it recorded, such as the rule by which its splits were drawn.
+        kept = recorded_data(self.folder.config)
         self.cases = open_cases(config.data.keeping(kept), bar, source)
-        data = config.data.keeping(kept or self.cases.split_kind)
+        data = config.data.keeping(kept).keeping(self.cases.recorded)
         self.config = resolved(replace(config, data=data), self.cases.spatial_dims, distributed)
 
     def run(self) -> Path:

@@ -184,7 +184,9 @@ class TrainedRun:
         contract = self.contract
         if channel is not None:
             contract = self.agreement.on({"channel": channel}, {"channel": "channel"})
+        # Commands with input= have no settings that choose among scans.
         values = {**given, "root": root, "channel": channel, "store": None, "cache_gib": 0.0}
+        values["label_maps"] = "keep"
         limits = (self.intensity.low, self.intensity.high)
         if self.model.spatial_dims == 2:
             return Images2DConfig(**values)

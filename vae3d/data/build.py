@@ -6,6 +6,7 @@ from collections.abc import Callable
 from vae3d.data.cases import Cases
 from vae3d.data.config import DATA, DataConfig
 from vae3d.errors import ConfigError
+from vae3d.lists.left_out import summary
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.registry import load
 from vae3d.scans.source import CaseSource
@@ -50,6 +51,8 @@ def build_source(config: DataConfig) -> CaseSource:
     source: CaseSource = load(config.source)(config)
     if source.hint:
         log.info(source.hint)
+    if source.left_out:
+        log.warning(summary(source.left_out))
     return source
 
 

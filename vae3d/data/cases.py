@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from torch import Tensor
 from vae3d.data.config import CaseData
 from vae3d.errors import DataError, VolumeError
 from vae3d.patching.region import Region
-from vae3d.runtime.choices import parse_part
+from vae3d.runtime.choices import LABEL_MAPS, parse_part
 from vae3d.scans.volume import SourceGeometry, Volume, spacing_of
 from vae3d.store.foreground import ForegroundMap
 from vae3d.values.identity import ScanIdentity
@@ -91,6 +92,7 @@ class Cases(ABC):
         self.config = config
         self.spatial_dims = spatial_dims
         self.contract = contract
+        self.left_out: dict[str, str] = {}
 
     @cached_property
     @abstractmethod
@@ -177,6 +179,11 @@ class Cases(ABC):
         """Return of how many groups (patients, if `data.group` is given) these cases are."""
         groups = self.group_of()
         return len({groups[index] for index in indices.tolist()})
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What settings of data that are null stand for, which a run records."""
+        return {"split_rule": self.split_kind, "label_maps": LABEL_MAPS[0]}
 
     def split_of(self) -> dict[int, str]:
         """Return the split of every case."""

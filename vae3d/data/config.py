@@ -19,7 +19,7 @@ from vae3d.bounds import (
     Text,
 )
 from vae3d.errors import ConfigError
-from vae3d.runtime.choices import SPLIT_RULES, parse_part
+from vae3d.runtime.choices import LABEL_MAPS, SPLIT_RULES, parse_part
 from vae3d.runtime.registry import Registry
 
 ON_ERROR = ("fail", "skip")
@@ -31,6 +31,9 @@ CHANNEL = AtLeast(0)
 GIB = AtLeast(0)
 GROUP = Text("column or pattern")
 SPACING = PerAxis(Between(0.01, 100), (3,), whole=False, expand=True, nullable=True)
+PATTERN = Text("pattern")
+EARLIER = {"split_rule": "count", "label_maps": "keep"}
+"""What runs of earlier versions did where their settings are null or missing."""
 
 
 @dataclass
@@ -67,8 +70,8 @@ class DataConfig(Settings, key="data"):
         """
         raise NotImplementedError
 
-    def keeping(self, split_rule: str | None) -> "DataConfig":
-        """Return these settings with a split rule, unless they name one."""
+    def keeping(self, recorded: Mapping[str, Any]) -> "DataConfig":
+        """Return these settings with what a run recorded, where they are null here."""
         return self
 
     def updated(self, values: dict[str, Any]) -> "CaseData":
@@ -86,6 +89,12 @@ class RunData(DataConfig):
 
     root: Annotated[str | None, PATH] = None
     """Folder of other scans, or a single scan; null keeps the run's own."""
+    include: Annotated[list[str], PATTERN] = field(default_factory=list)
+    """Patterns of scans below data.root, as for training; an empty list keeps the run's own."""
+    exclude: Annotated[list[str], PATTERN] = field(default_factory=list)
+    """Patterns of scans below data.root that are left out; an empty list keeps the run's own."""
+    label_maps: Annotated[str | None, OneOf(*LABEL_MAPS)] = None
+    """Leave out or keep label maps below data.root; null keeps the run's own."""
     list: Annotated[str | None, PATH] = None
     """CSV or JSON list of other scans, with paths relative to data.root if it is given, else to
     the list; null keeps the run's own."""
@@ -119,7 +128,7 @@ class RunData(DataConfig):
 
     def given(self) -> dict[str, Any]:
         """Return the values that replace the run's own."""
-        return {name: value for name, value in super().given().items() if value is not None}
+        return {name: v for name, v in super().given().items() if v not in (None, [])}
 
     def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
         """Return the run's own cases, with what was given replaced.
@@ -143,7 +152,13 @@ class RunData(DataConfig):
 
 @dataclass
 class CaseData(DataConfig):
-    """The settings that every kind of data has."""
+    """The settings that every kind of data has.
+
+    `recorded` names those that a run records when they are null, since other versions may take
+    null for something else.
+    """
+
+    recorded: ClassVar[tuple[str, ...]] = ("split_rule",)
 
     val_fraction: Annotated[float, Between(0, 1, "[)")] = 0.1
     """Share of the cases held out to choose the best weights, where no list assigns splits."""
@@ -173,9 +188,11 @@ class CaseData(DataConfig):
         if self.fold is not None:
             parse_part(self.fold, "data.fold")
 
-    def keeping(self, split_rule: str | None) -> "CaseData":
-        """Return these settings with a split rule, unless they name one."""
-        return replace(self, split_rule=self.split_rule or split_rule)
+    def keeping(self, recorded: Mapping[str, Any]) -> "CaseData":
+        """Return these settings with what a run recorded, where they are null here."""
+        missing = [name for name in self.recorded if getattr(self, name) is None]
+        values: dict[str, Any] = {name: recorded.get(name) for name in missing}
+        return replace(self, **values)
 
     def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
         """Return these cases: they are named in full."""
@@ -303,9 +320,18 @@ class ScansConfig(PreparableData):
     spatial_dims: ClassVar[int] = 3
     range_kind: ClassVar[str] = "window"
     unit: ClassVar[str] = "intensity"
+    recorded: ClassVar[tuple[str, ...]] = ("split_rule", "label_maps")
 
     root: Annotated[str | None, PATH] = None
     """Folder searched for scans, or a single scan; paths in a list are relative to it."""
+    include: Annotated[list[str], PATTERN] = field(default_factory=list)
+    """Scans below data.root to read, by patterns such as '*/ct.nii.gz' for a path, the name of a
+    file or of a folder; an empty list reads all but label maps."""
+    exclude: Annotated[list[str], PATTERN] = field(default_factory=list)
+    """Scans below data.root to leave out, by patterns as in data.include."""
+    label_maps: Annotated[str | None, OneOf(*LABEL_MAPS)] = None
+    """Leave out or keep files below data.root that are label maps by their names and their values;
+    null is leave_out, and keep for runs of earlier versions."""
     list: Annotated[str | None, PATH] = None
     """CSV or JSON list of the scans, with path and optionally split (train, val, test), case_id
     and group; datalists of MONAI and dataset.json of nnU-Net too."""
@@ -324,6 +350,11 @@ class ScansConfig(PreparableData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.list is not None and (self.include or self.exclude):
+            raise ConfigError(
+                "data.include and data.exclude choose among the scans of a folder, but data.list "
+                f"names its own: remove them, or lines of {self.list}"
+            )
         pattern = self.group_pattern
         if pattern is not None and pattern.groups != 1:
             raise ConfigError(
@@ -349,7 +380,9 @@ class ScansConfig(PreparableData):
             ) from error
 
     def updated(self, values: dict[str, Any]) -> "CaseData":
-        """Return a copy with other values; a column of a list that is left ends with it."""
+        """Return a copy with other values; what was for a list or a folder that is left ends."""
+        if values.get("list") is not None:
+            values = {"include": [], "exclude": [], **values}
         column = self.group not in (None, "subject") and self.group_pattern is None
         if column and "list" in values and values["list"] is None:
             values = {"group": None, **values}
@@ -377,6 +410,8 @@ class ScansConfig(PreparableData):
             "list": resolved(self.list),
             "channel": self.channel,
             "spacing": self.spacing and [float(s) for s in self.spacing],
+            **({"include": [*self.include]} if self.include else {}),
+            **({"exclude": [*self.exclude]} if self.exclude else {}),
         }
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from vae3d.data.cases import Case, Cases
 from vae3d.errors import VolumeError
 from vae3d.runtime.choices import SPLITS
+from vae3d.scans.labels import may_be_labels
 from vae3d.scans.orientation import orientation_of
 
 OBLIQUE_DEGREES = 5.0
@@ -88,6 +89,8 @@ def _report_case(case: Case, split: str, patch: tuple[int, ...] | None) -> CaseR
 
 def _odd_values(case: Case) -> Iterable[str]:
     statistics, low, high = case.statistics, case.range.low, case.range.high
+    if may_be_labels(statistics):
+        yield "a handful of whole values: is this a label map?"
     if case.range.unit == "HU" and statistics.minimum > -500:
         yield "no air: are these Hounsfield units?"
     if statistics.maximum <= low or statistics.minimum >= high:

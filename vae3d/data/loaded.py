@@ -81,6 +81,7 @@ class LoadedCases(Cases):
         self.nonfinite = config.nonfinite
         self.cache_bytes = config.cache_gib * GIB
         self.source = source
+        self.left_out = source.left_out
         self.spacing = source.spacing
         self.channel = getattr(config, "channel", None)
         self._shapes: dict[int, tuple[int, ...]] = {}

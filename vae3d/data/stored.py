@@ -111,7 +111,9 @@ def open_prepared(
     contract = adopt(source.contract, source.spatial_dims)
     folder, settings = resolve_store(config, source)
     Preparation(source, settings, folder, progress=progress).run()
-    return StoredCases(folder, config, contract)
+    cases = StoredCases(folder, config, contract)
+    cases.left_out = source.left_out
+    return cases
 
 
 def resolve_store(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:

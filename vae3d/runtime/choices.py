@@ -9,6 +9,8 @@ SPLIT_RULES = ("hash", "count")
 """How cases are held out where no list assigns splits."""
 ALLOWABLE = ("window", "percentiles", "spacing", "channel", "weights")
 """What may differ from the weights of a command whose `allow` names it."""
+LABEL_MAPS = ("leave_out", "keep")
+"""What becomes of label maps among scans, the default first."""
 
 
 def parse_part(text: str, key: str) -> tuple[int, int]:

@@ -25,7 +25,7 @@ class CaseSource:
 
     Cases of one group, such as the scans of one patient, belong in one split; without `groups`
     each case is a group of its own. Volumes are resampled to `spacing` (D, H, W) in millimetres,
-    unless it is None.
+    unless it is None. `left_out` has the names of scans that are no cases, and why.
     """
 
     spatial_dims: int
@@ -34,6 +34,7 @@ class CaseSource:
     splits: list[str | None] = field(default_factory=list)
     spacing: list[float] | None = None
     groups: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     split_kind: ClassVar[str] = "hash"
     """The kind of a split rule that names none."""
 
