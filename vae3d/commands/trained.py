@@ -189,7 +189,7 @@ class TrainedRun:
         values["label_maps"] = "keep"
         limits = (self.intensity.low, self.intensity.high)
         if self.model.spatial_dims == 2:
-            return Images2DConfig(**values)
+            return Images2DConfig(**values, window=limits)
         values["spacing"] = contract.spacing
         if self.intensity.kind == "percentiles":
             return MRIConfig(**values, percentiles=limits)

@@ -183,7 +183,8 @@ class Cases(ABC):
     @property
     def recorded(self) -> dict[str, Any]:
         """What settings of data that are null stand for, which a run records."""
-        return {"split_rule": self.split_kind, "label_maps": LABEL_MAPS[0]}
+        window = (self.contract.low, self.contract.high)
+        return {"split_rule": self.split_kind, "label_maps": LABEL_MAPS[0], "window": window}
 
     def split_of(self) -> dict[int, str]:
         """Return the split of every case."""

@@ -393,10 +393,10 @@ class ScansConfig(PreparableData):
         return self if self.spatial_dims == 2 else replace(self, spacing=values["spacing"])
 
     @property
-    def range(self) -> tuple[float, float]:
-        """The limits [low, high] of the intensity contract."""
-        low, high = getattr(self, self.range_kind)
-        return low, high
+    def range(self) -> tuple[float, float] | None:
+        """The limits [low, high] of the intensity contract, None for those of the bit depth."""
+        limits: tuple[float, float] | None = getattr(self, self.range_kind)
+        return limits
 
     def identity(self) -> dict[str, Any]:
         """Return where the scans are and how their voxels are chosen."""
@@ -446,9 +446,11 @@ class Images2DConfig(ScansConfig):
     """Grayscale images."""
 
     spatial_dims: ClassVar[int] = 2
+    recorded: ClassVar[tuple[str, ...]] = (*ScansConfig.recorded, "window")
 
-    window: Annotated[tuple[float, ...], LowHigh()] = (0.0, 255.0)
-    """Values [low, high] that become [-1, 1]; values outside are clipped."""
+    window: Annotated[tuple[float, ...] | None, LowHigh()] = None
+    """Values [low, high] that become [-1, 1], with values outside clipped; null is all values of
+    the files' bit depth, [0,255] or [0,65535]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

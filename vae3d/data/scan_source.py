@@ -1,6 +1,7 @@
 """`ScanSource`: scans and images on disk, searched for in a folder or named in a list."""
 
 import hashlib
+import logging
 import os
 
 from vae3d.data.config import ScansConfig
@@ -8,12 +9,15 @@ from vae3d.errors import VolumeError
 from vae3d.lists.entries import read_list
 from vae3d.lists.groups import find_groups, patient_hint
 from vae3d.lists.search import chosen
+from vae3d.scans.depth import depth_window
 from vae3d.scans.files import read_volume
 from vae3d.scans.formats import suffixes
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
+
+log = logging.getLogger(__name__)
 
 
 class ScanSource(CaseSource):
@@ -25,9 +29,13 @@ class ScanSource(CaseSource):
         entries, left_out = (
             (read_list(config), {}) if config.list else chosen(config, suffixes(axes))
         )
+        limits = config.range
+        if limits is None:
+            limits, sentence = depth_window([entry.path for entry in entries])
+            log.info(sentence)
         super().__init__(
             spatial_dims=axes,
-            contract=IntensityContract(config.range_kind, *config.range, unit=config.unit),
+            contract=IntensityContract(config.range_kind, *limits, unit=config.unit),
             case_ids=[entry.case_id for entry in entries],
             splits=[entry.split for entry in entries],
             groups=find_groups(config, entries),
