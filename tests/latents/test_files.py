@@ -1,7 +1,8 @@
 """Latents as files: round trips, affines, and samples by (seed, epoch, case) alone."""
 
+import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from vae3d import LatentDataset
 from vae3d.errors import ConfigError, DataError
-from vae3d.latents.file import Latent, LatentRecord, read_latent, read_record, write_latent
+from vae3d.latents.file import (
+    LATER_FIELDS,
+    Latent,
+    LatentRecord,
+    _digest,
+    read_latent,
+    read_record,
+    write_latent,
+)
 from vae3d.latents.folder import (
     Entry,
     latent_file,
@@ -22,6 +32,7 @@ from vae3d.latents.folder import (
 )
 from vae3d.latents.health import LatentHealth
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.scans.forms import HeaderForms
 from vae3d.values.latent_statistics import LatentStatistics
 
 OBLIQUE = [[0.0, 0.1, 0.9, -70.0], [0.2, 0.8, 0.0, 12.0], [2.5, 0.0, 0.1, 300.0], [0, 0, 0, 1.0]]
@@ -79,6 +90,21 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: str, rtol: float) -> Non
     assert read.record == latent.record == read_record(tmp_path / "a.safetensors")
     torch.testing.assert_close(read.mean, latent.mean, rtol=rtol, atol=rtol)
     torch.testing.assert_close(read.logvar, latent.logvar, rtol=rtol, atol=rtol)
+
+
+def test_forms_of_a_header_are_kept_and_files_without_them_are_read(tmp_path: Path) -> None:
+    source = {"source_shape": [6, 8, 9], "source_affine": OBLIQUE, "source_dtype": "int16"}
+    forms = HeaderForms(4, 0, 3, [1.0, 2.0, 2.0, 3.0], [0.0] * 6, [float(n) for n in range(12)])
+    latent = a_latent(**source, source_forms=forms)
+    write_latent(tmp_path / "a.safetensors", latent)
+    assert read_latent(tmp_path / "a.safetensors").record.source_forms == forms
+    # What an earlier version wrote: neither key nor part of the sum.
+    values = asdict(a_latent(**source).record)
+    earlier = {key: value for key, value in values.items() if key not in LATER_FIELDS}
+    tensors = {"mean": latent.mean, "logvar": latent.logvar}
+    header = json.dumps({**earlier, "sha256": _digest(earlier, tensors)})
+    save_file(tensors, tmp_path / "old.safetensors", {"vae3d": header})
+    assert read_latent(tmp_path / "old.safetensors").record.source_forms is None
 
 
 def test_values_that_are_not_finite_are_not_written(tmp_path: Path) -> None:

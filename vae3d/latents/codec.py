@@ -53,6 +53,7 @@ class Codec:
             source_dtype=None if geometry is None else geometry.dtype,
             voxels=None if identity is None else identity.voxels,
             geometry=None if identity is None else identity.geometry,
+            source_forms=None if geometry is None else geometry.forms,
         )
 
     def encode(self, case: Case, split: str = "", scan: str = "") -> Latent:
@@ -89,4 +90,5 @@ def source_of(record: LatentRecord) -> SourceGeometry | None:
     shape, affine, dtype = record.source_shape, record.source_affine, record.source_dtype
     if shape is None or affine is None or dtype is None:
         return None
-    return SourceGeometry(Path(record.case_id), tuple(shape), np.array(affine), dtype)
+    path, forms = Path(record.case_id), record.source_forms
+    return SourceGeometry(path, tuple(shape), np.array(affine), dtype, forms)

@@ -20,13 +20,14 @@ from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.runtime.files import atomic_write
 from vae3d.runtime.plain import from_plain
 from vae3d.runtime.seeding import torch_generator
+from vae3d.scans.forms import HeaderForms
 from vae3d.scans.resample import resized_affine
 from vae3d.scans.volume import MAX_MILLIMETRES
 from vae3d.values.identity import ScanIdentity
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-LATER_FIELDS = ("voxels", "geometry")
+LATER_FIELDS = ("voxels", "geometry", "source_forms")
 """Fields that records of earlier versions do not have, and their checksums do not cover."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MAX_HEADER_BYTES = 2**20
@@ -42,9 +43,10 @@ class LatentRecord:
     `shape` and `affine` (n+1, n+1) are those of the encoded volume in its canonical orientation.
     `factor` is the number of its voxels per latent voxel along each axis. `source_shape`,
     `source_affine` and `source_dtype` are the grid and type of the scan's own file, if it has
-    one. Values from `low` to `high` in `unit` are [-1, 1] for the model. `weights` is the
-    fingerprint of the weights and `scan` the stamp of the scan's file. `voxels` and `geometry` are
-    the scan's identity (`ScanIdentity`), None where it is not known.
+    one, `source_forms` what its NIfTI header states of the grid. Values from `low` to `high` in
+    `unit` are [-1, 1] for the model. `weights` is the fingerprint of the weights and `scan` the
+    stamp of the scan's file. `voxels` and `geometry` are the scan's identity (`ScanIdentity`),
+    None where it is not known.
     """
 
     case_id: str
@@ -63,6 +65,7 @@ class LatentRecord:
     source_dtype: str | None = None
     voxels: str | None = None
     geometry: str | None = None
+    source_forms: HeaderForms | None = None
     format_version: int = FORMAT_VERSION
 
     @property

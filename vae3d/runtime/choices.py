@@ -12,6 +12,11 @@ ALLOWABLE = ("window", "percentiles", "spacing", "channel", "weights")
 LABEL_MAPS = ("leave_out", "keep")
 """What becomes of label maps among scans, the default first."""
 
+RESAMPLINGS = ("linear", "filtered")
+"""How scans are resampled: at points, as earlier versions did, or as means over new voxels."""
+READERS = (1, 2)
+"""Versions of the readers of scans: 1 ignores the unit of a NIfTI header."""
+
 
 def parse_part(text: str, key: str) -> tuple[int, int]:
     """Return K and N of a text `K/N`, part K of N, counted from 0.

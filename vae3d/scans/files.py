@@ -4,19 +4,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from vae3d.errors import VolumeError
+from vae3d.runtime.choices import READERS
 from vae3d.runtime.registry import load
 from vae3d.scans.formats import FORMATS, case_name, scan_suffix
-from vae3d.scans.volume import Volume, check_affine
+from vae3d.scans.volume import Volume, check_affine, without_unit
 from vae3d.values.identity import ScanIdentity
 
 
 def read_volume(
-    path: str | Path, *, channel: int | None = None, case_id: str | None = None
+    path: str | Path,
+    *,
+    channel: int | None = None,
+    case_id: str | None = None,
+    reader: int = READERS[-1],
 ) -> Volume:
     """Read a scan or an image in its own units.
 
     `channel` selects one image of a file that holds several. `case_id` is by default the file's
-    name without its suffix. Raises VolumeError for anything that is not one whole image.
+    name without its suffix. `reader` 1 takes the numbers of every NIfTI header for millimetres, as
+    earlier versions did. Raises VolumeError for anything that is not one whole image.
     """
     path = Path(path)
     suffix = scan_suffix(path)
@@ -31,6 +37,8 @@ def read_volume(
     except Exception as error:  # a library that reads a damaged file may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise VolumeError(path, f"cannot be read ({reason})") from error
+    if reader == 1:
+        volume = without_unit(volume)
     check_affine(path, volume.affine)
     return replace(volume, identity=ScanIdentity.of(volume.data.numpy(), volume.affine))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.runtime.files import atomic_write
+from vae3d.scans.forms import HeaderForms
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.volume import SourceGeometry, Volume, check_affine
@@ -52,9 +53,14 @@ def read_channels(path: Path, *, case_id: str) -> Volume:
 
 
 def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: str) -> Volume:
-    """Return the file's voxels (X, Y, Z, C) in canonical orientation and the scan's own units."""
+    """Return the file's voxels (X, Y, Z, C) in canonical orientation and the scan's own units.
+
+    The affine is in millimetres, whatever the unit of the header.
+    """
+    forms = HeaderForms.of(header)
     affine = np.asarray(header.get_best_affine(), np.float64)
     check_affine(path, affine)
+    affine[:3] *= forms.millimetres
     orientation = Orientation.of(affine)
     slope, intercept = header.get_slope_inter()
     slope, intercept = slope or 1.0, intercept or 0.0
@@ -67,7 +73,7 @@ def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: 
     scaled = (slope, intercept) != (1.0, 0.0)
     kind = str(data.numpy().dtype) if scaled else images.dtype.name
     shape = images.shape[:3]
-    source = SourceGeometry(path, shape, affine, kind)
+    source = SourceGeometry(path, shape, affine, kind, forms)
     return Volume(data, affine @ orientation.index_map(shape), case_id, source)
 
 
@@ -195,20 +201,30 @@ def _drain(path: Path, stream: BinaryIO) -> None:
 
 
 def write_nifti(path: Path, volume: Volume, dtype: str) -> None:
-    """Write a volume (C, D, H, W) in the axis order, shape and affine of its source."""
+    """Write a volume (C, D, H, W) in the axis order, shape and affine of its source.
+
+    On the grid of a NIfTI file all fields that place its voxels are written as they were, with
+    codes and units; other grids are written in millimetres, with codes 1 (scanner).
+    """
     voxels, volume = as_stored(path, volume, dtype)
     source = volume.source
     orientation = Orientation.of(source.affine) if source else _REVERSED
     # One channel is a plain 3D file, several become the fourth axis.
     channels = [orientation.undo(channel) for channel in voxels]
     array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
-    index_map = orientation.index_map(array.shape[:3])
-    affine = source.affine if source else volume.affine @ np.linalg.inv(index_map)
     kind = Nifti1Image if max(array.shape) < 2**15 else Nifti2Image
-    image = kind(array, affine, dtype=array.dtype)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header.set_xyzt_units("mm")
+    if source and source.forms:
+        header = kind.header_class()
+        source.forms.set_on(header)
+        # Without an affine nibabel leaves the fields as they are.
+        image = kind(array, None, header, dtype=array.dtype)
+    else:
+        index_map = orientation.index_map(array.shape[:3])
+        affine = source.affine if source else volume.affine @ np.linalg.inv(index_map)
+        image = kind(array, affine, dtype=array.dtype)
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=1)
+        image.header.set_xyzt_units("mm")
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() != ".gz":
             image.to_stream(file)

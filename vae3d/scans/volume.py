@@ -1,6 +1,6 @@
 """`Volume`: an image with its affine to world coordinates, and what makes it usable."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d.errors import VolumeError
+from vae3d.scans.forms import HeaderForms
 from vae3d.values.identity import ScanIdentity
 
 MAX_MILLIMETRES = 1e6
@@ -22,22 +23,29 @@ class SourceGeometry:
 
     `shape` and `affine` are the file's own, in the file's own axis order; `affine` maps voxel
     indices to RAS millimetres. `dtype` is the numpy name of the voxels' type on disk. If the
-    header scales them to other units, it is a type that can hold the scaled values.
+    header scales them to other units, it is a type that can hold the scaled values. `forms` are
+    the fields of a NIfTI header, None for other formats and in stores of earlier versions.
+    `in_millimetres` is False where the header's unit was ignored, as earlier versions did.
     """
 
     path: Path
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
     dtype: str
+    forms: HeaderForms | None = None
+    in_millimetres: bool = True
 
     def describe(self) -> dict[str, Any]:
         """Return the geometry as plain values for a JSON file."""
-        return {
+        values: dict[str, Any] = {
             "path": str(self.path),
             "shape": list(self.shape),
             "affine": self.affine.tolist(),
             "dtype": self.dtype,
         }
+        if self.forms is not None:
+            values |= {"forms": asdict(self.forms), "in_millimetres": self.in_millimetres}
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
@@ -47,6 +55,8 @@ class SourceGeometry:
             tuple(values["shape"]),
             np.array(values["affine"], np.float64),
             values["dtype"],
+            HeaderForms(**values["forms"]) if "forms" in values else None,
+            values.get("in_millimetres", True),
         )
 
 
@@ -83,6 +93,16 @@ class Volume:
         return str(self.source.path) if self.source else self.case_id
 
 
+def without_unit(volume: Volume) -> Volume:
+    """Return the volume with the numbers of its NIfTI header taken for millimetres."""
+    source = volume.source
+    if source is None or source.forms is None or source.forms.millimetres == 1:
+        return volume
+    scale = np.diag([*(1 / source.forms.millimetres,) * 3, 1.0])
+    source = replace(source, affine=scale @ source.affine, in_millimetres=False)
+    return replace(volume, affine=scale @ volume.affine, source=source)
+
+
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, ...]:
     """Return the size of a voxel along each axis of an affine (n+1, n+1), in millimetres."""
     return tuple(float(s) for s in np.linalg.norm(affine[:-1, :-1], axis=0))
@@ -97,7 +117,7 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
     # Written as `not <`, since a comparison with NaN is false.
     if not (np.abs(affine) < MAX_MILLIMETRES).all():
         reason = "not finite or places voxels further than a kilometre away"
-        raise VolumeError(path, f"has an affine that is {reason}; set its sform or qform")
+        raise VolumeError(path, f"has an affine that is {reason}; set its sform, qform or unit")
     axes = affine[:-1, :-1]
     if not abs(np.linalg.det(axes)) > 1e-6 * np.linalg.norm(axes, axis=0).prod():
         raise VolumeError(path, "has a singular affine; set its sform or qform")
