@@ -11,7 +11,8 @@ import pytest
 
 from vae3d.errors import VolumeError
 from vae3d.scans.files import read_volume, write_volume
-from vae3d.scans.findings import GeometryFinding, geometry_findings, summarize
+from vae3d.scans.findings import FindingCounter, GeometryFinding
+from vae3d.scans.forms import HeaderForms
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.volume import SourceGeometry, Volume
 
@@ -27,12 +28,13 @@ def a_file(
     qform: np.ndarray | None = GRID,
     codes: tuple[int, int] = (1, 1),
     kind: Any = nibabel.Nifti1Image,
+    seed: int = 0,
     **fields: Any,
 ) -> Path:
     """A scan of 20 x 18 x 12 voxels that no flip leaves as it is, with these header fields."""
     x, y, z = np.meshgrid(*(np.arange(n) for n in (20, 18, 12)), indexing="ij")
     header = kind.header_class()
-    image = kind((40 * x + 10 * y + 3 * z).astype(np.int16), None, header)
+    image = kind((40 * x + 10 * y + 3 * z + seed).astype(np.int16), None, header)
     header = image.header
     header.set_sform(GRID if sform is None else sform)
     header.set_qform(GRID if qform is None else qform, strip_shears=True)
@@ -46,8 +48,9 @@ def a_file(
 
 def found(path: Path, **options: Any) -> dict[str, float]:
     """The findings of a file, with their millimetres."""
-    findings = geometry_findings(read_volume(path, **options).source)
-    return {finding.kind: round(finding.millimetres, 4) for finding in findings}
+    source = read_volume(path, **options).source
+    assert source is not None
+    return {finding.kind: round(finding.millimetres, 4) for finding in source.findings}
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
@@ -102,6 +105,7 @@ def test_a_header_comes_back_as_it_was(
     assert volume.source is not None
     kept = SourceGeometry.from_json(json.loads(json.dumps(volume.source.describe())))
     coarse = resample_to_spacing(volume, tuple(2 * s for s in volume.spacing))
+    assert kept.findings == volume.source.findings
     for number, result in enumerate((volume, coarse)):
         write_volume(replace(result, source=kept), tmp_path / f"{number}.nii.gz")
         first, second = nibabel.load(path), nibabel.load(tmp_path / f"{number}.nii.gz")
@@ -121,6 +125,20 @@ def test_another_grid_is_written_in_millimetres_with_codes_of_its_own(tmp_path: 
     assert image.header.get_xyzt_units()[0] == "mm"
     assert image.header["sform_code"] == image.header["qform_code"] == 1
     assert image.header.get_zooms() == pytest.approx((0.001, 0.001, 0.002))
+
+
+def test_the_qform_is_that_of_nibabel() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((3, 4, 5))
+        header.set_qform(draw.normal(size=(4, 4)), 1, strip_shears=True)
+        ours = HeaderForms.of(header).qform_affine
+        assert ours == pytest.approx(header.get_qform(), abs=1e-6)
+    for wrong in ({"quatern_b": 0.9, "quatern_c": 0.9}, {"quatern_d": 1.00001}):
+        for name, number in wrong.items():
+            header[name] = number
+        assert HeaderForms.of(header).qform_affine is None
 
 
 def test_forms_that_agree_are_no_finding(tmp_path: Path) -> None:
@@ -190,15 +208,19 @@ def test_geometry_of_earlier_versions_is_read() -> None:
     values = {"path": "a.nii", "shape": [2, 3, 4], "affine": GRID.tolist(), "dtype": "int16"}
     source = SourceGeometry.from_json(values)
     assert source.forms is None
-    assert geometry_findings(source) == []
+    assert source.findings == ()
     assert source.describe() == values
 
 
 def test_a_summary_counts_scans_and_names_the_first_and_the_largest() -> None:
     forms, guess = GeometryFinding("forms", 3.0), GeometryFinding("guess")
+    cases: list[tuple[str, list[GeometryFinding]]]
     cases = [("a", []), ("b", [guess, forms]), ("c", [GeometryFinding("forms", 20.0)])]
-    assert [summary.text(40) for summary in summarize(cases)] == [
+    counter = FindingCounter()
+    for case_id, findings in cases:
+        counter.add(case_id, findings)
+    assert [summary.text(40) for summary in counter.summaries] == [
         "2 of 40 scans: sform and qform disagree by up to 20 mm; the sform is used (first: b)",
         "1 of 40 scans: no sform and no qform; left and right are a guess (first: b)",
     ]
-    assert summarize([]) == []
+    assert FindingCounter().summaries == []

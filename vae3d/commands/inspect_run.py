@@ -83,7 +83,7 @@ def row(report: CaseReport) -> list[str]:
         report.case_id,
         report.split,
         "x".join(map(str, report.shape)),
-        "x".join(f"{s:.2f}" for s in report.spacing),
+        "x".join(f"{s:.2f}" if s >= 0.1 else f"{s:.3g}" for s in report.spacing),
         f"{report.minimum:.5g}..{report.maximum:.5g}" if report.usable else "",
         report.orientation,
         str(report.filled) if report.usable else "",

@@ -60,6 +60,8 @@ def report(folder: Path, data: PreparableData, seconds: float) -> None:
         if record.error is None:
             count, stored = count + 1, stored + record.num_bytes
             decoded += record.decoded_bytes
+    for summary in catalog.findings:
+        log.warning(summary.text(len(catalog)))
     failures = [[source, reason] for _, source, reason in catalog.failures()]
     if failures:
         table(f"{len(failures)} skipped", ["source", "reason"], failures[:MAX_ROWS])

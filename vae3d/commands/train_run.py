@@ -91,6 +91,8 @@ class Training:
         state = session.finished()
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
+            for line in self.cases.findings():
+                log.warning(line)
             session.begin(
                 lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )

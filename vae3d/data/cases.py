@@ -186,6 +186,10 @@ class Cases(ABC):
         window = (self.contract.low, self.contract.high)
         return {"split_rule": self.split_kind, "label_maps": LABEL_MAPS[0], "window": window}
 
+    def findings(self) -> list[str]:
+        """Return a line on each doubt about the geometry of the scans, as far as it is known."""
+        return []
+
     def split_of(self) -> dict[int, str]:
         """Return the split of every case."""
         return {index: name for name, members in self.splits.items() for index in members.tolist()}

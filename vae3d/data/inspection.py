@@ -75,6 +75,8 @@ def _report_case(case: Case, split: str, patch: tuple[int, ...] | None) -> CaseR
     )
     if statistics.filled:
         report.odd.append(f"{statistics.filled} voxels were NaN or Inf")
+    if case.geometry is not None:
+        report.odd += map(str, case.geometry.findings)
     if case.geometry is not None and len(case.shape) == 3:
         report.orientation, angle = orientation_of(case.geometry.affine)
         if angle > OBLIQUE_DEGREES:

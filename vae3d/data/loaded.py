@@ -17,6 +17,7 @@ from vae3d.errors import VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
+from vae3d.scans.findings import FindingCounter, GeometryFinding
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume, checked
 from vae3d.store.foreground import ForegroundMap
@@ -85,6 +86,7 @@ class LoadedCases(Cases):
         self.spacing = source.spacing
         self.channel = getattr(config, "channel", None)
         self._shapes: dict[int, tuple[int, ...]] = {}
+        self._findings: dict[int, tuple[GeometryFinding, ...]] = {}
         self._identities: dict[int, ScanIdentity | None] = {}
         self._cache: OrderedDict[int, LoadedCase] = OrderedDict()
         self._cached_bytes = 0
@@ -140,6 +142,13 @@ class LoadedCases(Cases):
                 groups.setdefault(identity.voxels, []).append(index)
         return [group for group in groups.values() if len(group) > 1]
 
+    def findings(self) -> list[str]:
+        """Return a line on each doubt about the geometry of the scans that were read."""
+        counter = FindingCounter()
+        for index, findings in sorted(self._findings.items()):
+            counter.add(self.case_id(index), findings)
+        return [summary.text(len(self._findings)) for summary in counter.summaries]
+
     def fingerprint(self, indices: NDArray[np.int64]) -> str:
         """Return a hash of names, shapes and voxels of cases that were read."""
         voxels = [str(self._identities[index]) for index in indices.tolist()]
@@ -164,6 +173,7 @@ class LoadedCases(Cases):
         volume, filled = checked(self.source.read(index), self.nonfinite)
         case = LoadedCase(volume, self.contract, filled)
         self._identities[index] = case.identity
+        self._findings[index] = volume.source.findings if volume.source else ()
         self._cache[index] = case
         self._cached_bytes += volume.data.nbytes
         while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:

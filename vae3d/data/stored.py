@@ -231,6 +231,10 @@ class StoredCases(Cases):
         """Return the numbers of the cases of each scan that is there several times."""
         return self.catalog.copies()
 
+    def findings(self) -> list[str]:
+        """Return a line on each doubt about the geometry of the scans."""
+        return [summary.text(len(self.catalog)) for summary in self.catalog.findings]
+
     def fingerprint(self, indices: NDArray[np.int64]) -> str:
         """Return a hash of the catalog's fingerprint and the numbers of the cases."""
         content = self.catalog.fingerprint.encode() + indices.tobytes()

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae3d.scans.forms import HeaderForms
-from vae3d.scans.volume import SourceGeometry
 
 VOXEL_SHARE = 0.25
 """Smallest disagreement that is reported, as a share of the smallest side of a voxel: quaternions
@@ -57,32 +56,52 @@ class FindingSummary:
         return f"{self.scans} of {total} {scans}: {finding} (first: {self.first})"
 
 
-def geometry_findings(source: SourceGeometry | None) -> list[GeometryFinding]:
-    """Return what is doubtful about the grid of a file; nothing for formats without a grid."""
-    if source is None or source.forms is None:
-        return []
-    found = [*_of_forms(source.forms, source.shape), *_of_affine(source, source.forms)]
-    return [GeometryFinding(kind, float(size)) for kind, size in found]
+def geometry_findings(
+    forms: HeaderForms, affine: NDArray[np.float64], shape: tuple[int, ...], applied: bool = True
+) -> tuple[GeometryFinding, ...]:
+    """Return what is doubtful about the grid of a NIfTI file.
+
+    `affine` (4, 4) maps the indices of the file's `shape` (3,) to millimetres. With `applied`
+    False it takes the header's numbers for millimetres, whatever their unit is.
+    """
+    millimetres = forms.millimetres if applied else 1.0
+    found = [
+        *_of_forms(forms, shape, millimetres),
+        *_of_shear(affine, shape),
+        *_of_unit(forms, affine, applied),
+    ]
+    return tuple(GeometryFinding(kind, float(size)) for kind, size in found)
 
 
-def summarize(cases: Iterable[tuple[str, Iterable[GeometryFinding]]]) -> list[FindingSummary]:
-    """Return a summary of each kind that the cases (id, findings) have, in the order of TEXTS."""
-    summaries: dict[str, FindingSummary] = {}
-    for case_id, findings in cases:
+class FindingCounter:
+    """Counts the findings of many scans by kind."""
+
+    def __init__(self) -> None:
+        self._summaries: dict[str, FindingSummary] = {}
+
+    def add(self, case_id: str, findings: Iterable[GeometryFinding]) -> None:
+        """Count the findings of one scan."""
         for finding in findings:
-            old = summaries.get(finding.kind) or FindingSummary(finding.kind, 0, 0.0, case_id)
-            size = max(old.millimetres, finding.millimetres)
-            summaries[finding.kind] = FindingSummary(old.kind, old.scans + 1, size, old.first)
-    return [summaries[kind] for kind in TEXTS if kind in summaries]
+            kind, size = finding.kind, finding.millimetres
+            old = self._summaries.get(kind) or FindingSummary(kind, 0, 0.0, case_id)
+            largest = max(old.millimetres, size)
+            self._summaries[kind] = FindingSummary(kind, old.scans + 1, largest, old.first)
+
+    @property
+    def summaries(self) -> list[FindingSummary]:
+        """The summaries of all kinds that were found, in the order of TEXTS."""
+        return [self._summaries[kind] for kind in TEXTS if kind in self._summaries]
 
 
-def _of_forms(forms: HeaderForms, shape: tuple[int, ...]) -> Iterator[tuple[str, float]]:
-    """Yield the disagreements within a header, in millimetres."""
+def _of_forms(
+    forms: HeaderForms, shape: tuple[int, ...], millimetres: float
+) -> Iterator[tuple[str, float]]:
+    """Yield the disagreements within a header."""
     if not forms.sform_code:
         if not forms.qform_code:
             yield "guess", 0.0
         return
-    affine, unit = forms.sform_affine, forms.millimetres
+    affine = forms.sform_affine
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if forms.qform_code:
         other = forms.qform_affine
@@ -91,28 +110,35 @@ def _of_forms(forms: HeaderForms, shape: tuple[int, ...]) -> Iterator[tuple[str,
             return
         apart = _largest_shift(affine - other, shape)
         if apart > VOXEL_SHARE * sides.min():
-            yield "forms", apart * unit
+            yield "forms", apart * millimetres
         return
-    # Axes of one voxel have no size that shows.
-    apart = np.abs(np.abs(forms.pixdim[1:4]) - sides)[: len(shape)]
-    if (apart > SIZE_SHARE * sides[: len(shape)]).any():
-        yield "pixdim", apart.max() * unit
+    differences = np.abs(np.abs(forms.pixdim[1:4]) - sides)
+    if (differences > SIZE_SHARE * sides).any():
+        yield "pixdim", differences.max() * millimetres
 
 
-def _of_affine(source: SourceGeometry, forms: HeaderForms) -> Iterator[tuple[str, float]]:
-    """Yield what is unusual about the affine that is used."""
-    axes = source.affine[:3, :3]
+def _of_shear(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Iterator[tuple[str, float]]:
+    """Yield how far the corners are from those of the nearest grid of right angles."""
+    axes = affine[:3, :3]
     sides = np.linalg.norm(axes, axis=0)
     # The rotation nearest to the directions of the axes, from their polar decomposition.
     left, _, right = np.linalg.svd(axes / sides)
-    straight = np.eye(4)
-    straight[:3, :3] = axes - left @ right * sides
-    straight[:3, 3] = -straight[:3, :3] @ (np.array(source.shape) - 1) / 2
-    apart = _largest_shift(straight, source.shape)
+    difference = np.eye(4)
+    difference[:3, :3] = axes - left @ right * sides
+    # Both grids have the same centre.
+    difference[:3, 3] = -difference[:3, :3] @ (np.array(shape) - 1) / 2
+    apart = _largest_shift(difference, shape)
     if apart > VOXEL_SHARE * sides.min():
         yield "shear", apart
+
+
+def _of_unit(
+    forms: HeaderForms, affine: NDArray[np.float64], applied: bool
+) -> Iterator[tuple[str, float]]:
+    """Yield a unit that is not the millimetre, with the largest side of a voxel."""
     if forms.unit:
-        yield (forms.unit if source.in_millimetres else "ignored"), sides.max()
+        kind = forms.unit if applied else "ignored"
+        yield kind, np.linalg.norm(affine[:3, :3], axis=0).max()
 
 
 def _largest_shift(difference: NDArray[np.float64], shape: tuple[int, ...]) -> float:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.runtime.files import atomic_write
+from vae3d.scans.findings import geometry_findings
 from vae3d.scans.forms import HeaderForms
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
@@ -73,7 +74,8 @@ def _canonical(path: Path, header: Nifti1Header, images: NDArray[Any], case_id: 
     scaled = (slope, intercept) != (1.0, 0.0)
     kind = str(data.numpy().dtype) if scaled else images.dtype.name
     shape = images.shape[:3]
-    source = SourceGeometry(path, shape, affine, kind, forms)
+    findings = geometry_findings(forms, affine, shape)
+    source = SourceGeometry(path, shape, affine, kind, forms, findings)
     return Volume(data, affine @ orientation.index_map(shape), case_id, source)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d.errors import VolumeError
+from vae3d.scans.findings import GeometryFinding, geometry_findings
 from vae3d.scans.forms import HeaderForms
 from vae3d.values.identity import ScanIdentity
 
@@ -24,8 +25,8 @@ class SourceGeometry:
     `shape` and `affine` are the file's own, in the file's own axis order; `affine` maps voxel
     indices to RAS millimetres. `dtype` is the numpy name of the voxels' type on disk. If the
     header scales them to other units, it is a type that can hold the scaled values. `forms` are
-    the fields of a NIfTI header, None for other formats and in stores of earlier versions.
-    `in_millimetres` is False where the header's unit was ignored, as earlier versions did.
+    the fields of a NIfTI header, None for other formats and in stores of earlier versions, and
+    `findings` what is doubtful about them.
     """
 
     path: Path
@@ -33,7 +34,7 @@ class SourceGeometry:
     affine: NDArray[np.float64]
     dtype: str
     forms: HeaderForms | None = None
-    in_millimetres: bool = True
+    findings: tuple[GeometryFinding, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return the geometry as plain values for a JSON file."""
@@ -44,7 +45,7 @@ class SourceGeometry:
             "dtype": self.dtype,
         }
         if self.forms is not None:
-            values |= {"forms": asdict(self.forms), "in_millimetres": self.in_millimetres}
+            values |= {"forms": asdict(self.forms), "findings": [*map(asdict, self.findings)]}
         return values
 
     @classmethod
@@ -56,7 +57,7 @@ class SourceGeometry:
             np.array(values["affine"], np.float64),
             values["dtype"],
             HeaderForms(**values["forms"]) if "forms" in values else None,
-            values.get("in_millimetres", True),
+            tuple(GeometryFinding(**finding) for finding in values.get("findings", ())),
         )
 
 
@@ -99,7 +100,9 @@ def without_unit(volume: Volume) -> Volume:
     if source is None or source.forms is None or source.forms.millimetres == 1:
         return volume
     scale = np.diag([*(1 / source.forms.millimetres,) * 3, 1.0])
-    source = replace(source, affine=scale @ source.affine, in_millimetres=False)
+    affine = scale @ source.affine
+    findings = geometry_findings(source.forms, affine, source.shape, applied=False)
+    source = replace(source, affine=affine, findings=findings)
     return replace(volume, affine=scale @ volume.affine, source=source)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vae3d.errors import DataError
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write
+from vae3d.scans.findings import FindingCounter, FindingSummary
 from vae3d.scans.volume import SourceGeometry
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import SplitRule, Splits, case_rank
@@ -126,6 +127,8 @@ class Catalog:
             raise DataError(f"{path}: format {about.get('format')} is not {FORMAT}")
         self.fingerprint = about["fingerprint"]
         self.split_kind = str(about.get("split_kind", "count"))
+        findings = json.loads(about.get("findings", "[]"))
+        self.findings = [FindingSummary(**summary) for summary in findings]
 
     def __len__(self) -> int:
         """Return the number of cases, including those that could not be prepared."""
@@ -233,7 +236,7 @@ def write_catalog(
     fingerprint is a hash of all names, splits and
     voxel digests.
     """
-    fingerprint = hashlib.sha256()
+    fingerprint, doubts = hashlib.sha256(), FindingCounter()
     with atomic_write(path) as temporary:
         connection = sqlite3.connect(temporary)
         # `atomic_write` flushes and renames the finished file: SQLite needs no journal.
@@ -256,10 +259,13 @@ def write_catalog(
                 connection.execute("INSERT INTO records VALUES (?, ?)", (number, record.to_json()))
                 voxels = record.statistics.digest if record.statistics else record.error
                 fingerprint.update(json.dumps([record.case_id, split, voxels]).encode())
+                if record.geometry:
+                    doubts.add(record.case_id, record.geometry.findings)
             about = {
                 "format": str(FORMAT),
                 "fingerprint": fingerprint.hexdigest(),
                 "split_kind": split_kind,
+                "findings": json.dumps([asdict(summary) for summary in doubts.summaries]),
             }
             connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         connection.close()
