@@ -11,15 +11,18 @@ import pytest
 from PIL import Image
 
 from tests.conftest import tiny_training, vae3d
+from vae3d.commands.prepare import PrepareConfig
+from vae3d.commands.prepare_run import prepare
 from vae3d.commands.saved import load_config
 from vae3d.commands.train_run import Training
-from vae3d.data.build import build_source
+from vae3d.data.build import build_source, open_cases
 from vae3d.data.config import CTConfig, Images2DConfig, RunData
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
 from vae3d.lists import search as search_module
 from vae3d.lists.left_out import listed, summary
 from vae3d.lists.search import matches
+from vae3d.logger.console import ProgressBar
 from vae3d.patching.config import RandomPatchesConfig
 from vae3d.runtime.distributed import start_distributed
 from vae3d.scans.labels import label_name, label_values, may_be_labels
@@ -28,6 +31,7 @@ from vae3d.values.voxel_statistics import VoxelStatistics
 
 GRID = np.stack(np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij"))
 BALL = np.sqrt((GRID**2).sum(0)) < 0.7
+SILENT = ProgressBar("prepare", False)
 NOISE = np.random.default_rng(0)
 
 
@@ -267,6 +271,29 @@ def test_inspect_lists_what_is_left_out(tree: Path, tmp_path: Path, store: str) 
     assert left_out["s3/ct"] == "fits data.exclude=s3"
     assert len(left_out) == 5
     assert "s0/segmentations/liver," in (path.parent / "cases.csv").read_text()
+
+
+@pytest.mark.parametrize("store", [None, "stores"])
+@pytest.mark.parametrize("keep", [None, "keep"])
+def test_values_alone_are_only_asked_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, store: str | None, keep: str | None
+) -> None:
+    for number in range(3):
+        scan(tmp_path / f"data/{number}.nii.gz", number)
+    mask(tmp_path / "data/liver.nii.gz")
+    folder = store and str(tmp_path / store)
+    data = CTConfig(
+        root=str(tmp_path / "data"), store=folder, label_maps=keep, val_fraction=0, test_fraction=0
+    )
+    assert len(open_cases(data, SILENT).survey("train")) == 4
+    asked = [record for record in caplog.records if "1 case has" in record.getMessage()]
+    assert len(asked) == (keep is None)
+    if keep is None:
+        assert "such as liver: a label map? Leave it out with data.exclude" in caplog.text
+    if store:
+        caplog.clear()
+        prepare(PrepareConfig(data=data))
+        assert ("such as liver" in caplog.text) == (keep is None)
 
 
 def test_statistics_of_label_maps() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from vae3d.commands.prepare import PrepareConfig
 from vae3d.data.build import build_source
 from vae3d.data.config import PreparableData
-from vae3d.data.stored import resolve_store
+from vae3d.data.stored import resolve_store, warn_of_labels
 from vae3d.errors import DataError
 from vae3d.logger.console import ProgressBar, table
 from vae3d.store.catalog import Catalog
@@ -67,6 +67,7 @@ def report(folder: Path, data: PreparableData, seconds: float) -> None:
         table(f"{len(failures)} skipped", ["source", "reason"], failures[:MAX_ROWS])
     if not count:
         raise DataError(f"none of the {len(catalog)} cases can be used: {failures[0][1]}")
+    warn_of_labels(data, catalog)
     log.info(f"{count} cases, {gib(stored)} on disk for {gib(decoded)} of voxels, {seconds:.1f} s")
     log.info(f"store: {folder}")
     if failures and data.on_error == "fail":

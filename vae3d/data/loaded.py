@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,12 +13,13 @@ from torch import Tensor
 
 from vae3d.data.build import Adopt, build_source
 from vae3d.data.cases import Case, Cases
-from vae3d.data.config import SourceData
+from vae3d.data.config import ScansConfig, SourceData
 from vae3d.errors import VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
 from vae3d.scans.findings import FindingCounter, GeometryFinding
+from vae3d.scans.labels import doubt, may_hold_labels
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume, checked
 from vae3d.store.foreground import ForegroundMap
@@ -25,6 +27,8 @@ from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.splits import Splits
 from vae3d.values.voxel_statistics import VoxelStatistics
+
+log = logging.getLogger(__name__)
 
 
 class LoadedCase(Case):
@@ -98,15 +102,25 @@ class LoadedCases(Cases):
 
     def errors(self, split: str, stop: bool) -> dict[int, VolumeError]:
         """Read every case of the split once, and return the errors."""
-        errors = {}
+        errors, doubtful = {}, []
         for index in self.splits[split].tolist():
             try:
-                self._shapes[index] = self[index].shape
+                case = self[index]
             except VolumeError as error:
                 errors[index] = error
                 if stop:
                     break
+                continue
+            if index not in self._shapes and self._doubts_labels(case):
+                doubtful.append(case.case_id)
+            self._shapes[index] = case.shape
+        if doubtful:
+            log.warning(doubt(doubtful))
         return errors
+
+    def _doubts_labels(self, case: LoadedCase) -> bool:
+        asks = isinstance(self.config, ScansConfig) and self.config.label_maps != "keep"
+        return asks and may_hold_labels(case.volume().data.numpy())
 
     def shapes(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
         """Yield the shapes that `errors` has read."""

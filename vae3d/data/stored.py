@@ -1,6 +1,7 @@
 """`StoredCases`: the cases of a store, listed in its catalog; prepare and open it."""
 
 import hashlib
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from vae3d.data.build import Adopt, build_source
 from vae3d.data.cases import Case, Cases
-from vae3d.data.config import CaseData, PreparableData, StoreConfig
+from vae3d.data.config import CaseData, PreparableData, ScansConfig, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.progress import Progress
+from vae3d.scans.labels import doubt, may_be_labels
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
 from vae3d.store.arrays import open_array
@@ -30,6 +32,8 @@ from vae3d.store.settings import CATALOG, StoreSettings
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import Splits, join_copies
+
+log = logging.getLogger(__name__)
 
 STORES = "stores"
 """Folder of the stores of `data.store=auto`, in the working directory."""
@@ -113,7 +117,18 @@ def open_prepared(
     Preparation(source, settings, folder, progress=progress).run()
     cases = StoredCases(folder, config, contract)
     cases.left_out = source.left_out
+    warn_of_labels(config, cases.catalog)
     return cases
+
+
+def warn_of_labels(config: PreparableData, catalog: Catalog) -> None:
+    """Log one line on scans of a store that may be label maps, unless the settings keep them."""
+    if not (isinstance(config, ScansConfig) and config.label_maps != "keep"):
+        return
+    statistics = ((record.case_id, record.statistics) for record in catalog.records())
+    names = [name for name, values in statistics if values and may_be_labels(values)]
+    if names:
+        log.warning(doubt(names))
 
 
 def resolve_store(config: PreparableData, source: CaseSource) -> tuple[Path, StoreSettings]:

@@ -1,6 +1,7 @@
 """Label maps: files of segmentations among scans, known by their names and their values."""
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +15,8 @@ FEW_LABELS = 32
 """Up to this number of whole values an image is a label map, whatever it looks like."""
 MAX_LABELS = 1024
 """Most labels of a map whose neighbouring voxels are mostly equal; atlases of brains have 200."""
+SAMPLED_VOXELS = 4096
+"""Voxels of a scan that show that it has more values than a label map."""
 _BEGINNINGS = ("label", "seg", "mask", "annotation")
 _ENDS = ("label", "labels", "labelmap", "seg", "segs", "mask", "masks", "segmentation")
 _WORDS = frozenset(
@@ -57,6 +60,21 @@ def label_values(voxels: NDArray[Any]) -> str | None:
     if len(values) == 1:
         return f"the one value {min(values):g}"
     return f"{len(values)} whole values from {min(values):g} to {max(values):g}"
+
+
+def may_hold_labels(voxels: NDArray[Any]) -> bool:
+    """Return whether an array has the values of a label map; most scans need a few voxels only."""
+    few = voxels.reshape(-1)[:: max(1, voxels.size // SAMPLED_VOXELS)]
+    return label_values(few[None, None]) is not None and label_values(voxels) is not None
+
+
+def doubt(names: Sequence[str]) -> str:
+    """Return one line on cases, at least one, whose values alone are those of label maps."""
+    counted = "1 case has" if len(names) == 1 else f"{len(names)} cases have"
+    return (
+        f"{counted} a handful of whole values, such as {names[0]}: a label map? Leave it out with "
+        "data.exclude, or set data.label_maps=keep if all is as it should be"
+    )
 
 
 def _is_piecewise_constant(voxels: NDArray[Any]) -> bool:
