@@ -25,7 +25,7 @@ from vae3d.lists.search import matches
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.config import RandomPatchesConfig
 from vae3d.runtime.distributed import start_distributed
-from vae3d.scans.labels import label_name, label_values, may_be_labels
+from vae3d.scans.labels import label_name, label_values, may_be_labels, may_hold_labels
 from vae3d.settings.saved import write_settings
 from vae3d.values.voxel_statistics import VoxelStatistics
 
@@ -301,6 +301,11 @@ def test_statistics_of_label_maps() -> None:
         return may_be_labels(VoxelStatistics.of(voxels[None], 0))
 
     hu = np.where(BALL, 40, -1000).astype(np.int16)
+    # A constant scan is refused as such.
+    assert not suspect(np.full(BALL.shape, 25, np.int16))
+    assert not may_hold_labels(np.full(BALL.shape, 25, np.int16))
+    assert may_hold_labels(BALL.astype(np.int16))
+    assert not may_hold_labels(hu)
     assert suspect(BALL.astype(np.int16))
     assert suspect(BALL.astype(np.float32) * 255)
     assert not suspect(hu)

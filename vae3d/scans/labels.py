@@ -65,7 +65,9 @@ def label_values(voxels: NDArray[Any]) -> str | None:
 def may_hold_labels(voxels: NDArray[Any]) -> bool:
     """Return whether an array has the values of a label map; most scans need a few voxels only."""
     few = voxels.reshape(-1)[:: max(1, voxels.size // SAMPLED_VOXELS)]
-    return label_values(few[None, None]) is not None and label_values(voxels) is not None
+    if label_values(few[None, None]) is None or label_values(voxels) is None:
+        return False
+    return bool(voxels.min() < voxels.max())
 
 
 def doubt(names: Sequence[str]) -> str:
@@ -89,6 +91,6 @@ def _is_piecewise_constant(voxels: NDArray[Any]) -> bool:
 def may_be_labels(statistics: VoxelStatistics) -> bool:
     """Return whether statistics are those of a handful of whole values, from 0 or -1 on."""
     values = {statistics.minimum, statistics.maximum, *statistics.percentiles}
-    if min(values) < -1 or not all(value % 1 == 0 for value in values):
+    if min(values) < -1 or len(values) == 1 or not all(value % 1 == 0 for value in values):
         return False
     return statistics.maximum - statistics.minimum <= FEW_LABELS or len(values) <= 2
