@@ -24,7 +24,16 @@ from vae3d.settings.command import Command
 from vae3d.version import __version__
 
 REFUSED = (HydraException, OmegaConfBaseException)
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+RESOURCES = {
+    errno.ENOSPC: "the disk is full; make room",
+    errno.EDQUOT: "your quota on this disk is used up; make room",
+    errno.EFBIG: "the file is larger than the limit of this shell (ulimit -f) or file system",
+}
+WRONG_PATHS = (
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+"""Errors of the system that another path, or other permissions, mend."""
 
 
 def run_once(line: Line) -> None:
@@ -36,7 +45,7 @@ def run_once(line: Line) -> None:
     settings, _ = checked_settings(line)
     sys.argv = [f"vae3d {line.command.name}", *line.words]
     refuse_code_from_files(settings, line)
-    with full_disk_as_resource_error():
+    with system_errors_as_user_errors():
         call(line.command, settings)
 
 
@@ -87,7 +96,7 @@ def run_under_hydra(line: Line) -> None:
             replace_tables(composed, line.command, HydraConfig.get().overrides.task)
             settings: Any = mark_typed(to_object(composed, line.command.config), line)
             refuse_code_from_files(settings, line)
-            with full_disk_as_resource_error():
+            with system_errors_as_user_errors():
                 return _job(settings, line, folders)
         except UserError as error:
             # For any other exception Hydra would print lines of its own.
@@ -145,12 +154,14 @@ def refuse_code_from_files(settings: Any, line: Line) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_as_resource_error() -> Iterator[None]:
-    """Raise the OSError of a full disk as a ResourceError with the path."""
+def system_errors_as_user_errors() -> Iterator[None]:
+    """Raise the OSError of a full disk as a ResourceError, and that of a path as a ConfigError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
         place = error.filename or "the working folder"
-        raise ResourceError(f"{place}: the disk is full; make room") from error
+        if error.errno in RESOURCES:
+            raise ResourceError(f"{place}: {RESOURCES[error.errno]}") from error
+        if error.errno in WRONG_PATHS and error.filename:
+            raise ConfigError(f"{place}: {error.strerror}; name another path") from error
+        raise

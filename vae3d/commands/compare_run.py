@@ -11,6 +11,7 @@ from vae3d.errors import ConfigError
 from vae3d.logger.console import table
 from vae3d.report.result import is_plain
 from vae3d.runtime.files import write_text
+from vae3d.runtime.paths import user_path
 from vae3d.scoring.scores import label_of, score_text, significant, unit_text
 from vae3d.values.naming import file_stem
 
@@ -32,7 +33,7 @@ def compare(config: CompareConfig) -> Comparison:
     comparison = compare_reports(reports)
     # `compare_b_c` for runs a, b and c.
     name = file_stem(f"compare_{'_'.join(names[1:])}")
-    output = Path(config.output or reports[0].folder / name).expanduser()
+    output = user_path(config.output or reports[0].folder / name)
     try:
         comparison.write(output)
         write_text(output / "compare.html", page(comparison))

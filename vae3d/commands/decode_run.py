@@ -22,6 +22,7 @@ from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
+from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
 from vae3d.scans.resample import resized_affine
 from vae3d.values.intensity import IntensityRange
@@ -59,9 +60,9 @@ class Decoding:
         """Decode the latents one by one; return the output path."""
         config, distributed = self.config, self.trained.distributed
         self._check_settings()
-        place = Path(config.output).expanduser()
+        place = user_path(config.output)
         outputs = Outputs(place, config.existing, config.dtype, self.trained.model.spatial_dims)
-        readers = self._readers(Path(str(config.input)).expanduser())
+        readers = self._readers(user_path(str(config.input)))
         bar = ProgressBar("decode", distributed.is_main)
         CaseLoop(distributed, bar, "decoded").run(
             outputs.due([*readers], distributed),
@@ -171,7 +172,7 @@ class Decoding:
                 f"scaling={self.config.scaling} needs the statistics that the latents were "
                 "normalised with: statistics=LATENTS, a folder that vae3d encode wrote"
             )
-        folder = Path(self.config.statistics).expanduser()
+        folder = user_path(self.config.statistics)
         if not (folder / CONFIG_FILE).exists():
             return read_statistics(folder)
         # Weights hold the statistics of their validation, often the only ones available.
@@ -193,7 +194,7 @@ class Decoding:
         """Grid, shape and range of the scan or the latent of `like=`; None without it."""
         if self.config.like is None:
             return None
-        path = Path(self.config.like).expanduser()
+        path = user_path(self.config.like)
         if suffix_of(path) == SUFFIX:
             return read_record(path)
         config = self.trained.scans(str(path))

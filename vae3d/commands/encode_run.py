@@ -29,6 +29,7 @@ from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.plain import read_json
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
@@ -74,7 +75,7 @@ class Encoding:
     @property
     def output(self) -> Path:
         """The folder of the latents."""
-        return Path(self.config.output).expanduser()
+        return user_path(self.config.output)
 
     @cached_property
     def codec(self) -> Codec:

@@ -31,6 +31,7 @@ from vae3d.logger.base import Logger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line
 from vae3d.scans.source import CaseSource
@@ -155,7 +156,7 @@ class Evaluation:
     def _output(self, cases: Cases, indices: list[int], record: RunCases) -> Path:
         """Return the folder of the report; that of other data than the run's is another one."""
         if self.config.output is not None:
-            return Path(self.config.output).expanduser()
+            return user_path(self.config.output)
         mode, folder, notes = self.config.mode, self.trained.folder, self.trained.agreement.notes
         scored = [(cases.case_id(index), cases.identity(index)) for index in indices]
         if not notes and (self._is_run_data or are_run_cases(scored, record)):

@@ -3,7 +3,6 @@
 import logging
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from vae3d.logger.console import table
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import free_memory, memory_budget
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.streaming.plan import StreamingPlan, streamed_plans
@@ -55,7 +55,7 @@ def chosen_model(config: InfoConfig) -> VAEConfig:
     """Return the model settings of the run, or those of `model=`."""
     if config.run is None:
         return replace(config.model, spatial_dims=config.model.dims)
-    return load_config(RunFolder(Path(config.run).expanduser()).config).model
+    return load_config(RunFolder(user_path(config.run)).config).model
 
 
 def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:

@@ -22,6 +22,7 @@ from vae3d.pictures.montage import Tile, montage
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.memory import GIB
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.seeding import numpy_generator
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def inspect(config: InspectConfig) -> Path:
     dataset = PatchDataset(cases, indices, patching, config.seed)
     if not len(dataset):
         raise DataError(f"split={config.split} holds no case; choose another")
-    output = Path(config.output).expanduser()
+    output = user_path(config.output)
     write_table(output / "cases.csv", reports, cases.left_out)
     summary = {
         **totals(reports),

@@ -10,6 +10,7 @@ from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
+from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
         )
         cases = LoadedCases(ScanSource(data), data, trained.intensity)
         numbers = {name: index for index, name in enumerate(cases.source.case_ids)}
-        place, distributed = Path(config.output).expanduser(), trained.distributed
+        place, distributed = user_path(config.output), trained.distributed
         outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)
         due = outputs.due([*numbers], distributed)
         codec = trained.codec(config)

@@ -12,6 +12,7 @@ from vae3d.logger.config import LoggersConfig
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.patching.config import PatchingConfig, RandomPatchesConfig
+from vae3d.runtime.paths import user_path
 from vae3d.settings.command import Command
 from vae3d.trainer.config import TrainerConfig
 
@@ -52,7 +53,7 @@ class TrainConfig(Settings):
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return Path(self.runs_dir).expanduser() / self.name
+        return user_path(self.runs_dir) / self.name
 
 
 COMMAND = Command(

@@ -27,6 +27,7 @@ from vae3d.errors import ConfigError, RunError
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.runtime.distributed import Distributed, start_distributed
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.run_folder import RunFolder
@@ -60,7 +61,7 @@ class TrainedRun:
         if config.run is None:
             raise ConfigError("run must name a run folder, for example run=runs/vae3d")
         with start_distributed(config.device) as distributed:
-            folder, which = locate(Path(config.run).expanduser(), config.weights)
+            folder, which = locate(user_path(config.run), config.weights)
             yield cls(folder, which, distributed, (*config.allow,))
 
     @property

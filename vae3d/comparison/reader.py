@@ -10,6 +10,7 @@ from typing import Any
 
 from vae3d.errors import ConfigError, RunError
 from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.shell import quoted
@@ -45,7 +46,7 @@ def named_runs(runs: Sequence[str]) -> list[str]:
         raise ConfigError(
             f"run must name two or more run folders, got {[*runs]}: vae3d compare runs/a runs/b"
         )
-    paths = [Path(run).expanduser().resolve() for run in runs]
+    paths = [user_path(run).resolve() for run in runs]
     for number, path in enumerate(paths):
         if path in paths[:number]:
             raise ConfigError(f"run names {runs[number]} twice")
@@ -86,7 +87,7 @@ def _report_folder(run: str, mode: str) -> Path:
     Raises:
         RunError: it does not exist.
     """
-    path = Path(run).expanduser()
+    path = user_path(run)
     for folder in (path, RunFolder(path).report(mode)):
         if (folder / "scores.csv").is_file():
             return folder

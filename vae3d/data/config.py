@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from vae3d.bounds import (
@@ -20,6 +19,7 @@ from vae3d.bounds import (
 )
 from vae3d.errors import ConfigError
 from vae3d.runtime.choices import LABEL_MAPS, SPLIT_RULES, parse_part
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.registry import Registry
 
 ON_ERROR = ("fail", "skip")
@@ -402,7 +402,7 @@ class ScansConfig(PreparableData):
         """Return where the scans are and how their voxels are chosen."""
 
         def resolved(path: str | None) -> str | None:
-            return path and str(Path(path).expanduser().resolve())
+            return path and str(user_path(path).resolve())
 
         return {
             "kind": type(self).__name__.removesuffix("Config"),
@@ -417,7 +417,7 @@ class ScansConfig(PreparableData):
     @property
     def label(self) -> str:
         """The name of the folder or of the list."""
-        return Path(self.list or self.root or "").expanduser().resolve().name.partition(".")[0]
+        return user_path(self.list or self.root or "").resolve().name.partition(".")[0]
 
 
 @dataclass

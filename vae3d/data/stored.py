@@ -20,6 +20,7 @@ from vae3d.data.cases import Case, Cases
 from vae3d.data.config import CaseData, PreparableData, ScansConfig, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.patching.region import Region
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.progress import Progress
 from vae3d.scans.labels import doubt, may_be_labels
 from vae3d.scans.source import CaseSource
@@ -142,7 +143,7 @@ def resolve_store(config: PreparableData, source: CaseSource) -> tuple[Path, Sto
     )
     if config.store in (None, "auto"):
         return Path(STORES) / f"{config.label}-{settings.fingerprint()}", settings
-    return Path(str(config.store)).expanduser(), settings
+    return user_path(str(config.store)), settings
 
 
 def open_store(
@@ -155,7 +156,7 @@ def open_store(
     """
     if config.root is None:
         raise ConfigError("data.root must name a store that vae3d prepare wrote")
-    cases = StoredCases(Path(config.root).expanduser(), config)
+    cases = StoredCases(user_path(config.root), config)
     cases.contract = adopt(replaced_range(config, cases.contract), cases.spatial_dims)
     return cases
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -55,4 +56,5 @@ def label_of_data(
 
 def _resolved(value: Any) -> Any:
     """Return a path without links and dots, however it was written."""
-    return Path(value).expanduser().resolve() if isinstance(value, str) else value
+    # It may be the home of a user of another machine, which Path.expanduser refuses.
+    return Path(os.path.expanduser(value)).resolve() if isinstance(value, str) else value  # noqa: PTH111

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from vae3d.errors import ConfigError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import read_manifest, read_statistics
+from vae3d.runtime.paths import user_path
 from vae3d.runtime.seeding import numpy_generator
 
 
@@ -42,7 +43,7 @@ class LatentDataset(Dataset[dict[str, Any]]):
         size: int | tuple[int, ...] | None = None,
         seed: int = 0,
     ) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder)
         self.statistics = read_statistics(self.folder)
         self.entries = [e for e in read_manifest(self.folder) if split in (None, e.split)]
         self.sample = sample

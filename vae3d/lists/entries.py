@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae3d.errors import DataError
+from vae3d.errors import ConfigError, DataError
 from vae3d.lists.columns import all_numbers, find_columns, split_of
 from vae3d.lists.rows import Listing, Row, Table
 from vae3d.lists.tables import EXPECTED, read_table
 from vae3d.runtime.choices import SPLITS
+from vae3d.runtime.paths import user_path
 from vae3d.scans.formats import case_name
 
 
@@ -37,8 +38,8 @@ def read_list(config: Listing) -> list[Entry]:
         DataError: it is missing or no such list, a column or a value is not understood, a file is
             listed twice, or two cases have one name.
     """
-    path = Path(str(config.list)).expanduser()
-    base = Path(config.root).expanduser() if config.root else path.parent
+    path = user_path(str(config.list))
+    base = user_path(config.root) if config.root else path.parent
     table = read_table(path, config.channel, base)
     if not table.rows:
         raise DataError(f"data.list: no cases in {path}; {EXPECTED}")
@@ -89,7 +90,10 @@ def _entry(row: Row, columns: dict[str, str], base: Path, path: Path) -> Entry:
     split = split_of(cell("split")) if cell("split") else row.stated
     if cell("split") and split is None:
         raise refuse("split", f"{_SPLIT_RULE}, got {cell('split')!r}")
-    relative = Path(listed).expanduser()
+    try:
+        relative = user_path(listed)
+    except ConfigError as error:
+        raise refuse("path", str(error)) from error
     local = Path(relative.name) if relative.is_absolute() else relative
     case_id = cell("case_id") or case_name(local)
     return Entry(

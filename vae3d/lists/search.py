@@ -12,6 +12,7 @@ from typing import Protocol
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.lists.entries import Entry
 from vae3d.lists.left_out import LABEL_MAP
+from vae3d.runtime.paths import user_path
 from vae3d.scans.files import read_volume
 from vae3d.scans.formats import case_name, is_scan
 from vae3d.scans.labels import label_name, label_values
@@ -48,7 +49,7 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
     """
     if root is None:
         raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     if folder.is_file() and folder.name.lower().endswith(endings):
         name = case_name(folder.name)
         return [Entry(folder, name, name)]
@@ -102,7 +103,7 @@ def chosen(config: Choosing, endings: tuple[str, ...]) -> tuple[list[Entry], dic
         DataError: no such folder, no scan in it, or none that is chosen.
     """
     entries = search(config.root, endings)
-    folder = Path(str(config.root)).expanduser()
+    folder = user_path(str(config.root))
     if not folder.is_dir():
         return entries, {}
     names = {entry.case_id: entry.path.relative_to(folder).as_posix() for entry in entries}
