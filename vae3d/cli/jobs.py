@@ -27,7 +27,7 @@ REFUSED = (HydraException, OmegaConfBaseException)
 RESOURCES = {
     errno.ENOSPC: "the disk is full; make room",
     errno.EDQUOT: "your quota on this disk is used up; make room",
-    errno.EFBIG: "the file is larger than the limit of this shell (ulimit -f) or file system",
+    errno.EFBIG: "the file would be larger than the limit (ulimit -f) or the file system allows",
 }
 WRONG_PATHS = (
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),

@@ -198,7 +198,7 @@ class Decoding:
         if suffix_of(path) == SUFFIX:
             return read_record(path)
         config = self.trained.scans(str(path))
-        cases = LoadedCases(ScanSource(config), config)
+        cases = LoadedCases(ScanSource(config, key="like"), config)
         if len(cases.source.case_ids) != 1:
             raise ConfigError(f"like={path} must be one scan, or a latent of vae3d encode")
         return self.codec.record(cases[0])

@@ -32,7 +32,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
             on_error=config.on_error,
             nonfinite=config.nonfinite,
         )
-        cases = LoadedCases(ScanSource(data), data, trained.intensity)
+        cases = LoadedCases(ScanSource(data, key="input"), data, trained.intensity)
         numbers = {name: index for index, name in enumerate(cases.source.case_ids)}
         place, distributed = user_path(config.output), trained.distributed
         outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)

@@ -11,7 +11,6 @@ from vae3d.lists.groups import find_groups, patient_hint
 from vae3d.lists.search import chosen
 from vae3d.scans.depth import depth_window
 from vae3d.scans.files import read_volume
-from vae3d.scans.formats import suffixes
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume
@@ -21,14 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class ScanSource(CaseSource):
-    """The scans of a folder or a list, read on demand."""
+    """The scans of a folder or a list, read on demand; `key` is the setting that named it."""
 
-    def __init__(self, config: ScansConfig) -> None:
+    def __init__(self, config: ScansConfig, key: str = "data.root") -> None:
         self.config = config
         axes = config.spatial_dims
-        entries, left_out = (
-            (read_list(config), {}) if config.list else chosen(config, suffixes(axes))
-        )
+        entries, left_out = (read_list(config), {}) if config.list else chosen(config, axes, key)
         limits = config.range
         if limits is None:
             limits, sentence = depth_window([entry.path for entry in entries])

@@ -14,7 +14,8 @@ from vae3d.lists.entries import Entry
 from vae3d.lists.left_out import LABEL_MAP
 from vae3d.runtime.paths import user_path
 from vae3d.scans.files import read_volume
-from vae3d.scans.formats import case_name, is_scan
+from vae3d.scans.foreign import foreign_files, refusal
+from vae3d.scans.formats import case_name, is_scan, suffixes
 from vae3d.scans.labels import label_name, label_values
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,11 @@ class Choosing(Protocol):
     channel: int | None
 
 
-def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
-    """Return all scans below the folder `root`, or the one scan that it names.
+def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
+    """Return all scans with `axes` axes below the folder `root`, or the one scan that it names.
 
-    A file that several links point to is listed once.
+    A file that several links point to is listed once. Scans of formats that cannot be read are
+    counted in a warning. `key` is the setting that named `root`.
 
     Raises:
         ConfigError: no `root`.
@@ -49,26 +51,33 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
     """
     if root is None:
         raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
-    folder = user_path(root)
+    folder, endings = user_path(root), suffixes(axes)
     if folder.is_file() and folder.name.lower().endswith(endings):
         name = case_name(folder.name)
         return [Entry(folder, name, name)]
     if not folder.is_dir():
-        raise DataError(f"data.root: no such folder or scan: {folder}")
+        raise DataError(f"{key}: {_no_scan(folder, axes)}")
     scans: dict[str, Path] = {}
+    others: list[Path] = []
     for path in sorted(_walk(folder)):
         if path.name.lower().endswith(endings) and is_scan(path):
             # realpath, since Path.resolve raises an error for a link to itself.
             scans.setdefault(os.path.realpath(path), path)
+        else:
+            others.append(path)
+    foreign = foreign_files(others)
     if not scans:
-        raise DataError(f"data.root: no scans ({', '.join(endings)}) found in {folder}")
+        hint = f"; there are {foreign}" if foreign else _other_kind(others, axes)
+        raise DataError(f"{key}: no scans ({', '.join(endings)}) found in {folder}{hint}")
+    if foreign:
+        log.warning(f"{key}: {folder} also holds {foreign}")
     for path in scans.values():
         try:
             path.as_posix().encode()
         except UnicodeEncodeError:
             # Reports, lists and catalogs are UTF-8 and could not contain the name.
             raise DataError(
-                f"data.root: the name of {path.as_posix()!a} is not UTF-8; rename it"
+                f"{key}: the name of {path.as_posix()!a} is not UTF-8; rename it"
             ) from None
     names = [path.relative_to(folder) for path in scans.values()]
     clashes = Counter(map(case_name, names))
@@ -78,6 +87,26 @@ def search(root: str | None, endings: tuple[str, ...]) -> list[Entry]:
         Entry(path, case_id, case_name(name))
         for path, case_id, name in zip(scans.values(), ids, names, strict=True)
     ]
+
+
+def _no_scan(path: Path, axes: int) -> str:
+    """Return why a path that is no folder names no scan with `axes` axes."""
+    if not path.exists():
+        return f"no such folder or scan: {path}" + (
+            "" if path.is_absolute() else f" ({path.absolute()})"
+        )
+    way_out = _other_kind([path], axes) or f"; scans end in {', '.join(suffixes(axes))}"
+    return f"{path} {refusal(path) or f'is no scan{way_out}'}"
+
+
+def _other_kind(files: list[Path], axes: int) -> str:
+    """Return what to type if the files are scans with another number of axes."""
+    count = sum(is_scan(path) for path in files)
+    if not count:
+        return ""
+    kind = "data=images_2d" if axes == 3 else "data=ct or data=mri"
+    found = "1 file is" if count == 1 else f"{count} files are"
+    return f"; {found} {5 - axes}D: type {kind}"
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -92,7 +121,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from (Path(parent, name) for name in files)
 
 
-def chosen(config: Choosing, endings: tuple[str, ...]) -> tuple[list[Entry], dict[str, str]]:
+def chosen(
+    config: Choosing, axes: int, key: str = "data.root"
+) -> tuple[list[Entry], dict[str, str]]:
     """Return the scans of `data.root` that the settings choose, and why others are left out.
 
     A file that a pattern of `data.include` matches is never taken for a label map, nor is the
@@ -102,7 +133,7 @@ def chosen(config: Choosing, endings: tuple[str, ...]) -> tuple[list[Entry], dic
         ConfigError: no `root`.
         DataError: no such folder, no scan in it, or none that is chosen.
     """
-    entries = search(config.root, endings)
+    entries = search(config.root, axes, key)
     folder = user_path(str(config.root))
     if not folder.is_dir():
         return entries, {}
@@ -118,7 +149,7 @@ def chosen(config: Choosing, endings: tuple[str, ...]) -> tuple[list[Entry], dic
         if not (config.include or config.exclude):
             way = "data.label_maps=keep reads them"
         raise DataError(
-            f"data.root: all {len(entries)} scans in {folder} are left out, such as {case_id} "
+            f"{key}: all {len(entries)} scans in {folder} are left out, such as {case_id} "
             f"({reason}); {way}"
         )
     return kept, left_out

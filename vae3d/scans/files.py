@@ -6,6 +6,7 @@ from pathlib import Path
 from vae3d.errors import VolumeError
 from vae3d.runtime.choices import READERS
 from vae3d.runtime.registry import load
+from vae3d.scans.foreign import refusal
 from vae3d.scans.formats import FORMATS, case_name, scan_suffix
 from vae3d.scans.volume import Volume, check_affine, without_unit
 from vae3d.values.identity import ScanIdentity
@@ -27,7 +28,8 @@ def read_volume(
     path = Path(path)
     suffix = scan_suffix(path)
     if suffix is None:
-        raise VolumeError(path, f"has no suffix of a scan; use one of {', '.join(FORMATS)}")
+        no_suffix = f"has no suffix of a scan; use one of {', '.join(FORMATS)}"
+        raise VolumeError(path, refusal(path) or no_suffix)
     _check_file(path)
     name = case_id or case_name(path.name)
     try:
