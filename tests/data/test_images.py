@@ -226,6 +226,19 @@ def test_equal_colours_of_a_tiff_are_gray(tmp_path: Path, planar: str) -> None:
     assert np.array_equal(read(tmp_path / "a.tif"), WIDE)
 
 
+@pytest.mark.parametrize("name", ["group3", "group4", "tiff_ccitt"])
+def test_faxes(tmp_path: Path, name: str) -> None:
+    image = Image.fromarray(np.where(GRAY > 100, 255, 0).astype(np.uint8))
+    image.convert("1", dither=Image.Dither.NONE).save(tmp_path / "a.tif", compression=name)
+    assert np.array_equal(read(tmp_path / "a.tif"), np.asarray(image))
+
+
+def test_alpha_of_a_compressed_tiff(tmp_path: Path) -> None:
+    image = Image.fromarray(GRAY).convert("RGBA")
+    image.save(tmp_path / "a.tif", compression="tiff_lzw")
+    assert np.array_equal(read(tmp_path / "a.tif"), GRAY)
+
+
 def test_jpeg_in_a_tiff(tmp_path: Path) -> None:
     gray = Image.fromarray(GRAY).convert("RGB")
     gray.save(tmp_path / "a.tif", compression="jpeg", quality=100)

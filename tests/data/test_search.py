@@ -73,7 +73,8 @@ def ids(**settings: Any) -> list[str]:
         "segmentations/liver", "s1/segmentations/liver", "labelsTr/c0", "labels/a", "label/a",
         "masks/a", "Mask/a", "derivatives/sub-01/a", "a_seg", "a-seg", "a_label", "a_labels",
         "sub-01_dseg", "a.seg", "mask_a", "a_mask2", "seg_a", "Segmentation_a", "liverSeg", "gt/a",
-        "ground_truth/a", "a_labelmap", "annotations/a", "aROI/roi_3", "BraTS_001_seg",
+        "ground_truth/a", "a_labelmap", "annotations/a", "p1_lesion", "wmh", "aROI/roi_3",
+        "BraTS_001_seg",
     ],
 )  # fmt: skip
 def test_names_of_label_maps(name: str) -> None:
@@ -177,6 +178,20 @@ def test_of_many_label_maps_some_are_read(tmp_path: Path, monkeypatch: pytest.Mo
     source = ScanSource(CTConfig(root=str(tmp_path)))
     assert source.case_ids == ["a", "masks/0", "masks/4"]
     assert not any("were read" in reason for reason in source.left_out.values())
+    # Where none of some is one, the others are not read.
+    for number in range(8):
+        scan(tmp_path / f"masks/{number}.nii.gz", number)
+    mask(tmp_path / "masks/1.nii.gz")
+    read = []
+    known = search_module.read_volume
+
+    def counted(path: Path, **given: Any) -> Any:
+        read.append(path)
+        return known(path, **given)
+
+    monkeypatch.setattr(search_module, "read_volume", counted)
+    assert ids(root=str(tmp_path)) == ["a", *(f"masks/{number}" for number in range(8))]
+    assert len(read) == 3
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
 """Files that mark a store and a run folder: their arrays and reconstructions are no new scans."""
 MAX_CHECKED = 64
-"""Files that are read of those with one name or folder of label maps; the others are taken for
-label maps if all of these are."""
+"""Files that are read of those with one name or folder of label maps; if all of them are label
+maps or none is, so are the others."""
 READERS = 4
 """Files that are read concurrently to know whether they are label maps."""
 
@@ -222,7 +222,7 @@ def _label_maps(
             if all(values.values()):
                 rest = f"taken for one since {len(checked)} others were read and are"
                 values = {entry.case_id: values.get(entry.case_id, rest) for entry in members}
-            elif step > 1:
+            elif step > 1 and any(values.values()):
                 others = [entry for entry in members if entry.case_id not in values]
                 found = pool.map(lambda entry: _values_of(entry, channel), others)
                 values |= dict(zip([e.case_id for e in others], found, strict=True))

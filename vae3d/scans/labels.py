@@ -20,7 +20,10 @@ SAMPLED_VOXELS = 4096
 _BEGINNINGS = ("label", "seg", "mask", "annotation")
 _ENDS = ("label", "labels", "labelmap", "seg", "segs", "mask", "masks", "segmentation")
 _WORDS = frozenset(
-    ["derivatives", "gt", "groundtruth", "truth", "roi", "rois", "contour", "contours", "lesions"]
+    [
+        *("derivatives", "gt", "groundtruth", "truth", "roi", "rois", "contour", "contours"),
+        *("lesion", "lesions", "parcellation", "parcellations", "parc", "aparc", "wmh"),
+    ]
 )
 
 
