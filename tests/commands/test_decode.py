@@ -1,5 +1,6 @@
 """`vae3d decode` and `reconstruct`: results are on the scan's grid, in its units."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(trained: Path, tmp_path: Path, scan_folder: Path) -> Path:
     return copied(trained, tmp_path)
+
+
+def forget_statistics(run: Path) -> None:
+    """Remove the latent statistics from the best weights of a run."""
+    path = run / "weights/best/config.json"
+    values = json.loads(path.read_text())
+    del values["latents"]
+    path.write_text(json.dumps(values))
 
 
 def encoded(run: Path, name: str = "latents", **changes: Any) -> Path:
@@ -210,6 +219,9 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
     np.testing.assert_allclose(found.affine, AFFINES[2], atol=1e-5)
     np.testing.assert_allclose(found.get_fdata(), expected, atol=WITHIN)
     assert read_statistics(latents) == data.statistics
+    # Those of the weights are taken where none are named, and are the folder's own.
+    bare = decoded(run, path, "bare", scaling=way, like=str(record), dtype="float32")
+    assert (bare / "made_0001.nii.gz").read_bytes() == (folder / "made_0001.nii.gz").read_bytes()
     # Weights hold the statistics of their validation.
     weights = run / "weights" / "best"
     statistics = CustomVAE.from_pretrained(weights).statistics
@@ -342,8 +354,9 @@ def test_other_weights_and_odd_inputs_are_refused(
     with pytest.raises(DataError, match="must hold one tensor, or one called"):
         decoded(run, bad / "two.safetensors", "none")
     np.save(bad / "right.npy", np.zeros((4, 3, 4, 5), np.float32))
-    with pytest.raises(ConfigError, match="needs the statistics"):
-        decoded(run, bad / "right.npy", "none", scaling="channels")
+    forget_statistics(copied(run, tmp_path / "forgetful"))
+    with pytest.raises(ConfigError, match=r"needs the statistics .* these weights hold none"):
+        decoded(tmp_path / "forgetful/run", bad / "right.npy", "none", scaling="channels")
     with pytest.raises(ConfigError, match="but a latent of these weights for an image of"):
         decoded(run, bad / "right.npy", "none", like=str(scan_folder / "0.nii.gz"))
     with pytest.raises(RunError, match="no weights here"):

@@ -1,5 +1,6 @@
 """`vae3d encode`: each case exactly once, also after an interruption and on several ranks."""
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -53,9 +54,11 @@ def test_every_case_is_encoded_as_the_model_does(run: Path) -> None:
         with torch.no_grad():
             # The latent decodes to the scan's size.
             assert model.decode(latent.mean[None], entry.shape).shape[2:] == entry.shape
-    found = read_statistics(folder)
+    # The statistics to use are the weights'; those of these latents are next to them.
+    assert read_statistics(folder) == model.statistics
+    found = json.loads((folder / "statistics.json").read_text())["of_this_folder"]
     everything = torch.stack(means).transpose(0, 1).flatten(1).double()
-    np.testing.assert_allclose(found.latents_mean, everything.mean(1), atol=1e-6)
+    np.testing.assert_allclose(found["latents_mean"], everything.mean(1), atol=1e-6)
 
 
 def scan_folder(tmp_path: Path) -> tuple[Path, list[np.ndarray]]:

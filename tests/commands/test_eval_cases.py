@@ -139,7 +139,7 @@ def test_validation_cases_are_scored_where_there_are_no_test_cases(
         shutil.copy(made / f"scans/c{number}.nii.gz", tmp_path)
     cases, notes = scored(made / "run", folder_of(tmp_path))
     assert cases == ["c4"]
-    assert notes == ["1 of 1 cases were used to choose the best weights (c4)"]
+    assert notes == ["1 of 1 case was used to choose the best weights (c4)"]
     assert "its validation cases are scored" in capsys.readouterr().err
     (tmp_path / "c4.nii.gz").unlink()
     with pytest.raises(DataError, match=r"split=all scores .*data\.fold=K/N"):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.evaluation.browser import SIDEWAYS, in_frame
 from vae3d.charts.history import MAX_POINTS
 from vae3d.pictures.figures import CaseView, diverging, gray, planes, round_limit
 from vae3d.report.page import MAX_ROWS, data_uri, pack, pack_view, write_page
@@ -194,9 +196,11 @@ def test_infinity_and_absence(tmp_path: Path) -> None:
     page = data(written(tmp_path / "index.html", perfect, view(noise=0)))
     found = {score["name"]: score for score in page["scores"]}
     assert found["psnr"]["mean"] == "Infinity"
+    assert found["psnr"]["infinite"] == "1 of 1 identical"
     assert found["psnr"]["low"] is None
     assert found["psnr@floor"] == {
         **{"name": "psnr@floor", "unit": "dB", "cases": 0, "label": "PSNR", "places": 2},
+        "infinite": "",
         **{"mean": None, "std": 0.0, "low": None, "high": None, "min": None, "max": None},
         **{"better": "higher is better", "rank": 0},
     }
@@ -237,12 +241,14 @@ def test_a_term_and_a_metric_of_one_name_are_not_drawn_together(tmp_path: Path) 
 
 def test_warnings_and_split_are_shown_first_and_saved(tmp_path: Path) -> None:
     warned = EvaluationResult(
-        result(["a"]).cases, {"scores": SCORES}, split="test", warnings=["1 of 1 was trained on"]
+        result(["a"]).cases,
+        {"scores": SCORES},
+        facts={"split": "test", "seed": 0},
+        warnings=["1 of 1 was trained on"],
     )
-    run = {"name": "demo", "facts": {"Seed": "0"}, "warnings": ["another"]}
-    page = data(written(tmp_path / "index.html", warned, run=run))
-    assert page["run"]["warnings"] == ["1 of 1 was trained on", "another"]
-    assert page["run"]["facts"] == {"Seed": "0", "Split": "test"}
+    page = data(written(tmp_path / "index.html", warned))
+    assert page["run"]["warnings"] == ["1 of 1 was trained on"]
+    assert page["run"]["facts"] == {"Split": "test", "Seed": "0"}
     assert warned.summary()["warnings"] == ["1 of 1 was trained on"]
     assert warned.summary()["split"] == "test"
     assert "warnings" not in result(["a"]).summary()
@@ -392,3 +398,37 @@ def test_a_browser_shows_infinity_and_absence_and_fits_a_phone(tmp_path: Path) -
     assert "∞" in row[1]
     assert "\N{EN DASH}" in row[1]
     assert "NaN" not in re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("count", [2, 40])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_scrolls_sideways_and_every_button_works(
+    count: int, width: int, tmp_path: Path
+) -> None:
+    """Of many cases and of two; buttons, boxes and summaries are pressed before it is measured."""
+    path = tmp_path / "index.html"
+    names = [f"a_long_name_of_a_case_{n}" for n in range(count)]
+    shown = [view(title=name) for name in (names[0], names[-1])]
+    curves = tmp_path / "metrics.csv"
+    curves.write_text("step,epoch,split,loss\n1,0,train,0.5\n2,0,val,0.6\n")
+    facts = {"data": "ct /" + "long" * 30, "model": {"parameters": 10**9}}
+    warned = replace(result(names, LATENTS), facts=facts, warnings=["long" * 60])
+    noise = np.zeros((40, 900, 3), np.uint8)
+    written(path, warned, *shown, curves=curves, pictures=[("noise", noise)])
+    press = """
+      const failures = [];
+      frame.contentWindow.addEventListener("error", (event) => failures.push(event.message));
+      frame.contentWindow.addEventListener("unhandledrejection", (e) => failures.push(e.reason));
+      page.querySelectorAll("details").forEach((part) => (part.open = true));
+      page.querySelectorAll("button, input[type=checkbox]").forEach((part) => part.click());
+      page.querySelectorAll("input[type=range]").forEach((part) => {
+        part.value = part.max;
+        part.dispatchEvent(new Event("input"));
+      });
+    """
+    what = f"JSON.stringify([{SIDEWAYS}, page.querySelectorAll('button').length, failures])"
+    wide_by, buttons, failures = json.loads(in_frame(path, width, what, press))
+    assert wide_by <= 0
+    assert buttons > 20
+    assert failures == []

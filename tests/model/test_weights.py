@@ -181,7 +181,7 @@ def test_the_card_lists_what_is_known(tmp_path: Path, kind: str) -> None:
         "2 x 2 x 2 voxels",
         "4 channels",
         "2 numbers of the image for one of the latent",
-        "shift_factor -0.25, scaling_factor 2, from 3 cases",
+        "shift_factor -0.25, scaling_factor 2, from 3 validation cases of the training: the ones",
     ):
         assert line in rest
     assert ("-1000 to 1000 HU" in rest) == (kind == "CT")

@@ -92,17 +92,10 @@ def _facts(
         "Latent": f"{config.latent_channels} channels, a voxel for {_sides(config.factor)} voxels",
         "Compression": f"{compression:g} numbers of the image for one of the latent",
         "Parameters": f"{parameters:,}",
-        "Latent statistics": statistics and _scale(statistics),
+        "Latent statistics": statistics
+        and f"{statistics.text}: the ones to use; of each channel in `config.json`",
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _scale(statistics: LatentStatistics) -> str:
-    of = "" if statistics.cases is None else f", from {statistics.cases} cases"
-    return (
-        f"shift_factor {statistics.shift_factor:.6g}, scaling_factor "
-        f"{statistics.scaling_factor:.6g}{of}; of each channel in `config.json`"
-    )
 
 
 def _values(intensity: IntensityContract) -> dict[str, str]:

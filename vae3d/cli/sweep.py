@@ -45,8 +45,17 @@ def summarise(folders: list[Path]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     printed = [column for column in columns if column != "run"]
-    table("sweep", printed, [[row.get(column, "") for column in printed] for row in rows])
+    table("sweep", printed, [[_printed(row.get(c, "")) for c in printed] for row in rows])
     log.info(f"sweep: {path}")
+
+
+def _printed(value: str) -> str:
+    """Return a number with four significant digits; whole numbers and other text as they are."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return value if re.fullmatch(r"[-+]?\d+", value) else f"{number:.4g}"
 
 
 def _settings(label: str) -> dict[str, str]:

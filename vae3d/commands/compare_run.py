@@ -4,15 +4,17 @@ import logging
 from pathlib import Path
 
 from vae3d.commands.compare import CompareConfig
-from vae3d.comparison.comparison import Comparison, compare_reports
-from vae3d.comparison.page import case_count, page
+from vae3d.comparison.comparison import compare_reports
+from vae3d.comparison.page import page
 from vae3d.comparison.reader import named_runs, printable, read_report
+from vae3d.comparison.results import Comparison
 from vae3d.errors import ConfigError
 from vae3d.logger.console import table
 from vae3d.report.result import is_plain
 from vae3d.runtime.files import write_text
+from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
-from vae3d.scoring.scores import label_of, score_text, significant, unit_text
+from vae3d.scoring.scores import difference_text, label_of, score_text, unit_text
 from vae3d.values.naming import file_stem
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,10 @@ def compare(config: CompareConfig) -> Comparison:
 
 def show(comparison: Comparison, output: Path) -> None:
     """Print the scores of the whole volume and every PSNR; the files hold all scores."""
+    for warning in comparison.warnings:
+        log.warning(printable(warning))
+    for name, values in comparison.differing_facts.items():
+        log.info(printable(f"{name}: {', '.join(f'{v} in {run}' for run, v in values.items())}"))
     for note in comparison.notes:
         log.info(printable(note))
     if comparison.partial:
@@ -57,7 +63,7 @@ def show(comparison: Comparison, output: Path) -> None:
         rest = ", ..." if len(comparison.partial) > len(named) else ""
         log.info(
             printable(
-                f"not in all runs: {case_count(len(comparison.partial))}: {', '.join(named)}{rest}"
+                f"not in all runs: {counted(len(comparison.partial))}: {', '.join(named)}{rest}"
             )
         )
     first = comparison.reports[0].name
@@ -69,7 +75,8 @@ def show(comparison: Comparison, output: Path) -> None:
             rows.append(
                 [label_of(score.name), unit_text(score.unit), *(
                     score_text(score.name, score.means[0]), d.run, score_text(score.name, mean),
-                    significant(d.mean, "+"), d.ends_text, d.better, d.worse, score.verdict(d))]
+                    difference_text(score.name, d.mean), d.ends_text(score.name),
+                    d.better, d.worse, score.verdict(d))]
             )  # fmt: skip
     columns = [
         "score",
@@ -83,5 +90,5 @@ def show(comparison: Comparison, output: Path) -> None:
         "worse",
         "",
     ]
-    table(f"{case_count(len(comparison.common))}, against {first}", columns, rows)
+    table(f"{counted(len(comparison.common))}, against {first}", columns, rows)
     log.info(f"table: {output / 'compare.html'}")

@@ -168,10 +168,14 @@ class Decoding:
         if self.config.scaling == "none":
             return None
         if self.config.statistics is None:
-            raise ConfigError(
-                f"scaling={self.config.scaling} needs the statistics that the latents were "
-                "normalised with: statistics=LATENTS, a folder that vae3d encode wrote"
-            )
+            if (own := self.trained.model.statistics) is None:
+                raise ConfigError(
+                    f"scaling={self.config.scaling} needs the statistics that the latents were "
+                    "normalised with, and these weights hold none: statistics=LATENTS, a folder "
+                    "that vae3d encode wrote"
+                )
+            log.info(f"latents are restored with {own.text}; others with statistics=FOLDER")
+            return own
         folder = user_path(self.config.statistics)
         if not (folder / CONFIG_FILE).exists():
             return read_statistics(folder)

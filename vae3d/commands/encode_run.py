@@ -29,6 +29,7 @@ from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
+from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.plain import read_json
 from vae3d.scans.files import write_volume
@@ -207,6 +208,8 @@ class Encoding:
         # Merged in the order of names: the statistics are bit-identical for any number of ranks
         # and after an interruption.
         merged = LatentHealth.merged(health for _, health in entries)
-        write_statistics(self.output, merged.summary(), len(entries))
+        own = self.trained.model.statistics
+        used = write_statistics(self.output, merged.summary(), len(entries), own)
         write_manifest(self.output, [entry for entry, _ in entries])
-        log.info(f"{len(entries)} latents: {self.output}")
+        log.info(f"{counted(len(entries), 'latent')}: {self.output}")
+        log.info(used)

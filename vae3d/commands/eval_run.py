@@ -2,13 +2,10 @@
 
 import contextlib
 import logging
-import platform
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.trained import TrainedRun
@@ -27,7 +24,7 @@ from vae3d.evaluation.facts import (
 from vae3d.evaluation.page import write_report
 from vae3d.evaluation.place import are_run_cases, is_same_data, label_of_data
 from vae3d.inference.runner import build_runner
-from vae3d.logger.base import Logger
+from vae3d.logger.base import Logger, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
@@ -36,7 +33,6 @@ from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
-from vae3d.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +62,12 @@ class Evaluation:
         cases, indices, own = self._cases(record)
         evaluator = self._evaluator(cases)
         output = self._output(cases, indices, record)
-        logger = self._logger()
+        logger = self._logger(output)
         failed = True
         try:
             result = evaluator.evaluate(indices, output, logger)
-            facts = self._facts(cases, indices, own)
-            warnings = self._warnings(record, result)
-            result = replace(result, split=facts["Split"], warnings=warnings)
+            facts = self._facts(cases, indices, own, result)
+            result = replace(result, facts=facts, warnings=self._warnings(record, result))
             if self.trained.distributed.is_main:
                 result.write(output)
                 self._complete(record, cases, result)
@@ -86,25 +81,19 @@ class Evaluation:
         finally:
             logger.close(failed)
         if self.trained.distributed.is_main:
-            show(result, output, facts)
+            show(result, output)
         return result
 
-    def _about(self, facts: dict[str, str]) -> dict[str, Any]:
-        """Return what the page states of the evaluation; `facts` are shown at its top."""
+    def _about(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return what the page states of the evaluation, apart from the facts at its top."""
         settings, statistics = self._settings, self.trained.model.statistics
         return {
             "name": settings["name"],
             "weights": str(self.trained.weights),
-            "parameters": sum(p.numel() for p in self.trained.model.parameters()),
-            "facts": facts,
             "command": command_line(["vae3d", "eval", *sys.argv[1:]]),
-            "latent_statistics": statistics.describe() if statistics else None,
-            "versions": {
-                "vae3d": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "device": str(self.trained.distributed.device),
-            },
+            "latent_statistics": statistics
+            and {"measured_on": statistics.measured_on, **statistics.describe()},
+            "versions": {**facts["versions"], "device": str(self.trained.distributed.device)},
             "config": settings,
         }
 
@@ -128,12 +117,17 @@ class Evaluation:
             with contextlib.suppress(OSError):
                 complete.write(self.trained.folder.cases)
 
-    def _facts(self, cases: Cases, indices: list[int], own: bool) -> dict[str, str]:
-        """Return the facts about an evaluation by name; `own` if the cases are the run's."""
+    def _facts(
+        self, cases: Cases, indices: list[int], own: bool, result: EvaluationResult
+    ) -> dict[str, Any]:
+        """Return the facts about an evaluation; `own` if the cases are the run's."""
+        trained, settings = self.trained, self._settings
+        weights = "" if trained.is_alone else trained.weights.name
+        shapes = {case.shape for case in result.cases}
         return {
-            **facts_of_data(self.trained.data(self.config.data), cases, indices, own),
-            **facts_of_model(self.trained.model),
-            **facts_of_training(self._settings),
+            **facts_of_data(trained.data(self.config.data), cases, indices, own),
+            **facts_of_model(trained.model, settings["name"], weights, shapes),
+            **facts_of_training(settings, trained.folder),
             **facts_of_today(),
         }
 
@@ -179,11 +173,15 @@ class Evaluation:
         bar = ProgressBar("eval", self.trained.distributed.is_main)
         return Evaluator(runner, cases, settings, self.trained.distributed, bar)
 
-    def _logger(self) -> Logger:
+    def _logger(self, output: Path) -> Logger:
         if not self.trained.distributed.is_main:
             return Logger()
         about = self._settings
-        return build_loggers(self.config.logger, self.trained.folder.path, about["name"], about)
+        path = self.trained.folder.path
+        logger = build_loggers(self.config.logger, path, about["name"], about)
+        # Train, the modes of eval and other data may log into one run: names tell them apart.
+        report = output.name if self.config.output is None else self.config.mode
+        return NamedLogger(logger, f"eval_{report}")
 
     @property
     def _settings(self) -> dict[str, Any]:

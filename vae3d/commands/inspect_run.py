@@ -22,6 +22,7 @@ from vae3d.pictures.montage import Tile, montage
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.memory import GIB
+from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.seeding import numpy_generator
 
@@ -136,7 +137,7 @@ def show(
 ) -> None:
     """Print the cases, odd ones first, what is odd about them, and the totals."""
     ordered = sorted(reports, key=lambda report: (not report.odd, report.case_id))[: config.rows]
-    title = f"{len(reports)} cases, {summary['odd']} of them odd"
+    title = f"{counted(len(reports))}, {summary['odd']} of them odd"
     table(title, COLUMNS[:TERMINAL_COLUMNS], [row(r)[:TERMINAL_COLUMNS] for r in ordered])
     for report in ordered:
         if report.odd:
@@ -149,8 +150,8 @@ def show(
     # Without groups each case counts as a patient, which is not known.
     known = patients != cases
     for split in SPLITS:
-        of = f" of {patients[split]} patients" if known else ""
-        log.info(f"{split:5s} {cases[split]} cases{of}, {patches[split]} patches an epoch")
+        of = f" of {counted(patients[split], 'patient')}" if known else ""
+        log.info(f"{split:5s} {counted(cases[split])}{of}, {patches[split]} patches an epoch")
     speed = f"{summary['reading']['patches_per_second']:.0f} patches a second from one process"
     store = summary["reading"].get("store_gib")
     size = "" if store is None else f", store {store:.2f} GiB"

@@ -10,6 +10,7 @@ from vae3d.data.config import PreparableData
 from vae3d.data.stored import resolve_store, warn_of_labels
 from vae3d.errors import DataError
 from vae3d.logger.console import ProgressBar, table
+from vae3d.runtime.messages import counted
 from vae3d.store.catalog import Catalog
 from vae3d.store.prepare import Preparation, Shard, gib
 from vae3d.store.settings import CATALOG
@@ -68,7 +69,8 @@ def report(folder: Path, data: PreparableData, seconds: float) -> None:
     if not count:
         raise DataError(f"none of the {len(catalog)} cases can be used: {failures[0][1]}")
     warn_of_labels(data, catalog)
-    log.info(f"{count} cases, {gib(stored)} on disk for {gib(decoded)} of voxels, {seconds:.1f} s")
+    size = f"{gib(stored)} on disk for {gib(decoded)} of voxels"
+    log.info(f"{counted(count)}, {size}, {seconds:.1f} s")
     log.info(f"store: {folder}")
     if failures and data.on_error == "fail":
         raise DataError(

@@ -1,168 +1,24 @@
-"""`Comparison`: paired differences of runs from the first run, as CSV and JSON."""
+"""`compare_reports`: the scores of runs, paired case by case, and how they were scored."""
 
-import csv
 import math
-import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from vae3d.comparison.reader import Report, printable
+from vae3d.comparison.results import Comparison, Difference, Mean, ScoreComparison, mean_of
 from vae3d.errors import RunError
-from vae3d.report.result import CONFIDENCE, UNBOUNDED, CaseScore, interval
-from vae3d.runtime.files import atomic_write, write_json
-from vae3d.runtime.plain import finite_or_none
-from vae3d.scoring.scores import better_of, bounds_of, significant, worth, worth_bounds
+from vae3d.report.result import UNBOUNDED, CaseScore
+from vae3d.runtime.messages import counted
+from vae3d.scoring.scores import better_of, bounds_of, label_of, worth, worth_bounds
 
 MAY_DIFFER = ("mode", "patch_size", "overlap", "blend", "latent", "precision")
 """Protocol keys that may differ between comparable runs; differences are listed as notes."""
 BY_NAME = ("scores", "regions")
 """Protocol keys that are tables: two runs may have different names, but an entry that both have
 must be equal."""
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over cases, and the `smallest` and `largest` value of a case.
-
-    `low` to `high` is the 95 % Student t interval of the mean, within what is possible; NaN for
-    fewer cases than an interval needs.
-    """
-
-    mean: float
-    low: float
-    high: float
-    smallest: float
-    largest: float
-
-    @classmethod
-    def of(cls, values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED) -> "Mean":
-        """Return the mean of these values and its interval, cut off at `bounds`."""
-        ends = min(values, default=math.nan), max(values, default=math.nan)
-        return cls(_mean(values), *interval(values, bounds), *ends)
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The ends of the interval or, without one, of the range of the cases."""
-        if math.isfinite(self.low) and math.isfinite(self.high):
-            return self.low, self.high
-        return self.smallest, self.largest
-
-    @property
-    def ends_text(self) -> str:
-        """The interval or, without one, the range of the cases, as text."""
-        if math.isnan(self.ends[0]):
-            return "-"
-        low, high = (significant(end, "+") for end in self.ends)
-        return f"range {low} to {high}" if math.isnan(self.low) else f"[{low}, {high}]"
-
-
-@dataclass(frozen=True)
-class Difference(Mean):
-    """The difference of a score from that of the first run, over the cases that all runs have.
-
-    `gain` is the improvement: the difference if more is better, its negative if less is better,
-    and the decrease of the distance from 1 for a score whose best value is 1. `better` and `worse`
-    are numbers of cases.
-    """
-
-    run: str
-    gain: Mean
-    better: int
-    worse: int
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval of the gain excludes 0."""
-        return self.gain.low > 0 or self.gain.high < 0
-
-
-@dataclass(frozen=True)
-class ScoreComparison:
-    """One score of every run over the same `cases`; `direction` is that of `better_of`."""
-
-    name: str
-    unit: str
-    direction: int
-    cases: int
-    means: list[float]
-    differences: list[Difference]
-
-    def verdict(self, difference: Difference) -> str:
-        """Return `better`, `worse`, or an empty string if the interval of the gain contains 0."""
-        if not difference.is_clear:
-            return ""
-        return "better" if difference.gain.mean > 0 else "worse"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The scores of `reports` over their `common` cases.
-
-    `partial` lists, for each case that some runs lack, the runs that have it. `notes` are
-    differences in scoring that do not prevent a comparison.
-    """
-
-    reports: list[Report]
-    common: list[str]
-    partial: dict[str, list[str]]
-    notes: list[str]
-    scores: list[ScoreComparison]
-
-    def write(self, folder: Path) -> None:
-        """Write `compare.csv`, with a row per score and run, and `compare.json`."""
-        path = folder / "compare.csv"
-        with atomic_write(path) as new, new.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([CSV_COLUMNS, *self.rows()])
-        write_json(folder / "compare.json", self.summary())
-
-    def rows(self) -> Iterator[list[object]]:
-        """Yield the rows of `compare.csv`; those of the first run have no difference."""
-        for score in self.scores:
-            facts = [score.name, score.unit, score.cases]
-            yield [*facts, self.reports[0].name, _blank(score.means[0]), *[""] * 6]
-            for mean, d in zip(score.means[1:], score.differences, strict=True):
-                numbers = [_blank(value) for value in (mean, d.mean, d.low, d.high)]
-                yield [*facts, d.run, *numbers, d.better, d.worse, score.verdict(d)]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the comparison as JSON values."""
-        names = [report.name for report in self.reports]
-        return {
-            "runs": [{"name": r.name, "run": r.run, "cases": len(r.cases)} for r in self.reports],
-            "confidence": CONFIDENCE,
-            "cases": self.common,
-            "only_some": self.partial,
-            "notes": self.notes,
-            "scores": {
-                score.name: {
-                    "unit": score.unit,
-                    "better": BETTER[score.direction],
-                    "cases": score.cases,
-                    "means": dict(zip(names, map(finite_or_none, score.means), strict=True)),
-                    "differences": {
-                        d.run: {
-                            "mean": finite_or_none(d.mean),
-                            "ci95": [finite_or_none(d.low), finite_or_none(d.high)],
-                            "range": [finite_or_none(d.smallest), finite_or_none(d.largest)],
-                            "better": d.better,
-                            "worse": d.worse,
-                            "excludes_0": d.is_clear,
-                        }
-                        for d in score.differences
-                    },
-                }
-                for score in self.scores
-            },
-        }
-
-
 MAX_NAMED = 5
 """Cases that a note names."""
-BETTER = {1: "more", -1: "less", 0: "nearer to 1"}
-CSV_COLUMNS = ["score", "unit", "cases", "run", "mean", "difference", "low", "high"]
-CSV_COLUMNS += ["better", "worse", "verdict"]
 
 
 def compare_reports(reports: Sequence[Report]) -> Comparison:
@@ -231,7 +87,7 @@ def _identity_notes(first: Report, other: Report) -> Iterator[str]:
     unlike = [a.case_id for a, b in pairs if not _is_same(a, b)]
     if unlike:
         yield (
-            f"{other.name}: same name, other voxels: {len(unlike)} of {len(pairs)} cases "
+            f"{other.name}: same name, other voxels: {len(unlike)} of {counted(len(pairs))} "
             f"({', '.join(map(printable, unlike[:MAX_NAMED]))}), not compared"
         )
     moved = sum(
@@ -240,7 +96,7 @@ def _identity_notes(first: Report, other: Report) -> Iterator[str]:
         if a.identity and b.identity and _is_same(a, b)
     )
     if moved:
-        yield f"{other.name}: same voxels at another place or spacing: {moved} cases"
+        yield f"{other.name}: same voxels at another place or spacing: {counted(moved)}"
     if any(a.identity is None or b.identity is None for a, b in pairs):
         yield f"{other.name}: its scans are known by name only (written by an earlier version)"
 
@@ -254,8 +110,8 @@ def _compare_score(
     differences = []
     for report, values in zip(reports[1:], others, strict=True):
         worths = [[worth(name, value) for value in each] for each in (first, values)]
-        gain = Mean.of(_differences(*worths), _shifted(worth_bounds(name), _mean(worths[0])))
-        d = Mean.of(_differences(first, values), _shifted(bounds_of(name), _mean(first)))
+        gain = Mean.of(_differences(*worths), _shifted(worth_bounds(name), mean_of(worths[0])))
+        d = Mean.of(_differences(first, values), _shifted(bounds_of(name), mean_of(first)))
         differences.append(
             Difference(
                 **vars(d),
@@ -265,7 +121,7 @@ def _compare_score(
                 worse=sum(b < a for a, b in zip(*worths, strict=True)),
             )
         )
-    means = [_mean(values) for values in (first, *others)]
+    means = [mean_of(values) for values in (first, *others)]
     return ScoreComparison(name, unit, better_of(name), len(paired), means, differences)
 
 
@@ -277,12 +133,6 @@ def _shifted(bounds: tuple[float, float], mean: float) -> tuple[float, float]:
 def _differences(first: Sequence[float], values: Sequence[float]) -> list[float]:
     """Return values - first, pair by pair; 0 for equal values, also for two infinite ones."""
     return [b - a if a != b else 0.0 for a, b in zip(first, values, strict=True)]
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean; infinite or NaN as the values are, NaN for none."""
-    finite = all(map(math.isfinite, values))
-    return statistics.fmean(values) if values and finite else sum(values, start=0.0 * len(values))
 
 
 def _partial(reports: Sequence[Report]) -> dict[str, list[str]]:
@@ -363,12 +213,15 @@ def _check_ranges(first: Report, other: Report, common: Sequence[str]) -> None:
 
 
 def _unshared_notes(reports: Sequence[Report], shared: Sequence[str]) -> Iterator[str]:
-    """Yield a note for each score that only some reports have."""
+    """Yield a note for the scores that only some reports have, by the reports that have them."""
     names = dict.fromkeys(name for report in reports for name in report.protocol["scores"])
+    missing: dict[str, list[str]] = {}
     for name in names:
         if name not in shared:
             having = [r.name for r in reports if name in r.protocol["scores"]]
-            yield f"{name}: only in {', '.join(having)}"
+            missing.setdefault(", ".join(having), []).append(label_of(name))
+    for runs, labels in missing.items():
+        yield f"only in {runs}: {', '.join(labels)}"
 
 
 def _floor_notes(scores: Sequence[ScoreComparison]) -> Iterator[str]:
@@ -383,11 +236,7 @@ def _floor_notes(scores: Sequence[ScoreComparison]) -> Iterator[str]:
             if score.name.endswith("@floor") and not same and d.run not in noted:
                 noted.add(d.run)
                 yield (
-                    f"{d.run} sees the scans on another grid ({score.name} {score.means[0]:.4g} "
-                    f"-> {mean:.4g}): compare the @scan scores, which use the grids of the scans"
+                    f"{d.run} sees the scans on another grid ({label_of(score.name)} "
+                    f"{score.means[0]:.4g} -> {mean:.4g}): compare the @scan "
+                    "scores, which use the grids of the scans"
                 )
-
-
-def _blank(value: float) -> object:
-    """Return the value of a CSV cell, empty for NaN."""
-    return "" if math.isnan(value) else value

@@ -4,11 +4,12 @@ import csv
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, RunError
+from vae3d.report.facts import fact_lines
 from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.plain import from_plain, read_json
@@ -22,13 +23,18 @@ MAX_SCORES_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Report:
-    """The report in `folder`. `name` is unique among compared reports; `run` is as typed."""
+    """The report in `folder`. `name` is unique among compared reports; `run` is as typed.
+
+    `facts` are those of `fact_lines`; reports of earlier versions have fewer or none.
+    """
 
     name: str
     run: str
     folder: Path
     cases: dict[str, CaseScore]
     protocol: dict[str, Any]
+    facts: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def again(self) -> str:
@@ -78,7 +84,18 @@ def read_report(run: str, mode: str, name: str) -> Report:
         raise RunError(f"{path}: {error}; {again}") from error
     if [*names] != columns or summary.get("cases") != len(cases):
         raise RunError(f"{folder}: scores.csv and summary.json do not match; {again}")
-    return Report(name, run, folder, cases, protocol)
+    facts, warnings = _facts(summary)
+    return Report(name, run, folder, cases, protocol, facts, warnings)
+
+
+def _facts(summary: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Return the facts and the warnings of a `summary.json`, none where they are damaged."""
+    warnings = summary.get("warnings")
+    sentences = [w for w in warnings if isinstance(w, str)] if isinstance(warnings, list) else []
+    try:
+        return fact_lines(summary), sentences
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}, sentences
 
 
 def _report_folder(run: str, mode: str) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from vae3d.data.cases import Cases
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import DataError
+from vae3d.runtime.messages import counted
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import Splits
 
@@ -88,13 +89,14 @@ def notes_on(
         if found is not None and identity is not None and found.is_elsewhere(identity):
             groups["moved"].append(case_id)
     total = len(cases)
+    of, were = f"of {counted(total)}", "was" if total == 1 else "were"
     sentences = {
-        "train": f"{len(groups['train'])} of {total} cases were trained on",
-        "val": f"{len(groups['val'])} of {total} cases were used to choose the best weights",
-        "namesake": f"same name as a case of the run, other voxels: {len(groups['namesake'])} "
-        f"of {total} cases",
-        "moved": f"same voxels as in the run, at another place or spacing: {len(groups['moved'])} "
-        f"of {total} cases",
+        "train": f"{len(groups['train'])} {of} {were} trained on",
+        "val": f"{len(groups['val'])} {of} {were} used to choose the best weights",
+        "namesake": "same name as a case of the run, other voxels: "
+        f"{len(groups['namesake'])} {of}",
+        "moved": "same voxels as in the run, at another place or spacing: "
+        f"{len(groups['moved'])} {of}",
     }
     notes = [f"{sentences[kind]} ({_names(ids)})" for kind, ids in groups.items() if ids]
     if notes and not record.has_voxels:

@@ -193,7 +193,9 @@ class Evaluator:
             )
             suffix = ".nii.gz" if len(volume.shape) == 3 else ".tiff"
             write_volume(volume, folder / "reconstructions" / f"{file_stem(case.case_id)}{suffix}")
-        return CaseScore(case.case_id, case.range.low, case.range.high, scores, case.identity)
+        shape = tuple(loaded.values.shape[1:])
+        ends = case.range.low, case.range.high
+        return CaseScore(case.case_id, *ends, scores, case.identity, shape)
 
 
 def read_ahead(

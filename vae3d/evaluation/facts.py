@@ -1,6 +1,8 @@
-"""What a reader of an evaluation must know of it: the facts at the top of its report."""
+"""What a reader of a report must know: which cases, which model, when, and by what."""
 
 import math
+import platform
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -9,29 +11,64 @@ import torch
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData
+from vae3d.errors import ConfigError
+from vae3d.runtime.messages import counted
+from vae3d.runtime.plain import read_json
+from vae3d.runtime.run_folder import RunFolder
 from vae3d.version import __version__
 
 
-def facts_of_model(model: CustomVAE) -> dict[str, str]:
-    """Return the size of a model and what it makes of an image."""
+def facts_of_model(
+    model: CustomVAE,
+    name: str = "",
+    weights: str = "",
+    shapes: Iterable[Sequence[int]] = (),
+) -> dict[str, Any]:
+    """Return the name and the size of a model, what it makes of an image, and how latents scale.
+
+    `weights` is the name of their folder. `shapes` are the spatial shapes of the cases, of which
+    the largest is the example.
+    """
     vae = model.config
-    ratio = math.prod(vae.factor) * vae.in_channels / vae.latent_channels
+    compression: dict[str, Any] = {
+        "ratio": math.prod(vae.factor) * vae.in_channels / vae.latent_channels,
+        "factor": [*vae.factor],
+        "latent_channels": vae.latent_channels,
+    }
+    largest = max(shapes, key=math.prod, default=())
+    if largest:
+        compression["image_shape"] = [vae.in_channels, *largest]
+        compression["latent_shape"] = [vae.latent_channels, *model.latent_size((*largest,))]
+    parameters = sum(p.numel() for p in model.parameters())
+    statistics = model.statistics
+    scaling = {"text": statistics.text, **statistics.describe()} if statistics else {}
     return {
-        "Model": f"{sum(p.numel() for p in model.parameters()):,} parameters",
-        "Latent grid": f"{vae.latent_channels} channels, 1/{' x 1/'.join(map(str, vae.factor))}",
-        "Compression": f"{ratio:g} numbers of the image for one of the latent",
+        "model": {"name": name, "weights": weights, "parameters": parameters},
+        "compression": compression,
+        "scaling": scaling,
     }
 
 
-def facts_of_training(settings: dict[str, Any]) -> dict[str, str]:
-    """Return steps and seed of the training; nothing where its `settings` are not known."""
+def facts_of_training(settings: dict[str, Any], folder: RunFolder | None = None) -> dict[str, Any]:
+    """Return steps and seed of the training; nothing where its `settings` are not known.
+
+    A training that was interrupted has fewer steps than its settings ask for, and the best weights
+    may be those of an earlier step: the files of the run's `folder` know both.
+    """
     if "trainer" not in settings:
         return {}
-    steps = settings["trainer"]["steps"]
-    return {"Steps of the training": f"{steps:,}", "Seed": str(settings["seed"])}
+    planned = settings["trainer"]["steps"]
+    status, summary = (_read(folder, name) for name in ("status", "summary"))
+    steps = {
+        "trained": status.get("step", planned),
+        "planned": planned,
+        "best": summary.get("best_step"),
+    }
+    known = {name: value for name, value in steps.items() if isinstance(value, int)}
+    return {"steps": known, "seed": settings["seed"]}
 
 
-def facts_of_data(data: CaseData, cases: Cases, indices: list[int], own: bool) -> dict[str, str]:
+def facts_of_data(data: CaseData, cases: Cases, indices: list[int], own: bool) -> dict[str, Any]:
     """Return which cases were scored, and where they are; `own` if they are the run's."""
     scored = {*indices}
     splits = {name: len(scored & {*of.tolist()}) for name, of in cases.splits.items()}
@@ -39,14 +76,28 @@ def facts_of_data(data: CaseData, cases: Cases, indices: list[int], own: bool) -
     place = getattr(data, "root", None) or getattr(data, "list", None)
     kind = type(data).__name__.removesuffix("Config").lower()
     return {
-        "Split": split if own else f"other data than the run's ({len(indices)} cases)",
-        "Data": f"{kind} {place}" if place else kind,
+        "split": split if own else f"other data than the run's ({counted(len(indices))})",
+        "data": f"{kind} {place}" if place else kind,
     }
 
 
-def facts_of_today() -> dict[str, str]:
-    """Return the date and the versions."""
+def facts_of_today() -> dict[str, Any]:
+    """Return the date (UTC) and the versions of what computed."""
+    versions = {
+        "vae3d": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
     return {
-        "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "Versions": f"vae3d {__version__}, torch {torch.__version__}",
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "versions": versions,
     }
+
+
+def _read(folder: RunFolder | None, name: str) -> dict[str, Any]:
+    """Return a JSON file of a run; nothing where it is missing or damaged."""
+    try:
+        values = read_json(getattr(folder, name)) if folder else {}
+    except (OSError, ConfigError):
+        return {}
+    return values if isinstance(values, dict) else {}

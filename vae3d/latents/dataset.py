@@ -21,9 +21,11 @@ class LatentDataset(Dataset[dict[str, Any]]):
         split: `train`, `val` or `test`; None is all of them.
         sample: whether an item is a sample of the posterior, drawn from (seed, epoch, case), or
             its mean.
-        normalise: `channels` (each of mean 0 and standard deviation 1 over the set), `factor`
-            (one shift and scale for all, as in diffusers) or None. `statistics.restored` is the
-            inverse.
+        normalise: `channels` (each to mean 0 and standard deviation 1), `factor` (one shift and
+            scale for all, as in diffusers) or None. The statistics are those of the weights, from
+            validation cases of their training, as the model card and the report name them; of
+            weights that hold none, and in folders of earlier versions, those of the folder's
+            latents. `statistics.restored` is the inverse.
         size: size of a random crop, another one in each epoch; one number is for all axes, None
             returns whole latents.
         seed: seed of samples and crops. They also depend on the epoch: call `set_epoch` before

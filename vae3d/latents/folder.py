@@ -9,6 +9,7 @@ from typing import Any
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.file import SUFFIX
 from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.messages import counted
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.values.latent_statistics import NAMES, LatentStatistics
 from vae3d.values.naming import case_file
@@ -16,6 +17,8 @@ from vae3d.values.naming import case_file
 SETTINGS = "latents.json"
 MANIFEST = "manifest.csv"
 STATISTICS = "statistics.json"
+COMPARED = "of_this_folder"
+"""The key of what was measured on the latents of the folder, next to the weights' statistics."""
 NIFTI_FOLDER = "nifti"
 
 
@@ -81,20 +84,63 @@ def read_manifest(folder: Path) -> list[Entry]:
     return entries
 
 
-def write_statistics(folder: Path, summary: dict[str, Any], cases: int) -> None:
-    """Write `statistics.json`: the result of `LatentHealth.summary`, and the number of cases."""
-    write_json(folder / STATISTICS, {"cases": cases, **summary})
+def write_statistics(
+    folder: Path, summary: dict[str, Any], cases: int, own: LatentStatistics | None = None
+) -> str:
+    """Write `statistics.json`, and return as text which statistics are the ones to use.
+
+    These are the weights' `own`, so that all folders of latents have the same ones, also after
+    cases were added. `summary` is the result of `LatentHealth.summary` over the `cases` of this
+    folder, for comparison. It is the one to use if the weights hold none, and in a folder of an
+    earlier version, because models may be trained on its latents already.
+    """
+    path = folder / STATISTICS
+    here = f"the {counted(cases, 'latent')} of this folder"
+    measured = {"cases": cases, **summary}
+    if own is None or _is_earlier(path):
+        write_json(path, {"of": f"{here}: the ones to use", **measured})
+        return f"scaling_factor {_number(summary)}, from {here}: the one to use"
+    write_json(
+        path,
+        {
+            "of": f"the weights, from {own.measured_on}: the ones to use",
+            **own.describe(),
+            COMPARED: {"of": f"{here}, for comparison only", **measured},
+        },
+    )
+    return (
+        f"{own.text}, in the weights: the ones to use (for comparison, scaling_factor "
+        f"{_number(summary)}, from {here})"
+    )
+
+
+def _is_earlier(path: Path) -> bool:
+    """Whether there are statistics of the folder's latents alone, which keep their meaning."""
+    try:
+        return COMPARED not in _values(path)
+    except (OSError, ConfigError):
+        return False
+
+
+def _number(summary: dict[str, Any]) -> str:
+    factor = summary["scaling_factor"]
+    return "unknown" if factor is None else f"{factor:.6g}"
+
+
+def _values(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = from_plain(dict[str, Any], read_json(path), "the file")
+    return values
 
 
 def read_statistics(folder: Path) -> LatentStatistics:
-    """Read the statistics that latents are normalised with.
+    """Read the statistics that latents are normalised with: the ones to use of `statistics.json`.
 
     Raises:
         DataError: missing or damaged.
     """
     path = folder / STATISTICS
     try:
-        values = from_plain(dict[str, Any], read_json(path), "the file")
+        values = _values(path)
         # The file also holds values that only people read.
         needed = {name: values[name] for name in (*NAMES, "cases") if name in values}
         statistics: LatentStatistics = from_plain(LatentStatistics, needed)

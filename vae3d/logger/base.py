@@ -34,6 +34,43 @@ class Logger:
         """End the log; `failed` if the run ended with an error."""
 
 
+class NamedLogger(Logger):
+    """Logs pictures, videos, tables, files and scores of one command under its name.
+
+    Training and the modes of `vae3d eval` log into one run, where their names keep them apart.
+    """
+
+    def __init__(self, logger: Logger, name: str) -> None:
+        self.logger = logger
+        self.name = name
+
+    def log(self, step: int, scores: Scores, split: str = "") -> None:
+        """Log the scores as a split of this name."""
+        self.logger.log(step, scores, self.name)
+
+    def log_image(self, step: int, name: str, image: Image) -> None:
+        """Log a picture as `NAME/picture`."""
+        self.logger.log_image(step, f"{self.name}/{name}", image)
+
+    def log_video(self, step: int, name: str, path: Path) -> None:
+        """Log a video as `NAME/video`."""
+        self.logger.log_video(step, f"{self.name}/{name}", path)
+
+    def log_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """Log a table as `NAME_table`."""
+        self.logger.log_table(f"{self.name}_{name}", columns, rows)
+
+    def log_file(self, name: str, path: Path) -> None:
+        """Log a file as `NAME_file`."""
+        self.logger.log_file(f"{self.name}_{name}", path)
+
+    def close(self, failed: bool = False) -> None:
+        """End the log."""
+        self.logger.close(failed)
+
+
 class LoggerGroup(Logger):
     """Several loggers as one; each call goes to all of them."""
 

@@ -21,7 +21,9 @@ from PIL import Image
 from vae3d.charts.chart import curve_chart, step_axis
 from vae3d.charts.history import History
 from vae3d.pictures.figures import DIVERGING, CaseView, Picture, case_figure, error_limit
+from vae3d.report.facts import fact_lines
 from vae3d.report.result import EvaluationResult, is_plain
+from vae3d.report.rows import infinite_text, mean_of
 from vae3d.runtime.files import write_text
 from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.config import METRICS
@@ -61,15 +63,21 @@ def write_page(
     """Write the report as an HTML file of at most 12 MB, whatever the size of the volumes.
 
     `views` are labelled cases and `pictures` captioned images. `run` states what was evaluated
-    (name, weights, step, config, versions, command); of it, `facts` (names and values) and
-    `warnings` (sentences) are shown at the top of the page. `curves` is the `metrics.csv` of the
-    training.
+    (name, weights, config, versions, command); at the top of the page are the facts and the
+    warnings of the result. `curves` is the `metrics.csv` of the training.
     """
-    facts = {key: value for key, value in run.items() if key not in ("config", "versions")}
+    about = {key: value for key, value in run.items() if key not in ("config", "versions")}
     ranks = {name: _ranked(result, name) for name in result.names if is_plain(name)}
     shown = {case for labels in ranks.values() for case in labels.values()}
     page = {
-        "run": plain({"name": "run", **facts, **_shown_first(result, run)}),
+        "run": plain(
+            {
+                "name": "run",
+                **about,
+                "facts": fact_lines(result.facts),
+                "warnings": result.warnings,
+            }
+        ),
         "config": yaml.safe_dump(plain(run.get("config")), sort_keys=False, allow_unicode=True),
         "versions": plain({"vae3d": __version__, **run.get("versions", {})}),
         "scores": [_summary(result, name) for name in result.names],
@@ -183,7 +191,7 @@ def _summary(result: EvaluationResult, name: str) -> dict[str, Any]:
     low, high = result.interval(name)
     smallest, largest = result.extent(name)
     numbers = {
-        **{"mean": result.mean(name), "std": result.spread(name), "low": low, "high": high},
+        **{"mean": mean_of(result, name), "std": result.spread(name), "low": low, "high": high},
         **{"min": smallest, "max": largest},
     }
     return {
@@ -194,15 +202,9 @@ def _summary(result: EvaluationResult, name: str) -> dict[str, Any]:
         "rank": _rank(metric_of(name)),
         "unit": unit_text(result.unit(name)),
         "cases": len(result.values(name)),
+        "infinite": infinite_text(result, name),
         **plain(numbers),
     }
-
-
-def _shown_first(result: EvaluationResult, run: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts and warnings at the top of the page; those of the result come first."""
-    split = result.split or run.get("split")
-    facts = {**run.get("facts", {}), **({"Split": split} if split else {})}
-    return {"facts": facts, "warnings": [*result.warnings, *run.get("warnings", [])]}
 
 
 def _rank(metric: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.messages import counted
 from vae3d.runtime.plain import finite_or_none
 from vae3d.scoring.scores import bounds_of, worth
 from vae3d.values.identity import ScanIdentity
@@ -34,7 +35,7 @@ class CaseScore:
 
     A name is a metric of the whole volume (`psnr`), of a region (`psnr/bone`), or of a reference
     (`psnr@floor`). Scores that are undefined for the case, for lack of voxels, are left out.
-    `identity` is that of the scan, if it is known.
+    `identity` is that of the scan, if it is known, and `shape` the size of its volume in voxels.
     """
 
     case_id: str
@@ -42,21 +43,22 @@ class CaseScore:
     high: float
     scores: dict[str, float]
     identity: ScanIdentity | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
     """The scores of all cases and their `protocol`, which must agree for runs to be compared.
 
-    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `split` is
-    which cases were scored, and `warnings` what makes the scores mean something else than they
-    seem to, each in one sentence; empty if there is nothing to state.
+    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `facts` are
+    which cases were scored with which model, when and by which versions, as JSON values, and
+    `warnings` what makes the scores mean something else than they seem to, each in one sentence.
     """
 
     cases: list[CaseScore]
     protocol: dict[str, Any]
     latents: dict[str, Any] = field(default_factory=dict)
-    split: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def values(self, name: str) -> list[float]:
@@ -79,9 +81,16 @@ class EvaluationResult:
         return interval(self.values(name), bounds_of(name))
 
     def extent(self, name: str) -> tuple[float, float]:
-        """Return the smallest and the largest value over the cases; NaN if there are none."""
-        values = self.values(name)
+        """Return the smallest and the largest finite value over the cases; NaN if there are none.
+
+        Identical images have no PSNR: theirs is infinite, and they are counted by `infinite`.
+        """
+        values = [value for value in self.values(name) if math.isfinite(value)]
         return min(values, default=math.nan), max(values, default=math.nan)
+
+    def infinite(self, name: str) -> int:
+        """Return the number of cases whose score is infinite, as the PSNR of identical images."""
+        return sum(math.isinf(value) for value in self.values(name))
 
     @property
     def chosen_by(self) -> str:
@@ -133,15 +142,17 @@ class EvaluationResult:
                 "ci95": [finite_or_none(end) for end in self.interval(name)],
                 "min": finite_or_none(self.extent(name)[0]),
                 "max": finite_or_none(self.extent(name)[1]),
+                **({"infinite": count} if (count := self.infinite(name)) else {}),
             }
             for name in self.names
         }
+        of = {"of": f"{counted(len(self.cases))} of this report"} if self.latents else {}
         return {
             "cases": len(self.cases),
+            **self.facts,
             "scores": scores,
-            "latents": self.latents,
+            "latents": {**of, **self.latents},
             "protocol": self.protocol,
-            **({"split": self.split} if self.split else {}),
             **({"warnings": self.warnings} if self.warnings else {}),
         }
 

@@ -13,6 +13,11 @@ from collections.abc import Iterator
 ROOT = logging.getLogger("vae3d")
 
 
+def counted(number: int, noun: str = "case") -> str:
+    """Return a number of things as text: `1 case`, `2 cases`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class StderrHandler(logging.Handler):
     """One line for each message, on whatever stderr is at that moment."""
 

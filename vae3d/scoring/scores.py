@@ -89,10 +89,20 @@ def score_text(name: str, value: float) -> str:
     return f"{value:.{places}f}"
 
 
+def difference_text(name: str, value: float) -> str:
+    """Return a difference of a score, signed, with the digits of the score; `-` for NaN."""
+    places = places_of(name)
+    if not value:
+        return "0"
+    if places is None or not math.isfinite(value) or 0 < abs(value) < 0.5 * 10**-places:
+        return significant(value, "+")
+    return f"{value:+.{places}f}"
+
+
 def significant(value: float, sign: str = "") -> str:
-    """Return a number with four digits; with `sign="+"` positive numbers have a sign too."""
-    if math.isnan(value):
-        return "-"
+    """Return a number with four digits, `-` for NaN; with `sign="+"` positive ones have a sign."""
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "\N{INFINITY}" if value > 0 else "-\N{INFINITY}"
     if value and math.isfinite(value) and 1e-4 <= abs(value) < 1e6:
         places = max(0, 3 - math.floor(math.log10(abs(value))))
         return f"{value:{sign},.{places}f}"

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from vae3d.errors import ConfigError
+from vae3d.runtime.messages import counted
 
 NAMES = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 """The names of the diffusers library, in files as in Python."""
@@ -38,6 +39,21 @@ class LatentStatistics:
             raise ConfigError("scaling_factor must be above 0")
         if self.cases is not None and self.cases < 1:
             raise ConfigError(f"cases must be at least 1, got {self.cases}")
+
+    @property
+    def text(self) -> str:
+        """The factors for all channels, and whose latents were measured."""
+        return (
+            f"shift_factor {self.shift_factor:.6g}, scaling_factor {self.scaling_factor:.6g}, "
+            f"from {self.measured_on}"
+        )
+
+    @property
+    def measured_on(self) -> str:
+        """The cases whose latents were measured, of statistics that are saved with weights."""
+        if self.cases is None:
+            return "cases that are not recorded"
+        return f"{counted(self.cases, 'validation case')} of the training"
 
     @classmethod
     def of(cls, summary: dict[str, Any], cases: int) -> "LatentStatistics | None":

@@ -9,13 +9,23 @@ function themeButton() {
   return element("button", { type: "button", class: "theme", onclick: () => set(now() === "dark" ? "light" : "dark") }, "Light / dark");
 }
 
+/** Returns the median case, which stands for the others better than the best one, or the first of two. */
+function firstPicture({ views, chosen }) {
+  const view = views.find(({ label }) => label === "median") || views[0];
+  if (!view) return null;
+  const image = element("img", { src: view.figure, alt: `Original, reconstruction and difference of ${view.title}` });
+  const caption = chosen ? `Case of ${view.label} ${chosen}: ${view.title}` : view.title;
+  return element("figure", { class: "first-picture" }, element("figcaption", {}, caption), element("a", { href: "#views" }, image));
+}
+
 function pageHeader(page) {
   const { run, protocol, cases } = page;
   const facts = [
     ["Weights", run.weights],
     ["Step", typeof run.step === "number" ? formatNumber(run.step) : run.step],
     ["Cases", formatNumber(cases.every)],
-    ...Object.entries(run.facts || {}),
+    // The factors have a section of their own.
+    ...Object.entries(run.facts || {}).filter(([name]) => name !== "Scaling"),
     ["Mode", protocol.mode],
     ["Latent", protocol.latent],
     ["Precision", protocol.precision],
@@ -27,7 +37,7 @@ function pageHeader(page) {
     element("dl", { class: "facts" }, present.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, asText(value))))),
     (run.warnings || []).map((text) => element("p", { class: "warning", role: "note" }, asText(text))),
     element("div", { class: "tiles" }, headline(page.parsed)),
-    page.views.length ? element("figure", { class: "first-picture" }, element("a", { href: "#views" }, element("img", { src: page.views[0].figure, alt: `Original, reconstruction and difference of ${page.views[0].title}` }))) : null,
+    firstPicture(page),
   ];
 }
 

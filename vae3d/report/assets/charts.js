@@ -161,7 +161,7 @@ function curveSection(curves) {
 function probeSection(pictures) {
   if (!pictures.length) return null;
   const figures = pictures.map(({ caption, source }) =>
-    element("figure", { class: "card probe" }, element("figcaption", {}, element("strong", {}, caption)), element("img", { src: source, alt: caption, loading: "lazy" })),
+    element("figure", { class: "card probe" }, element("figcaption", {}, element("strong", {}, sentence(caption))), element("img", { src: source, alt: caption, loading: "lazy" })),
   );
   return section("probes", "Probes", "Decoded latents after adding noise, interpolating and sampling.", element("div", { class: "probes" }, figures));
 }

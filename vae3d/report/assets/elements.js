@@ -83,8 +83,10 @@ function fourDigits(value) {
 
 /** Returns the interval of the mean as text; of too few cases for one, their range; of one case, null. */
 function interval(score) {
-  const between = (low, high) => `${formatNumber(low, score.places)} to ${formatNumber(high, score.places)}`;
-  if (!Number.isNaN(score.low)) return `95 % CI ${between(score.low, score.high)}`;
+  // A narrow cell breaks the line before the numbers only.
+  const between = (low, high) => `${formatNumber(low, score.places)}\u00a0to\u00a0${formatNumber(high, score.places)}`;
+  if (!Number.isNaN(score.low)) return `95\u00a0%\u00a0CI ${between(score.low, score.high)}`;
+  if (score.infinite) return score.infinite;
   return score.cases > 1 ? `range ${between(score.min, score.max)}` : null;
 }
 

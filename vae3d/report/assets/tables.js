@@ -16,7 +16,7 @@ function headline(scores) {
         score.unit ? element("span", { class: "unit" }, ` ${score.unit}`) : null,
       ),
       element("div", { class: "tile-note" }, interval(score) || countCases(score.cases)),
-      floor ? element("div", { class: "tile-note" }, `floor ${formatNumber(floor.mean, floor.places)}`) : null,
+      floor ? element("div", { class: "tile-note" }, `floor ${Number.isNaN(floor.mean) ? interval(floor) : formatNumber(floor.mean, floor.places)}`) : null,
     );
   });
 }
@@ -203,6 +203,12 @@ function barCell(value, largest) {
   return element("td", { class: "with-bar" }, bar, formatNumber(value));
 }
 
+/** Returns factors as text with six digits, as the model card and the terminal have them. */
+function factorText(factors) {
+  const six = (value) => (typeof value === "number" ? Number(value.toPrecision(6)) : Array.isArray(value) ? value.map(six) : value);
+  return factors.map(([name, value]) => `${name}: ${JSON.stringify(six(value))}`).join("\n");
+}
+
 function latentSection(latents, trained, cases) {
   const channels = latents.channels || [];
   if (!Object.keys(latents).length) return null;
@@ -227,10 +233,9 @@ function latentSection(latents, trained, cases) {
     element("tbody", {}, rows),
   );
   const factors = Object.entries(latents).filter(([name]) => !["channels", "active_channels", "elements"].includes(name));
-  const own = trained
-    ? `shift_factor: ${trained.shift_factor}\nscaling_factor: ${trained.scaling_factor}\nlatents_mean: ${JSON.stringify(trained.latents_mean)}\nlatents_std: ${JSON.stringify(trained.latents_std)}`
-    : "";
-  const text = factors.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join("\n");
+  const own = trained ? factorText(["shift_factor", "scaling_factor", "latents_mean", "latents_std"].map((name) => [name, trained[name]])) : "";
+  const text = factorText(factors);
+  const of = `the ${countCases(cases)} of this report`;
   const active = latents.active_channels ?? channels.filter((channel) => channel.active).length;
   const about = channels.length
     ? `${active} of ${channels.length} channels are active. Noise share: the part of a channel’s variance that is the variance of the posterior. Idle channels carry no information about the scan.`
@@ -240,8 +245,8 @@ function latentSection(latents, trained, cases) {
     "Latents",
     about,
     channels.length ? scrollFrame("Latent channels", table) : null,
-    own ? element("div", { class: "card factors" }, element("h3", {}, "Use these: the factors in the weights"), element("p", { class: "about" }, `From ${trained.cases ? countCases(trained.cases) : "cases"} of the training’s validation. decode and the model card use them too.`), copyable(own, "Factors in the weights")) : null,
-    text ? element(own ? "details" : "div", { class: "card factors" }, element(own ? "summary" : "h3", {}, `Factors of the ${countCases(cases)} of this report${own ? ", for comparison only" : ""}`), copyable(text, "Factors of this report")) : null,
+    own ? element("div", { class: "card factors" }, element("h3", {}, "Use these: the factors in the weights"), element("p", { class: "about" }, `From ${trained.measured_on}. The model card, encode, decode and LatentDataset name and use the same ones.`), copyable(own, "Factors in the weights")) : null,
+    text ? element(own ? "details" : "div", { class: "card factors" }, element(own ? "summary" : "h3", {}, own ? `Factors of ${of}, for comparison only` : `Use these: the weights hold no factors, these are of ${of}`), copyable(text, "Factors of this report")) : null,
   );
 }
 
