@@ -61,6 +61,40 @@ def test_any_dataset(
         assert 0 < result.mean("psnr") < 40
 
 
+def test_another_window_than_that_of_the_training_is_refused(tmp_path: Path) -> None:
+    """Without a window that of the training is used; the default of `train_3d` is a window too."""
+    run, data = tmp_path / "run", Blobs((1, 8, 8, 8))
+    train_3d(
+        data,
+        run,
+        model=tiny_model(),
+        window=(0.0, 1.0),
+        trainer=tiny_trainer(steps=1, val_every=1),
+    )
+    quiet = EvaluationConfig(media=[], report=False)
+    result = eval_3d(run, data, evaluation=quiet)
+    assert {(case.low, case.high) for case in result.cases} == {(0.0, 1.0)}
+    assert (run / "report/full/scores.csv").exists()
+    for window in ((-1.0, 1.0), (0.0, 2.0)):
+        with pytest.raises(ConfigError, match=r"trained with data\.window=\[0, 1\] intensity"):
+            eval_3d(run, data, window=window, evaluation=quiet)
+    wide = eval_3d(run, data, window=(0.0, 2.0), evaluation=quiet, allow=["window"])
+    assert {(case.low, case.high) for case in wide.cases} == {(0.0, 2.0)}
+    assert len([*run.glob("report/full-custom-*")]) == 1
+    eval_3d(run, _Brighter(), evaluation=quiet)
+    assert len([*run.glob("report/full-custom-*")]) == 2
+
+
+class _Brighter(Blobs):
+    def __init__(self) -> None:
+        super().__init__((1, 8, 8, 8))
+
+    def __getitem__(self, index: int) -> Tensor:
+        item = super().__getitem__(index + 50)
+        assert isinstance(item, Tensor)
+        return item
+
+
 def test_wrong_datasets_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"outside data\.window"):
         train_3d(_Scaled(), tmp_path / "a", model=tiny_model(), trainer=tiny_trainer())

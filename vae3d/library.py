@@ -1,5 +1,6 @@
 """`train_3d` and `eval_3d`: the commands for any torch Dataset, from Python."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,27 +77,32 @@ def eval_3d(
     dataset: Dataset[Any],
     *,
     mode: str = "full",
-    window: tuple[float, float] = (-1.0, 1.0),
+    window: tuple[float, float] | None = None,
     output: str | Path | None = None,
     evaluation: EvaluationConfig | None = None,
+    allow: Sequence[str] = (),
 ) -> EvaluationResult:
     """Score a run of `train_3d` on every item of a Dataset; return the scores.
 
-    `mode` is `full` (whole volumes) or `patch` (patch by patch and stitched).
+    `mode` is `full` (whole volumes) or `patch` (patch by patch and stitched). `window` is that of
+    the training unless it is given; `allow=["window"]` takes another one.
 
     Raises:
         UserError: there is no such run, or the data do not fit its weights.
     """
     show_messages_unless_configured()
+    data = CustomConfig() if window is None else CustomConfig(window=window)
+    data.typed = frozenset() if window is None else frozenset({"window"})
     config = EvalConfig(
         run=str(run),
         mode=mode,
         split="all",
         output=None if output is None else str(output),
-        data=CustomConfig(window=window),
+        data=data,
         evaluation=evaluation or EvaluationConfig(),
+        allow=[*allow],
     )
-    return evaluate(config, DatasetSource(dataset, window))
+    return evaluate(config, DatasetSource(dataset, data.window))
 
 
 def _patching(name: str | None, options: dict[str, Any]) -> Any:
