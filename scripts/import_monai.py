@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.monai import from_monai
 from vae3d.errors import RunError, UserError
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
+from vae3d.version import __version__
 
 MAX_DEPTH = 8
 """How deep in dicts the weights may lie; a dict can hold itself."""
@@ -50,6 +52,7 @@ def main() -> int:
         return error.exit_code
     spacing = arguments.spacing and tuple(arguments.spacing)
     model.contract = InputContract(intensity(arguments), spacing)
+    model.origin = Origin("import_monai.py", __version__)
     model.save_pretrained(arguments.folder)
     count = sum(p.numel() for p in model.parameters())
     sys.stdout.write(f"{count:,} parameters, factor {model.factor}: {arguments.folder}\n")

@@ -1,6 +1,7 @@
 """A folder of weights: its description is read back, is of these weights, and is anonymous."""
 
 import copy
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -27,6 +28,7 @@ from vae3d.patching.samplers import WholeVolume
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics
+from vae3d.version import __version__
 
 STATISTICS = LatentStatistics(2.0, -0.25, [0.5, 0.0, -1.0, 1e-3], [1.0, 0.0, 0.25, 3.0], 3)
 DESCRIBED: dict[str, dict[str, Any]] = {
@@ -66,7 +68,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, statistics: LatentStatistics |
     again = CustomVAE.from_pretrained(tmp_path / "w")
     assert again.statistics == statistics
     assert again.contract == CONTRACTS["CT"]
-    assert described(tmp_path / "w")["contract"] == DESCRIBED["CT"]
+    assert described(tmp_path / "w")["contracts"] == [{"set": None, **DESCRIBED["CT"]}]
     assert ("latents" in described(tmp_path / "w")) == (statistics is not None)
     again.save_pretrained(tmp_path / "again")
     names = {"README.md", "config.json", "model.safetensors"}
@@ -216,7 +218,7 @@ def test_the_card_is_the_same_anywhere_and_contains_nothing_else(tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ([1], "contract must be a table"),
+        (1, "contract must be a table"),
         ({"intensity": {"kind": "window", "low": 3, "high": "4", "unit": "HU"}}, "high must be"),
         ({"intensity": {"kind": "window", "low": 3, "high": 4}}, "unit"),
         ({"intensity": {"kind": "window", "low": 4, "high": 3, "unit": "HU"}}, "low < high"),
@@ -230,10 +232,89 @@ def test_a_damaged_contract_is_refused_on_one_line(
     tmp_path: Path, values: object, reason: str
 ) -> None:
     folder = saved(tmp_path / "w")
-    (folder / "config.json").write_text(json.dumps({**described(folder), "contract": values}))
+    for changed in ({"contracts": [values]}, {"format_version": 1, "contract": values}):
+        (folder / "config.json").write_text(json.dumps({**described(folder), **changed}))
+        with pytest.raises(RunError, match=reason) as refused:
+            CustomVAE.from_pretrained(folder)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"format_version": 3}, "format_version must be 1 or 2, got 3; a newer vae3d"),
+        ({"format_version": True}, "format_version must be 1 or 2, got True"),
+        ({"contracts": [{}, {}]}, "contracts must be one, got 2: weights of several sets"),
+        ({"contracts": None}, "contracts must be a list"),
+        ({"contracts": [{"channel": "1"}]}, "channel must be a whole number"),
+        ({"quantizer": {"codes": 512}}, "quantizer is not supported by this version"),
+        ({"origin": {"by": 1}}, r"origin\.by must be text"),
+        ({"origin": {"by": "x" * 300}}, "at most 200 characters"),
+        ({"split_rule": {"kind": "hash"}}, "split_rule: "),
+        ({"digest": 1}, "digest must be text"),
+        ({"plugins": "os"}, "plugins must be a list"),
+    ],
+)
+def test_a_damaged_description_is_refused_on_one_line(
+    tmp_path: Path, changed: dict[str, Any], reason: str
+) -> None:
+    folder = saved(tmp_path / "w")
+    (folder / "config.json").write_text(json.dumps({**described(folder), **changed}))
     with pytest.raises(RunError, match=reason) as refused:
         CustomVAE.from_pretrained(folder)
     assert "\n" not in str(refused.value)
+
+
+def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "w")
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    assert described(folder)["digest"] == hashlib.sha256(whole).hexdigest()
+    for place in range(16, len(whole), len(whole) // 16):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << (place % 8)
+        path.write_bytes(changed)
+        with pytest.raises(RunError) as refused:
+            CustomVAE.from_pretrained(folder)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(RunError, match=r"SHA-256 that config\.json names: it is damaged, or of"):
+        CustomVAE.from_pretrained(folder)
+    # Changed on purpose.
+    values = {**described(folder), "digest": None}
+    (folder / "config.json").write_text(json.dumps(values))
+    CustomVAE.from_pretrained(folder)
+
+
+def test_weights_of_format_1_open_and_are_saved_as_format_2(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "w", CONTRACTS["CT"])
+    values = described(folder)
+    old = {key: values[key] for key in ("architecture", "latents")}
+    contract = {k: v for k, v in DESCRIBED["CT"].items() if k != "channel"}
+    first = {"format_version": 1, **old, "contract": contract}
+    (folder / "config.json").write_text(json.dumps(first))
+    model = CustomVAE.from_pretrained(folder)
+    assert model.contract == CONTRACTS["CT"]
+    assert (model.statistics, model.origin, model.split_rule) == (STATISTICS, None, None)
+    model.save_pretrained(tmp_path / "again")
+    assert described(tmp_path / "again") == values
+
+
+def test_weights_record_their_origin_and_their_splits(tmp_path: Path) -> None:
+    data = SyntheticConfig(shape=(16, 16, 16), count=6, val_fraction=0.5, fold="0/3")
+    changes = {**WHOLE, "data": data, "trainer": tiny_trainer(steps=2)}
+    folder = RunFolder(train(tiny_training(tmp_path, **changes))).weights("latest")
+    values = described(folder)
+    assert values["format_version"] == 2
+    assert values["origin"] == {"by": "vae3d train", "version": __version__, "step": 2}
+    assert values["split_rule"] == {
+        "kind": "count", "val_fraction": 0.5, "test_fraction": 0.1, "fold": "0/3",
+    }  # fmt: skip
+    assert (values["plugins"], values["quantizer"]) == ([], None)
+    [contract] = values["contracts"]
+    assert (contract["set"], contract["channel"]) == (None, None)
+    again = CustomVAE.from_pretrained(folder)
+    again.save_pretrained(tmp_path / "again")
+    assert described(tmp_path / "again") == values
 
 
 WHOLE = {
@@ -271,7 +352,7 @@ def test_a_training_measures_the_latents_of_exactly_the_weights_it_saves(
     calls: list[tuple[str, bool]] = []
 
     def spy(folder: Path, *arguments: Any) -> None:
-        calls.append((folder.name, arguments[-1] is not None))
+        calls.append((folder.name, arguments[3] is not None))
         original(folder, *arguments)
 
     original = training.save_weights

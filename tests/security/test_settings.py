@@ -115,7 +115,7 @@ def test_nothing_is_resolved(
             assert text in repr(found)
     assert loaded, "a text may hold it"
     described = json.loads((weights / "config.json").read_text())
-    described["architecture"]["norm"] = described["contract"]["unit"] = text
+    described["architecture"]["norm"] = described["origin"] = text
     (weights / "config.json").write_text(json.dumps(described))
     assert CANARY not in refusal(CustomVAE.from_pretrained, weights)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vae3d.autoencoder.weights import CONFIG_FILE
+from vae3d.autoencoder.description import CONFIG_FILE
 from vae3d.errors import ConfigError
 from vae3d.runtime.run_folder import RunFolder
 

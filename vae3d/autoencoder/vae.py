@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vae3d.autoencoder.description import Origin, SplitRecord
 from vae3d.autoencoder.hub import local_folder
 from vae3d.autoencoder.weights import read_weights, save_weights
 from vae3d.errors import ConfigError, RunError, UserError
@@ -24,13 +25,16 @@ class CustomVAE(VAE):
     """A VAE that can be loaded, saved and run in bounded memory.
 
     `contract` describes how scans become its input, as in its training; `statistics` is the scale
-    of its latents, None if it has not been measured.
+    of its latents, None if it has not been measured. `origin` and `split_rule` state how the
+    weights were made, as far as it is known.
     """
 
     def __init__(self, config: VAEConfig | None = None) -> None:
         super().__init__(config)
         self.contract = InputContract()
         self.statistics: LatentStatistics | None = None
+        self.origin: Origin | None = None
+        self.split_rule: SplitRecord | None = None
         self.memory_format = torch.contiguous_format
         self._plans: dict[tuple[tuple[int, ...], float | None], StreamingPlan] = {}
 
@@ -46,10 +50,11 @@ class CustomVAE(VAE):
                 architecture, or the download from the hub failed.
         """
         weights = read_weights(local_folder(folder, revision))
+        description = weights.description
         try:
             # Nothing is allocated until the tensors are known to fit the network.
             with torch.device("meta"):
-                model = cls(VAEConfig.from_json(weights.architecture))
+                model = cls(VAEConfig.from_json(description.architecture))
             expected = model.state_dict()
             weights.check(expected)
             # A copy, in the network's own type: the file is mapped, and may hold half precision.
@@ -58,15 +63,16 @@ class CustomVAE(VAE):
             model.load_state_dict(state, assign=True)
         except (UserError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            hint = plugin_hint([*weights.plugins])
+            hint = plugin_hint([*description.plugins])
             raise RunError(f"{folder}: its weights fit no architecture: {reason}{hint}") from error
-        channels = model.config.latent_channels
-        if weights.statistics and len(weights.statistics.latents_mean) != channels:
+        channels, statistics = model.config.latent_channels, description.statistics
+        if statistics and len(statistics.latents_mean) != channels:
             raise RunError(
                 f"{folder}: latents must hold statistics of {channels} channels, "
-                f"got {len(weights.statistics.latents_mean)}"
+                f"got {len(statistics.latents_mean)}"
             )
-        model.contract, model.statistics = weights.contract, weights.statistics
+        model.contract, model.statistics = description.contract, statistics
+        model.origin, model.split_rule = description.origin, description.split_rule
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -74,7 +80,15 @@ class CustomVAE(VAE):
 
         If the weights have changed since `statistics` were measured, set them to None first.
         """
-        save_weights(Path(folder), self.config, self.state_dict(), self.contract, self.statistics)
+        save_weights(
+            Path(folder),
+            self.config,
+            self.state_dict(),
+            self.contract,
+            self.statistics,
+            self.origin,
+            self.split_rule,
+        )
 
     @property
     def device(self) -> torch.device:

@@ -5,7 +5,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,19 +12,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vae3d.autoencoder.card import model_card
-from vae3d.errors import ConfigError, RunError
+from vae3d.autoencoder.description import (
+    CONFIG_FILE,
+    Description,
+    Origin,
+    SplitRecord,
+    read_description,
+)
+from vae3d.errors import RunError
 from vae3d.model.config import VAEConfig
-from vae3d.runtime.files import atomic_folder, write_json, write_text
-from vae3d.runtime.plain import from_plain, read_json
+from vae3d.runtime.files import atomic_folder, file_digest, write_json, write_text
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics
 
-FORMAT_VERSION = 1
-CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-LATENTS = "latents"
-"""The key of `config.json` with the statistics of these weights' latents."""
 MAX_HEADER_BYTES = 2**24
 """The limit on a file's header; that of the largest possible network is about 5 MB."""
 FLOATS = ("F16", "BF16", "F32", "F64")
@@ -35,18 +36,14 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Weights:
-    """The description of a folder of weights as plain values; `tensors` reads the tensors.
+    """The description of a folder of weights; `tensors` reads the tensors from the file `path`.
 
-    `shapes` holds the kind (`F32`) and the shape of each tensor, from the file's header. `plugins`
-    are names of modules, which are never imported.
+    `shapes` holds the kind (`F32`) and the shape of each tensor, from the file's header.
     """
 
     path: Path
-    architecture: dict[str, Any]
-    contract: InputContract
+    description: Description
     shapes: dict[str, tuple[str, tuple[int, ...]]]
-    statistics: LatentStatistics | None = None
-    plugins: tuple[str, ...] = ()
 
     def check(self, expected: dict[str, Tensor]) -> None:
         """Compare with the tensors of a network, which may be on the meta device.
@@ -69,9 +66,16 @@ class Weights:
         """Return all tensors by name, on the CPU.
 
         Raises:
-            RunError: the file is damaged.
+            RunError: the file is damaged, or not the one that the description is of.
         """
+        digest = self.description.digest
         try:
+            if digest is not None and file_digest(self.path) != digest:
+                raise RunError(
+                    f"{self.path}: does not have the SHA-256 that {CONFIG_FILE} names: it is "
+                    "damaged, or of other weights; copy both files again (tensors that you "
+                    f'changed yourself load with "digest": null in {CONFIG_FILE})'
+                )
             tensors: dict[str, Tensor] = load_file(self.path)
         except (OSError, SafetensorError) as error:
             raise _unreadable(self.path, error) from error
@@ -84,27 +88,29 @@ def save_weights(
     state: dict[str, Tensor],
     contract: InputContract,
     statistics: LatentStatistics | None = None,
+    origin: Origin | None = None,
+    split_rule: SplitRecord | None = None,
 ) -> None:
     """Write the folder of weights, complete or not at all.
 
     `statistics` are of the latents of exactly these weights; None if they were not measured.
     """
-    description: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "architecture": dataclasses.asdict(config),
-        "contract": contract.describe(),
-    }
-    if config.plugins:
-        description["plugins"] = config.plugins
-    if statistics is not None:
-        description[LATENTS] = statistics.describe()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     parameters = [v for name, v in tensors.items() if name.split(".")[-1] not in BUFFERS]
     card = model_card(config, contract, statistics, sum(v.numel() for v in parameters))
     with atomic_folder(folder) as temporary:
-        write_json(temporary / CONFIG_FILE, description)
-        write_text(temporary / CARD_FILE, card)
         save_file(tensors, temporary / TENSOR_FILE)
+        description = Description(
+            dataclasses.asdict(config),
+            contract,
+            file_digest(temporary / TENSOR_FILE),
+            origin,
+            split_rule,
+            (*config.plugins,),
+            statistics,
+        )
+        write_json(temporary / CONFIG_FILE, description.to_json())
+        write_text(temporary / CARD_FILE, card)
 
 
 def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
@@ -125,52 +131,8 @@ def read_weights(folder: Path) -> Weights:
     Raises:
         RunError: the weights are missing, damaged, or of a newer format.
     """
-    description = _read_description(folder)
-    path = folder / CONFIG_FILE
-    return Weights(
-        folder / TENSOR_FILE,
-        description["architecture"],
-        _contract(path, description.get("contract", {})),
-        _shapes(folder / TENSOR_FILE),
-        _typed(path, LatentStatistics | None, description.get(LATENTS), LATENTS),
-        tuple(_typed(path, list[str], description.get("plugins", []), "plugins")),
-    )
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    try:
-        description = read_json(path)
-    except FileNotFoundError:
-        raise RunError(f"{folder}: no weights here ({CONFIG_FILE} is missing)") from None
-    except ConfigError as error:
-        raise RunError(f"{path}: {error}") from error
-    if not isinstance(description, dict) or "architecture" not in description:
-        raise RunError(f"{path}: not a description of vae3d weights")
-    if description.get("format_version") != FORMAT_VERSION:
-        raise RunError(
-            f"{path}: format_version must be {FORMAT_VERSION}, "
-            f"got {description.get('format_version')!r:.60}; a newer vae3d may have written it"
-        )
-    return description
-
-
-def _contract(path: Path, values: Any) -> InputContract:
-    if not isinstance(values, dict):
-        raise RunError(f"{path}: contract must be a table")
-    try:
-        return InputContract.from_json(values)
-    except (ConfigError, TypeError) as error:  # a TypeError of the dataclass if a key is missing
-        raise RunError(f"{path}: contract: {error}") from error
-
-
-def _typed(path: Path, hint: Any, values: Any, key: str) -> Any:
-    try:
-        return from_plain(hint, values, key)
-    except ConfigError as error:
-        raise RunError(f"{path}: {error}") from error
-    except TypeError as error:  # raised by the dataclass if a key is missing
-        raise RunError(f"{path}: {key}: {error}") from error
+    description = read_description(folder)
+    return Weights(folder / TENSOR_FILE, description, _shapes(folder / TENSOR_FILE))
 
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae3d.autoencoder.weights import CONFIG_FILE, read_weights
+from vae3d.autoencoder.description import CONFIG_FILE
+from vae3d.autoencoder.weights import read_weights
 from vae3d.commands.decode import DecodeConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.loaded import LoadedCases
@@ -180,7 +181,7 @@ class Decoding:
         if not (folder / CONFIG_FILE).exists():
             return read_statistics(folder)
         # Weights hold the statistics of their validation, often the only ones available.
-        if (statistics := read_weights(folder).statistics) is None:
+        if (statistics := read_weights(folder).description.statistics) is None:
             raise ConfigError(f"statistics={folder}: these weights hold no latent statistics")
         return statistics
 

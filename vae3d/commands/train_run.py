@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
 from vae3d.commands.saved import check_changes, frozen, recorded_data
@@ -19,7 +20,7 @@ from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.data.run_cases import check_splits, listed
+from vae3d.data.run_cases import check_splits, input_contract, listed, split_record
 from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
@@ -42,7 +43,6 @@ from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer
-from vae3d.values.contract import InputContract
 from vae3d.version import __version__
 
 log = logging.getLogger(__name__)
@@ -162,12 +162,13 @@ class Training:
     def _trainer(
         self, session: Session, model: CustomVAE, validation: Validation, logger: Logger
     ) -> Trainer:
-        config, spacing = self.config, self.cases.spacing
-        contract = InputContract(self.cases.contract, None if spacing is None else (*spacing,))
+        config, contract = self.config, input_contract(self.cases)
+        split_rule = split_record(self.cases)
 
         def save(which: str, step: int, state: dict[str, Tensor]) -> None:
             latents = validation.latents_at(step)
-            save_weights(self.folder.weights(which), config.model, state, contract, latents)
+            folder, origin = self.folder.weights(which), Origin("vae3d train", __version__, step)
+            save_weights(folder, config.model, state, contract, latents, origin, split_rule)
 
         return Trainer(
             model=model,

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from vae3d.autoencoder.description import SplitRecord
 from vae3d.data.cases import Cases
 from vae3d.errors import DataError, RunError
 from vae3d.runtime.files import atomic_write
+from vae3d.values.contract import InputContract
 from vae3d.values.identity import ScanIdentity
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,19 @@ def listed(cases: Cases) -> Iterator[RunCase]:
         # A stamp stands for a scan that has not been read.
         stamp = "" if identity else cases.stamp(index)
         yield RunCase(cases.case_id(index), split, voxels, geometry, stamp)
+
+
+def input_contract(cases: Cases) -> InputContract:
+    """Return how these cases become the input of a network, for the weights."""
+    spacing = None if cases.spacing is None else (*cases.spacing,)
+    return InputContract(cases.contract, spacing, cases.channel)
+
+
+def split_record(cases: Cases) -> SplitRecord:
+    """Return how the cases are divided, for the weights."""
+    rule = cases.split_rule
+    kind = "list" if cases.is_listed else rule.kind or cases.split_kind
+    return SplitRecord(kind, rule.val_fraction, rule.test_fraction, cases.config.fold)
 
 
 def check_splits(cases: Cases, resumes: bool) -> None:
