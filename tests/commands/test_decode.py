@@ -323,6 +323,19 @@ def test_other_weights_and_odd_inputs_are_refused(
         decoded(other, latents)
     assert decoded(other, latents, "anyhow", allow=["weights"]).exists()
     assert decoded(other, latents, "as before", any_weights=True).exists()
+    np.save(tmp_path / "plain.npy", np.zeros((4, 3, 4, 5), np.float32))
+    for number, place in enumerate((latents, run / "weights/best")):
+        made = {"scaling": "factor", "statistics": str(place)}
+        with pytest.raises(ConfigError, match=r"of other weights.* add allow=\[weights\]"):
+            decoded(other, tmp_path / "plain.npy", "no", **made)
+        assert decoded(run, tmp_path / "plain.npy", f"own{number}", **made).exists()
+        assert decoded(
+            other, tmp_path / "plain.npy", f"a{number}", allow=["weights"], **made
+        ).exists()
+    narrow = CTConfig(root=str(scan_folder), window=(0.0, 9.0), store=None, test_fraction=0.0)
+    third = encoded(train(tiny_training(tmp_path, data=narrow, name="third")), "third_latents")
+    with pytest.raises(ConfigError, match=r"with window=\[-1000, 1000\] HU; .* have \[0, 9\]"):
+        decoded(run, tmp_path / "plain.npy", "no", like=str(third / latent_file("0")))
     for given in ({"range": (0.0, 1.0), "allow": ["window"]}, {"like": "x"}, {"spacing": 1}):
         with pytest.raises(ConfigError, match="is for plain latents"):
             decoded(run, latents, "ignored", **given)

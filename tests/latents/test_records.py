@@ -126,7 +126,7 @@ def test_the_tensors_must_be_of_the_record(tmp_path: Path) -> None:
 
 ENTRIES = [
     Entry("a/b", "train", latent_file("a/b"), (9, 8, 6), (3, 4, 3)),
-    Entry('odd,"name', "", latent_file('odd,"name'), (1, 2), (1, 1)),
+    Entry('odd,"name', "", latent_file('odd,"name'), (1, 2), (1, 1), "ab", "cd"),
 ]
 
 
@@ -134,8 +134,8 @@ def test_a_manifest_survives_a_round_trip(tmp_path: Path) -> None:
     write_manifest(tmp_path, ENTRIES)
     assert read_manifest(tmp_path) == ENTRIES
     lines = (tmp_path / "manifest.csv").read_text().splitlines()
-    assert lines[0] == "case_id,split,file,shape,size,voxels"
-    assert lines[1] == f"a/b,train,{latent_file('a/b')},9x8x6,3x4x3,"
+    assert lines[0] == "case_id,split,file,shape,size,voxels,weights"
+    assert lines[1] == f"a/b,train,{latent_file('a/b')},9x8x6,3x4x3,,"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,11 @@ def test_statistics_survive_a_round_trip(tmp_path: Path) -> None:
     statistics = LatentStatistics(0.5, -1.0, [1.0, 2.0], [0.25, 4.0], 7)
     summary = {**statistics.describe(), "channels": [], "active_channels": 2, "elements": 99}
     write_statistics(tmp_path, summary, 7)
-    assert read_statistics(tmp_path) == statistics
+    assert read_statistics(tmp_path) == read_statistics(tmp_path, "ab") == statistics
+    write_statistics(tmp_path, summary, 7, "ab")
+    assert read_statistics(tmp_path) == read_statistics(tmp_path, "ab") == statistics
+    with pytest.raises(ConfigError, match=r"other weights; name .* or add allow=\[weights\]"):
+        read_statistics(tmp_path, "cd")
     write_statistics(tmp_path, {**summary, "latents_std": [1.0]}, 7)
     with pytest.raises(DataError, match="must hold one number a channel each; run vae3d encode"):
         read_statistics(tmp_path)

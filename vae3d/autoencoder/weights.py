@@ -19,7 +19,7 @@ from vae3d.autoencoder.description import (
     SplitRecord,
     read_description,
 )
-from vae3d.errors import RunError
+from vae3d.errors import ConfigError, RunError
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.files import atomic_folder, file_digest, write_json, write_text
 from vae3d.values.contract import InputContract
@@ -133,6 +133,27 @@ def read_weights(folder: Path) -> Weights:
     """
     description = read_description(folder)
     return Weights(folder / TENSOR_FILE, description, _shapes(folder / TENSOR_FILE))
+
+
+def read_statistics_of(folder: Path, users: Path | None) -> LatentStatistics:
+    """Return the statistics that a folder of weights holds of their latents.
+
+    With `users`, another folder of weights, both must hold the same tensors, if that is known.
+
+    Raises:
+        ConfigError: the folder holds no statistics, or is of other weights than `users`.
+        RunError: weights are missing or damaged.
+    """
+    description = read_description(folder)
+    digests = {description.digest, users and read_description(users).digest}
+    if len(digests - {None}) > 1:
+        raise ConfigError(
+            f"statistics={folder}: is of other weights than {users}; name the statistics of "
+            "these, or add allow=[weights]"
+        )
+    if description.statistics is None:
+        raise ConfigError(f"statistics={folder}: these weights hold no latent statistics")
+    return description.statistics
 
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae3d.autoencoder.description import CONFIG_FILE
-from vae3d.autoencoder.weights import read_weights
+from vae3d.autoencoder.places import holds_weights
+from vae3d.autoencoder.weights import read_statistics_of
 from vae3d.commands.decode import DecodeConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.loaded import LoadedCases
@@ -26,6 +26,7 @@ from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
 from vae3d.scans.resample import resized_affine
+from vae3d.values.agreement import DATA
 from vae3d.values.intensity import IntensityRange
 from vae3d.values.latent_statistics import LatentStatistics
 
@@ -125,8 +126,7 @@ class Decoding:
         for key in ("range", "like", "spacing"):
             if key in given:
                 raise ConfigError(
-                    f"{key}={given[key]} is for plain latents; {path} holds one of vae3d encode, "
-                    f"which has the grid and the range of its scan: drop {key}"
+                    f"{key}={given[key]} is for plain latents: drop {key}; {path} has its own"
                 )
         posterior = read_latent(path)
         if posterior.record.weights != self.codec.weights and "weights" not in self.trained.allow:
@@ -141,10 +141,7 @@ class Decoding:
     def _read_sample(self, sample: Sample) -> tuple[Tensor, LatentRecord]:
         """Read a plain latent and undo its normalisation."""
         if self.config.sample:
-            raise ConfigError(
-                f"sample=true is for latents of vae3d encode; {sample.path} holds no posterior: "
-                "drop sample"
-            )
+            raise ConfigError(f"{sample.path}: holds no posterior to draw from: drop sample=true")
         latent, affine = sample.read()
         record = self._record(sample, latent, affine)
         self._check(latent, record, sample.path)
@@ -178,12 +175,11 @@ class Decoding:
             log.info(f"latents are restored with {own.text}; others with statistics=FOLDER")
             return own
         folder = user_path(self.config.statistics)
-        if not (folder / CONFIG_FILE).exists():
-            return read_statistics(folder)
+        free = "weights" in self.trained.allow
+        if not holds_weights(folder):
+            return read_statistics(folder, "" if free else self.codec.weights)
         # Weights hold the statistics of their validation, often the only ones available.
-        if (statistics := read_weights(folder).description.statistics) is None:
-            raise ConfigError(f"statistics={folder}: these weights hold no latent statistics")
-        return statistics
+        return read_statistics_of(folder, None if free else self.trained.weights)
 
     def _record(
         self, sample: Sample, latent: Tensor, affine: NDArray[np.float64] | None
@@ -191,6 +187,9 @@ class Decoding:
         """Return grid and range of a plain latent's volume: those of `like`, or default ones."""
         if self.like is None:
             return self._default_record(sample.name, tuple(latent.shape[1:]), affine)
+        if self.config.range is None:
+            range_ = self.like.low, self.like.high
+            self.trained.agreement.on({"window": range_}, {"window": "window"}, of=DATA)
         low, high = self.config.range or (self.like.low, self.like.high)
         return replace(self.like, case_id=sample.name, low=float(low), high=float(high))
 

@@ -194,9 +194,9 @@ class Encoding:
         record = latent.record
         health = LatentHealth()
         health.add(DiagonalGaussian(latent.mean[None], latent.logvar[None]))
-        file, shape = latent_file(record.case_id), tuple(record.shape)
-        voxels = record.voxels or ""
-        return Entry(record.case_id, record.split, file, shape, record.size, voxels), health
+        grid = latent_file(record.case_id), tuple(record.shape), record.size
+        known = record.voxels or "", record.weights
+        return Entry(record.case_id, record.split, *grid, *known), health
 
     def _finish(self, latents: dict[int, tuple[Entry, LatentHealth]]) -> None:
         """Write manifest and statistics of the latents of all ranks."""
@@ -208,8 +208,8 @@ class Encoding:
         # Merged in the order of names: the statistics are bit-identical for any number of ranks
         # and after an interruption.
         merged = LatentHealth.merged(health for _, health in entries)
-        own = self.trained.model.statistics
-        used = write_statistics(self.output, merged.summary(), len(entries), own)
+        own, weights = self.trained.model.statistics, self.codec.weights
+        used = write_statistics(self.output, merged.summary(), len(entries), weights, own)
         write_manifest(self.output, [entry for entry, _ in entries])
         log.info(f"{counted(len(entries), 'latent')}: {self.output}")
         log.info(used)

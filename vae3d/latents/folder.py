@@ -26,7 +26,8 @@ NIFTI_FOLDER = "nifti"
 class Entry:
     """One line of the manifest: `file` is relative to the folder, `size` is that of the latent.
 
-    `voxels` is the scan's identity, empty where it is not known.
+    `voxels` is the scan's identity, `weights` the fingerprint of what encoded it; both are empty
+    where they are not known.
     """
 
     case_id: str
@@ -35,6 +36,7 @@ class Entry:
     shape: tuple[int, ...]
     size: tuple[int, ...]
     voxels: str = ""
+    weights: str = ""
 
 
 def latent_file(case_id: str) -> str:
@@ -52,7 +54,7 @@ def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
         writer.writerow(field.name for field in fields(Entry))
         for e in entries:
             sides = ("x".join(map(str, side)) for side in (e.shape, e.size))
-            writer.writerow([e.case_id, e.split, e.file, *sides, e.voxels])
+            writer.writerow([e.case_id, e.split, e.file, *sides, e.voxels, e.weights])
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -71,6 +73,7 @@ def read_manifest(folder: Path) -> list[Entry]:
                 _sides(row["shape"]),
                 _sides(row["size"]),
                 row.get("voxels") or "",
+                row.get("weights") or "",
             )
             for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         ]
@@ -85,25 +88,31 @@ def read_manifest(folder: Path) -> list[Entry]:
 
 
 def write_statistics(
-    folder: Path, summary: dict[str, Any], cases: int, own: LatentStatistics | None = None
+    folder: Path,
+    summary: dict[str, Any],
+    cases: int,
+    weights: str = "",
+    own: LatentStatistics | None = None,
 ) -> str:
     """Write `statistics.json`, and return as text which statistics are the ones to use.
 
     These are the weights' `own`, so that all folders of latents have the same ones, also after
     cases were added. `summary` is the result of `LatentHealth.summary` over the `cases` of this
     folder, for comparison. It is the one to use if the weights hold none, and in a folder of an
-    earlier version, because models may be trained on its latents already.
+    earlier version, because models may be trained on its latents already. `weights` is the
+    fingerprint of the weights that encoded them.
     """
     path = folder / STATISTICS
     here = f"the {counted(cases, 'latent')} of this folder"
     measured = {"cases": cases, **summary}
     if own is None or _is_earlier(path):
-        write_json(path, {"of": f"{here}: the ones to use", **measured})
+        write_json(path, {"of": f"{here}: the ones to use", "weights": weights, **measured})
         return f"scaling_factor {_number(summary)}, from {here}: the one to use"
     write_json(
         path,
         {
             "of": f"the weights, from {own.measured_on}: the ones to use",
+            "weights": weights,
             **own.describe(),
             COMPARED: {"of": f"{here}, for comparison only", **measured},
         },
@@ -132,10 +141,14 @@ def _values(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_statistics(folder: Path) -> LatentStatistics:
+def read_statistics(folder: Path, weights: str = "") -> LatentStatistics:
     """Read the statistics that latents are normalised with: the ones to use of `statistics.json`.
 
+    They must be of latents of `weights`, if given. Earlier versions recorded no weights; their
+    statistics are of any.
+
     Raises:
+        ConfigError: they are of latents of other weights.
         DataError: missing or damaged.
     """
     path = folder / STATISTICS
@@ -148,6 +161,11 @@ def read_statistics(folder: Path) -> LatentStatistics:
         raise DataError(f"{folder}: holds no {STATISTICS}; vae3d encode writes one") from None
     except (ConfigError, TypeError) as error:
         raise DataError(f"{path}: {error}; run vae3d encode again") from error
+    if weights and values.get("weights", "") not in ("", weights):
+        raise ConfigError(
+            f"{path}: is of latents of other weights; name statistics= of these, or add "
+            "allow=[weights]"
+        )
     return statistics
 
 
