@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.conftest import vae3d
+from tests.conftest import ROOT, vae3d
 
 TRAIN = ("train", "trainer=debug", "model=tiny", "data.shape=[16,16,16]", "data.count=4")
 
@@ -179,6 +179,58 @@ def test_a_sweep_of_four_has_four_runs_and_one_table(tmp_path: Path) -> None:
     assert "trainer.lr" in lines[0]
     again = vae3d(*command, cwd=tmp_path)
     assert again.stderr.count("is finished at step 8") == 4
+
+
+LAUNCHER = """
+import multiprocessing
+from dataclasses import dataclass
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import run_job
+from hydra.plugins.launcher import Launcher
+from omegaconf import open_dict
+
+@dataclass
+class Elsewhere:
+    _target_: str = "hydra_plugins.elsewhere.Remote"
+
+ConfigStore.instance().store(group="hydra/launcher", name="elsewhere", node=Elsewhere)
+
+class Remote(Launcher):
+    def setup(self, *, hydra_context, task_function, config):
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides, initial_job_idx):
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            context = multiprocessing.get_context("fork")
+            job = context.Process(target=self.one, args=(number, overrides))
+            job.start()
+            job.join()
+            assert job.exitcode == 0
+        return []
+
+    def one(self, number, overrides):
+        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        run_job(hydra_context=self.context, task_function=self.task, config=config,
+                job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir").return_value
+"""
+
+
+def test_jobs_of_another_process_are_in_the_table(tmp_path: Path) -> None:
+    """As launchers for clusters do: nothing that a job sets in memory comes back."""
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins/elsewhere.py").write_text(LAUNCHER)
+    command = (*TRAIN[:1], "-m", *TRAIN[1:], "name=sweep", "evaluation.media=[]",
+               "hydra/launcher=elsewhere", "trainer.steps=1", "trainer.lr=1e-4,1e-3")  # fmt: skip
+    done = vae3d(*command, cwd=tmp_path, PYTHONPATH=f"{ROOT}:{tmp_path}")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "runs/sweep/sweep.csv").read_text().splitlines()
+    assert sorted(line.partition(",")[0] for line in lines[1:]) == [
+        "trainer.lr=0.0001", "trainer.lr=0.001",
+    ]  # fmt: skip
+    assert "sweep.csv" in done.stderr
+    assert not [*tmp_path.glob(".sweep-*")]
 
 
 def test_custom_dataset_from_the_command_line_alone(tmp_path: Path) -> None:

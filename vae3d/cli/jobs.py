@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vae3d.bounds import Settings
 from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
+from vae3d.cli.job_folders import JobFolders
 from vae3d.cli.line import Line
 from vae3d.errors import ConfigError, ResourceError, UserError
 from vae3d.runtime.heap import map_large_blocks
@@ -87,7 +88,7 @@ def run_under_hydra(line: Line) -> None:
         sys.stdout.write(OmegaConf.to_yaml(composed))
         return
     started = False
-    folders: list[Any] = []
+    folders = JobFolders()
 
     def job(composed: Any) -> Any:
         nonlocal started
@@ -113,18 +114,22 @@ def run_under_hydra(line: Line) -> None:
         if started and not isinstance(error, REFUSED):
             raise
         raise ConfigError(explain(error, line.keys)) from error
-    if len(folders) > 1:
-        load("vae3d.cli.sweep:summarise")(folders)
+    finally:
+        finished = folders.collect()
+    if len(finished) > 1:
+        show_messages()  # jobs that ran elsewhere did not do it here
+        load("vae3d.cli.sweep:summarise")(finished)
 
 
-def _job(settings: Any, line: Line, folders: list[Any]) -> Any:
+def _job(settings: Any, line: Line, folders: JobFolders) -> Any:
     """Run one job of a sweep; return the score for a sweeper such as Optuna to optimise."""
     if line.command.name != "train":
         call(line.command, settings)
         return None
     settings.name = load("vae3d.cli.sweep:job_name")(settings.name, line.overrides)
-    folders.append(call(line.command, settings))
-    return load("vae3d.cli.sweep:best_score")(folders[-1])
+    folder = call(line.command, settings)
+    folders.add(folder)
+    return load("vae3d.cli.sweep:best_score")(folder)
 
 
 def call(command: Command, settings: Any) -> Any:
