@@ -178,6 +178,21 @@ def test_the_channel_belongs_to_the_weights(channel: int, tmp_path: Path) -> Non
     there = ReconstructConfig(run=str(run), input=scans, device="cpu", channel=other)
     with pytest.raises(ConfigError, match=f"trained with {expected} channel,"):
         reconstruct(there)
+    latents = encoded(run, RunData())
+    with pytest.raises(ConfigError, match="holds latents of other channel; name another output"):
+        encode(
+            EncodeConfig(
+                run=str(run),
+                data=RunData(channel=other),
+                device="cpu",
+                output=str(latents),
+                allow=["channel"],
+            )
+        )
+    settings = json.loads((latents / "latents.json").read_text())
+    del settings["channel"]  # as earlier versions wrote it
+    (latents / "latents.json").write_text(json.dumps(settings))
+    encode(EncodeConfig(run=str(run), device="cpu", output=str(latents)))
     there.allow = ["channel"]
     assert len([*reconstruct(there).iterdir()]) == 4
 

@@ -1,8 +1,6 @@
 """`vae3d encode`: the posterior of every case as a file, with what decodes it onto its scan."""
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +11,11 @@ from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Cases
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError, DataError
+from vae3d.latents.claim import claimed_folder
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
 from vae3d.latents.folder import (
     NIFTI_FOLDER,
-    SETTINGS,
     Entry,
     latent_file,
     write_manifest,
@@ -27,11 +25,8 @@ from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
-from vae3d.runtime.files import sweep, write_json
-from vae3d.runtime.lock import locked
 from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
-from vae3d.runtime.plain import read_json
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
@@ -65,7 +60,7 @@ class Encoding:
         cases, distributed = self.cases, self.trained.distributed
         if self.config.nifti and cases.spatial_dims != 3:
             raise ConfigError("nifti=true is for 3D scans; these are 2D")
-        with distributed.entered_by_main(self._locked_folder()):
+        with distributed.entered_by_main(claimed_folder(self.output, self.settings)):
             order = sorted(self.drawn, key=cases.case_id)
             bar = ProgressBar("encode", distributed.is_main)
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error)
@@ -121,44 +116,10 @@ class Encoding:
             },
             "contract": self.cases.contract.describe(),
             "spacing": self.cases.spacing,
+            "channel": self.cases.channel,
             "precision": self.codec.runner.precision.name,
             "dtype": self.config.dtype,
         }
-
-    @contextlib.contextmanager
-    def _locked_folder(self) -> Iterator[None]:
-        path, lock = self.output / SETTINGS, self.output / ".lock"
-        foreign = not self.output.is_dir() or any(e != lock for e in self.output.iterdir())
-        if self.output.exists() and foreign and not path.exists():
-            raise DataError(
-                f"{self.output}: holds files that are no latents; name another output="
-            )
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            with locked(lock):
-                self._check_settings(path)
-                yield
-        except PermissionError as error:
-            raise DataError(f"{self.output}: cannot be written ({error.strerror})") from error
-
-    def _check_settings(self, path: Path) -> None:
-        try:
-            saved = read_json(path)
-        except FileNotFoundError:
-            write_json(path, self.settings)
-            return
-        except ConfigError as error:
-            raise DataError(f"{path}: {error}") from error
-        if saved != self.settings:
-            known = saved if isinstance(saved, dict) else {}
-            changed = [key for key, value in self.settings.items() if known.get(key) != value]
-            raise ConfigError(
-                f"{self.output}: holds latents of other {' and '.join(changed)}; "
-                "name another output="
-            )
-        folders = (self.output / "cases").glob("??")
-        for place in (self.output, self.output / NIFTI_FOLDER, *folders):
-            sweep(place)
 
     def _latent(self, index: int) -> Latent:
         """Return the latent of a case: the stored one if it is whole and of the same scan."""

@@ -14,15 +14,15 @@ from vae3d.data.run_cases import RunCases
 from vae3d.values.identity import ScanIdentity
 
 CONTENT = (
-    *("root", "list", "channel", "spacing", "window", "percentiles", "nonfinite"),
-    *("shape", "count", "seed", "dataset", "options"),
+    *("root", "list", "include", "exclude", "label_maps", "channel", "spacing"),
+    *("window", "percentiles", "nonfinite", "shape", "count", "seed", "dataset", "options"),
 )
 """Settings that decide which cases there are, and what they hold."""
 
 
 def is_same_data(data: CaseData, trained: DataConfig) -> bool:
     """Return whether settings name the data of a training, however the path is written."""
-    keys = ("root", "list", "count", "shape", "seed", "dataset")
+    keys = ("root", "list", "include", "exclude", "count", "shape", "seed", "dataset")
     return type(data) is type(trained) and all(
         _resolved(getattr(data, key, None)) == _resolved(getattr(trained, key, None))
         for key in keys

@@ -1,0 +1,57 @@
+"""A folder of latents belongs to one process at a time, and to one choice of settings."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vae3d.errors import ConfigError, DataError
+from vae3d.latents.folder import NIFTI_FOLDER, SETTINGS
+from vae3d.runtime.files import sweep, write_json
+from vae3d.runtime.lock import locked
+from vae3d.runtime.plain import read_json
+
+LATER = ("channel",)
+"""Settings that earlier versions did not record: a folder without them may have any."""
+
+
+@contextlib.contextmanager
+def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Lock the folder within the context, and record the settings that all its latents share.
+
+    Raises:
+        ConfigError: it holds latents of other settings.
+        DataError: it holds other files, or cannot be written.
+        LockedError: another process writes to it.
+    """
+    path, lock = folder / SETTINGS, folder / ".lock"
+    foreign = not folder.is_dir() or any(entry != lock for entry in folder.iterdir())
+    if folder.exists() and foreign and not path.exists():
+        raise DataError(f"{folder}: holds files that are no latents; name another output=")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(lock):
+            _check(folder, settings)
+            yield
+    except PermissionError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def _check(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / SETTINGS
+    try:
+        saved = read_json(path)
+    except FileNotFoundError:
+        write_json(path, settings)
+        return
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
+    known = saved if isinstance(saved, dict) else {}
+    known = {**{key: settings[key] for key in LATER if key in settings}, **known}
+    if known != settings:
+        changed = [key for key, value in settings.items() if known.get(key) != value]
+        raise ConfigError(
+            f"{folder}: holds latents of other {' and '.join(changed)}; name another output="
+        )
+    for place in (folder, folder / NIFTI_FOLDER, *(folder / "cases").glob("??")):
+        sweep(place)
