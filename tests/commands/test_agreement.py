@@ -148,6 +148,16 @@ def test_a_typed_default_is_a_wish_too(run: Path, made: Path) -> None:
     assert not (run.parent / "x").exists()
 
 
+def test_typed_settings_without_effect_are_named(run: Path) -> None:
+    words = ["eval", f"run={run}", "evaluation=scores", "evaluation.inference.memory=2"]
+    done = vae3d(*words, "evaluation.inference.overlap=0.5", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "evaluation.inference.overlap has an effect with mode=patch only" in done.stderr
+    assert "inference.memory has" not in done.stderr
+    patched = vae3d(*words, "evaluation.inference.overlap=0.5", "mode=patch", cwd=run.parent)
+    assert "has an effect" not in patched.stderr
+
+
 def test_data_of_another_grid_are_refused_alike(made: Path, tmp_path: Path) -> None:
     """A store and phantoms are not resampled: eval and encode check what they hold."""
     wide = trained(made, "wide", spacing=2)

@@ -68,11 +68,14 @@ def checked_settings(line: Line) -> tuple[Any, Any]:
 
 
 def mark_typed(settings: Any, line: Line) -> Any:
-    """Return the settings, whose data know the keys that were typed, defaults too."""
-    data = getattr(settings, "data", None)
-    if isinstance(data, Settings):
-        keys = (key.partition(".") for key in line.set_values)
-        data.typed = frozenset(name for group, _, name in keys if group == "data")
+    """Return the settings, each of which knows its keys that were typed, defaults too."""
+    for key in line.set_values:
+        *groups, name = key.split(".")
+        owner = settings
+        for group in groups:
+            owner = getattr(owner, group, None)
+        if isinstance(owner, Settings):
+            owner.typed |= {name}
     return settings
 
 

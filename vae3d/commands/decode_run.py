@@ -124,7 +124,7 @@ class Decoding:
             )
         given = self.config.given()
         for key in ("range", "like", "spacing"):
-            if key in given:
+            if given.get(key) is not None:
                 raise ConfigError(
                     f"{key}={given[key]} is for plain latents: drop {key}; {path} has its own"
                 )

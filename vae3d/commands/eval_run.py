@@ -160,6 +160,9 @@ class Evaluation:
 
     def _evaluator(self, cases: Cases) -> Evaluator:
         config = self.config.evaluation
+        for key in sorted(config.inference.typed - {"memory"}):
+            if self.config.mode == "full":
+                log.warning(f"evaluation.inference.{key} has an effect with mode=patch only")
         # The patch size is the training's, unless the settings name one.
         size = config.inference.size
         if size is None and not self.trained.is_alone:
