@@ -127,7 +127,10 @@ def test_saved_settings_read_back(tmp_path: Path, data: str, patching: str) -> N
     assert isinstance(config.data, CaseData)
     # A training records what settings that are null stand for.
     config.data = config.data.keeping(
-        {"split_rule": "hash", "label_maps": "leave_out", "window": (0.0, 255.0)}
+        {
+            **{"split_rule": "hash", "label_maps": "leave_out", "window": (0.0, 255.0)},
+            **{"resampling": "filtered", "reader": 2},
+        }
     )
     write_settings(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config

@@ -1,11 +1,11 @@
 """The settings, examples and summary of `vae3d reconstruct`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from vae3d.bounds import PATH, OneOf
 from vae3d.commands.trained_config import ToScansConfig
-from vae3d.data.config import CHANNEL, NONFINITE, ON_ERROR
+from vae3d.data.config import CHANNEL, MILLIMETRES, NONFINITE, ON_ERROR
 from vae3d.settings.command import Command
 
 
@@ -17,6 +17,8 @@ class ReconstructConfig(ToScansConfig):
     """Folder to write to; for a single scan a file."""
     channel: Annotated[int | None, CHANNEL] = None
     """Component of scans that have several (4D, RGB, complex), counted from 0."""
+    voxel: Annotated[Any, MILLIMETRES] = None
+    """Millimetres per voxel (depth, height, width) of .npy files, which hold none."""
     on_error: Annotated[str, OneOf(*ON_ERROR)] = "fail"
     """Stop at a scan that cannot be read, or skip it and count it."""
     nonfinite: Annotated[str, OneOf(*NONFINITE)] = "fail"

@@ -29,6 +29,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
         data = trained.scans(
             config.input,
             channel=config.channel,
+            voxel=config.voxel,
             on_error=config.on_error,
             nonfinite=config.nonfinite,
         )

@@ -20,7 +20,7 @@ from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
-from vae3d.data.run_cases import check_splits, input_contract, listed, split_record
+from vae3d.data.run_cases import check_splits, listed, split_record
 from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
@@ -91,8 +91,6 @@ class Training:
         state = session.finished()
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
-            for line in self.cases.findings():
-                log.warning(line)
             session.begin(
                 lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )
@@ -162,7 +160,7 @@ class Training:
     def _trainer(
         self, session: Session, model: CustomVAE, validation: Validation, logger: Logger
     ) -> Trainer:
-        config, contract = self.config, input_contract(self.cases)
+        config, contract = self.config, self.cases.input_contract
         split_rule = split_record(self.cases)
 
         def save(which: str, step: int, state: dict[str, Tensor]) -> None:

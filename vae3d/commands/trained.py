@@ -162,7 +162,8 @@ class TrainedRun:
     def data(self, chosen: DataConfig) -> CaseData:
         """Return the run's own data with the chosen keys replaced, or other data.
 
-        Both have the weights' spacing, unless `allow` lets it differ.
+        Both have the weights' spacing, unless `allow` lets it differ, and are read and resampled
+        as for the weights.
 
         Raises:
             ConfigError: a key does not fit the run's data, they came from a custom Dataset, or
@@ -175,7 +176,8 @@ class TrainedRun:
                 "for example data=ct data.root=/scans"
             )
         trained = chosen if self.is_alone else self.settings.data
-        return chosen.for_run(trained, contract.values)
+        data = chosen.for_run(trained, contract.values)
+        return data.keeping({"resampling": contract.resampling, "reader": contract.reader})
 
     def scans(self, root: str, channel: int | None = None, **given: Any) -> ScansConfig:
         """Return the settings to read scans below a folder, or one scan, for these weights.
@@ -187,6 +189,7 @@ class TrainedRun:
             contract = self.agreement.on({"channel": channel}, {"channel": "channel"})
         # Commands with input= have no settings that choose among scans.
         values = {**given, "root": root, "channel": channel, "store": None, "cache_gib": 0.0}
+        values |= {"resampling": contract.resampling, "reader": contract.reader}
         values["label_maps"] = "keep"
         limits = (self.intensity.low, self.intensity.high)
         if self.model.spatial_dims == 2:

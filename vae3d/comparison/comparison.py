@@ -9,11 +9,15 @@ from vae3d.comparison.reader import Report, printable
 from vae3d.comparison.results import Comparison, Difference, Mean, ScoreComparison, mean_of
 from vae3d.errors import RunError
 from vae3d.report.result import UNBOUNDED, CaseScore
+from vae3d.runtime.choices import READERS, RESAMPLINGS
 from vae3d.runtime.messages import counted
 from vae3d.scoring.scores import better_of, bounds_of, label_of, worth, worth_bounds
 
-MAY_DIFFER = ("mode", "patch_size", "overlap", "blend", "latent", "precision")
+_OF_THE_MODEL = ("mode", "patch_size", "overlap", "blend", "latent", "precision")
+MAY_DIFFER = (*_OF_THE_MODEL, "resampling", "reader")
 """Protocol keys that may differ between comparable runs; differences are listed as notes."""
+EARLIER = {"resampling": RESAMPLINGS[0], "reader": READERS[0]}
+"""Values of the keys that reports of earlier versions do not have."""
 BY_NAME = ("scores", "regions")
 """Protocol keys that are tables: two runs may have different names, but an entry that both have
 must be equal."""
@@ -172,7 +176,7 @@ def _protocol_notes(first: Report, other: Report) -> list[str]:
     return [
         f"{key}: {_value(first, key)} in {first.name}, {_value(other, key)} in {other.name}"
         for key in (*MAY_DIFFER, "intensity")
-        if first.protocol.get(key) != other.protocol.get(key)
+        if _value(first, key) != _value(other, key)
     ]
 
 
@@ -193,7 +197,7 @@ def _has_window(protocol: dict[str, Any]) -> bool:
 def _value(report: Report, key: str) -> str:
     """Return a value of the protocol as text of at most 83 characters; `key` may be group.name."""
     group, _, name = key.partition(".")
-    value = report.protocol.get(group)
+    value = report.protocol.get(group, EARLIER.get(group))
     text = str(value.get(name) if name and isinstance(value, dict) else value)
     return text if len(text) <= 80 else f"{text[:80]}..."
 

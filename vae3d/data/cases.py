@@ -15,9 +15,10 @@ from torch import Tensor
 from vae3d.data.config import CaseData
 from vae3d.errors import DataError, VolumeError
 from vae3d.patching.region import Region
-from vae3d.runtime.choices import LABEL_MAPS, parse_part
+from vae3d.runtime.choices import LABEL_MAPS, READERS, RESAMPLINGS, parse_part
 from vae3d.scans.volume import SourceGeometry, Volume, spacing_of
 from vae3d.store.foreground import ForegroundMap
+from vae3d.values.contract import InputContract
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import SplitRule, Splits
@@ -82,11 +83,14 @@ class Cases(ABC):
     """The cases of a data set, by number, and their splits.
 
     They are resampled to `spacing` (D, H, W) in millimetres, unless it is None. `channel` is the
-    component that was chosen of scans that have several.
+    component that was chosen of scans that have several. `resampling` and `reader` are how scans
+    were resampled and read.
     """
 
     spacing: list[float] | None = None
     channel: int | None = None
+    resampling = RESAMPLINGS[-1]
+    reader = READERS[-1]
 
     def __init__(self, config: CaseData, spatial_dims: int, contract: IntensityContract) -> None:
         self.config = config
@@ -184,7 +188,19 @@ class Cases(ABC):
     def recorded(self) -> dict[str, Any]:
         """What settings of data that are null stand for, which a run records."""
         window = (self.contract.low, self.contract.high)
-        return {"split_rule": self.split_kind, "label_maps": LABEL_MAPS[0], "window": window}
+        return {
+            "split_rule": self.split_kind,
+            "label_maps": LABEL_MAPS[0],
+            "window": window,
+            "resampling": self.resampling,
+            "reader": self.reader,
+        }
+
+    @property
+    def input_contract(self) -> InputContract:
+        """How the cases become the input of a network."""
+        spacing = None if self.spacing is None else (*self.spacing,)
+        return InputContract(self.contract, spacing, self.channel, self.resampling, self.reader)
 
     def findings(self) -> list[str]:
         """Return a line on each doubt about the geometry of the scans, as far as it is known."""

@@ -18,7 +18,7 @@ from vae3d.bounds import (
     Text,
 )
 from vae3d.errors import ConfigError
-from vae3d.runtime.choices import LABEL_MAPS, SPLIT_RULES, parse_part
+from vae3d.runtime.choices import LABEL_MAPS, READERS, RESAMPLINGS, SPLIT_RULES, parse_part
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.registry import Registry
 
@@ -30,9 +30,14 @@ COUNT = AtLeast(1)
 CHANNEL = AtLeast(0)
 GIB = AtLeast(0)
 GROUP = Text("column or pattern")
-SPACING = PerAxis(Between(0.01, 100), (3,), whole=False, expand=True, nullable=True)
+MILLIMETRES = PerAxis(Between(0.0001, 100), (3,), whole=False, expand=True, nullable=True)
 PATTERN = Text("pattern")
-EARLIER = {"split_rule": "count", "label_maps": "keep"}
+EARLIER = {
+    "split_rule": "count",
+    "label_maps": "keep",
+    "resampling": RESAMPLINGS[0],
+    "reader": READERS[0],
+}
 """What runs of earlier versions did where their settings are null or missing."""
 
 
@@ -108,8 +113,11 @@ class RunData(DataConfig):
     percentiles: Annotated[tuple[float, ...] | None, LowHigh((0, 100))] = None
     """Percentiles [low, high] that become [-1, 1] instead of those of the weights, with
     allow=[percentiles]."""
-    spacing: Annotated[Any, SPACING] = None
+    spacing: Annotated[Any, MILLIMETRES] = None
     """Millimetres per voxel instead of those of the weights, with allow=[spacing]."""
+    voxel: Annotated[Any, MILLIMETRES] = None
+    """Millimetres per voxel (depth, height, width) of .npy files, which hold none; null keeps the
+    run's own."""
     shape: Annotated[Any, PerAxis(Between(1, 1024), axes=(2, 3), expand=True, nullable=True)] = (
         None
     )
@@ -320,7 +328,7 @@ class ScansConfig(PreparableData):
     spatial_dims: ClassVar[int] = 3
     range_kind: ClassVar[str] = "window"
     unit: ClassVar[str] = "intensity"
-    recorded: ClassVar[tuple[str, ...]] = ("split_rule", "label_maps")
+    recorded: ClassVar[tuple[str, ...]] = ("split_rule", "label_maps", "resampling", "reader")
 
     root: Annotated[str | None, PATH] = None
     """Folder searched for scans, or a single scan; paths in a list are relative to it."""
@@ -341,9 +349,18 @@ class ScansConfig(PreparableData):
     searched for in the path below data.root; null uses the list's column group."""
     channel: Annotated[int | None, CHANNEL] = None
     """Component of scans that have several (4D, RGB, complex), counted from 0."""
-    spacing: Annotated[Any, SPACING] = None
+    spacing: Annotated[Any, MILLIMETRES] = None
     """Millimetres per voxel (depth, height, width) to resample to, one number or three; null keeps
     the scan's own."""
+    voxel: Annotated[Any, MILLIMETRES] = None
+    """Millimetres per voxel (depth, height, width) of .npy files, which hold none; null counts
+    them as 1 mm where nothing is resampled."""
+    resampling: Annotated[str | None, OneOf(*RESAMPLINGS)] = None
+    """How scans become coarser: filtered is the mean over each new voxel, linear samples at points
+    and may alias; null is filtered, and linear for runs of earlier versions."""
+    reader: Annotated[int | None, Between(READERS[0], READERS[-1])] = None
+    """Version of the readers of scans: 1 takes the numbers of NIfTI headers for mm and .npy voxels
+    for 1 mm; null is the newest, and 1 for runs of earlier versions."""
     store: Annotated[str | None, PATH] = "auto"
     """Folder of the compressed copy that patches are read from; auto is one below stores/, null
     reads the scans each time."""
@@ -404,14 +421,21 @@ class ScansConfig(PreparableData):
         def resolved(path: str | None) -> str | None:
             return path and str(user_path(path).resolve())
 
+        # Stores of earlier versions do not name these.
+        later = {
+            "include": [*self.include],
+            "exclude": [*self.exclude],
+            "voxel": self.voxel and [float(s) for s in self.voxel],
+            "resampling": self.spacing and self.resampling != RESAMPLINGS[0] and RESAMPLINGS[-1],
+            "reader": self.reader != READERS[0] and (self.reader or READERS[-1]),
+        }
         return {
             "kind": type(self).__name__.removesuffix("Config"),
             "root": resolved(self.root),
             "list": resolved(self.list),
             "channel": self.channel,
             "spacing": self.spacing and [float(s) for s in self.spacing],
-            **({"include": [*self.include]} if self.include else {}),
-            **({"exclude": [*self.exclude]} if self.exclude else {}),
+            **{key: value for key, value in later.items() if value},
         }
 
     @property
@@ -456,6 +480,8 @@ class Images2DConfig(ScansConfig):
         super().__post_init__()
         if self.spacing is not None:
             raise ConfigError("data.spacing resamples 3D scans; images_2d have no spacing")
+        if self.voxel is not None:
+            raise ConfigError("data.voxel is for 3D scans; pixels of images_2d have no size")
 
 
 @dataclass

@@ -89,6 +89,8 @@ class LoadedCases(Cases):
         self.left_out = source.left_out
         self.spacing = source.spacing
         self.channel = getattr(config, "channel", None)
+        self.reader = getattr(config, "reader", None) or self.reader
+        self.resampling = getattr(config, "resampling", None) or self.resampling
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._findings: dict[int, tuple[GeometryFinding, ...]] = {}
         self._identities: dict[int, ScanIdentity | None] = {}

@@ -10,7 +10,6 @@ from vae3d.autoencoder.description import SplitRecord
 from vae3d.data.cases import Cases
 from vae3d.errors import DataError, RunError
 from vae3d.runtime.files import atomic_write
-from vae3d.values.contract import InputContract
 from vae3d.values.identity import ScanIdentity
 
 log = logging.getLogger(__name__)
@@ -51,12 +50,6 @@ def listed(cases: Cases) -> Iterator[RunCase]:
         yield RunCase(cases.case_id(index), split, voxels, geometry, stamp)
 
 
-def input_contract(cases: Cases) -> InputContract:
-    """Return how these cases become the input of a network, for the weights."""
-    spacing = None if cases.spacing is None else (*cases.spacing,)
-    return InputContract(cases.contract, spacing, cases.channel)
-
-
 def split_record(cases: Cases) -> SplitRecord:
     """Return how the cases are divided, for the weights."""
     rule = cases.split_rule
@@ -65,7 +58,7 @@ def split_record(cases: Cases) -> SplitRecord:
 
 
 def check_splits(cases: Cases, resumes: bool) -> None:
-    """Report empty splits, and a scan that is there several times.
+    """Report empty splits, doubtful geometry, and a scan that is there several times.
 
     Raises:
         DataError: a list has one scan in two splits; where a training resumes it is a warning.
@@ -74,6 +67,8 @@ def check_splits(cases: Cases, resumes: bool) -> None:
     for name, asked in (("val", config.val_fraction), ("test", config.test_fraction)):
         if not cases.splits[name].size and (asked or cases.is_listed):
             log.warning(EMPTY[name])
+    for line in cases.findings():
+        log.warning(line)
     split = cases.split_of()
     copies = [[(cases.case_id(i), split[i]) for i in group] for group in cases.copies()]
     apart = [group for group in copies if len({name for _, name in group}) > 1]

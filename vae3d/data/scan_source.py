@@ -9,11 +9,13 @@ from vae3d.errors import VolumeError
 from vae3d.lists.entries import read_list
 from vae3d.lists.groups import find_groups, patient_hint
 from vae3d.lists.search import chosen
+from vae3d.runtime.choices import READERS, RESAMPLINGS
 from vae3d.scans.depth import depth_window
 from vae3d.scans.files import read_volume
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume
+from vae3d.scans.voxel_size import check_voxel_size, with_voxel_size
 from vae3d.values.intensity import IntensityContract
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class ScanSource(CaseSource):
             left_out=left_out,
         )
         self.paths = [entry.path for entry in entries]
+        check_voxel_size(self.paths, config.spacing, config.voxel, config.reader)
         self.entries = entries
         self.grouped = bool(config.group) or any(entry.group for entry in entries)
 
@@ -52,14 +55,19 @@ class ScanSource(CaseSource):
     def read(self, index: int) -> Volume:
         """Read a scan, resampled where `data.spacing` is set."""
         path = self.paths[index]
-        volume = read_volume(path, channel=self.config.channel, case_id=self.case_ids[index])
+        config, case_id = self.config, self.case_ids[index]
+        reader = config.reader or READERS[-1]
+        volume = read_volume(path, channel=config.channel, case_id=case_id, reader=reader)
         if len(volume.shape) != self.spatial_dims:
             raise VolumeError(
                 path, f"has {len(volume.shape)} axes where {self.spatial_dims} are needed"
             )
-        if self.config.spacing is None:
+        if config.voxel is not None:
+            volume = with_voxel_size(volume, path, config.voxel)
+        if config.spacing is None:
             return volume
-        return resample_to_spacing(volume, tuple(self.config.spacing))
+        resampling = config.resampling or RESAMPLINGS[-1]
+        return resample_to_spacing(volume, tuple(config.spacing), resampling)
 
     def stamp(self, index: int) -> Stamp:
         """Return a hash of the file's path, size, times and inode.

@@ -20,6 +20,7 @@ from vae3d.data.cases import Case, Cases
 from vae3d.data.config import CaseData, PreparableData, ScansConfig, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.patching.region import Region
+from vae3d.runtime.choices import READERS, RESAMPLINGS
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.progress import Progress
 from vae3d.scans.labels import doubt, may_be_labels
@@ -188,6 +189,10 @@ class StoredCases(Cases):
         self.folder = folder
         self.spacing = settings.source.get("spacing")
         self.channel = settings.source.get("channel")
+        if settings.source.get("kind") != "Phantoms":
+            self.reader = settings.source.get("reader", READERS[0])
+        if self.spacing is not None:
+            self.resampling = settings.source.get("resampling", RESAMPLINGS[0])
         self.catalog = Catalog(folder / CATALOG)
         self._open_cases: OrderedDict[tuple[int, int], StoredCase] = OrderedDict()
         self._verified: OrderedDict[int, NDArray[np.bool_]] = OrderedDict()

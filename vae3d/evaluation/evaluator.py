@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from vae3d.data.cases import Case, Cases
+from vae3d.data.config import ScansConfig, StoreConfig
 from vae3d.errors import Interrupted
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.gallery import Gallery
@@ -157,7 +158,18 @@ class Evaluator:
             **self.runner.protocol,
             "latent": "sample" if self.config.sample else "mode of the posterior",
             "precision": self.runner.precision.name,
+            **self._reading(),
         }
+
+    def _reading(self) -> dict[str, Any]:
+        """Return how scans were read and resampled, where that may make a difference."""
+        cases = self.cases
+        protocol: dict[str, Any] = {}
+        if cases.spacing is not None:
+            protocol["resampling"] = cases.resampling
+        if isinstance(cases.config, ScansConfig | StoreConfig):
+            protocol["reader"] = cases.reader
+        return protocol
 
     def _load(self, index: int) -> LoadedImage:
         case = self.cases[index]

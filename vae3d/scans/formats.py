@@ -17,16 +17,19 @@ class Format:
     as `module:function`. The reader is called as `(path, *, channel, case_id)` for a file that is
     not empty, the writer as `(path, volume, dtype)`; it writes the whole file or none. `dtypes`
     are the types that can be written, the default first. A format without a writer can only be
-    read.
+    read. `sized` are formats whose files state the size of a voxel.
     """
 
     axes: tuple[int, ...]
     reader: str
     writer: str = ""
     dtypes: tuple[str, ...] = ()
+    sized: bool = False
 
 
-_NIFTI = Format((3,), "vae3d.scans.nifti:read_nifti", "vae3d.scans.nifti:write_nifti", DTYPES)
+_NIFTI = Format(
+    (3,), "vae3d.scans.nifti:read_nifti", "vae3d.scans.nifti:write_nifti", DTYPES, True
+)
 _NUMPY = Format((2, 3), "vae3d.scans.image:read_image", "vae3d.scans.image:write_npy", DTYPES)
 _PNG = Format((2,), "vae3d.scans.image:read_image", "vae3d.scans.image:write_image", PNG_DTYPES)
 _TIFF = Format((2,), "vae3d.scans.image:read_image", "vae3d.scans.image:write_image", IMAGE_DTYPES)
@@ -54,6 +57,12 @@ def scan_suffix(path: str | Path) -> str | None:
     """Return the suffix of FORMATS that the name ends with, in lower case, or None."""
     name = Path(path).name.lower()
     return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
+
+
+def is_sized(path: str | Path) -> bool:
+    """Return whether files of this name state the size of a voxel."""
+    suffix = scan_suffix(path)
+    return suffix is not None and FORMATS[suffix].sized
 
 
 def is_scan(path: str | Path) -> bool:

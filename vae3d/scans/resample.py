@@ -80,7 +80,8 @@ def _mean_of_planes(data: Tensor, axis: int, old: int, new: int, index: int) -> 
     ends = torch.arange(first, last + 1, dtype=torch.float64) * new
     lengths = ends.clamp(start, stop).diff()
     planes = data.narrow(axis, first, last - first).double()
-    return torch.tensordot(planes, lengths, ([axis], [0])).div(old).float()
+    mean: Tensor = torch.tensordot(planes, lengths, ([axis], [0])) / old
+    return mean.float()
 
 
 def resample_to_shape(data: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae3d.errors import ConfigError
+from vae3d.runtime.choices import READERS, RESAMPLINGS
 from vae3d.runtime.plain import from_plain
 from vae3d.values.intensity import IntensityContract
 
@@ -15,12 +16,16 @@ class InputContract:
 
     `spacing` is (D, H, W) in millimetres, None if scans kept their own; `intensity` is None if it
     is not known. `channel` is the component of scans that have several, counted from 0; None if
-    they have one, or if it is not known.
+    they have one, or if it is not known. `resampling` and `reader` are how scans were resampled
+    and read (RESAMPLINGS and READERS); weights of earlier versions do not name them, and mean the
+    first ones.
     """
 
     intensity: IntensityContract | None = None
     spacing: tuple[float, ...] | None = None
     channel: int | None = None
+    resampling: str = RESAMPLINGS[0]
+    reader: int = READERS[0]
 
     def __post_init__(self) -> None:
         spacing = self.spacing
@@ -28,6 +33,13 @@ class InputContract:
             len(spacing) == 3 and all(0 < side < math.inf for side in spacing)
         ):
             raise ConfigError(f"spacing must be three numbers above 0, got {[*spacing]}")
+        for key, known in (("resampling", RESAMPLINGS), ("reader", READERS)):
+            value = getattr(self, key)
+            if value not in known:
+                raise ConfigError(
+                    f"{key} must be one of {', '.join(map(str, known))}, got {value!r:.60}; "
+                    "a newer vae3d may have written it"
+                )
 
     @property
     def values(self) -> dict[str, Any]:
@@ -49,12 +61,15 @@ class InputContract:
         """Read what `describe` returned; other keys are ignored.
 
         Raises:
-            ConfigError: the intensity or the spacing is not valid.
+            ConfigError: one of them is not valid.
         """
         spacing = from_plain(list[float] | None, values.get("spacing"), "spacing")
         intensity = from_plain(IntensityContract | None, values.get("intensity"), "intensity")
         channel = from_plain(int | None, values.get("channel"), "channel")
-        return cls(intensity, None if spacing is None else tuple(spacing), channel)
+        sides = None if spacing is None else tuple(spacing)
+        resampling = from_plain(str, values.get("resampling", RESAMPLINGS[0]), "resampling")
+        reader = from_plain(int, values.get("reader", READERS[0]), "reader")
+        return cls(intensity, sides, channel, resampling, reader)
 
     def describe(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
@@ -64,4 +79,6 @@ class InputContract:
             "intensity": self.intensity and self.intensity.describe(),
             "spacing": None if self.spacing is None else [*self.spacing],
             "channel": self.channel,
+            "resampling": self.resampling,
+            "reader": self.reader,
         }
