@@ -214,9 +214,9 @@ def test_a_scan_that_changed_has_another_stamp(tmp_path: Path) -> None:
 
 
 def test_spacing_and_axes_are_checked(tmp_path: Path) -> None:
-    for spacing in ((0.01, 1.0, 100.0), None):
+    for spacing in ((0.0001, 1.0, 100.0), None):
         CTConfig(spacing=spacing)
-    for wrong in ((1.0, 1.0), (0.009, 1.0, 1.0), (1.0, 1.0, 101.0)):
+    for wrong in ((1.0, 1.0), (0.00009, 1.0, 1.0), (1.0, 1.0, 101.0)):
         with pytest.raises(ConfigError, match=r"^data\.spacing (needs 3 numbers|must be in)"):
             CTConfig(spacing=wrong)
     with pytest.raises(ConfigError, match="images_2d have no spacing"):
@@ -240,7 +240,7 @@ def test_identity_and_label_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyP
     identity = MRIConfig(root="scans", channel=1, spacing=(1, 1, 2)).identity()
     assert identity == {
         "kind": "MRI", "root": str(tmp_path / "scans"), "list": None, "channel": 1,
-        "spacing": [1.0, 1.0, 2.0],
+        "spacing": [1.0, 1.0, 2.0], "resampling": "filtered", "reader": 2,
     }  # fmt: skip
     assert MRIConfig().identity()["spacing"] is None
     for config, described in (
