@@ -137,7 +137,7 @@ def _job(settings: Any, line: Line, folders: JobFolders) -> Any:
 
 def call(command: Command, settings: Any) -> Any:
     """Import the function of a command and call it with the settings."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if int(os.environ.get("RANK", "0")) == 0 and not command.quick:
         # Importing torch takes seconds: print a line first, so that the terminal is not empty.
         with contextlib.suppress(OSError):
             sys.stdout.write(f"vae3d {__version__}: {command.name}\n")

@@ -9,6 +9,7 @@ COMMANDS: Registry[Command] = Registry(
         "train": "vae3d.commands.train:COMMAND",
         "eval": "vae3d.commands.eval:COMMAND",
         "compare": "vae3d.commands.compare:COMMAND",
+        "runs": "vae3d.commands.runs:COMMAND",
         "inspect": "vae3d.commands.inspect:COMMAND",
         "prepare": "vae3d.commands.prepare:COMMAND",
         "info": "vae3d.commands.info:COMMAND",

@@ -8,6 +8,7 @@ from typing import Any
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import EARLIER
 from vae3d.errors import ConfigError, RunError
+from vae3d.runtime.run_list import no_run
 from vae3d.settings.saved import describe, differences, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
@@ -35,7 +36,7 @@ def load_config(path: Path) -> TrainConfig:
     try:
         config = read_settings(path, TrainConfig)
     except FileNotFoundError:
-        raise RunError(f"{path.parent}: no run here ({path.name} is missing)") from None
+        raise no_run(path.parent) from None
     except ConfigError as error:
         raise RunError(f"{path}: not the settings of a training: {error}") from error
     return replace(config, data=config.data.keeping(EARLIER))

@@ -31,6 +31,7 @@ from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.runtime.run_list import no_run
 from vae3d.scans.source import CaseSource
 from vae3d.values.agreement import DATA, Agreement
 from vae3d.values.contract import InputContract
@@ -95,6 +96,8 @@ class TrainedRun:
         Raises:
             RunError: the weights are missing or damaged.
         """
+        if not self.folder.path.is_dir():
+            raise no_run(self.folder.path)
         return CustomVAE.from_pretrained(self.weights)
 
     def codec(self, config: CodecConfig) -> Codec:

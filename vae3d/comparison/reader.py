@@ -14,6 +14,7 @@ from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.runtime.run_list import no_run
 from vae3d.runtime.shell import quoted
 from vae3d.values.identity import ScanIdentity
 
@@ -109,9 +110,7 @@ def _report_folder(run: str, mode: str) -> Path:
         if (folder / "scores.csv").is_file():
             return folder
     if not path.is_dir():
-        raise RunError(
-            f"{run}: no such folder; run= must name run folders, for example runs/vae3d"
-        )
+        raise no_run(path)
     if not RunFolder(path).config.is_file():
         raise RunError(
             f"{run}: is neither a run folder nor a report with a scores.csv; run= must name run "

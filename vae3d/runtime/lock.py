@@ -35,6 +35,23 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Return whether another process holds the lock file `path`.
+
+    Where that cannot be found out (no such file, no rights, no locks) the answer is no.
+    """
+    if fcntl is None:
+        return False
+    try:
+        with path.open(encoding="utf-8") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _sign(file: IO[str]) -> None:
     """Write who holds the lock, for those who are refused."""
     file.truncate(0)

@@ -4,11 +4,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vae3d.errors import RunError
-from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.files import sweep
 from vae3d.runtime.lock import locked
+
+if TYPE_CHECKING:
+    from vae3d.runtime.distributed import Distributed
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class RunFolder:
 
 
 def claimed(
-    folder: RunFolder, distributed: Distributed
+    folder: RunFolder, distributed: "Distributed"
 ) -> contextlib.AbstractContextManager[None]:
     """Lock the run folder for this training within the context, on all ranks together.
 

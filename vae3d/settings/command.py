@@ -9,7 +9,8 @@ class Command:
 
     `config` is the dataclass of its settings, `run` the `module:function` that takes them. `plain`
     is the key that words without `=` set. `options` are the options that it takes of a group, if
-    it does not take all. `maps_large_blocks` is for commands with a limit of `memory`.
+    it does not take all. `maps_large_blocks` is for commands with a limit of `memory`. A command
+    that is `quick` starts without torch, and its results alone are on stdout.
     """
 
     name: str
@@ -21,3 +22,4 @@ class Command:
     plain: str | None = None
     options: dict[str, tuple[str, ...]] = field(default_factory=dict)
     maps_large_blocks: bool = False
+    quick: bool = False
