@@ -108,7 +108,7 @@ def test_bad_scans_are_named_or_skipped(tmp_path: Path, kind: str, said: str) ->
     assert said in line
     done = vae3d(*common, "data.on_error=skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 cases of train were skipped" in done.stderr
+    assert "skipped 1 case of train" in done.stderr
 
 
 def test_a_run_folder_of_other_settings_is_refused(tmp_path: Path) -> None:

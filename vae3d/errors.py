@@ -46,6 +46,11 @@ class VolumeError(DataError):
         return VolumeError, (self.path, self.reason)
 
 
+def with_way_out(error: VolumeError, key: str) -> VolumeError:
+    """Return the error of one scan among several, with the setting `key` that leaves it out."""
+    return VolumeError(error.path, f"{error.reason}; {key}=skip leaves such scans out")
+
+
 class RunError(UserError):
     """A run folder that cannot be resumed or evaluated with these settings."""
 

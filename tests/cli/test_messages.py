@@ -6,8 +6,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import ROOT, vae3d
+from vae3d.cli import dispatch
 
 TINY = ("model=tiny", "trainer.steps=2", "trainer.batch_size=2", "patching.size=[8,8,8]",
         "patching.per_volume=2", "evaluation.media=[]")  # fmt: skip
@@ -91,3 +93,72 @@ def test_a_home_that_is_unknown_in_a_list_is_named_with_its_line(tmp_path: Path)
 )
 def test_paths_that_cannot_exist_are_named(place: Path, command: str, wrong: str) -> None:
     assert wrong in line_of(place, *command.format(wrong).split())
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("train data=ct data.root=mixed name=x", "data.on_error"),
+        ("encode run=runs/hu data.root=mixed output=e", "data.on_error"),
+        ("reconstruct run=runs/hu input=mixed output=r", "on_error"),
+    ],
+)
+def test_a_constant_image_among_others_can_be_left_out(
+    place: Path, command: str, key: str
+) -> None:
+    shutil.copytree(place / "hu", place / "mixed")
+    # c1 is a case to train on.
+    flat = nib.Nifti1Image(np.full((16, 16, 16), 25, np.int16), np.eye(4))
+    nib.save(flat, place / "mixed/c1.nii.gz")
+    words = command.split()
+    extra = TINY if words[0] == "train" else ()
+    line = line_of(place, *words, *extra)
+    assert "c1.nii.gz: all voxels have the one value 25" in line
+    assert line.endswith(f"; {key}=skip leaves such scans out")
+    # What was written before the flat scan was met stays.
+    extra = (*extra, "existing=skip") if words[0] == "reconstruct" else extra
+    done = vae3d(*words, *extra, f"{key}=skip", cwd=place)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("info device=cuda", "device=cuda needs a GPU"),
+        ("eval run=runs/hu device=cuda", "device=cuda needs a GPU"),
+        ("train trainer.device=cuda name=x", "trainer.device=cuda needs a GPU"),
+        ("info precision=fp16 device=cpu", "precision=fp16 needs a GPU"),
+        ("eval run=runs/hu evaluation.precision=fp16 device=cpu", "evaluation.precision=fp16"),
+        ("reconstruct run=runs/hu input=nowhere", "input: no such folder or scan: nowhere ("),
+    ],
+)
+def test_the_key_is_that_of_the_command(place: Path, command: str, said: str) -> None:
+    if "cuda" in command and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert f"vae3d: {said}" in line_of(place, *command.split())
+
+
+@pytest.mark.parametrize(
+    ("argv", "way"),
+    [
+        (["vae3d", "train"], "interrupted; the same command resumes from the last checkpoint"),
+        (["vae3d prepare", "data=ct"], "interrupted; the same command resumes with the cases"),
+        (["vae3d", "reconstruct"], "interrupted; add existing=skip to resume"),
+        (["vae3d eval"], "interrupted; the same command scores all cases again"),
+        (["vae3d", "compare"], "interrupted\n"),
+        (["vae3d"], "interrupted\n"),
+    ],
+)
+def test_ctrl_c_says_what_the_command_does(
+    argv: list[str],
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dispatch, "dispatch", interrupted)
+    monkeypatch.setattr("sys.argv", argv)
+    assert dispatch.main() == 130
+    assert capsys.readouterr().err.startswith(f"vae3d: {way}")

@@ -91,7 +91,7 @@ def test_settings_that_do_not_affect_the_result_may_change(
 @pytest.mark.parametrize(
     ("group", "values", "difference"),
     [
-        ("data", {"window": (-500.0, 500.0)}, "data.window: [-1000.0, 1000.0] -> [-500.0, 500.0]"),
+        ("data", {"window": (-500.0, 500.0)}, "data.window: [-1000.0,1000.0] -> [-500.0,500.0]"),
         ("data", {"val_fraction": 0.2}, "data.val_fraction: 0.1 -> 0.2"),
         ("patching", {"per_volume": 5}, "patching.per_volume: 4 -> 5"),
         ("model", {"latent_channels": 9}, "model.latent_channels: 4 -> 9"),
@@ -162,7 +162,7 @@ def test_allowed_changes_are_logged(run: TrainConfig, caplog: pytest.LogCaptureF
     ("values", "difference"),
     [
         ({"optimizer": "sgd"}, "trainer.optimizer: adamw -> sgd"),
-        ({"ema_decay": None}, "trainer.ema_decay: 0.9 -> None"),
+        ({"ema_decay": None}, "trainer.ema_decay: 0.9 -> null"),
         (
             {"optimizer": "sgd", "lr": 1e-4},
             "trainer.lr: 0.002 -> 0.0001; trainer.optimizer: adamw -> sgd",

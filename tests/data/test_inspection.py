@@ -155,7 +155,7 @@ def test_without_a_readable_case_the_first_is_named(tmp_path: Path, on_error: st
     data = CTConfig(
         root=str(tmp_path), store=None, val_fraction=0, test_fraction=0, on_error=on_error
     )
-    with pytest.raises(DataError, match=r"none of the 1 cases of train .*a\.nii\.gz: is "):
+    with pytest.raises(DataError, match=r"none of 1 case of train .*a\.nii\.gz: is "):
         inspect(InspectConfig(data=data, output=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 

@@ -47,8 +47,9 @@ def test_console_speaks_plain_lines_without_a_terminal(
     logger.log(3, {"psnr": 30.0}, "val")
     logger.close()
     text = capsys.readouterr().err
-    assert "step 1/3 loss 0.5 2.00 Mvoxel/s" in text
+    assert "step 1/3 loss 0.5 2 Mvoxel/s" in text
     assert "step 3/3" in text
+    assert " elapsed, 0:00:00 left" in text
     assert "step 3 val: psnr 30" in text
     assert "\x1b" not in text
 

@@ -39,7 +39,9 @@ def test_devices_by_name() -> None:
     if not torch.cuda.is_available():
         assert choose_device("auto", 3) == CPU
         with pytest.raises(ConfigError, match=r"local rank 0 \(0 visible\); start fewer ranks"):
-            choose_device("cuda")
+            choose_device("cuda", 0, world=2)
+        with pytest.raises(ConfigError, match=r"^device=cuda needs a GPU, but none .*device=cpu$"):
+            choose_device("cuda", key="device")
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,10 @@ def main() -> int:
     except UserError as error:
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        resumes = sys.argv[1:2] == ["train"] or sys.argv[0].endswith(" train")
-        way = "; the same command resumes from the last checkpoint" if resumes else ""
-        return fail(f"interrupted{way}", 130)
+        # While a command runs, sys.argv[0] is `vae3d NAME`.
+        name = sys.argv[0].rpartition(" ")[2] if " " in sys.argv[0] else "".join(sys.argv[1:2])
+        way = COMMANDS[name].interrupted if name in COMMANDS else ""
+        return fail(f"interrupted; {way}" if way else "interrupted", 130)
 
 
 def dispatch(arguments: list[str]) -> int:

@@ -39,4 +39,5 @@ COMMAND = Command(
     ),
     plain="run",
     maps_large_blocks=True,
+    interrupted="the same command resumes with the cases that are missing",
 )

@@ -63,7 +63,7 @@ class Encoding:
         with distributed.entered_by_main(claimed_folder(self.output, self.settings)):
             order = sorted(self.drawn, key=cases.case_id)
             bar = ProgressBar("encode", distributed.is_main)
-            loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error)
+            loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error, "data.on_error")
             mine = loop.run(order, lambda index: self._entry(self._latent(index)))
             self._finish(distributed.merge(mine))
         return self.output

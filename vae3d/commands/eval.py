@@ -47,4 +47,5 @@ COMMAND = Command(
         ("vae3d eval run=runs/ct64 data.root=/other/scans output=other", "other scans"),
     ),
     plain="run",
+    interrupted="the same command scores all cases again",
 )

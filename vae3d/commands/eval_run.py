@@ -169,7 +169,7 @@ class Evaluation:
             size = self.trained.settings.evaluation.inference.size
         settings = replace(config, inference=replace(config.inference, size=size))
         device = self.trained.distributed.device
-        precision = Precision(settings.precision, device)
+        precision = Precision(settings.precision, device, "evaluation.precision")
         runner = build_runner(
             settings.inference, self.config.mode, self.trained.model, device, precision
         )

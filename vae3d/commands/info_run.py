@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import torch
 
+from vae3d.autoencoder.memory import memory_lines
 from vae3d.autoencoder.summary import Summary, summarise
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.info import InfoConfig
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
-from vae3d.logger.console import table
+from vae3d.logger.console import print_lines, table
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import free_memory, memory_budget
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.streaming.plan import StreamingPlan, streamed_plans
 from vae3d.trainer.cost import inference_cost, training_cost
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,13 @@ def info(config: InfoConfig) -> Summary:
     if len(config.size) not in (1, model.dims):
         raise ConfigError(f"size must be 1 or {model.dims} numbers, got {[*config.size]}")
     size = tuple(config.size) * (model.dims if len(config.size) == 1 else 1)
-    device = choose_device(config.device)
+    device = choose_device(config.device, key="device")
     # Checked before anything is printed.
     precision = Precision(config.precision, device)
     lines = memory_lines(model, size, memory_budget(config.memory, device))
     summary = summarise(model, size)
     show(summary, model, size)
-    for line in lines:
-        log.info(line)
+    print_lines(lines)
     if config.measure:
         measure(model, precision, device, size)
     return summary
@@ -64,48 +63,15 @@ def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:
     table(f"image {_sides((model.in_channels, *size))}", ["part", "output", "parameters"], rows)
     field = summary.receptive_field
     reach = "the whole image" if field is None else f"at most {_sides(field)} voxels"
-    log.info(f"parameters       {summary.parameters:,}")
-    log.info(f"factor           {_sides(summary.factor)}, latent {_sides(summary.latent)}")
-    log.info(f"compression      {summary.compression:.3g} times fewer numbers")
-    log.info(f"receptive field  {reach}")
     each = summary.flops / math.prod(size)
-    log.info(f"FLOPs            {summary.flops:.3g}, {each:,.0f} a voxel")
-
-
-def memory_lines(config: VAEConfig, size: tuple[int, ...], memory: float | None) -> list[str]:
-    """Return lines with the memory of the image in one pass and slab by slab.
-
-    With `memory` in GiB a last line states which of the two fits.
-
-    Raises:
-        ConfigError: neither fits into `memory`.
-    """
-    with torch.device("meta"):
-        model = CustomVAE(config)
-    whole = f"in one pass      {_memory(model.plan(size, None))}"
-    try:
-        plans = [*streamed_plans(model, size)]
-    except ConfigError as error:
-        # A norm of a plugin: which statistics of other slabs it needs is unknown.
-        return [whole, f"slab by slab     {error}"]
-    thickest, thinnest = plans[0], plans[-1]
-    lines = [
-        whole,
-        f"slab by slab     {_memory(thinnest)} to {_memory(thickest)}, the same result",
-    ]
-    if thickest.way == "passes":
-        norms = thickest.passes - 2
-        lines.append(f"                 {norms} norms need all of it first: {norms} more passes")
-    if memory is not None:
-        plan = model.plan(size, memory)
-        way = "in one pass" if plan.way == "whole" else f"slab by slab, {plan.planes} planes"
-        lines.append(f"in {memory:g} GiB".ljust(17) + way)
-    return lines
-
-
-def _memory(plan: StreamingPlan) -> str:
-    planes = "" if plan.way == "whole" else f" ({plan.planes} planes)"
-    return f"{plan.bytes / 2**30:.2f} GiB{planes}"
+    lines = (
+        f"parameters       {summary.parameters:,}",
+        f"factor           {_sides(summary.factor)}, latent {_sides(summary.latent)}",
+        f"compression      {summary.compression:.3g} times fewer numbers",
+        f"receptive field  {reach}",
+        f"FLOPs            {summary.flops:.3g}, {each:,.0f} a voxel",
+    )
+    print_lines(lines)
 
 
 def measure(

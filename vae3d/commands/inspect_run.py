@@ -48,7 +48,8 @@ def inspect(config: InspectConfig) -> Path:
     if errors and not indices.size:
         first = next(iter(errors.values()))
         raise DataError(
-            f"none of the {len(errors)} cases of {config.split} can be used, the first: {first}"
+            f"none of {counted(len(errors), 'case')} of {config.split} can be used, "
+            f"the first: {first}"
         )
     dataset = PatchDataset(cases, indices, patching, config.seed)
     if not len(dataset):
@@ -143,7 +144,7 @@ def show(
         if report.odd:
             log.info(f"odd: {report.case_id}: {'; '.join(report.odd)}")
     if len(reports) > config.rows:
-        log.info(f"{len(reports) - config.rows} more cases in {output / 'cases.csv'}")
+        log.info(f"{counted(len(reports) - config.rows, 'more case')} in {output / 'cases.csv'}")
     for line in listed(summary["left_out"], config.rows):
         log.info(line)
     cases, patients, patches = summary["cases"], summary["patients"], summary["patches"]

@@ -41,4 +41,5 @@ COMMAND = Command(
         ),
     ),
     options={"data": ("synthetic", "ct", "mri", "images_2d")},
+    interrupted="the same command resumes with the cases that are missing",
 )

@@ -41,4 +41,5 @@ COMMAND = Command(
     ),
     plain="run",
     maps_large_blocks=True,
+    interrupted="add existing=skip to resume",
 )

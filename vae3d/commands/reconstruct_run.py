@@ -46,7 +46,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
             outputs.write(codec.decode(latent, posterior.record), name)
 
         bar = ProgressBar("reconstruct", distributed.is_main)
-        loop = CaseLoop(distributed, bar, "reconstructed", config.on_error)
+        loop = CaseLoop(distributed, bar, "reconstructed", config.on_error, "on_error")
         mine = loop.run(due, reconstruct_case)
         count = len(numbers) - len(due) + len(distributed.merge(mine))
         log.info(f"{count} reconstructed: {place}")

@@ -7,6 +7,7 @@ import sys
 from vae3d.commands.runs import RunsConfig
 from vae3d.errors import DataError
 from vae3d.logger.console import table
+from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.run_list import COLUMNS, RunRecord, cells, find_runs, in_order
 
@@ -24,6 +25,5 @@ def runs(config: RunsConfig) -> list[RunRecord]:
     if config.json:
         sys.stdout.write(json.dumps([*map(dataclasses.asdict, found)], indent=2) + "\n")
     else:
-        count = "1 run" if len(found) == 1 else f"{len(found)} runs"
-        table(f"{count} in {folder}", COLUMNS, [*map(cells, found)])
+        table(f"{counted(len(found), 'run')} in {folder}", COLUMNS, [*map(cells, found)])
     return found

@@ -9,7 +9,7 @@ from vae3d.commands.train import TrainConfig
 from vae3d.data.config import EARLIER
 from vae3d.errors import ConfigError, RunError
 from vae3d.runtime.run_list import no_run
-from vae3d.settings.saved import describe, differences, read_settings
+from vae3d.settings.saved import as_typed, describe, differences, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
         for name in RESTRICTED
         if old["trainer"].get(name) != new["trainer"][name]
     }
-    lines = [f"trainer.{name}: {a} -> {b}" for name, (a, b) in changes.items()]
+    lines = [f"trainer.{name}: {as_typed(a)} -> {as_typed(b)}" for name, (a, b) in changes.items()]
     refused = {*changes} - {*config.trainer.allow_change}
     if refused and has_checkpoints:
         # One setting that may never change makes permission for the others useless.

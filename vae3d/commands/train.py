@@ -72,4 +72,5 @@ COMMAND = Command(
         ("vae3d train -m trainer.lr=1e-4,1e-3 name=sweep", "a sweep, one run a value"),
     ),
     options={"data": tuple(DATA)},
+    interrupted="the same command resumes from the last checkpoint",
 )

@@ -33,6 +33,7 @@ from vae3d.logger.progress import ProgressPicture
 from vae3d.loss.objective import Objective
 from vae3d.patching.samplers import build_sampler
 from vae3d.runtime.distributed import Distributed, start_distributed
+from vae3d.runtime.messages import counted
 from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
@@ -95,7 +96,7 @@ class Training:
                 lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )
             state = self._fit(session, model, val.tolist())
-            log.info(f"trained {state.step} steps: {self.folder.path}")
+            log.info(f"trained {counted(state.step, 'step')}: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.
         session.journal.summary(state, sum(p.numel() for p in model.parameters()))
         return self.folder.path
@@ -152,7 +153,7 @@ class Training:
     def _validation(self, model: CustomVAE, val: list[int], logger: Logger) -> Validation:
         config, device = self.config, self.distributed.device
         settings = brief(config.evaluation, self._metrics())
-        precision = Precision(settings.precision, device)
+        precision = Precision(settings.precision, device, "evaluation.precision")
         runner = build_runner(settings.inference, config.patching.mode, model, device, precision)
         evaluator = Evaluator(runner, self.cases, settings, self.distributed)
         return Validation(evaluator, val, self.folder.report("validation"), logger)
@@ -232,7 +233,8 @@ def resolved(config: TrainConfig, spatial_dims: int, distributed: Distributed) -
         patching=patching,
         model=replace(config.model, spatial_dims=spatial_dims),
         trainer=replace(
-            config.trainer, precision=choose_precision(config.trainer.precision, device)
+            config.trainer,
+            precision=choose_precision(config.trainer.precision, device, "trainer.precision"),
         ),
         evaluation=replace(config.evaluation, inference=inference),
     )

@@ -61,7 +61,7 @@ class TrainedRun:
         """
         if config.run is None:
             raise ConfigError("run must name a run folder, for example run=runs/vae3d")
-        with start_distributed(config.device) as distributed:
+        with start_distributed(config.device, key="device") as distributed:
             folder, which = locate(user_path(config.run), config.weights)
             yield cls(folder, which, distributed, (*config.allow,))
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d.data.config import CaseData
-from vae3d.errors import DataError, VolumeError
+from vae3d.errors import DataError, VolumeError, with_way_out
 from vae3d.patching.region import Region
 from vae3d.runtime.choices import LABEL_MAPS, READERS, RESAMPLINGS, parse_part
+from vae3d.runtime.messages import counted
 from vae3d.scans.volume import SourceGeometry, Volume, spacing_of
 from vae3d.store.foreground import ForegroundMap
 from vae3d.values.contract import InputContract
@@ -121,16 +122,17 @@ class Cases(ABC):
         members = self.splits[split]
         usable, errors = self.usable(split, stop=self.config.on_error == "fail")
         if errors and self.config.on_error == "fail":
-            raise next(iter(errors.values()))
+            raise with_way_out(next(iter(errors.values())), "data.on_error")
         for error in errors.values():
             log.info(f"skipped {error}")
         if members.size and not usable.size:
             first = next(iter(errors.values()))
             raise DataError(
-                f"none of the {members.size} cases of {split} can be used, the first: {first}"
+                f"none of {counted(int(members.size), 'case')} of {split} can be used, the first: "
+                f"{first}"
             )
         if errors:
-            log.info(f"{len(errors)} cases of {split} were skipped")
+            log.info(f"skipped {counted(len(errors), 'case')} of {split}")
         return usable
 
     def usable(

@@ -26,6 +26,11 @@ PLAIN_INTERVAL = 10.0
 """Seconds between lines of progress if stderr is not a terminal."""
 PIPE_WIDTH = 160
 """Columns of a table if stdout is not a terminal."""
+TIMES = (
+    *(TimeElapsedColumn(), TextColumn("elapsed,")),
+    *(TimeRemainingColumn(elapsed_when_finished=False), TextColumn("left")),
+)
+"""Columns of a progress bar, each time with its word."""
 HIDDEN_SCORES = ("epoch", "voxels_per_second", "kl_weight", "lr", "grad_norm")
 
 
@@ -42,9 +47,7 @@ class ConsoleLogger(Logger):
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[scores]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *TIMES,
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -58,7 +61,7 @@ class ConsoleLogger(Logger):
             return
         text = _format_scores(scores)
         if "voxels_per_second" in scores:
-            text += f" {scores['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
+            text += f" {speed_text(scores['voxels_per_second'])}"
         epoch = int(scores.get("epoch", 0))
         self.progress.update(self.task, completed=step, epoch=epoch, scores=text)
         if not self.console.is_terminal:
@@ -74,9 +77,11 @@ class ConsoleLogger(Logger):
         if now - self._last_print < PLAIN_INTERVAL and step < self.total:
             return
         self._last_print = now
-        left = (now - start) / max(step - first, 1) * (self.total - step)
+        elapsed = now - start
+        left = elapsed / max(step - first, 1) * (self.total - step)
+        times = f"{_format_duration(elapsed)} elapsed, {_format_duration(left)} left"
         text = f"epoch {epoch} step {step}/{self.total} {scores}"
-        self.console.print(f"{text} {_format_duration(left)} left" if step > first else text)
+        self.console.print(f"{text}, {times}" if step > first else text)
 
 
 class ProgressBar:
@@ -98,9 +103,7 @@ class ProgressBar:
                 TextColumn(self.title),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                *TIMES,
             )
             self._bar = Progress(*columns, console=console)
             self._bar.add_task(self.title, total=total, completed=done)
@@ -131,6 +134,19 @@ def _format_duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def speed_text(voxels_per_second: float) -> str:
+    """Return a speed with three digits: 0.0123 Mvoxel/s, 45.6 Mvoxel/s, 1234 Mvoxel/s."""
+    speed = voxels_per_second / 1e6
+    return f"{speed:.0f} Mvoxel/s" if speed >= 1000 else f"{speed:.3g} Mvoxel/s"
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print results on stdout, one line each; a reader that has closed its pipe is no error."""
+    console = _StdoutConsole(soft_wrap=True)
+    for line in lines:
+        console.print(_as_text(line, console))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

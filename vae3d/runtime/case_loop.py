@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from vae3d.errors import DataError, VolumeError
+from vae3d.errors import DataError, VolumeError, with_way_out
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.progress import Progress
 
@@ -20,13 +20,15 @@ class CaseLoop:
     """Runs a piece of work over cases, each on exactly one rank.
 
     With `on_error="skip"` a case that cannot be read is logged and left out, with "fail" its error
-    ends the loop. `verb` names the work in messages, as in "none of the cases can be encoded".
+    ends the loop and names the setting `key`. `verb` names the work in messages, as in "none of
+    the cases can be encoded".
     """
 
     distributed: Distributed
     progress: Progress
     verb: str
     on_error: str = "fail"
+    key: str = ""
 
     def share(self, cases: Sequence[K]) -> list[K]:
         """Return the cases of this rank: every `world`-th one."""
@@ -57,6 +59,8 @@ class CaseLoop:
                 try:
                     results[case] = work(case)
                 except VolumeError as error:
+                    if self.on_error == "fail" and self.key and len(cases) > 1:
+                        raise with_way_out(error, self.key) from error
                     if self.on_error == "fail":
                         raise
                     skipped.append(str(error))

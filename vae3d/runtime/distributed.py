@@ -95,14 +95,16 @@ class Distributed:
 
 
 @contextlib.contextmanager
-def start_distributed(device: str = "auto", timeout: float = 1800) -> Iterator[Distributed]:
+def start_distributed(
+    device: str = "auto", timeout: float = 1800, key: str = "trainer.device"
+) -> Iterator[Distributed]:
     """Join the process group that `torchrun` sets in the environment, if there is one.
 
     The backend is nccl where each rank has a GPU, else gloo. A rank that keeps the others waiting
-    for `timeout` seconds ends the job.
+    for `timeout` seconds ends the job. `key` is the setting that `device` is the value of.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")), world, key)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
         # Patches have few shapes, so cuDNN searches the fastest kernel of each only once. TF32 is
@@ -134,18 +136,22 @@ def lost_ranks_as_errors(step: Callable[[], int]) -> Iterator[None]:
         ) from error
 
 
-def choose_device(device: str, local_rank: int = 0) -> torch.device:
+def choose_device(
+    device: str, local_rank: int = 0, world: int = 1, key: str = "trainer.device"
+) -> torch.device:
     """Return the device by name; `auto` is this rank's GPU if there is one, else the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
-        raise ConfigError(f"trainer.device must be auto, cpu or cuda, got {device!r}")
+        raise ConfigError(f"{key} must be auto, cpu or cuda, got {device!r}")
     if device == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count()
+    if local_rank >= count and world == 1:
+        raise ConfigError(f"{key}=cuda needs a GPU, but none is visible to torch; type {key}=cpu")
     if local_rank >= count:
         raise ConfigError(
-            f"trainer.device=cuda needs a GPU for each rank, but there is none for local rank "
-            f"{local_rank} ({count} visible); start fewer ranks or type trainer.device=cpu"
+            f"{key}=cuda needs a GPU for each rank, but there is none for local rank "
+            f"{local_rank} ({count} visible); start fewer ranks or type {key}=cpu"
         )
     return torch.device("cuda", local_rank)

@@ -1,6 +1,8 @@
 """`Precision`: autocast and gradient scaling behind one interface."""
 
 import contextlib
+import logging
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -8,20 +10,34 @@ from torch import Tensor, nn
 from vae3d.errors import ConfigError
 from vae3d.runtime.choices import PRECISIONS
 
+log = logging.getLogger(__name__)
+
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """Return the precision by name; `auto` is bf16 if the device computes in it, else fp32."""
+def choose_precision(name: str, device: torch.device, key: str = "precision") -> str:
+    """Return the precision by name; `auto` is bf16 if the device computes in it, else fp32.
+
+    `key` is the setting that `name` is the value of. A precision that the device only emulates is
+    reported once.
+    """
     if name not in PRECISIONS:
-        raise ConfigError(
-            f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
-        )
+        raise ConfigError(f"{key} must be one of {', '.join(PRECISIONS)}, got {name!r}")
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("trainer.precision=fp16 needs a GPU; on a CPU use bf16 or fp32")
+        raise ConfigError(f"{key}=fp16 needs a GPU; on a CPU use bf16 or fp32")
+    if name == "bf16" and not has_bf16(device):
+        _warn_of_emulation(key, device.type)
     if name != "auto":
         return name
     return "bf16" if has_bf16(device) else "fp32"
+
+
+@cache
+def _warn_of_emulation(key: str, kind: str) -> None:
+    log.warning(
+        f"{key}=bf16: this {kind} has no bfloat16 instructions and computes several times slower "
+        f"than in fp32; type {key}=auto"
+    )
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -36,8 +52,8 @@ def has_bf16(device: torch.device) -> bool:
 class Precision:
     """Runs the forward pass in a precision, scales the loss and steps the optimizer."""
 
-    def __init__(self, name: str, device: torch.device) -> None:
-        self.name = choose_precision(name, device)
+    def __init__(self, name: str, device: torch.device, key: str = "precision") -> None:
+        self.name = choose_precision(name, device, key)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.name == "fp16")
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[None]:

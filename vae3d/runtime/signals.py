@@ -1,6 +1,7 @@
 """`StopSignal`: a signal that asks to stop sets a flag, which is read between two steps."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -42,4 +43,18 @@ class StopSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.name == "SIGINT":
             raise KeyboardInterrupt
-        self.name = self.name or signal.Signals(number).name
+        if self.name is None:
+            self.name = signal.Signals(number).name
+            _announce(self.name)
+
+
+def _announce(name: str) -> None:
+    """Write a line to stderr immediately: a step may take long to end.
+
+    os.write is safe in a handler of signals, unlike `sys.stderr`.
+    """
+    again = "; Ctrl-C again ends without saving" if name == "SIGINT" else ""
+    line = f"\n{name}: stopping after this step, a checkpoint is saved{again}\n"
+    if int(os.environ.get("RANK", "0")) == 0:
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode())

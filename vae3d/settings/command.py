@@ -10,7 +10,8 @@ class Command:
     `config` is the dataclass of its settings, `run` the `module:function` that takes them. `plain`
     is the key that words without `=` set. `options` are the options that it takes of a group, if
     it does not take all. `maps_large_blocks` is for commands with a limit of `memory`. A command
-    that is `quick` starts without torch, and its results alone are on stdout.
+    that is `quick` starts without torch, and its results alone are on stdout. `interrupted` is
+    what a user does after Ctrl-C.
     """
 
     name: str
@@ -23,3 +24,4 @@ class Command:
     options: dict[str, tuple[str, ...]] = field(default_factory=dict)
     maps_large_blocks: bool = False
     quick: bool = False
+    interrupted: str = ""

@@ -79,7 +79,7 @@ class Trainer:
         self.model = model.to_device(distributed.device)
         self.state = TrainState()
         self.optimizer = build_optimizer(config.optimizer, model, config.lr, config.weight_decay)
-        self.precision = Precision(config.precision, distributed.device)
+        self.precision = Precision(config.precision, distributed.device, "trainer.precision")
         self.ema = ExponentialMovingAverage(model, config.ema_decay)
 
         # What each start creates again.
