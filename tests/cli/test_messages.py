@@ -162,3 +162,31 @@ def test_ctrl_c_says_what_the_command_does(
     monkeypatch.setattr("sys.argv", argv)
     assert dispatch.main() == 130
     assert capsys.readouterr().err.startswith(f"vae3d: {way}")
+
+
+def test_scans_that_moved_are_looked_for_where_the_run_says(place: Path) -> None:
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    for command in ("eval", "encode"):
+        line = line_of(elsewhere, command, "run=../runs/hu")
+        assert f"data.root: no {elsewhere}/hu, which is data.root=hu of the settings" in line
+        assert "type data.root=" in line
+
+
+def test_waste_and_the_next_command_are_named(place: Path) -> None:
+    """Each warning once, and a validation curve for a short training."""
+    words = ["train", "data=ct", "data.root=hu", "name=w", *TINY, "data.fold=0/4",
+             "patching.size=32", "trainer.steps=10", "trainer.batch_size=99"]  # fmt: skip
+    done = vae3d(*words, cwd=place)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr
+    assert said.count("patching.size=[32,32,32] is larger than the scans: 8.0 times") == 1
+    assert "a size up to [16,16,16] fits" in said
+    assert said.count("a step takes 99 patches") == 1
+    assert said.endswith("curves: runs/w/progress.png\nnext: vae3d eval run=runs/w\n")
+    settings = (place / "runs/w/config.yaml").read_text()
+    assert "val_every: 2\n" in settings
+    # A run keeps its interval when it is extended.
+    done = vae3d(*words, "trainer.steps=20", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "val_every: 2\n" in (place / "runs/w/config.yaml").read_text()

@@ -27,6 +27,7 @@ from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
+from vae3d.runtime.shell import next_command
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
@@ -66,6 +67,8 @@ class Encoding:
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error, "data.on_error")
             mine = loop.run(order, lambda index: self._entry(self._latent(index)))
             self._finish(distributed.merge(mine))
+        words = f"run={self.trained.folder.path}", f"input={self.output}"
+        log.info(f"{next_command('decode', *words)}, or vae3d.LatentDataset in Python")
         return self.output
 
     @property

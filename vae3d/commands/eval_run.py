@@ -30,7 +30,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
-from vae3d.runtime.shell import command_line
+from vae3d.runtime.shell import command_line, next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
 
@@ -82,6 +82,7 @@ class Evaluation:
             logger.close(failed)
         if self.trained.distributed.is_main:
             show(result, output)
+            log.info(next_command("encode", f"run={folder.path}"))
         return result
 
     def _about(self, facts: dict[str, Any]) -> dict[str, Any]:

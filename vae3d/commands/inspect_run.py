@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from vae3d.runtime.files import atomic_write, write_json
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
+from vae3d.runtime.run_list import size_text
 from vae3d.runtime.seeding import numpy_generator
+from vae3d.runtime.shell import next_command
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ def inspect(config: InspectConfig) -> Path:
         UserError: the data do not exist, or none of the cases can be used.
     """
     cases = open_cases(config.data, ProgressBar("prepare"))
+    if isinstance(cases, StoredCases):
+        log.info(f"the cases are prepared in the store {cases.folder}")
     patching = build_sampler(config.patching, cases.spatial_dims)
     reports = inspect_cases(cases, getattr(patching, "size", None))
     indices, errors = cases.usable(config.split)
@@ -155,6 +160,8 @@ def show(
         log.info(f"{split:5s} {counted(cases[split])}{of}, {patches[split]} patches an epoch")
     speed = f"{summary['reading']['patches_per_second']:.0f} patches a second from one process"
     store = summary["reading"].get("store_gib")
-    size = "" if store is None else f", store {store:.2f} GiB"
+    size = "" if store is None else f", store {size_text(round(store * GIB))}"
     log.info(f"{summary['voxels'] / 1e6:.1f} million voxels{size}, {speed}")
     log.info(f"patches: {output / 'montage.png'}")
+    words = [word for word in sys.argv[1:] if word.startswith(("data", "patching"))]
+    log.info(next_command("train", *words))

@@ -1,6 +1,7 @@
 """`vae3d prepare`: scans into a store, with a report of the skipped scans and the reasons."""
 
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from vae3d.data.stored import resolve_store, warn_of_labels
 from vae3d.errors import DataError
 from vae3d.logger.console import ProgressBar, table
 from vae3d.runtime.messages import counted
+from vae3d.runtime.shell import next_command
 from vae3d.store.catalog import Catalog
 from vae3d.store.prepare import Preparation, Shard, gib
 from vae3d.store.settings import CATALOG
@@ -72,6 +74,7 @@ def report(folder: Path, data: PreparableData, seconds: float) -> None:
     size = f"{gib(stored)} on disk for {gib(decoded)} of voxels"
     log.info(f"{counted(count)}, {size}, {seconds:.1f} s")
     log.info(f"store: {folder}")
+    log.info(next_command("train", *(w for w in sys.argv[1:] if w.startswith("data"))))
     if failures and data.on_error == "fail":
         raise DataError(
             f"{len(failures)} of {len(catalog)} cases cannot be used, the first: "

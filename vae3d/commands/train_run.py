@@ -15,7 +15,7 @@ from torch import Tensor
 from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
-from vae3d.commands.saved import check_changes, frozen, recorded_data
+from vae3d.commands.saved import check_changes, frozen, load_config, recorded_data
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.loader import PatchLoader
@@ -37,13 +37,15 @@ from vae3d.runtime.messages import counted
 from vae3d.runtime.precision import Precision, choose_precision
 from vae3d.runtime.run_folder import RunFolder, claimed
 from vae3d.runtime.seeding import seed_global
+from vae3d.runtime.shell import next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
+from vae3d.trainer.advice import report_waste
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
-from vae3d.trainer.trainer import Callbacks, Trainer
+from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
 from vae3d.version import __version__
 
 log = logging.getLogger(__name__)
@@ -95,10 +97,16 @@ class Training:
             session.begin(
                 lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )
+            if self.distributed.is_main:
+                some = [*self.cases.shapes(train[:100])]
+                size = getattr(self.config.patching, "size", None)
+                report_waste(session.loader, self.cases.config.workers, size, some)
             state = self._fit(session, model, val.tolist())
             log.info(f"trained {counted(state.step, 'step')}: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.
         session.journal.summary(state, sum(p.numel() for p in model.parameters()))
+        log.info(f"curves: {self.folder.progress}")
+        log.info(next_command("eval", f"run={self.folder.path}"))
         return self.folder.path
 
     def _fit(self, session: Session, model: CustomVAE, val: list[int]) -> TrainState:
@@ -130,6 +138,12 @@ class Training:
             self.cases.config.workers,
             self.cases.config.timeout,
         )
+        saved = self.folder.config
+        # A run keeps the interval that it began with.
+        every = load_config(saved).trainer.val_every if saved.exists() else None
+        default = config.trainer.validation_interval(total_steps(config.trainer, loader))
+        every = config.trainer.val_every or every or default
+        config = self.config = replace(config, trainer=replace(config.trainer, val_every=every))
         settings = json.dumps(frozen(describe(config)), sort_keys=True)
         about = {
             "vae3d": __version__,

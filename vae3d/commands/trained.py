@@ -24,6 +24,7 @@ from vae3d.data.config import (
     ScansConfig,
 )
 from vae3d.errors import ConfigError, RunError
+from vae3d.evaluation.choice import check_place
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.runtime.distributed import Distributed, start_distributed
@@ -156,6 +157,8 @@ class TrainedRun:
         adopt = partial(self.agreement.adopt, self.agreement.on(chosen.given()).intensity or own)
         if source is not None:
             source.contract = adopt(source.contract, source.spatial_dims)
+        elif not self.is_alone:
+            check_place(data, self.settings.data, self.folder.path)
         cases = open_cases(data.read_once() if once else data, progress, source, adopt)
         # Scans are resampled as they are read; a store, phantoms and a Dataset are as they are.
         spacing = None if cases.spacing is None else (*cases.spacing,)

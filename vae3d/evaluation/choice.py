@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from vae3d.data.cases import Cases
+from vae3d.data.config import DataConfig
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import DataError
 from vae3d.runtime.messages import counted
+from vae3d.runtime.paths import user_path
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import Splits
 
@@ -45,6 +48,20 @@ def adopt_splits(cases: Cases, record: RunCases) -> bool:
     }
     cases.splits = splits
     return True
+
+
+def check_place(data: DataConfig, trained: DataConfig, run: Path) -> None:
+    """Raise a DataError if the settings of `run` name scans that are not where they were.
+
+    A relative path is looked up in the working folder, wherever the training ran.
+    """
+    for key in ("list", "root"):
+        path = getattr(data, key, None)
+        if path and path == getattr(trained, key, None) and not user_path(path).exists():
+            raise DataError(
+                f"data.{key}: no {user_path(path).absolute()}, which is data.{key}={path} of the "
+                f"settings of {run}; type data.{key}= with the place where the scans are now"
+            )
 
 
 def choose(cases: Cases, split: str, own: bool) -> list[int]:

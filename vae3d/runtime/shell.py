@@ -15,3 +15,8 @@ def quoted(word: str) -> str:
 def command_line(words: Iterable[str]) -> str:
     """Return the words of a command as one line to copy."""
     return " ".join(map(quoted, words))
+
+
+def next_command(command: str, *words: str) -> str:
+    """Return a line with what is usually typed next."""
+    return f"next: {command_line(['vae3d', command, *words])}"

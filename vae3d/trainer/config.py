@@ -21,6 +21,8 @@ OPTIMIZERS: "Registry[Callable[..., Optimizer]]" = Registry(
 )
 """Optimizers by name."""
 
+MAX_VAL_EVERY, VALIDATIONS = 500, 5
+"""Steps between two validations by default, at most, and validations of a short training."""
 BEST_BY = {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
 """Scores that can choose the best step: 1 where higher is better, -1 where lower is."""
 
@@ -71,8 +73,8 @@ class TrainerConfig(Settings, key="trainer"):
     """Compile the model with torch.compile: minutes at the start, faster steps."""
     log_every: Annotated[int, AtLeast(1)] = 10
     """Steps between two lines of metrics.csv."""
-    val_every: Annotated[int, AtLeast(1)] = 500
-    """Steps between two validations."""
+    val_every: Annotated[int | None, AtLeast(1)] = None
+    """Steps between two validations; null is a fifth of the training, at most 500 steps."""
     val_cases: Annotated[int | None, AtLeast(1)] = 8
     """Held-out volumes scored in a validation, at most; null scores all."""
     checkpoint_every: Annotated[int, AtLeast(1)] = 500
@@ -95,3 +97,7 @@ class TrainerConfig(Settings, key="trainer"):
     allow_change: Annotated[list[str], SomeOf(*ALLOWABLE)] = field(default_factory=list)
     """Settings that may differ from those the run was trained with so far, as in
     trainer.allow_change=[lr]."""
+
+    def validation_interval(self, total_steps: int) -> int:
+        """Return `val_every`, or its default for a training of `total_steps`."""
+        return self.val_every or min(MAX_VAL_EVERY, max(1, total_steps // VALIDATIONS))

@@ -74,6 +74,7 @@ class Trainer:
         self.callbacks = callbacks
         self.seed = seed
         self.total_steps = total_steps(config, loader)
+        self.val_every = config.validation_interval(self.total_steps)
 
         # What `state_dict` saves.
         self.model = model.to_device(distributed.device)
@@ -120,7 +121,7 @@ class Trainer:
         # A validation that a signal interrupts or precedes is recorded as due and done first on
         # resuming, so that the log equals that of an uninterrupted training.
         best = False
-        if self.state.validation_due or self._is_time(self.config.val_every):
+        if self.state.validation_due or self._is_time(self.val_every):
             try:
                 self.state.validation_due = stopping
                 best = not stopping and self._validate()

@@ -1,0 +1,64 @@
+"""What makes a training slow without a word: each is reported once, before the first step."""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+
+from vae3d.data.loader import PatchLoader
+from vae3d.runtime.messages import counted
+
+log = logging.getLogger(__name__)
+
+PADDED = 2.0
+"""Computed voxels for each voxel of a scan from which on padding is reported."""
+
+
+def report_waste(
+    loader: PatchLoader, workers: int, size: Sequence[int] | None, shapes: Sequence[Sequence[int]]
+) -> None:
+    """Warn of patches larger than the scans, of steps larger than an epoch, and of idle workers.
+
+    `size` is that of a patch, None for whole volumes; `shapes` are those of some training cases.
+    """
+    for warning in (*_padding(size, shapes), *_batches(loader), *_workers(workers)):
+        log.warning(warning)
+
+
+def _padding(size: Sequence[int] | None, shapes: Sequence[Sequence[int]]) -> Iterator[str]:
+    if size is None or not shapes:
+        return
+    inside = [math.prod(map(min, size, shape)) for shape in shapes]
+    factor = math.prod(size) * len(inside) / sum(inside)
+    if factor >= PADDED:
+        fitting = [max(shape[axis] for shape in shapes) for axis in range(len(size))]
+        yield (
+            f"patching.size={_listed(size)} is larger than the scans: {factor:.1f} times as many "
+            f"voxels are computed as they have; a size up to {_listed(fitting)} fits"
+        )
+
+
+def _batches(loader: PatchLoader) -> Iterator[str]:
+    plan = loader.plan
+    if plan.patches_per_step > plan.num_patches:
+        yield (
+            f"a step takes {plan.patches_per_step:,} patches "
+            f"(batch size x accumulation x ranks), but an epoch has {plan.num_patches:,}: each "
+            "step is a whole epoch; lower trainer.batch_size or raise patching.per_volume"
+        )
+
+
+def _workers(workers: int) -> Iterator[str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # torch says the same in more words.
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
+    if cores and workers > cores:
+        yield (
+            f"data.workers={workers} are more than the {counted(cores, 'core')} of this process: "
+            f"they wait for each other; type data.workers={cores}"
+        )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return f"[{','.join(map(str, numbers))}]"
