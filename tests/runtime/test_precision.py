@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from vae3d.errors import ConfigError
+from vae3d.runtime import precision
 from vae3d.runtime.precision import Precision, choose_precision, has_bf16
 
 CPU = torch.device("cpu")
@@ -40,3 +41,15 @@ def test_gradients_are_added_and_clipped_and_steps_taken_where_finite() -> None:
     assert layer.weight.item() == 1
     precision.step(optimizer, torch.tensor(True))
     assert layer.weight.item() == pytest.approx(-1, rel=1e-5)
+
+
+def test_an_emulated_precision_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    precision._warn_of_emulation.cache_clear()
+    for _ in range(2):
+        assert Precision("bf16", torch.device("cpu"), "trainer.precision").name == "bf16"
+    (message,) = caplog.messages
+    assert message.startswith("trainer.precision=bf16: this cpu has no bfloat16 instructions")
+    assert Precision("auto", torch.device("cpu")).name == "fp32"

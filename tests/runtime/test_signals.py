@@ -41,3 +41,14 @@ def test_other_threads_listen_to_nothing() -> None:
     thread.start()
     thread.join()
     assert during == [before]
+
+
+def test_a_signal_is_answered_immediately(capfd: pytest.CaptureFixture[str]) -> None:
+    stop = StopSignal()
+    with stop.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        said = capfd.readouterr().err
+        assert "SIGINT: stopping after this step, a checkpoint is saved; Ctrl-C again" in said
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == ""
