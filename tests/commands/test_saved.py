@@ -63,6 +63,7 @@ def test_unchanged_settings_pass_silently(
                 "root": "/moved", "workers": 3, "timeout": 9.0, "include": ["a*"],
                 "exclude": ["b"], "label_maps": "keep",
                 "cache_gib": 1.0, "store": "/stores", "codec": "zstd", "max_skipped": 0.5,
+                "check": "off",
             },
         ),
         # A list is in place of the patterns.

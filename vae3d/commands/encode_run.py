@@ -9,6 +9,7 @@ from typing import Any
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Cases
+from vae3d.data.check import checked_as_read
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.claim import claimed_folder
@@ -65,7 +66,8 @@ class Encoding:
             order = sorted(self.drawn, key=cases.case_id)
             bar = ProgressBar("encode", distributed.is_main)
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error, "data.on_error")
-            mine = loop.run(order, lambda index: self._entry(self._latent(index)))
+            with checked_as_read(cases, distributed):
+                mine = loop.run(order, lambda index: self._entry(self._latent(index)))
             self._finish(distributed.merge(mine))
         words = f"run={self.trained.folder.path}", f"input={self.output}"
         log.info(f"{next_command('decode', *words)}, or vae3d.LatentDataset in Python")
@@ -85,7 +87,10 @@ class Encoding:
     def cases(self) -> Cases:
         """The cases; each is read once and none is cached."""
         bar = ProgressBar("prepare", self.trained.distributed.is_main)
-        return self.trained.cases(self.config.data, bar, self.source, once=True)
+        cases = self.trained.cases(self.config.data, bar, self.source, once=True)
+        if any((self.output / "cases").glob("*/*")):
+            cases.config = cases.config.lenient()
+        return cases
 
     @cached_property
     def drawn(self) -> dict[int, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Cases
+from vae3d.data.check import check_values
 from vae3d.data.config import ScansConfig, StoreConfig
 from vae3d.data.run_cases import RunCases
 from vae3d.evaluation.choice import adopt_splits, choose, notes_on
@@ -138,7 +139,9 @@ class Evaluation:
         own = adopt_splits(cases, record)
         if not record.cases:
             own = self._is_run_data
-        return cases, choose(cases, self.config.split, own), own
+        indices = choose(cases, self.config.split, own)
+        check_values(cases, indices, warns=self.trained.distributed.is_main, is_fixed=True)
+        return cases, indices, own
 
     @property
     def _is_run_data(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from vae3d.commands.inspect import InspectConfig
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
+from vae3d.data.check import check_values
 from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.stored import StoredCases
@@ -44,7 +45,8 @@ def inspect(config: InspectConfig) -> Path:
     Raises:
         UserError: the data do not exist, or none of the cases can be used.
     """
-    cases = open_cases(config.data, ProgressBar("prepare"))
+    # Whoever inspects wants to see what does not fit.
+    cases = open_cases(config.data.lenient(), ProgressBar("prepare"))
     if isinstance(cases, StoredCases):
         log.info(f"the cases are prepared in the store {cases.folder}")
     patching = build_sampler(config.patching, cases.spatial_dims)
@@ -73,6 +75,7 @@ def inspect(config: InspectConfig) -> Path:
     tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in sample]
     write_png(output / "montage.png", montage(tiles))
     show(reports, summary, config, output)
+    check_values(cases)
     return output
 
 

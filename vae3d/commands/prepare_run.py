@@ -16,6 +16,7 @@ from vae3d.runtime.shell import next_command
 from vae3d.store.catalog import Catalog
 from vae3d.store.prepare import Preparation, Shard, gib
 from vae3d.store.settings import CATALOG
+from vae3d.values.value_check import ValueCheck, check_percentiles
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ def prepare(config: PrepareConfig) -> Path:
     data = config.data.to_prepare()
     source = build_source(data)
     folder, settings = resolve_store(data, source)
+    check_percentiles(getattr(data, "percentiles", None), data.check)
+    check = ValueCheck(source.contract, data.check)
     preparation = Preparation(
         source,
         settings,
@@ -38,6 +41,7 @@ def prepare(config: PrepareConfig) -> Path:
         progress=ProgressBar("prepare"),
         shard=Shard.parse(config.shard) if config.shard else None,
         workers=config.workers,
+        check=check,
     )
     if config.verify and (folder / CATALOG).is_file():
         for case_id in preparation.verify():
@@ -47,19 +51,21 @@ def prepare(config: PrepareConfig) -> Path:
     if config.shard:
         log.info(f"part {config.shard} is prepared: {folder}; a last run without shard joins them")
     else:
-        report(folder, data, time.monotonic() - start)
+        report(folder, data, time.monotonic() - start, check)
     return folder
 
 
-def report(folder: Path, data: PreparableData, seconds: float) -> None:
+def report(folder: Path, data: PreparableData, seconds: float, check: ValueCheck) -> None:
     """Print the number and size of the stored cases, and the skipped ones with reasons.
 
     Raises:
-        DataError: some cases cannot be used, and `on_error=fail`; or none can.
+        DataError: some cases cannot be used, and `on_error=fail`; or none can; or `check` refuses
+            their values.
     """
     catalog = Catalog(folder / CATALOG)
     count = stored = decoded = 0
     for record in catalog.records():
+        check.add(record.case_id, record.statistics)
         if record.error is None:
             count, stored = count + 1, stored + record.num_bytes
             decoded += record.decoded_bytes
@@ -80,3 +86,4 @@ def report(folder: Path, data: PreparableData, seconds: float) -> None:
             f"{len(failures)} of {len(catalog)} cases cannot be used, the first: "
             f"{': '.join(failures[0])}; data.on_error=skip leaves them out"
         )
+    check.report()

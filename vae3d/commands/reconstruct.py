@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from vae3d.bounds import PATH, OneOf
 from vae3d.commands.trained_config import ToScansConfig
-from vae3d.data.config import CHANNEL, MILLIMETRES, NONFINITE, ON_ERROR
+from vae3d.data.config import CHANNEL, CHECKS, MILLIMETRES, NONFINITE, ON_ERROR
 from vae3d.settings.command import Command
 
 
@@ -23,6 +23,9 @@ class ReconstructConfig(ToScansConfig):
     """Stop at a scan that cannot be read, or skip it and count it."""
     nonfinite: Annotated[str, OneOf(*NONFINITE)] = "fail"
     """Refuse NaN and infinite voxels, or fill them with the scan's lowest value."""
+    check: Annotated[str, OneOf(*CHECKS)] = "auto"
+    """If values do not fit the intensity range: auto refuses what cannot be right and warns of the
+    rest, fail refuses both, warn only warns, off does not check."""
 
 
 COMMAND = Command(

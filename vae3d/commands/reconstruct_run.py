@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.trained import TrainedRun
+from vae3d.data.check import checked_as_read
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError
@@ -32,12 +33,15 @@ def reconstruct(config: ReconstructConfig) -> Path:
             voxel=config.voxel,
             on_error=config.on_error,
             nonfinite=config.nonfinite,
+            check=config.check,
         )
         cases = LoadedCases(ScanSource(data, key="input"), data, trained.intensity)
         numbers = {name: index for index, name in enumerate(cases.source.case_ids)}
         place, distributed = user_path(config.output), trained.distributed
         outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)
         due = outputs.due([*numbers], distributed)
+        if len(due) < len(numbers):
+            cases.config = cases.config.lenient()
         codec = trained.codec(config)
 
         def reconstruct_case(name: str) -> None:
@@ -47,7 +51,8 @@ def reconstruct(config: ReconstructConfig) -> Path:
 
         bar = ProgressBar("reconstruct", distributed.is_main)
         loop = CaseLoop(distributed, bar, "reconstructed", config.on_error, "on_error")
-        mine = loop.run(due, reconstruct_case)
+        with checked_as_read(cases, distributed, "check"):
+            mine = loop.run(due, reconstruct_case)
         count = len(numbers) - len(due) + len(distributed.merge(mine))
         log.info(f"{count} reconstructed: {place}")
         return place

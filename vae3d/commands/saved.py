@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 MAY_CHANGE = {
     "data": {
-        *("root", "include", "exclude", "label_maps", "list", "store", "codec"),
+        *("root", "include", "exclude", "label_maps", "list", "store", "codec", "check"),
         *("workers", "timeout", "cache_gib", "max_skipped"),
     },
     "model": {"checkpointing"},

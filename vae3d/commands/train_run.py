@@ -18,6 +18,7 @@ from vae3d.autoencoder.weights import save_weights
 from vae3d.commands.saved import check_changes, frozen, load_config, recorded_data
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
+from vae3d.data.check import check_values
 from vae3d.data.loader import PatchLoader
 from vae3d.data.patches import PatchDataset
 from vae3d.data.run_cases import check_splits, listed, split_record
@@ -77,8 +78,11 @@ class Training:
         bar = ProgressBar("prepare", distributed.is_main)
         # A run keeps what it recorded, such as the rule by which its splits were drawn.
         kept = recorded_data(self.folder.config)
-        self.cases = open_cases(config.data.keeping(kept), bar, source)
-        data = config.data.keeping(kept).keeping(self.cases.recorded)
+        data = config.data.keeping(kept)
+        # A training that resumes has used these values before.
+        opened = data.lenient() if self.folder.config.exists() else data
+        self.cases = open_cases(opened, bar, source)
+        data = data.keeping(self.cases.recorded)
         self.config = resolved(replace(config, data=data), self.cases.spatial_dims, distributed)
 
     def run(self) -> Path:
@@ -94,6 +98,7 @@ class Training:
         state = session.finished()
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
+            check_values(self.cases, warns=self.distributed.is_main)
             session.begin(
                 lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )

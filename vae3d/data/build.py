@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable
 
 from vae3d.data.cases import Cases
-from vae3d.data.config import DATA, DataConfig
+from vae3d.data.config import DATA, CaseData, DataConfig
 from vae3d.errors import ConfigError
 from vae3d.lists.left_out import summary
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.registry import load
 from vae3d.scans.source import CaseSource
 from vae3d.values.intensity import IntensityContract
+from vae3d.values.value_check import check_percentiles
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ def open_cases(
         UserError: the cases do not exist, cannot be prepared, or `adopt` refuses them.
     """
     _check(config.opener)
+    if adopt is keep and isinstance(config, CaseData):
+        check_percentiles(getattr(config, "percentiles", None), config.check)
     cases: Cases = load(config.opener)(config, progress, source, adopt)
     return cases
 

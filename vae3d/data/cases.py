@@ -155,6 +155,13 @@ class Cases(ABC):
     def case_id(self, index: int) -> str:
         """Return the name of a case."""
 
+    @abstractmethod
+    def statistics(self, index: int) -> VoxelStatistics | None:
+        """Return the statistics of a case's values, as far as they are known without reading it.
+
+        They may be those of a sample of its voxels.
+        """
+
     def stamp(self, index: int) -> str:
         """Return a stamp that changes with the voxels of a case; empty if the source has none."""
         return self.fingerprint(np.array([index], np.int64))

@@ -24,6 +24,7 @@ from vae3d.runtime.registry import Registry
 
 ON_ERROR = ("fail", "skip")
 NONFINITE = ("fail", "fill")
+CHECKS = ("auto", "fail", "warn", "off")
 CODECS = ("lz4", "zstd", "none")
 SHAPE = PerAxis(Between(1, 1024), axes=(2, 3), expand=True)
 COUNT = AtLeast(1)
@@ -79,6 +80,10 @@ class DataConfig(Settings, key="data"):
         """Return these settings with what a run recorded, where they are null here."""
         return self
 
+    def lenient(self) -> "DataConfig":
+        """Return these settings, with which values that do not fit are never refused."""
+        return self
+
     def updated(self, values: dict[str, Any]) -> "CaseData":
         """Return a copy of these settings with other values for some keys.
 
@@ -129,6 +134,8 @@ class RunData(DataConfig):
     nonfinite: Annotated[str | None, OneOf(*NONFINITE)] = None
     """Refuse NaN and infinite voxels, or fill them with the scan's lowest value; null keeps the
     run's own."""
+    check: Annotated[str | None, OneOf(*CHECKS)] = None
+    """What happens if values do not fit the intensity range; null keeps the run's own."""
     cache_gib: Annotated[float | None, GIB] = None
     """GiB of memory for decoded volumes where there is no store; null keeps the run's own."""
     store: Annotated[str | None, PATH] = None
@@ -181,6 +188,9 @@ class CaseData(DataConfig):
     holds out test_fraction."""
     on_error: Annotated[str, OneOf(*ON_ERROR)] = "fail"
     """Stop at a scan that cannot be used, or skip it and count it."""
+    check: Annotated[str, OneOf(*CHECKS)] = "auto"
+    """If values do not fit the intensity range: auto refuses what cannot be right and warns of the
+    rest, fail refuses both, warn only warns, off does not check."""
     max_skipped: Annotated[float, Between(0, 1)] = 0.01
     """Largest share of the training cases that may become unreadable while a training runs, with
     on_error=skip."""
@@ -215,6 +225,10 @@ class CaseData(DataConfig):
                     f"data.{key} does not fit the run's data ({type(self).__name__})"
                 )
         return replace(self, **{k: v for k, v in values.items() if k in names})
+
+    def lenient(self) -> "CaseData":
+        """Return a copy with which values that do not fit are never refused."""
+        return self if self.check == "off" else replace(self, check="warn")
 
     def read_once(self) -> "CaseData":
         """Return a copy without a store or a cache, which do not help in a single pass."""

@@ -5,6 +5,7 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +27,8 @@ from vae3d.store.foreground import ForegroundMap
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.splits import Splits
-from vae3d.values.voxel_statistics import VoxelStatistics
+from vae3d.values.value_check import ValueCheck
+from vae3d.values.voxel_statistics import VoxelStatistics, sampled
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,15 @@ class LoadedCase(Case):
     def statistics(self) -> VoxelStatistics:  # type: ignore[override]
         """Statistics over all voxels."""
         return VoxelStatistics.of(self._volume.data.numpy(), self.filled)
+
+    def quick_statistics(self) -> VoxelStatistics:
+        """Return statistics of a regular sample of the voxels, with the extremes of all."""
+        voxels = self._volume.data.numpy()
+        sample = VoxelStatistics.of(sampled(voxels)[None, None], self.filled)
+        # A sample may miss the only air there is.
+        low, high = float(voxels.min()), float(voxels.max())
+        percentiles = low, *sample.percentiles[1:-1], high
+        return replace(sample, minimum=low, maximum=high, percentiles=percentiles)
 
     @cached_property
     def foreground(self) -> ForegroundMap:  # type: ignore[override]
@@ -94,6 +105,9 @@ class LoadedCases(Cases):
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._findings: dict[int, tuple[GeometryFinding, ...]] = {}
         self._identities: dict[int, ScanIdentity | None] = {}
+        self._statistics: dict[int, VoxelStatistics] = {}
+        self.check: ValueCheck | None = None
+        """Refuses cases as they are read, where that is asked for."""
         self._cache: OrderedDict[int, LoadedCase] = OrderedDict()
         self._cached_bytes = 0
 
@@ -131,6 +145,10 @@ class LoadedCases(Cases):
     def case_id(self, index: int) -> str:
         """Return the name of a case."""
         return self.source.case_ids[index]
+
+    def statistics(self, index: int) -> VoxelStatistics | None:
+        """Return the statistics of a sample of the voxels, once they have been read."""
+        return self._statistics.get(index)
 
     def identity(self, index: int) -> ScanIdentity | None:
         """Return which scan a case is, once it has been read."""
@@ -190,6 +208,11 @@ class LoadedCases(Cases):
         case = LoadedCase(volume, self.contract, filled)
         self._identities[index] = case.identity
         self._findings[index] = volume.source.findings if volume.source else ()
+        if self.config.check != "off" and index not in self._statistics:
+            self._statistics[index] = case.quick_statistics()
+            if self.check is not None:
+                self.check.add(case.case_id, self._statistics[index])
+                self.check.refuse()
         self._cache[index] = case
         self._cached_bytes += volume.data.nbytes
         while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:

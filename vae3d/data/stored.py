@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae3d.data.build import Adopt, build_source
+from vae3d.data.build import Adopt, build_source, keep
 from vae3d.data.cases import Case, Cases
 from vae3d.data.config import CaseData, PreparableData, ScansConfig, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
@@ -34,6 +34,8 @@ from vae3d.store.settings import CATALOG, StoreSettings
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract, IntensityRange
 from vae3d.values.splits import Splits, join_copies
+from vae3d.values.value_check import ValueCheck
+from vae3d.values.voxel_statistics import VoxelStatistics
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +118,8 @@ def open_prepared(
     source = source or build_source(config)
     contract = adopt(source.contract, source.spatial_dims)
     folder, settings = resolve_store(config, source)
-    Preparation(source, settings, folder, progress=progress).run()
+    check = ValueCheck(contract, config.check, is_fixed=adopt is not keep)
+    Preparation(source, settings, folder, progress=progress, check=check).run()
     cases = StoredCases(folder, config, contract)
     cases.left_out = source.left_out
     warn_of_labels(config, cases.catalog)
@@ -229,6 +232,10 @@ class StoredCases(Cases):
     def case_id(self, index: int) -> str:
         """Return the name in the catalog."""
         return self.catalog.case_id(index)
+
+    def statistics(self, index: int) -> VoxelStatistics | None:
+        """Return the statistics in the catalog."""
+        return self.catalog.record(index).statistics
 
     def identity(self, index: int) -> ScanIdentity | None:
         """Return which scan a case is; None in stores of format 1."""

@@ -28,6 +28,7 @@ from vae3d.store.catalog import CaseRecord, Catalog, Journal, latest_records, wr
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
 from vae3d.values.naming import case_file
 from vae3d.values.splits import case_rank
+from vae3d.values.value_check import ValueCheck
 from vae3d.values.voxel_statistics import VoxelStatistics
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ MIN_LOGGED_BYTES = GIB // 10
 """A smaller estimate of the store's size is not logged."""
 SAMPLE_CASES = 4
 """Cases that are prepared first, to estimate the size of the whole store."""
+MIN_UNCHECKED = 16
+"""The values of the first cases are checked before the others if at least this number follows."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Preparation:
     resumes after them and writes the same store as an uninterrupted preparation.
 
     With `shard` only one part of the cases is prepared; a later run without shards writes the
-    catalog. `workers` is the number of threads; 0 is the number of cores, up to 16.
+    catalog. `workers` is the number of threads; 0 is the number of cores, up to 16. With
+    `check` the values of the first cases can end the preparation before the others are read.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Preparation:
         progress: Progress,
         shard: Shard | None = None,
         workers: int = 0,
+        check: ValueCheck | None = None,
     ) -> None:
         self.source = source
         self.settings = settings
@@ -95,6 +100,7 @@ class Preparation:
         self.shard = shard or Shard()
         self.workers = workers or min(os.cpu_count() or 1, 16)
         self.progress = progress
+        self.check = check
         self.parts = folder / "parts"
         self.journal = Journal(self.parts / f"{self.shard}.jsonl")
 
@@ -102,7 +108,8 @@ class Preparation:
         """Prepare the missing cases, and write the catalog if this is not a shard.
 
         Raises:
-            DataError: the folder holds other data, or the disk has no room for these.
+            DataError: the folder holds other data, the disk has no room for these, or their values
+                do not fit the intensity range.
         """
         if self.is_fresh():
             return
@@ -230,6 +237,10 @@ class Preparation:
         chosen = set(sample)
         rest = [index for index in todo if index not in chosen]
         records = self._prepare_all(sample)
+        if self.check is not None and len(rest) >= MIN_UNCHECKED:
+            for record in records:
+                self.check.add(record.case_id, record.statistics)
+            self.check.refuse()
         if rest:
             self._check_room(records, rest)
             self._prepare_all(rest)
