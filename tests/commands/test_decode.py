@@ -236,6 +236,23 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
     np.testing.assert_allclose(*values, atol=WITHIN)
 
 
+def test_latents_of_another_scale_are_reported(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    statistics = CustomVAE.from_pretrained(run / "weights" / "best").statistics
+    assert statistics is not None
+    latent = LatentDataset(encoded(run), sample=False)[0]["latent"].numpy()
+    latent *= 1 / statistics.scaling_factor / latent.std()
+    np.save(run.parent / "loud.npy", np.stack([latent, latent]) * 1e6)
+    decoded(run, run.parent / "loud.npy", "loud")
+    (message,) = (m for m in caplog.messages if "standard deviation" in m)
+    assert f"those that these weights know {1 / statistics.scaling_factor:.4g}" in message
+    np.save(run.parent / "right.npy", latent)
+    caplog.clear()
+    decoded(run, run.parent / "right.npy", "right")
+    assert "standard deviation" not in caplog.text
+
+
 def test_latents_as_nifti_are_aligned_with_the_scan_and_decode(
     run: Path, scan_folder: Path
 ) -> None:

@@ -21,6 +21,7 @@ from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
 from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
+from vae3d.latents.scale import ScaleCheck
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.paths import user_path
@@ -145,9 +146,16 @@ class Decoding:
         latent, affine = sample.read()
         record = self._record(sample, latent, affine)
         self._check(latent, record, sample.path)
+        restored = latent
         if self.statistics is not None:
-            latent = self.statistics.restored(latent, self.config.scaling, axis=0)
-        return latent, record
+            restored = self.statistics.restored(latent, self.config.scaling, axis=0)
+        self._check_scale(latent, restored)
+        return restored, record
+
+    @cached_property
+    def _check_scale(self) -> ScaleCheck:
+        known, weights = self.trained.model.statistics, str(self.trained.weights)
+        return ScaleCheck(known, self.config.scaling, weights)
 
     def _check(self, latent: Tensor, record: LatentRecord, path: Path) -> None:
         """Raise a ConfigError if model, latent and record do not fit together."""
