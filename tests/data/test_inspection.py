@@ -111,7 +111,7 @@ def test_what_is_odd_is_reported(one: Volume, messages: list[str]) -> None:
 def test_thin_cases_and_other_units() -> None:
     assert odd(volume(), patch=(2, 2, 2)) == ["thinner than a patch: padded"]
     assert odd(volume(), patch=(1, 2, 3)) == ["thinner than a patch: padded"]
-    intensity = IntensityContract("percentiles", 0.0, 100.0, "intensity")
+    intensity = IntensityContract("percentiles", 0.0, 100.0, "a.u.")
     assert odd(volume((1.0, 2.0, 3.0, 4.0)), contract=intensity) == []
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from vae3d.data.config import CTConfig, CustomConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.scans.volume import Volume
 from vae3d.values import intensity
-from vae3d.values.intensity import IntensityContract, IntensityRange
+from vae3d.values.intensity import IntensityContract, IntensityRange, current_units
 from vae3d.values.voxel_statistics import VoxelStatistics
 
 WINDOW = IntensityRange(-200.0, 600.0, "HU")
@@ -56,27 +57,25 @@ def test_a_contract_returns_the_range_of_a_scan(dtype: torch.dtype) -> None:
     scan = volume(torch.arange(201, dtype=dtype))
     window = IntensityContract("window", -3.0, 7.0, "HU")
     assert window.range_of(scan.data.numpy(), scan.case_id) == IntensityRange(-3.0, 7.0, "HU")
-    parts = IntensityContract("percentiles", 5.0, 99.5, "intensity")
-    assert parts.range_of(scan.data.numpy(), scan.case_id) == IntensityRange(
-        10.0, 199.0, "intensity"
-    )
+    parts = IntensityContract("percentiles", 5.0, 99.5, "a.u.")
+    assert parts.range_of(scan.data.numpy(), scan.case_id) == IntensityRange(10.0, 199.0, "a.u.")
     statistics = VoxelStatistics.of(scan.data.numpy(), 0)
     for contract in (window, parts):
         assert contract.range_from_statistics(statistics, "case") == contract.range_of(
             scan.data.numpy(), scan.case_id
         )
     for low, high in ((3.0, 99.5), (5.0, 97.0)):
-        other = IntensityContract("percentiles", low, high, "intensity")
+        other = IntensityContract("percentiles", low, high, "a.u.")
         assert other.range_from_statistics(statistics, "case") is None, (
             "not among the stored percentiles"
         )
-    described = {"kind": "percentiles", "low": 5.0, "high": 99.5, "unit": "intensity"}
+    described = {"kind": "percentiles", "low": 5.0, "high": 99.5, "unit": "a.u."}
     assert parts.describe() == described
 
 
 def test_percentiles_that_coincide_are_refused() -> None:
     even = volume(torch.tensor([0.0] * 99 + [1.0]))
-    contract = IntensityContract("percentiles", 1.0, 90.0, "intensity")
+    contract = IntensityContract("percentiles", 1.0, 90.0, "a.u.")
     for find in (
         lambda: contract.range_of(even.data.numpy(), even.case_id),
         lambda: contract.range_from_statistics(VoxelStatistics.of(even.data.numpy(), 0), "case"),
@@ -91,3 +90,30 @@ def test_impossible_contracts_are_refused() -> None:
                   ("percentiles", -0.5, 99.0), ("percentiles", 0.5, 100.5)):  # fmt: skip
         with pytest.raises(ConfigError):
             IntensityContract(*wrong, "")
+
+
+def test_units_of_earlier_versions_are_arbitrary_units() -> None:
+    earlier = IntensityContract("percentiles", 0.0, 99.5, "intensity")
+    assert earlier == IntensityContract("percentiles", 0.0, 99.5, "a.u.")
+    assert IntensityContract("window", 0.0, 9.0, "g/cm3").unit == "g/cm3"
+    protocol = {
+        "scores": {"mae": "intensity", "mse": "intensity^2", "mae/bone": "HU"},
+        "data_range": "[0, 255] intensity",
+        "crop": [1, 2],
+        "floor": "the intensity",
+    }
+    assert current_units(protocol) == {
+        "scores": {"mae": "a.u.", "mse": "a.u.^2", "mae/bone": "HU"},
+        "data_range": "[0, 255] a.u.",
+        "crop": [1, 2],
+        "floor": "the intensity",
+    }
+
+
+def test_the_unit_of_a_window_can_be_named() -> None:
+    assert CTConfig(window=(0.0, 2.0), unit="g/cm3").values_unit == "g/cm3"
+    for unit in ("", "two words", "a\nb", "$x$", "u" * 21):
+        with pytest.raises(ConfigError, match="one word"):
+            CTConfig(unit=unit)
+        with pytest.raises(ConfigError, match="one word"):
+            CustomConfig(unit=unit)

@@ -244,10 +244,10 @@ def test_identity_and_label_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }  # fmt: skip
     assert MRIConfig().identity()["spacing"] is None
     for config, described in (
-        (MRIConfig(percentiles=(1, 99)), ("percentiles", 1.0, 99.0, "intensity")),
+        (MRIConfig(percentiles=(1, 99)), ("percentiles", 1.0, 99.0, "a.u.")),
         (CTConfig(), ("window", -1000.0, 1000.0, "HU")),
-        (Images2DConfig(window=(0, 9)), ("window", 0.0, 9.0, "intensity")),
+        (Images2DConfig(window=(0, 9)), ("window", 0.0, 9.0, "a.u.")),
     ):
         assert config.range is not None
-        assert (config.range_kind, *config.range, config.unit) == described
+        assert (config.range_kind, *config.range, config.values_unit) == described
     assert Images2DConfig().range is None

@@ -162,6 +162,6 @@ def test_scores_in_another_window() -> None:
     assert scores["mae"] == pytest.approx((scan - back).abs().mean().item(), rel=1e-5)
     assert scores["mae@scan"] == pytest.approx((values - back).abs().mean().item(), rel=1e-5)
     assert scores["mae@floor"] == pytest.approx((values - scan).abs().mean().item(), rel=1e-5)
-    percentiles = IntensityContract("percentiles", 0.0, 99.0, "intensity")
+    percentiles = IntensityContract("percentiles", 0.0, 99.0, "a.u.")
     with pytest.raises(ConfigError, match=r"evaluation\.window=\[0\.0, 500\.0\] needs scans"):
         scorer(contract=percentiles, window=(0.0, 500.0))

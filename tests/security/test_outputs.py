@@ -55,7 +55,7 @@ class NamedImages(CaseSource):
     """Noise under names of one's choice."""
 
     def __init__(self, names: list[str], shape: tuple[int, ...] = (8, 8)) -> None:
-        contract = IntensityContract("window", 0, 1, unit="intensity")
+        contract = IntensityContract("window", 0, 1, unit="a.u.")
         super().__init__(len(shape), contract, names, [None] * len(names))
         self.shape = shape
 

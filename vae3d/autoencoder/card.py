@@ -101,7 +101,7 @@ def _facts(
 def _values(intensity: IntensityContract) -> dict[str, str]:
     """Return the values for the templates: plain numbers, and a unit if it is one word."""
     plain = re.fullmatch(r"[\w/%.-]{1,20}", intensity.unit, re.ASCII)
-    unit = f" {intensity.unit}" if plain and intensity.unit != "intensity" else ""
+    unit = f" {intensity.unit}" if plain else ""
     return {"low": _number(intensity.low), "high": _number(intensity.high), "unit": unit}
 
 

@@ -17,6 +17,7 @@ from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.run_list import no_run
 from vae3d.runtime.shell import quoted
 from vae3d.values.identity import ScanIdentity
+from vae3d.values.intensity import current_units
 
 MAX_SCORES_BYTES = 2**26
 """Size of a `scores.csv`, at most."""
@@ -77,6 +78,7 @@ def read_report(run: str, mode: str, name: str) -> Report:
     try:
         summary = from_plain(dict[str, Any], read_json(path))
         protocol = from_plain(dict[str, Any], summary.get("protocol"), "protocol")
+        protocol = current_units(protocol)
         names = from_plain(dict[str, str], protocol.get("scores"), "protocol.scores")
         from_plain(dict[str, Any], protocol.get("regions", {}), "protocol.regions")
     except FileNotFoundError:

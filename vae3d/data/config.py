@@ -40,6 +40,15 @@ EARLIER = {
     "reader": READERS[0],
 }
 """What runs of earlier versions did where their settings are null or missing."""
+UNIT = Text("unit")
+
+
+def check_unit(unit: str | None) -> None:
+    """Raise a ConfigError if a unit is not one short word, as texts and pictures need it."""
+    if unit is not None and not re.fullmatch(r"[^\s$\\{}]{1,20}", unit):
+        raise ConfigError(
+            f"data.unit={unit!r}: must be one word of up to 20 characters, such as HU or g/cm3"
+        )
 
 
 @dataclass
@@ -334,14 +343,14 @@ class SyntheticConfig(PreparableData):
 class ScansConfig(PreparableData):
     """Scans in a folder or in a list.
 
-    `range_kind` and `unit` are those of the intensity contract; the field that is called like the
-    kind holds its limits.
+    `range_kind` is that of the intensity contract; the field that is called like it holds its
+    limits. `default_unit` is the unit of the values where `unit` is None.
     """
 
     source: ClassVar[str] = "vae3d.data.scan_source:ScanSource"
     spatial_dims: ClassVar[int] = 3
     range_kind: ClassVar[str] = "window"
-    unit: ClassVar[str] = "intensity"
+    default_unit: ClassVar[str] = "a.u."
     recorded: ClassVar[tuple[str, ...]] = ("split_rule", "label_maps", "resampling", "reader")
 
     root: Annotated[str | None, PATH] = None
@@ -375,6 +384,8 @@ class ScansConfig(PreparableData):
     reader: Annotated[int | None, Between(READERS[0], READERS[-1])] = None
     """Version of the readers of scans: 1 takes the numbers of NIfTI headers for mm and .npy voxels
     for 1 mm; null is the newest, and 1 for runs of earlier versions."""
+    unit: Annotated[str | None, UNIT] = None
+    """Unit of the values, as in data.unit=g/cm3; null is HU for ct, else a.u. (arbitrary)."""
     store: Annotated[str | None, PATH] = "auto"
     """Folder of the compressed copy that patches are read from; auto is one below stores/, null
     reads the scans each time."""
@@ -386,6 +397,7 @@ class ScansConfig(PreparableData):
                 "data.include and data.exclude choose among the scans of a folder, but data.list "
                 f"names its own: remove them, or lines of {self.list}"
             )
+        check_unit(self.unit)
         pattern = self.group_pattern
         if pattern is not None and pattern.groups != 1:
             raise ConfigError(
@@ -429,6 +441,11 @@ class ScansConfig(PreparableData):
         limits: tuple[float, float] | None = getattr(self, self.range_kind)
         return limits
 
+    @property
+    def values_unit(self) -> str:
+        """The unit of the intensity contract."""
+        return self.unit or self.default_unit
+
     def identity(self) -> dict[str, Any]:
         """Return where the scans are and how their voxels are chosen."""
 
@@ -462,7 +479,7 @@ class ScansConfig(PreparableData):
 class CTConfig(ScansConfig):
     """CT in Hounsfield units."""
 
-    unit: ClassVar[str] = "HU"
+    default_unit: ClassVar[str] = "HU"
 
     window: Annotated[tuple[float, ...], LowHigh()] = (-1000.0, 1000.0)
     """Hounsfield units [low, high] that become [-1, 1]; values outside are clipped."""
@@ -514,6 +531,12 @@ class CustomConfig(SourceData):
     """Arguments of the Dataset, as in data.options.split=train."""
     window: Annotated[tuple[float, ...], LowHigh()] = (-1.0, 1.0)
     """Values [low, high] of the Dataset's images that become [-1, 1]."""
+    unit: Annotated[str | None, UNIT] = None
+    """Unit of the values; null is a.u. (arbitrary)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_unit(self.unit)
 
     def for_run(self, trained: "DataConfig", values: Mapping[str, Any]) -> "CaseData":
         """Return the Dataset with the window of the weights."""

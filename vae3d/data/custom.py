@@ -12,7 +12,7 @@ from vae3d.data.config import CustomConfig
 from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
-from vae3d.values.intensity import IntensityContract
+from vae3d.values.intensity import ARBITRARY, IntensityContract
 
 IMAGE_KEYS = ("image", "volume")
 MAX_OUTSIDE_SHARE = 0.5
@@ -26,7 +26,12 @@ class DatasetSource(CaseSource):
         DataError: the Dataset is empty, has no length, or its items hold no image.
     """
 
-    def __init__(self, dataset: Dataset[Any], window: tuple[float, ...] = (-1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        window: tuple[float, ...] = (-1.0, 1.0),
+        unit: str = ARBITRARY,
+    ) -> None:
         self.dataset = dataset
         try:
             count = len(dataset)  # type: ignore[arg-type]
@@ -37,7 +42,7 @@ class DatasetSource(CaseSource):
         first = self._item(0)
         super().__init__(
             spatial_dims=first["image"].dim() - 1,
-            contract=IntensityContract("window", window[0], window[1], unit="intensity"),
+            contract=IntensityContract("window", window[0], window[1], unit),
             case_ids=[f"item_{index:05d}" for index in range(count)],
             splits=[None] * count,
         )
@@ -107,4 +112,4 @@ def named_source(config: CustomConfig) -> DatasetSource:
     Raises:
         UserError: it cannot be imported, or is empty.
     """
-    return DatasetSource(import_dataset(config), config.window)
+    return DatasetSource(import_dataset(config), config.window, config.unit or ARBITRARY)

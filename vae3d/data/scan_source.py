@@ -34,7 +34,7 @@ class ScanSource(CaseSource):
             log.info(sentence)
         super().__init__(
             spatial_dims=axes,
-            contract=IntensityContract(config.range_kind, *limits, unit=config.unit),
+            contract=IntensityContract(config.range_kind, *limits, unit=config.values_unit),
             case_ids=[entry.case_id for entry in entries],
             splits=[entry.split for entry in entries],
             groups=find_groups(config, entries),

@@ -10,6 +10,7 @@ from vae3d.latents.folder import NIFTI_FOLDER, SETTINGS
 from vae3d.runtime.files import sweep, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.plain import read_json
+from vae3d.values.intensity import current_units
 
 LATER = ("channel",)
 """Settings that earlier versions did not record: a folder without them may have any."""
@@ -40,7 +41,7 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 def _check(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     try:
-        saved = read_json(path)
+        saved = current_units(read_json(path))
     except FileNotFoundError:
         write_json(path, settings)
         return

@@ -1,5 +1,6 @@
 """Conversion of a scan's units to the model's range [-1, 1] and back."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from vae3d.errors import ConfigError, VolumeError
 from vae3d.values.voxel_statistics import VoxelStatistics, percentiles_of
 
 KINDS = ("window", "percentiles")
+ARBITRARY = "a.u."
+"""The unit of values that have none: arbitrary units."""
+_FORMER_UNIT = re.compile(r"(^|(?<=\] ))intensity(?=(\^2)?$)")
+"""What earlier versions called arbitrary units, also squared and after a window."""
 FOREGROUND_SHARE = 0.1
 """Share of the intensity range above its low end from which voxels are foreground."""
 PORTION = 2**17
@@ -80,6 +85,7 @@ class IntensityContract:
     unit: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "unit", current_units(self.unit))
         if self.kind not in KINDS:
             raise ConfigError(f"intensity kind must be one of {', '.join(KINDS)}, got {self.kind}")
         if not self.low < self.high:
@@ -129,3 +135,10 @@ class IntensityContract:
     def describe(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
         return {"kind": self.kind, "low": self.low, "high": self.high, "unit": self.unit}
+
+
+def current_units(value: Any) -> Any:
+    """Return a text, or the plain values of a JSON file, with units as they are called now."""
+    if isinstance(value, dict):
+        return {key: current_units(entry) for key, entry in value.items()}
+    return _FORMER_UNIT.sub(ARBITRARY, value) if isinstance(value, str) else value
