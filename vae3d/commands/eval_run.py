@@ -76,13 +76,15 @@ class Evaluation:
             if evaluator.config.report:
                 page = output / "index.html"
                 curves = folder.metrics if folder.metrics.exists() else None
-                write_report(evaluator, result, indices, page, self._about(facts), curves)
+                write_report(
+                    evaluator, result.in_shares(), indices, page, self._about(facts), curves
+                )
                 logger.log_file("report", page)
             failed = False
         finally:
             logger.close(failed)
         if self.trained.distributed.is_main:
-            show(result, output)
+            show(result.in_shares(), output)
             log.info(next_command("encode", f"run={folder.path}"))
         return result
 

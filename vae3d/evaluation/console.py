@@ -17,7 +17,7 @@ def log_scores(logger: Logger, result: EvaluationResult) -> None:
     """Log the scores of every case, and their means."""
     rows = [[c.case_id, *(c.scores.get(n) for n in result.names)] for c in result.cases]
     logger.log_table("cases", ["case", *result.names], rows)
-    logger.log(0, result.means)
+    logger.log(0, result.in_shares().means)
 
 
 def show(result: EvaluationResult, output: Path) -> None:

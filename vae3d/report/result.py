@@ -4,7 +4,7 @@ import csv
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ UNBOUNDED = (-math.inf, math.inf)
 
 
 CASE_COLUMNS = ("case_id", "low", "high")
+SHARE = "of the range"
+"""Unit of errors that are shares of the range of their case."""
 IDENTITY_COLUMNS = ("voxels", "geometry")
 """Columns of `scores.csv` before the scores; earlier versions wrote no identities."""
 
@@ -127,21 +129,51 @@ class EvaluationResult:
         """Return the unit of a score."""
         return str(self.protocol["scores"][name])
 
+    def in_shares(self) -> "EvaluationResult":
+        """Return the result with errors as shares of the range of their case.
+
+        That is so where each case has a range of its own (MR): its units mean something else in
+        every scan, and their mean nothing. Other results are returned as they are.
+        """
+        intensity = self.protocol.get("intensity") or {}
+        if intensity.get("kind") != "percentiles":
+            return self
+        units = {str(intensity["unit"]): 1, f"{intensity['unit']}^2": 2}
+        powers = {name: units.get(self.unit(name), 0) for name in self.names}
+        shares = {1: SHARE, 2: f"{SHARE}^2"}
+        cases = [
+            replace(
+                case,
+                scores={
+                    name: value / (case.high - case.low) ** powers.get(name, 0)
+                    for name, value in case.scores.items()
+                },
+            )
+            for case in self.cases
+        ]
+        scores = {name: shares.get(powers[name], self.unit(name)) for name in self.names}
+        return replace(self, cases=cases, protocol={**self.protocol, "scores": scores})
+
     def write(self, folder: Path) -> None:
         """Write `scores.csv`, a plain table with a row per case, and `summary.json`."""
         self._write_csv(folder / "scores.csv")
         write_json(folder / "summary.json", self.summary())
 
     def summary(self) -> dict[str, Any]:
-        """Return the statistics of each score, the latents and the protocol as JSON values."""
+        """Return the statistics of each score, the latents and the protocol as JSON values.
+
+        Statistics are those of `in_shares`, and name their unit.
+        """
+        comparable = self.in_shares()
         scores = {
             name: {
-                "cases": len(self.values(name)),
-                "mean": finite_or_none(self.mean(name)),
-                "std": finite_or_none(self.spread(name)),
-                "ci95": [finite_or_none(end) for end in self.interval(name)],
-                "min": finite_or_none(self.extent(name)[0]),
-                "max": finite_or_none(self.extent(name)[1]),
+                "cases": len(comparable.values(name)),
+                "unit": comparable.unit(name),
+                "mean": finite_or_none(comparable.mean(name)),
+                "std": finite_or_none(comparable.spread(name)),
+                "ci95": [finite_or_none(end) for end in comparable.interval(name)],
+                "min": finite_or_none(comparable.extent(name)[0]),
+                "max": finite_or_none(comparable.extent(name)[1]),
                 **({"infinite": count} if (count := self.infinite(name)) else {}),
             }
             for name in self.names
