@@ -11,10 +11,10 @@ import pytest
 
 from vae3d.errors import VolumeError
 from vae3d.scans.files import read_volume, write_volume
-from vae3d.scans.findings import FindingCounter, GeometryFinding
-from vae3d.scans.forms import HeaderForms
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.values.geometry_findings import FindingCounter, GeometryFinding
+from vae3d.values.header_forms import HeaderForms
 
 GRID = np.array([[1.0, 0, 0, -10], [0, 1.0, 0, -9], [0, 0, 2.0, -12], [0, 0, 0, 1]])
 MIRRORED = np.array([[-1.0, 0, 0, 10], [0, 1.0, 0, -9], [0, 0, 2.0, -12], [0, 0, 0, 1]])

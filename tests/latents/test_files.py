@@ -33,7 +33,7 @@ from vae3d.latents.folder import (
 from vae3d.latents.health import LatentHealth
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.plain import from_plain
-from vae3d.scans.forms import HeaderForms
+from vae3d.values.header_forms import HeaderForms
 from vae3d.values.latent_statistics import LatentStatistics
 
 OBLIQUE = [[0.0, 0.1, 0.9, -70.0], [0.2, 0.8, 0.0, 12.0], [2.5, 0.0, 0.1, 300.0], [0, 0, 0, 1.0]]

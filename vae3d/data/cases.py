@@ -197,13 +197,8 @@ class Cases(ABC):
     def recorded(self) -> dict[str, Any]:
         """What settings of data that are null stand for, which a run records."""
         window = (self.contract.low, self.contract.high)
-        return {
-            "split_rule": self.split_kind,
-            "label_maps": LABEL_MAPS[0],
-            "window": window,
-            "resampling": self.resampling,
-            "reader": self.reader,
-        }
+        own = {"resampling": self.resampling, "reader": self.reader, "window": window}
+        return {"split_rule": self.split_kind, "label_maps": LABEL_MAPS[0], **own}
 
     @property
     def input_contract(self) -> InputContract:

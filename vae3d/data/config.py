@@ -33,13 +33,6 @@ GIB = AtLeast(0)
 GROUP = Text("column or pattern")
 MILLIMETRES = PerAxis(Between(0.0001, 100), (3,), whole=False, expand=True, nullable=True)
 PATTERN = Text("pattern")
-EARLIER = {
-    "split_rule": "count",
-    "label_maps": "keep",
-    "resampling": RESAMPLINGS[0],
-    "reader": READERS[0],
-}
-"""What runs of earlier versions did where their settings are null or missing."""
 UNIT = Text("unit")
 
 

@@ -19,11 +19,11 @@ from vae3d.errors import VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
-from vae3d.scans.findings import FindingCounter, GeometryFinding
 from vae3d.scans.labels import doubt, may_hold_labels
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume, checked
 from vae3d.store.foreground import ForegroundMap
+from vae3d.values.geometry_findings import FindingCounter, GeometryFinding
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.splits import Splits

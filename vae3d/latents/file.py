@@ -20,9 +20,9 @@ from vae3d.model.gaussian import DiagonalGaussian, draw_noise
 from vae3d.runtime.files import atomic_write
 from vae3d.runtime.plain import from_plain
 from vae3d.runtime.seeding import torch_generator
-from vae3d.scans.forms import HeaderForms
 from vae3d.scans.resample import resized_affine
 from vae3d.scans.volume import MAX_MILLIMETRES
+from vae3d.values.header_forms import HeaderForms
 from vae3d.values.identity import ScanIdentity
 
 FORMAT_VERSION = 1

@@ -17,6 +17,14 @@ RESAMPLINGS = ("linear", "filtered")
 READERS = (1, 2)
 """Versions of the readers of scans: 1 ignores the unit of a NIfTI header."""
 
+EARLIER = {
+    "split_rule": "count",
+    "label_maps": "keep",
+    "resampling": RESAMPLINGS[0],
+    "reader": READERS[0],
+}
+"""What runs of earlier versions did where their settings are null or missing."""
+
 
 def parse_part(text: str, key: str) -> tuple[int, int]:
     """Return K and N of a text `K/N`, part K of N, counted from 0.

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.runtime.files import atomic_write
-from vae3d.scans.findings import geometry_findings
-from vae3d.scans.forms import HeaderForms
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.volume import SourceGeometry, Volume, check_affine
 from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
+from vae3d.values.geometry_findings import geometry_findings
+from vae3d.values.header_forms import HeaderForms
 
 MAX_TRAILING_BYTES = 16 * 2**20
 """Largest decompressed size of what follows the voxels of a file."""

@@ -279,3 +279,14 @@ def _waves(axes: list[Field], rng: np.random.Generator, density: float) -> Field
         field = terms[0] + terms[1] + terms[2]
     field *= np.float32(2.4)
     return field
+
+
+def grid_affine(
+    shape: tuple[int, ...], spacing: float
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return the affine of a grid with its centre at the origin and axes D, H, W along z, y, x."""
+    dims = len(shape)
+    affine = np.eye(dims + 1)
+    affine[:dims, :dims] = spacing * np.eye(dims)[::-1]
+    affine[:dims, dims] = [-(n - 1) / 2 * spacing for n in reversed(shape)]
+    return affine

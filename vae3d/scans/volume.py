@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae3d.errors import VolumeError
-from vae3d.scans.findings import GeometryFinding, geometry_findings
-from vae3d.scans.forms import HeaderForms
+from vae3d.values.geometry_findings import GeometryFinding, geometry_findings
+from vae3d.values.header_forms import HeaderForms
 from vae3d.values.identity import ScanIdentity
 
 MAX_MILLIMETRES = 1e6

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vae3d.errors import DataError
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write
-from vae3d.scans.findings import FindingCounter, FindingSummary
 from vae3d.scans.volume import SourceGeometry
+from vae3d.values.geometry_findings import FindingCounter, FindingSummary
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import SplitRule, Splits, case_rank
 from vae3d.values.voxel_statistics import VoxelStatistics

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from vae3d.scans.forms import HeaderForms
+from vae3d.values.header_forms import HeaderForms
 
 VOXEL_SHARE = 0.25
 """Smallest disagreement that is reported, as a share of the smallest side of a voxel: quaternions
