@@ -14,7 +14,9 @@ FRAME = """<!doctype html><body style="margin:0">
 const frame = document.querySelector("iframe");
 const started = setInterval(() => {{
   const page = frame.contentDocument;
-  if (!page.body || (page.querySelector("script") && !page.body.dataset.ready)) return;
+  // At first the frame holds an empty page.
+  if (page.URL !== "about:srcdoc" || page.readyState !== "complete") return;
+  if (page.querySelector("script") && !page.body.dataset.ready) return;
   clearInterval(started);
   {act}
   document.body.dataset.found = {result};
@@ -37,7 +39,7 @@ def in_frame(path: Path, width: int, result: str, act: str = "") -> str:
     outer = path.with_name("frame.html")
     outer.write_text(FRAME.format(width=width, page=text, result=result, act=act), "utf-8")
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += ["--virtual-time-budget=8000", "--window-size=1500,1000"]
+    command += ["--virtual-time-budget=30000", "--window-size=1500,1000"]
     command += [f"--user-data-dir={path.parent / 'profile'}", outer.resolve().as_uri()]
     done = subprocess.run(command, capture_output=True, check=True, timeout=120)
     found = re.search(r'<body[^>]* data-found="([^"]*)"', done.stdout.decode())
