@@ -1,6 +1,5 @@
 """`vae3d inspect`: the cases, their totals and some of their patches, before a long training."""
 
-import csv
 import logging
 import sys
 import time
@@ -16,13 +15,13 @@ from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
 from vae3d.lists.left_out import listed
-from vae3d.lists.left_out import table as left_out_rows
 from vae3d.logger.console import ProgressBar, table
 from vae3d.patching.samplers import PatchSampler, build_sampler
 from vae3d.pictures.media import write_png
 from vae3d.pictures.montage import Tile, montage
+from vae3d.report.case_table import COLUMNS, row, totals, write_table
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.files import write_json
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.messages import counted
 from vae3d.runtime.paths import user_path
@@ -32,7 +31,6 @@ from vae3d.runtime.shell import next_command
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["case", "split", "shape", "mm", "range", "axes", "NaN", "odd"]
 TERMINAL_COLUMNS = 6
 """Columns on the terminal; the others are listed below the table as odd."""
 READING_SECONDS = 1.0
@@ -77,39 +75,6 @@ def inspect(config: InspectConfig) -> Path:
     show(reports, summary, config, output)
     check_values(cases)
     return output
-
-
-def write_table(path: Path, reports: list[CaseReport], left_out: dict[str, str]) -> None:
-    """Write all cases as CSV, and the scans that are left out without a split."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(map(row, reports))
-        writer.writerows(left_out_rows(left_out, len(COLUMNS)))
-
-
-def row(report: CaseReport) -> list[str]:
-    """Return the cells of a case, one per column."""
-    return [
-        report.case_id,
-        report.split,
-        "x".join(map(str, report.shape)),
-        "x".join(f"{s:.2f}" if s >= 0.1 else f"{s:.3g}" for s in report.spacing),
-        f"{report.minimum:.5g}..{report.maximum:.5g}" if report.usable else "",
-        report.orientation,
-        str(report.filled) if report.usable else "",
-        "; ".join(report.odd),
-    ]
-
-
-def totals(reports: list[CaseReport]) -> dict[str, Any]:
-    """Return the numbers of cases (by split, unusable, odd) and of voxels."""
-    return {
-        "cases": {name: sum(r.usable and r.split == name for r in reports) for name in SPLITS},
-        "unusable": sum(not report.usable for report in reports),
-        "odd": sum(bool(report.odd) for report in reports),
-        "voxels": sum(report.voxels for report in reports),
-    }
 
 
 def patch_totals(cases: Cases, patching: PatchSampler, config: InspectConfig) -> dict[str, int]:
