@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from vae3d.data.config import StoreConfig
-from vae3d.data.patches import PatchDataset
 from vae3d.data.stored import StoredCases
+from vae3d.loading.patches import PatchDataset
 from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.files import write_json
 from vae3d.runtime.messages import show_messages

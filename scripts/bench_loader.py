@@ -35,8 +35,8 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CTConfig
-from vae3d.data.loader import PatchLoader
-from vae3d.data.patches import Draw, PatchDataset
+from vae3d.loading.loader import PatchLoader
+from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.samplers import RandomPatches

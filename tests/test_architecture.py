@@ -29,7 +29,7 @@ FLOORS = [
     {"settings"},
     {"evaluation", "trainer", "comparison"},
     {"report"},
-    {"scoring", "latents", "pictures"},
+    {"scoring", "latents", "pictures", "loading"},
     {"inference", "data", "loss"},
     {"autoencoder", "store", "lists"},
     {"streaming", "scans"},

@@ -25,9 +25,9 @@ from vae3d.commands.eval_run import evaluate
 from vae3d.commands.saved import load_config
 from vae3d.data.build import open_cases
 from vae3d.data.config import StoreConfig
-from vae3d.data.patches import Draw, PatchDataset
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.config import InferenceConfig
+from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import RandomPatches
 from vae3d.settings.saved import describe

@@ -11,10 +11,10 @@ from torch.utils.data import get_worker_info
 
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCase, LoadedCases
-from vae3d.data.loader import PatchLoader
-from vae3d.data.patches import PatchDataset
 from vae3d.data.phantoms import PhantomSource
 from vae3d.errors import DataError, VolumeError
+from vae3d.loading.loader import PatchLoader
+from vae3d.loading.patches import PatchDataset
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 

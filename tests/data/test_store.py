@@ -25,10 +25,10 @@ from vae3d.data.build import build_source, open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CTConfig, MRIConfig, ScansConfig
 from vae3d.data.loaded import LoadedCases
-from vae3d.data.patches import Draw, PatchDataset
 from vae3d.data.scan_source import ScanSource
 from vae3d.data.stored import StoredCases, resolve_store
 from vae3d.errors import DataError, VolumeError
+from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import (

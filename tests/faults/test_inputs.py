@@ -23,8 +23,8 @@ from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig, ScansConfig
-from vae3d.data.patches import Draw, PatchDataset
 from vae3d.errors import UserError
+from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.config import RandomPatchesConfig
 from vae3d.patching.samplers import build_sampler

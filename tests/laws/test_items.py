@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
-from vae3d.data.loader import PatchLoader, StepPlan
-from vae3d.data.patches import PADDING, Batch, Draw, PatchDataset
 from vae3d.data.phantoms import PhantomSource
+from vae3d.loading.loader import PatchLoader, StepPlan
+from vae3d.loading.patches import PADDING, Batch, Draw, PatchDataset
 from vae3d.patching.samplers import (
     GridPatches,
     PatchSampler,

@@ -33,9 +33,9 @@ from vae3d.version import __version__
 STATISTICS = LatentStatistics(2.0, -0.25, [0.5, 0.0, -1.0, 1e-3], [1.0, 0.0, 0.25, 3.0], 3)
 DESCRIBED: dict[str, dict[str, Any]] = {
     "CT": {"intensity": {"kind": "window", "low": -1000.0, "high": 1000.0, "unit": "HU"},
-           "spacing": [2.5, 1.0, 1.0], "channel": None},
+           "spacing": [2.5, 1.0, 1.0], "channel": None, "resampling": "linear", "reader": 1},
     "MR": {"intensity": {"kind": "percentiles", "low": 0, "high": 99.5, "unit": "intensity"},
-           "spacing": None, "channel": 2},
+           "spacing": None, "channel": 2, "resampling": "linear", "reader": 1},
     "nothing": {},
 }  # fmt: skip
 CONTRACTS = {name: InputContract.from_json(values) for name, values in DESCRIBED.items()}

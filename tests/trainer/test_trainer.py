@@ -13,10 +13,10 @@ from tests.conftest import tiny_model, tiny_trainer
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
-from vae3d.data.loader import PatchLoader
-from vae3d.data.patches import PatchDataset
 from vae3d.data.phantoms import PhantomSource
 from vae3d.errors import CheckpointError, NonFiniteError
+from vae3d.loading.loader import PatchLoader
+from vae3d.loading.patches import PatchDataset
 from vae3d.logger.base import Logger
 from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import LossTerms, Objective

@@ -20,15 +20,14 @@ from vae3d.errors import ConfigError, DataError
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
 from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
+from vae3d.latents.plain import plain_record
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.latents.scale import ScaleCheck
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
-from vae3d.scans.resample import resized_affine
 from vae3d.values.agreement import DATA
-from vae3d.values.intensity import IntensityRange
 from vae3d.values.latent_statistics import LatentStatistics
 
 log = logging.getLogger(__name__)
@@ -194,7 +193,10 @@ class Decoding:
     ) -> LatentRecord:
         """Return grid and range of a plain latent's volume: those of `like`, or default ones."""
         if self.like is None:
-            return self._default_record(sample.name, tuple(latent.shape[1:]), affine)
+            size, config = tuple(latent.shape[1:]), self.config
+            return plain_record(
+                self.codec, sample.name, size, affine, config.spacing, config.range
+            )
         if self.config.range is None:
             range_ = self.like.low, self.like.high
             self.trained.agreement.on({"window": range_}, {"window": "window"}, of=DATA)
@@ -214,56 +216,3 @@ class Decoding:
         if len(cases.source.case_ids) != 1:
             raise ConfigError(f"like={path} must be one scan, or a latent of vae3d encode")
         return self.codec.record(cases[0])
-
-    def _default_record(
-        self, name: str, size: tuple[int, ...], affine: NDArray[np.float64] | None
-    ) -> LatentRecord:
-        model = self.trained.model
-        if len(size) != model.spatial_dims:
-            raise ConfigError(f"{name}: the weights are for {model.spatial_dims}D data")
-        shape = tuple(n * f for n, f in zip(size, model.factor, strict=True))
-        grid = self._grid() if affine is None else resized_affine(affine, size, shape)
-        range_ = self._range()
-        return LatentRecord(
-            case_id=name,
-            split="",
-            shape=[*shape],
-            affine=grid.tolist(),
-            factor=[*model.factor],
-            low=range_.low,
-            high=range_.high,
-            unit=range_.unit,
-            weights=self.codec.weights,
-            scan="",
-            precision=self.codec.runner.precision.name,
-        )
-
-    def _grid(self) -> NDArray[np.float64]:
-        """Return the affine of a grid whose first voxel is at the origin.
-
-        The spacing is that of the settings, else of the weights, else 1 mm.
-        """
-        axes = self.trained.model.spatial_dims
-        spacing = self.config.spacing or self.trained.contract.spacing or (1.0,) * axes
-        if len(spacing) != axes:
-            raise ConfigError(f"spacing must be {axes} numbers, got {[*spacing]}")
-        # A 3D affine maps (d, h, w) to RAS, the reverse order; images keep their own order.
-        order = range(axes)[::-1] if axes == 3 else range(axes)
-        grid = np.eye(axes + 1)
-        grid[:axes, :axes] = np.diag(spacing)[list(order)]
-        return grid
-
-    def _range(self) -> IntensityRange:
-        """Return the values that [-1, 1] is decoded to."""
-        if self.config.range is not None:
-            low, high = self.config.range
-            intensity = self.trained.contract.intensity
-            unit = intensity.unit if intensity else ""
-            return IntensityRange(float(low), float(high), unit)
-        contract = self.trained.intensity
-        if contract.kind != "window":
-            raise ConfigError(
-                "these weights were trained with a range for each scan: set range=[low,high], or "
-                "like=SCAN for the range of a scan"
-            )
-        return IntensityRange(contract.low, contract.high, contract.unit)

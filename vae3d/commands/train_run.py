@@ -19,13 +19,13 @@ from vae3d.commands.saved import check_changes, frozen, load_config, recorded_da
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_values
-from vae3d.data.loader import PatchLoader
-from vae3d.data.patches import PatchDataset
 from vae3d.data.run_cases import check_splits, listed, split_record
 from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
 from vae3d.inference.runner import build_runner
+from vae3d.loading.loader import PatchLoader
+from vae3d.loading.patches import PatchDataset
 from vae3d.logger.base import Logger, LoggerGroup
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ConsoleLogger, ProgressBar

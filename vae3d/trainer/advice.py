@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 
-from vae3d.data.loader import PatchLoader
+from vae3d.loading.loader import PatchLoader
 from vae3d.runtime.messages import counted
 
 log = logging.getLogger(__name__)

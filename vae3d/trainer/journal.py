@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from safetensors.torch import save_file
 
-from vae3d.data.loader import PatchLoader
 from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import Interrupted, ResourceError, UserError
+from vae3d.loading.loader import PatchLoader
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.files import atomic_folder, write_json
 from vae3d.runtime.run_folder import RunFolder

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from vae3d.data.loader import PatchLoader
 from vae3d.data.run_cases import RunCase
 from vae3d.errors import CheckpointError
+from vae3d.loading.loader import PatchLoader
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, missing_parts_as_errors

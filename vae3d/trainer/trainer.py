@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.data.loader import MicroBatch, PatchLoader
-from vae3d.data.patches import Batch
 from vae3d.errors import CheckpointError, Interrupted
+from vae3d.loading.loader import MicroBatch, PatchLoader
+from vae3d.loading.patches import Batch
 from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
 from vae3d.runtime.distributed import Distributed, lost_ranks_as_errors

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from vae3d.data.patches import Batch, Draw, Patch, PatchDataset, collate
 from vae3d.errors import DataError, UserError
+from vae3d.loading.patches import Batch, Draw, Patch, PatchDataset, collate
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.shuffle import Shuffle
 
