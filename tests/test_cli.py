@@ -125,7 +125,7 @@ def test_evaluation_of_other_data_is_checked(tmp_path: Path) -> None:
     evaluate = ("eval", "run=runs/vae3d")
     write_bad_scan(tmp_path / "scan.nii.gz", "good")
     line = refused(tmp_path, *evaluate, "data=mri", f"data.root={tmp_path}")
-    assert "expect window in HU, these data have percentiles in intensity" in line
+    assert "expect window in HU, these data have percentiles in a.u." in line
     assert "data.root does not fit" in refused(tmp_path, *evaluate, "data.root=x")
     assert "are for 3D data" in refused(tmp_path, *evaluate, "data.shape=[16,16]")
 

@@ -76,7 +76,7 @@ def test_another_window_than_that_of_the_training_is_refused(tmp_path: Path) -> 
     assert {(case.low, case.high) for case in result.cases} == {(0.0, 1.0)}
     assert (run / "report/full/scores.csv").exists()
     for window in ((-1.0, 1.0), (0.0, 2.0)):
-        with pytest.raises(ConfigError, match=r"trained with data\.window=\[0, 1\] intensity"):
+        with pytest.raises(ConfigError, match=r"trained with data\.window=\[0, 1\] a\.u\."):
             eval_3d(run, data, window=window, evaluation=quiet)
     wide = eval_3d(run, data, window=(0.0, 2.0), evaluation=quiet, allow=["window"])
     assert {(case.low, case.high) for case in wide.cases} == {(0.0, 2.0)}

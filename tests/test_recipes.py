@@ -131,7 +131,7 @@ def test_a_scan_format(package: Path) -> None:
         "from vae3d.scans.files import read_volume, write_volume\n"
         "Path('scans').mkdir()\n"
         "Path('scans/a.txt').write_text('1 2\\n3 4\\n')\n"
-        "volume = ScanSource(Images2DConfig(root='scans')).read(0)\n"
+        "volume = ScanSource(Images2DConfig(root='scans', window=(0, 9))).read(0)\n"
         "write_volume(volume, Path('b.txt'))\n"
         "print(read_volume('b.txt').data.tolist(), volume.case_id)",
     )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,9 @@ def test_a_run_on_other_scans_keeps_or_replaces_the_patterns() -> None:
 
 def test_patterns_have_a_store_of_their_own_and_old_stores_keep_theirs() -> None:
     plain = CTConfig(root="a").identity()
-    assert [*plain] == ["kind", "root", "list", "channel", "spacing"]
+    assert [*plain] == ["kind", "root", "list", "channel", "spacing", "reader"]
+    earlier = CTConfig(root="a", reader=1).identity()
+    assert [*earlier] == ["kind", "root", "list", "channel", "spacing"]
     assert CTConfig(root="a", label_maps="keep").identity() == plain
     assert CTConfig(root="a", include=["b"]).identity() != plain
 
@@ -307,7 +310,7 @@ def test_values_alone_are_only_asked_about(
         assert "such as liver: a label map? Leave it out with data.exclude" in caplog.text
     if store:
         caplog.clear()
-        prepare(PrepareConfig(data=data))
+        prepare(PrepareConfig(data=replace(data, check="off")))
         assert ("such as liver" in caplog.text) == (keep is None)
 
 

@@ -87,7 +87,7 @@ def test_a_run_with_plugins_names_them_and_imports_none(
     assert plugin not in sys.modules
     capsys.readouterr()
     assert dispatch([*command, f"plugins=[{plugin}]"]) == 0
-    assert "a Halved cannot be streamed" in capsys.readouterr().err
+    assert "a Halved cannot be streamed" in capsys.readouterr().out
     found = CustomVAE.from_pretrained(weights).encode(torch.ones(1, 1, 8, 8, 8)).mean
     assert torch.equal(found, expected)
     assert dispatch([*TRAIN, *OWN, f"plugins={plugin}", "trainer.steps=3"]) == 0, "it resumes"

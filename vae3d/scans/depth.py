@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from vae3d.errors import DataError, VolumeError
+from vae3d.runtime.messages import counted
 from vae3d.scans.files import read_volume
 
 PNG_SIGNATURE, JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
@@ -48,7 +49,7 @@ def depth_window(paths: Sequence[Path]) -> tuple[tuple[float, float], str]:
             "window from; set data.window=[low,high]"
         )
     high = 2.0 ** int(bits) - 1
-    return (0.0, high), f"data.window=[0,{high:g}], from the {kind} of {len(of)} images"
+    return (0.0, high), f"data.window=[0,{high:g}], from the {kind} of {counted(len(of), 'image')}"
 
 
 def _values(path: Path) -> str:

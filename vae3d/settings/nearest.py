@@ -44,7 +44,7 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
         "checkpoint ckpt ckpt_path checkpoint_path resume_from resume_from_checkpoint"
     ),
     ("trainer.compile",): "torch_compile use_compile",
-    ("run",): "model_path weights_path pretrained model_dir run_dir run_folder folder",
+    ("run",): "model_path weights_path pretrained model_dir run_dir run_folder",
     ("model.latent_channels",): (
         "latent_dim latent_dims latent_size z_dim zdim z_channels z_ch embed_dim n_latent "
         "num_latents latent bottleneck_dim"
