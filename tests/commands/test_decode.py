@@ -389,7 +389,7 @@ def test_other_weights_and_odd_inputs_are_refused(
         decoded(tmp_path / "forgetful/run", bad / "right.npy", "none", scaling="channels")
     with pytest.raises(ConfigError, match="but a latent of these weights for an image of"):
         decoded(run, bad / "right.npy", "none", like=str(scan_folder / "0.nii.gz"))
-    with pytest.raises(RunError, match="no weights here"):
+    with pytest.raises(RunError, match="no run here"):
         decoded(tmp_path / "nowhere", latents, "none")
     assert not (tmp_path / "none").exists()
 

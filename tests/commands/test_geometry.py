@@ -129,7 +129,7 @@ def as_earlier_version(run: Path) -> None:
     for path in run.glob("weights/*/config.json"):
         description = json.loads(path.read_text())
         for key in ("resampling", "reader"):
-            del description["contract"][key]
+            del description["contracts"][0][key]
         path.write_text(json.dumps(description))
 
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from vae3d.charts.histogram import histogram_chart
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.pictures.figures import Picture
 from vae3d.pictures.probes import probes
 from vae3d.report.page import write_page
 from vae3d.report.result import EvaluationResult
+from vae3d.runtime.messages import counted
+from vae3d.values.histogram import pooled
 
 
 def write_report(
@@ -25,7 +28,36 @@ def write_report(
     views = evaluator.views(result, indices)
     if evaluator.distributed.is_main:
         pictures = _probes(evaluator, result, indices)
-        write_page(path, result, views, pictures, about, curves)
+        values = _values(evaluator, result, indices)
+        write_page(path, result, views, pictures, about, curves, values)
+
+
+def _values(
+    evaluator: Evaluator, result: EvaluationResult, indices: list[int]
+) -> dict[str, str] | None:
+    """Return a chart of the values of the scored cases and what it shows; None if unknown."""
+    cases, contract = evaluator.cases, evaluator.cases.contract
+    numbers = {cases.case_id(index): index for index in indices}
+    fixed = contract.kind == "window"
+    known = []
+    for case in result.cases:
+        statistics = cases.statistics(numbers[case.case_id])
+        if statistics is not None:
+            own = (case.low, case.high - case.low)
+            known.append((statistics, (0.0, 1.0) if fixed else own))
+    if not known:
+        return None
+    low, high = (contract.low, contract.high) if fixed else (0.0, 1.0)
+    edges, shares = pooled(known)
+    text = (
+        f"Values of {counted(len(known))} in {contract.unit}, and the window [{low:g}, {high:g}] "
+        "that becomes [-1, 1] for the model."
+        if fixed
+        else f"Values of {counted(len(known))} as shares of the range of each scan, which becomes "
+        "[-1, 1] for the model."
+    )
+    chart = histogram_chart(edges.tolist(), shares.tolist(), (low, high))
+    return {"svg": chart.svg(text), "text": text}
 
 
 def _probes(

@@ -38,7 +38,7 @@ def are_run_cases(scored: Iterable[tuple[str, ScanIdentity | None]], record: Run
 def label_of_data(
     data: CaseData, scored: Collection[tuple[str, ScanIdentity | None]], notes: Collection[str]
 ) -> str:
-    """Return `-label-hash` of data: a name for people, and eight digits that differ with them.
+    """Return `label-hash` of data: a name for people, and eight digits that differ with them.
 
     Data without a path, such as a Dataset in Python, are known by their cases. `notes` are
     sentences on how they were read otherwise than in the training.
@@ -51,7 +51,7 @@ def label_of_data(
     text = json.dumps([type(data).__name__, kept, cases, [*notes]], sort_keys=True, default=str)
     kind = type(data).__name__.removesuffix("Config").lower()
     label = re.sub(r"[^\w.-]", "_", place.name.partition(".")[0] if place else kind)
-    return f"-{label}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return f"{label}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _resolved(value: Any) -> Any:

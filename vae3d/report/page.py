@@ -59,12 +59,14 @@ def write_page(
     pictures: list[tuple[str, Picture]],
     run: dict[str, Any],
     curves: Path | None,
+    values: dict[str, str] | None = None,
 ) -> None:
     """Write the report as an HTML file of at most 12 MB, whatever the size of the volumes.
 
     `views` are labelled cases and `pictures` captioned images. `run` states what was evaluated
     (name, weights, config, versions, command); at the top of the page are the facts and the
-    warnings of the result. `curves` is the `metrics.csv` of the training.
+    warnings of the result. `curves` is the `metrics.csv` of the training, `values`
+    the chart (`svg`) of the values of the cases against their range with a sentence (`text`).
     """
     about = {key: value for key, value in run.items() if key not in ("config", "versions")}
     ranks = {name: _ranked(result, name) for name in result.names if is_plain(name)}
@@ -87,6 +89,7 @@ def write_page(
         "protocol": plain({k: v for k, v in result.protocol.items() if k != "scores"}),
         "latents": plain(result.latents),
         "curves": _curves(curves) if curves is not None and curves.exists() else [],
+        "values": values,
         "pictures": _probes(pictures),
         "diverging": DIVERGING.tolist(),
     }

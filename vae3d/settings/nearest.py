@@ -71,7 +71,7 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
         "root_dir data_dir data_path dataset_path dataroot dataset_dir path input_dir images "
         "image_dir img_dir train_dir scans"
     ),
-    ("data.list",): "csv manifest datalist data_list csv_path data_csv json filelist",
+    ("data.list",): "csv manifest datalist data_list csv_path data_csv filelist",
     ("data.spacing",): "pixdim voxel_size voxel_spacing resolution target_spacing spacings",
     (
         "data.window",

@@ -115,10 +115,20 @@ function distributionSection(scores, cases, ranks) {
 
 const CURVES = { kl: "KL divergence", kl_weight: "KL weight", lr: "Learning rate", grad_norm: "Gradient norm" };
 
+/** Returns an element of the text of an SVG. */
+function drawn(svg) {
+  return document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true);
+}
+
+function valueSection(values) {
+  if (!values) return null;
+  return section("values", "Values", `${values.text} The vertical axis is logarithmic.`, element("figure", { class: "card values" }, drawn(values.svg)));
+}
+
 /** Returns the chart of a column of metrics.csv; its readout shows the values at the pointer, else the last ones. */
 function curve({ name, label: known, alone, series, svg, axis: [low, high, start, end] }) {
   const splits = Object.keys(series);
-  const chart = document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true);
+  const chart = drawn(svg);
   const { width, height } = chart.viewBox.baseVal;
   const cursor = line(0, 10, 0, height - 28, "cursor");
   chart.append(cursor);
