@@ -163,7 +163,7 @@ def test_a_run_of_an_earlier_version_keeps_its_rules(scans: Path, earlier: Path)
     stores = {path.name for path in Path("stores").iterdir()}
     train(replace(config, trainer=replace(config.trainer, steps=2)))
     assert {path.name for path in Path("stores").iterdir()} == stores
-    contract = json.loads((earlier / "weights/latest/config.json").read_text())["contract"]
+    contract = json.loads((earlier / "weights/latest/config.json").read_text())["contracts"][0]
     assert (contract["resampling"], contract["reader"]) == ("linear", 1)
     with pytest.raises(RunError, match=r"data\.resampling: linear -> filtered"):
         train(training(scans, "earlier", spacing=(6, 3, 3), resampling="filtered"))
@@ -178,7 +178,7 @@ def test_a_new_run_records_its_rules_and_has_a_store_of_its_own(
     assert len(list(Path("stores").iterdir())) == 2
     data = load_config(run / "config.yaml").data
     assert (data.resampling, data.reader) == ("filtered", 2)  # type: ignore[attr-defined]
-    contract = json.loads((run / "weights/latest/config.json").read_text())["contract"]
+    contract = json.loads((run / "weights/latest/config.json").read_text())["contracts"][0]
     assert (contract["resampling"], contract["reader"]) == ("filtered", 2)
     new, _ = read_by(run, scans / "a.nii.gz")
     old, _ = read_by(earlier, scans / "a.nii.gz")
