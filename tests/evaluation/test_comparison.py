@@ -227,6 +227,7 @@ def test_scores_of_other_protocols_are_refused(tmp_path: Path, key: str, value: 
     line = refusal(tmp_path, scored(0), scored(1, **{key: value}))
     assert "a and b cannot be compared, because they were scored differently" in line
     assert key in line
+    assert "{" not in line, "what differs is named, not printed as Python has it"
     assert "vae3d eval" in line
 
 
@@ -262,7 +263,7 @@ def test_within_one_window_models_may_see_other_ranges(tmp_path: Path) -> None:
         scored(0, **window),
         ranged(scored(1, intensity=other_range, **window), high=900.0),
     )
-    assert comparison.notes[0].startswith("intensity: ")
+    assert comparison.notes[0].startswith("intensity.high: ")
 
 
 def test_another_grid_is_a_note(tmp_path: Path) -> None:

@@ -165,8 +165,9 @@ def _protocol_notes(first: Report, other: Report) -> list[str]:
         old, new = (report.protocol.get(key) or {} for report in (first, other))
         differing += [f"{key}.{name}" for name in old if old[name] != new.get(name, old[name])]
     if differing:
+        names = [name for key in differing for name in _entries_that_differ(first, other, key)]
         examples = "; ".join(
-            f"{key}: {_value(first, key)} -> {_value(other, key)}" for key in differing[:3]
+            f"{key}: {_value(first, key)} -> {_value(other, key)}" for key in names[:3]
         )
         raise RunError(
             f"{first.name} and {other.name} cannot be compared, because they were scored "
@@ -175,7 +176,8 @@ def _protocol_notes(first: Report, other: Report) -> list[str]:
         )
     return [
         f"{key}: {_value(first, key)} in {first.name}, {_value(other, key)} in {other.name}"
-        for key in (*MAY_DIFFER, "intensity")
+        for whole in (*MAY_DIFFER, "intensity")
+        for key in _entries_that_differ(first, other, whole)
         if _value(first, key) != _value(other, key)
     ]
 
@@ -192,6 +194,14 @@ def _comparable(protocol: dict[str, Any]) -> dict[str, Any]:
 
 def _has_window(protocol: dict[str, Any]) -> bool:
     return str(protocol.get("data_range")).startswith("[")
+
+
+def _entries_that_differ(first: Report, other: Report, key: str) -> list[str]:
+    """Return `key`, or `key.name` for each entry that differs if it is a table in both."""
+    old, new = first.protocol.get(key), other.protocol.get(key)
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [key]
+    return [f"{key}.{name}" for name in {**old, **new} if old.get(name) != new.get(name)]
 
 
 def _value(report: Report, key: str) -> str:
