@@ -15,8 +15,9 @@ from vae3d.commands.eval import EvalConfig
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import CaseData
+from vae3d.runtime.differences import differences
 from vae3d.settings.groups import EXPERIMENT, groups_of
-from vae3d.settings.saved import describe, differences, write_settings
+from vae3d.settings.saved import describe, write_settings
 
 CONF = Path(next(iter(conf_package.__path__)))
 PACKAGE = Path(__file__).parent.parent / "vae3d"

@@ -8,6 +8,7 @@ import signal
 import struct
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,18 @@ def test_a_disk_too_small_stops_it_cleanly(
     assert not (tmp_path / "s" / CATALOG).exists()
     preparation(config).run()
     assert preparation(config).is_fresh()
+
+
+def test_other_settings_are_refused_key_by_key(tmp_path: Path) -> None:
+    scans = write_scans(tmp_path / "in")
+    config = CTConfig(root=str(scans), store=str(tmp_path / "s"), reader=1)
+    preparation(config).run()
+    message = (
+        r"with other settings \(nonfinite: fail -> fill; data\.reader: 1 -> 2; "
+        r"data\.channel: null -> 0\); type"
+    )
+    with pytest.raises(DataError, match=message):
+        preparation(replace(config, reader=None, channel=0, nonfinite="fill")).run()
 
 
 def test_damage_to_a_store_is_named_and_repaired(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
 from vae3d.runtime.choices import EARLIER
+from vae3d.runtime.differences import as_typed, differences
 from vae3d.runtime.run_list import no_run
-from vae3d.settings.saved import as_typed, describe, differences, read_settings
+from vae3d.settings.saved import describe, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae3d.errors import DataError, VolumeError
-from vae3d.runtime.choices import parse_part
+from vae3d.runtime.choices import EARLIER, parse_part
+from vae3d.runtime.differences import differences
 from vae3d.runtime.files import file_digest, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
@@ -195,11 +196,13 @@ class Preparation:
             write_json(path, asdict(self.settings))
         old, new = StoreSettings.read(self.folder).identity(), self.settings.identity()
         if old != new:
-            changed = [
-                f"{key}: {old[key]!r} -> {new[key]!r}" for key in old if old[key] != new[key]
-            ]
+            for settings in (old, new):
+                # Earlier versions did not name how they read and resampled.
+                rules = {key: EARLIER[key] for key in ("resampling", "reader")}
+                settings["data"] = {**rules, **settings.pop("source")}
             raise DataError(
-                f"{self.folder}: was prepared with other settings ({'; '.join(changed)}); "
+                f"{self.folder}: was prepared with other settings "
+                f"({'; '.join(differences(old, new))}); type those of the store, "
                 "name another data.store=, or data.store=auto for one of its own"
             )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vae3d.settings.saved import differences
+from vae3d.runtime.differences import differences
 
 
 @pytest.mark.parametrize(
