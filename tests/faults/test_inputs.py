@@ -17,13 +17,14 @@ import tifffile
 from PIL import Image
 
 from tests.faults.conftest import Hurry
-from vae3d.commands import inspect_run as inspect_command
 from vae3d.commands.inspect import InspectConfig
+from vae3d.commands.inspect_run import inspect
 from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig, ScansConfig
 from vae3d.errors import UserError
+from vae3d.loading import trial
 from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.config import RandomPatchesConfig
@@ -247,9 +248,7 @@ def opened(data: ScansConfig) -> None:
 
 def inspected(data: ScansConfig) -> None:
     """`vae3d inspect`, which lists unusable cases in its table and continues."""
-    output = inspect_command.inspect(
-        InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2)
-    )
+    output = inspect(InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2))
     odd = (output / "cases.csv").read_text()
     if "cannot be used" in odd:
         raise UserError(odd)
@@ -284,7 +283,7 @@ def test_a_bad_file_is_named_or_used(
     good = ("good.png", picture("L")) if kind is Images2DConfig else ("good.nii", scan(VOXELS))
     good[1](folder / good[0])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(inspect_command, "READING_SECONDS", 0.0)
+    monkeypatch.setattr(trial, "READING_SECONDS", 0.0)
     for command, run in COMMANDS.items():
         for store in (None, "auto"):
             data = kind(root=str(folder), store=store, val_fraction=0, test_fraction=0)
@@ -323,9 +322,9 @@ def test_inspect_goes_on_behind_a_split_that_holds_nothing(
     assert 0 < len(broken) < 4
     for name in broken:
         (folder / f"{name}.nii").write_bytes(b"no scan")
-    monkeypatch.setattr(inspect_command, "READING_SECONDS", 0.0)
+    monkeypatch.setattr(trial, "READING_SECONDS", 0.0)
     data = MRIConfig(root=str(folder), store=store, val_fraction=0.5)
-    output = inspect_command.inspect(
+    output = inspect(
         InspectConfig(data=data, patching=RandomPatchesConfig(size=(4,)), count=2, split="train")
     )
     summary = json.loads((output / "summary.json").read_text())

@@ -225,6 +225,14 @@ class Cases(ABC):
         """Return the fingerprint that earlier versions recorded."""
         return self.fingerprint(indices)
 
+    def described(self, index: int) -> Case:
+        """Return a case of which only what is known without its voxels is asked for.
+
+        Raises:
+            VolumeError: it cannot be read.
+        """
+        return self[index]
+
     @abstractmethod
     def __getitem__(self, index: int) -> Case:
         """Return case number `index`.

@@ -51,7 +51,7 @@ def inspect_cases(cases: Cases, patch: tuple[int, ...] | None) -> list[CaseRepor
             reports.append(
                 _report_failure(cases.case_id(index), split, errors[index])
                 if index in errors
-                else _report_case(cases[index], split, patch)
+                else _report_case(cases.described(index), split, patch)
             )
     _compare_cases([report for report in reports if report.usable])
     return sorted(reports, key=lambda report: report.case_id)

@@ -26,7 +26,7 @@ from vae3d.runtime.progress import Progress
 from vae3d.scans.labels import doubt, may_be_labels
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
-from vae3d.store.arrays import open_array
+from vae3d.store.arrays import StoredArray, open_array
 from vae3d.store.catalog import CaseRecord, Catalog
 from vae3d.store.foreground import ForegroundMap
 from vae3d.store.prepare import Preparation
@@ -64,16 +64,29 @@ class StoredCase(Case):
         self.statistics = record.statistics
         self.identity = record.identity
         self.path = folder / str(record.file)
-        self._array, maxima = open_array(self.path, verified)
-        self.foreground = ForegroundMap(maxima)
-        expected = (record.channels, *record.shape), np.dtype(record.dtype)
-        if (self._array.shape, self._array.dtype) != expected:
+        self._dtype = np.dtype(record.dtype)
+        self._known = verified
+
+    @cached_property
+    def _opened(self) -> tuple[StoredArray, ForegroundMap]:
+        array, maxima = open_array(self.path, self._known)
+        if (array.shape, array.dtype) != ((self.channels, *self.shape), self._dtype):
             raise VolumeError(self.path, "does not match the catalog; prepare the store again")
+        return array, ForegroundMap(maxima)
 
     @property
     def verified(self) -> NDArray[np.bool_]:
-        """The chunks of the array that were verified, True once they are read."""
-        return self._array.verified
+        """The chunks of the array that were verified, True once they are read.
+
+        Raises:
+            VolumeError: the array is missing or damaged.
+        """
+        return self._opened[0].verified
+
+    @property
+    def foreground(self) -> ForegroundMap:  # type: ignore[override]
+        """The map of the largest values, which is stored with the array."""
+        return self._opened[1]
 
     @cached_property
     def range(self) -> IntensityRange:  # type: ignore[override]
@@ -99,7 +112,7 @@ class StoredCase(Case):
         )
         box = (slice(None), *(slice(a, b) for a, b in zip(region.corner, stop, strict=True)))
         try:
-            voxels = self._array[box]
+            voxels = self._opened[0][box]
         except (RuntimeError, ValueError, OSError) as error:
             reason = f"is damaged ({error}); vae3d prepare with verify=true mends the store"
             raise VolumeError(self.path, reason) from error
@@ -271,12 +284,15 @@ class StoredCases(Cases):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open_cases": OrderedDict()}
 
+    def described(self, index: int) -> StoredCase:
+        """Return a case whose array is opened when its voxels are needed."""
+        record, verified = self.catalog.record(index), self._verified.get(index)
+        return StoredCase(self.folder, record, self.contract, verified)
+
     def __getitem__(self, index: int) -> StoredCase:
         # A forked worker must not share the open files of its parent: it opens its own.
         key = os.getpid(), index
-        case = self._open_cases.pop(key, None) or StoredCase(
-            self.folder, self.catalog.record(index), self.contract, self._verified.get(index)
-        )
+        case = self._open_cases.pop(key, None) or self.described(index)
         self._open_cases[key] = case
         self._verified[index] = case.verified
         if len(self._verified) > MAX_VERIFIED:
