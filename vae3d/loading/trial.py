@@ -10,7 +10,7 @@ from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.seeding import numpy_generator
 
-READING_SECONDS = 1.0
+READING_SECONDS = 0.5
 """Time for which patches are read to measure the speed."""
 
 
