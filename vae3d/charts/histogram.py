@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vae3d.charts.chart import BOTTOM, LEFT, RIGHT, WIDTH, Axis, ticks, value_text
+from vae3d.charts.chart import BOTTOM, LEFT, RIGHT, WIDTH, Axis, ticks
 from vae3d.charts.drawing import Drawing, Line, Point, Text
 
 SMALLEST = 1e-4
@@ -33,7 +33,7 @@ def histogram_chart(
     for tick in ticks(across.low, across.high, 8):
         x = across(tick)
         chart.add([Line([(x, up.start), (x, up.start + 3)], "axis")])
-        chart.add([Text(x, up.start + 15, value_text(tick), anchor="middle")])
+        chart.add([Text(x, up.start + 15, f"{tick:g}", anchor="middle")])
     chart.add([Line([(across.start, up.start), (across.end, up.start)], "axis")])
     steps: list[Point] = [(across(edges[0]), up.start)]
     for left, right, share in zip(edges, edges[1:], shares, strict=False):
@@ -43,5 +43,5 @@ def histogram_chart(
     for end, anchor, side in ((window[0], "start", 3), (window[1], "end", -3)):
         x = across(end)
         chart.add([Line([(x, up.start), (x, TOP - 14)], "series-1", 1.6)])
-        chart.add([Text(x + side, TOP - 6, value_text(end), anchor=anchor)])
+        chart.add([Text(x + side, TOP - 6, f"{end:g}", anchor=anchor)])
     return chart
