@@ -51,7 +51,7 @@ def test_an_infinite_error_is_not_called_identical() -> None:
 def test_the_summary_has_the_finite_range_and_the_count() -> None:
     score = result_of(psnr=[math.inf, 39.0, 41.0]).summary()["scores"]["psnr"]
     assert score == {
-        **{"cases": 3, "mean": None, "std": 0.0, "ci95": [None, None]},
+        **{"cases": 3, "mean": None, "std": None, "ci95": [None, None]},
         **{"min": 39.0, "max": 41.0, "infinite": 1, "unit": "dB"},
     }
 

@@ -209,9 +209,10 @@ def is_plain(name: str) -> bool:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Return the standard deviation (n - 1); 0 for fewer than two values or infinite ones."""
-    finite = all(map(math.isfinite, values))
-    return statistics.stdev(values) if len(values) > 1 and finite else 0.0
+    """Return the standard deviation (n - 1): 0 of fewer than two values, NaN of infinite ones."""
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def interval(
