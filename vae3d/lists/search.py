@@ -67,7 +67,7 @@ def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
             others.append(path)
     foreign = foreign_files(others)
     if not scans:
-        hint = f"; there are {foreign}" if foreign else _other_kind(others, axes)
+        hint = f"; it holds {foreign}" if foreign else _other_kind(others, axes)
         raise DataError(f"{key}: no scans ({', '.join(endings)}) found in {folder}{hint}")
     if foreign:
         log.warning(f"{key}: {folder} also holds {foreign}")
