@@ -226,6 +226,6 @@ def messages(config: PreparableData, caplog: pytest.LogCaptureFixture) -> list[s
     cases = LoadedCases(build_source(config), config)
     for split in ("train", "val", "test"):
         cases.errors(split, stop=False)
-    with caplog.at_level(logging.WARNING):
-        check_values(cases)
-    return caplog.messages
+    check_values(cases)
+    # What only informs, the window of 8-bit images for one, is no alarm.
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
