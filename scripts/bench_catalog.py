@@ -23,6 +23,7 @@ from vae3d.patching.samplers import GridPatches
 from vae3d.runtime.files import write_json
 from vae3d.runtime.messages import show_messages
 from vae3d.scans.volume import SourceGeometry
+from vae3d.store.arrays import array_file
 from vae3d.store.catalog import CaseRecord, write_catalog
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
 from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
@@ -63,7 +64,7 @@ def made_up(count: int) -> Iterator[tuple[CaseRecord, None]]:
             case_id=f"site{number % 97:02d}/patient{number:07d}/series/ct",
             source=path,
             stamp=f"{number * 7919}:{number}",
-            file=f"cases/ab/patient{number:07d}.b2nd",
+            file=array_file(path.removeprefix("/scans/").removesuffix(".nii.gz"), "lz4"),
             num_bytes=10**7,
             digest="0" * 64,
             dtype="int16",

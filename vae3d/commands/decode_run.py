@@ -25,6 +25,7 @@ from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.latents.scale import ScaleCheck
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
+from vae3d.runtime.files import check_inside
 from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
 from vae3d.values.agreement import DATA
@@ -98,7 +99,10 @@ class Decoding:
         """Return a reader for each latent, by the latent's name."""
         if (path / MANIFEST).exists():
             entries = read_manifest(path)
-            return {e.case_id: partial(self._read_encoded, path / e.file) for e in entries}
+            return {
+                e.case_id: partial(self._read_encoded, check_inside(path, path / e.file))
+                for e in entries
+            }
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         latents = [file for file in files if file.is_file() and suffix_of(file)]
         readers = [item for file in latents for item in self._readers_of_file(file)]

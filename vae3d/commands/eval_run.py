@@ -29,6 +29,7 @@ from vae3d.logger.base import Logger, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
+from vae3d.runtime.files import check_inside, check_no_links
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line, next_command
@@ -63,6 +64,8 @@ class Evaluation:
         cases, indices, own = self._cases(record)
         evaluator = self._evaluator(cases)
         output = self._output(cases, indices, record)
+        check_no_links(folder.path)
+        check_no_links(check_inside(output, output / "cases"))
         logger = self._logger(output)
         failed = True
         try:

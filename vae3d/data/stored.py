@@ -21,6 +21,7 @@ from vae3d.data.config import CaseData, PreparableData, ScansConfig, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.patching.region import Region
 from vae3d.runtime.choices import READERS, RESAMPLINGS
+from vae3d.runtime.files import check_inside
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.progress import Progress
 from vae3d.scans.labels import doubt, may_be_labels
@@ -63,7 +64,7 @@ class StoredCase(Case):
         assert record.statistics is not None
         self.statistics = record.statistics
         self.identity = record.identity
-        self.path = folder / str(record.file)
+        self.path = check_inside(folder, folder / str(record.file))
         self._dtype = np.dtype(record.dtype)
         self._known = verified
 

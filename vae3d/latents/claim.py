@@ -7,7 +7,7 @@ from typing import Any
 
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.folder import NIFTI_FOLDER, SETTINGS
-from vae3d.runtime.files import sweep, write_json
+from vae3d.runtime.files import check_no_links, sweep, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.plain import read_json
 from vae3d.values.intensity import current_units
@@ -31,6 +31,7 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         raise DataError(f"{folder}: holds files that are no latents; name another output=")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        check_no_links(folder)
         with locked(lock):
             _check(folder, settings)
             yield

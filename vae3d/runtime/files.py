@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vae3d.errors import DataError
+
 _UNFINISHED, _OLD = ".tmp-", ".old-"
 _CHUNK = 2**20
 
@@ -67,6 +69,40 @@ def sweep(folder: Path) -> list[str]:
         removed.append(path.name)
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return removed
+
+
+def check_inside(folder: Path, path: Path) -> Path:
+    """Return `path`, which must be below `folder`; the folder itself may be a link.
+
+    Raises:
+        DataError: it is elsewhere, or a link leads to it.
+    """
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ("..",)
+    if ".." in parts:
+        raise DataError(f"{path}: is not inside of {folder}")
+    for count in range(1, len(parts) + 1):
+        place = folder.joinpath(*parts[:count])
+        if place.is_symlink():
+            raise _link_error(place)
+    return path
+
+
+def check_no_links(folder: Path) -> None:
+    """Raise a DataError if a folder below `folder` is a link; `folder` itself may be one.
+
+    What a command writes then stays in the folder that the user named.
+    """
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118 - many names
+                raise _link_error(Path(parent, name))
+
+
+def _link_error(place: Path) -> DataError:
+    return DataError(
+        f"{place}: is a link, and none is followed inside of a run, a store, latents or a report; "
+        "replace it by a folder (a whole run or store may be a link; runs_dir= may be elsewhere)"
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae3d.errors import RunError
-from vae3d.runtime.files import sweep
+from vae3d.runtime.files import check_no_links, sweep
 from vae3d.runtime.lock import locked
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _claim(folder: RunFolder) -> Iterator[None]:
             ) from error
         # With the lock held no other process can be about to write the settings: check again.
         _check_own(folder)
+        check_no_links(path)
         for place in (path, folder.checkpoints, path / "weights"):
             sweep(place)
         yield

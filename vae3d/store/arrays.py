@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vae3d.errors import VolumeError
 from vae3d.runtime.files import atomic_write
 from vae3d.store.foreground import SIDE, ForegroundMap
+from vae3d.values.naming import case_file
 
 CODECS: dict[str, dict[str, Any] | None] = {
     "lz4": {"codec": blosc2.Codec.LZ4HC, "clevel": 5, "filters": [blosc2.Filter.SHUFFLE]},
@@ -103,6 +104,20 @@ def grid_of(shape: tuple[int, ...]) -> tuple[int, ...]:
 def chunk_box(at: Iterable[Any], chunk: tuple[int, ...]) -> Box:
     """Return the box of the chunk at a place of the grid."""
     return tuple(slice(int(i) * c, (int(i) + 1) * c) for i, c in zip(at, chunk, strict=True))
+
+
+def array_file(case_id: str, codec: str) -> str:
+    """Return the path of a case's array, relative to the store."""
+    return f"cases/{case_file(case_id)}{array_suffix(codec)}"
+
+
+def check_file(case_id: str, file: str | None) -> None:
+    """Raise a ValueError if a record names another file than that of its case.
+
+    Whoever may write a catalog then cannot make a command read or delete something else.
+    """
+    if file is not None and file not in {array_file(case_id, codec) for codec in CODECS}:
+        raise ValueError(f"{file!a:.80} is not the file of {case_id!a:.80}")
 
 
 def array_suffix(codec: str) -> str:

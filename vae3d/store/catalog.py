@@ -18,6 +18,7 @@ from vae3d.errors import DataError
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.files import atomic_write
 from vae3d.scans.volume import SourceGeometry
+from vae3d.store.arrays import check_file
 from vae3d.values.geometry_findings import FindingCounter, FindingSummary
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import SplitRule, Splits, case_rank
@@ -88,6 +89,7 @@ class CaseRecord:
         """
         try:
             values = json.loads(text)
+            check_file(values["case_id"], values["file"])
             statistics, geometry = values["statistics"], values["geometry"]
             identity = values.get("identity")
             return cls(
@@ -137,12 +139,18 @@ class Catalog:
     def record(self, number: int) -> CaseRecord:
         """Return the record of one case."""
         (text,) = next(self._rows("SELECT record FROM records WHERE number = ?", number))
-        return CaseRecord.from_json(text)
+        return self._record(text)
 
     def records(self) -> Iterator[CaseRecord]:
         """Return all records, read one at a time."""
         rows = self._rows("SELECT record FROM records ORDER BY number")
-        return (CaseRecord.from_json(text) for (text,) in rows)
+        return (self._record(text) for (text,) in rows)
+
+    def _record(self, text: str) -> CaseRecord:
+        try:
+            return CaseRecord.from_json(text)
+        except ValueError as error:
+            raise DataError(f"{self.path}: damaged ({error})") from error
 
     def case_id(self, number: int) -> str:
         """Return the name of a case."""
@@ -159,7 +167,15 @@ class Catalog:
 
     def files(self) -> Iterator[str]:
         """Return the files of all prepared cases, relative to the store."""
-        return (file for (file,) in self._rows("SELECT file FROM cases WHERE file IS NOT NULL"))
+        rows = self._rows("SELECT case_id, file FROM cases WHERE file IS NOT NULL")
+        return (self._checked_file(case_id, file) for case_id, file in rows)
+
+    def _checked_file(self, case_id: str, file: str) -> str:
+        try:
+            check_file(case_id, file)
+        except ValueError as error:
+            raise DataError(f"{self.path}: damaged ({error})") from error
+        return file
 
     def stamps(self) -> Iterator[tuple[str, str | None, int, str]]:
         """Return name, split, rank and stamp of every case."""

@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 from vae3d.errors import DataError, VolumeError
 from vae3d.runtime.choices import EARLIER, parse_part
 from vae3d.runtime.differences import differences
-from vae3d.runtime.files import file_digest, write_json
+from vae3d.runtime.files import check_inside, check_no_links, file_digest, write_json
 from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume, checked
-from vae3d.store.arrays import array_suffix, write_array
+from vae3d.store.arrays import array_file, write_array
 from vae3d.store.catalog import CaseRecord, Catalog, Journal, latest_records, write_catalog
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
-from vae3d.values.naming import case_file
 from vae3d.values.splits import case_rank
 from vae3d.values.value_check import ValueCheck
 from vae3d.values.voxel_statistics import VoxelStatistics
@@ -118,6 +117,7 @@ class Preparation:
             self.parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{self.folder}: cannot be written ({error.strerror})") from error
+        check_no_links(self.folder)
         with self._lock():
             # Another process may have prepared it while this one waited.
             if self.is_fresh():
@@ -172,7 +172,7 @@ class Preparation:
         """Delete the files whose checksum is wrong, and return the names of their cases."""
         damaged = []
         for record in Catalog(self.folder / CATALOG).records():
-            path = self.folder / str(record.file)
+            path = check_inside(self.folder, self.folder / str(record.file))
             if record.file and path.exists() and file_digest(path) != record.digest:
                 path.unlink()
                 damaged.append(record.case_id)
@@ -293,7 +293,7 @@ class Preparation:
             ) or contract.range_of(volume.data.numpy(), volume.case_id)
         except VolumeError as error:
             return CaseRecord(case_id, error.path, stamp, error=error.reason)
-        file = f"cases/{case_file(case_id)}{array_suffix(self.settings.codec)}"
+        file = array_file(case_id, self.settings.codec)
         num_bytes, digest = self._write(self.folder / file, volume)
         return CaseRecord(
             case_id=case_id,
