@@ -410,6 +410,23 @@ def test_chunks_are_verified_once_and_arrays_of_earlier_versions_are_not(
     assert np.array_equal(array[:, :, :], image)
 
 
+@pytest.mark.parametrize("name", [".tmp-1-0a-store.json", ".tmp-77-ab12cd34-catalog.sqlite"])
+@pytest.mark.parametrize("kept", [[], ["store.json"]])
+def test_what_a_kill_left_is_swept(tmp_path: Path, name: str, kept: list[str]) -> None:
+    config = CTConfig(root=str(write_scans(tmp_path / "in")), store=str(tmp_path / "s"))
+    preparation(config).run()
+    sound = contents(tmp_path / "s")
+    for path in (tmp_path / "s").iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "s/parts").mkdir()
+    (tmp_path / "s/parts/00000-of-00001.lock").touch()
+    (tmp_path / "s" / name).write_text("{")
+    preparation(config).run()
+    assert contents(tmp_path / "s") == sound
+    assert not [*(tmp_path / "s").glob(".tmp-*")]
+
+
 def test_a_store_opens_without_its_sources(tmp_path: Path) -> None:
     write_scans(tmp_path / "in")
     config = CTConfig(root=str(tmp_path / "in"), store=str(tmp_path / "s"))
@@ -446,9 +463,7 @@ def test_a_catalog_of_many_cases_is_not_kept_in_memory(tmp_path: Path) -> None:
     path = tmp_path / CATALOG
     rows = (
         (
-            CaseRecord(
-                f"c{i:05d}", "here", "1", file="f", dtype="int16", channels=1, shape=(i + 1, 9, 9)
-            ),
+            CaseRecord(f"c{i:05d}", "here", "1", dtype="int16", channels=1, shape=(i + 1, 9, 9)),
             None,
         )
         for i in range(count)

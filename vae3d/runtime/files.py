@@ -51,6 +51,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether an atomic write made this name, whether it is in progress or was killed."""
+    return path.name.startswith((_UNFINISHED, _OLD))
+
+
 def sweep(folder: Path) -> list[str]:
     """Remove what interrupted writes left in a folder, and return the names that were removed.
 

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from vae3d.errors import DataError, VolumeError
 from vae3d.runtime.choices import EARLIER, parse_part
 from vae3d.runtime.differences import differences
-from vae3d.runtime.files import check_inside, check_no_links, file_digest, write_json
+from vae3d.runtime.files import (
+    check_inside,
+    check_no_links,
+    file_digest,
+    is_temporary,
+    sweep,
+    write_json,
+)
 from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
@@ -122,6 +129,9 @@ class Preparation:
             # Another process may have prepared it while this one waited.
             if self.is_fresh():
                 return
+            if self.shard.is_whole:
+                # All parts are locked: what is temporary was left by a kill.
+                sweep(self.folder)
             self._claim()
             mine = [i for i in self.order if self.source.case_ids[i] in self.shard]
             marks = self._prepared_marks()
@@ -191,7 +201,8 @@ class Preparation:
         """Write the settings of a new store, or check that an existing store has the same ones."""
         path = self.folder / SETTINGS
         if not path.exists():
-            if any(item != self.parts for item in self.folder.iterdir()):
+            foreign = (e for e in self.folder.iterdir() if not is_temporary(e))
+            if any(item != self.parts for item in foreign):
                 raise DataError(f"{self.folder}: holds files that are no store; name another")
             write_json(path, asdict(self.settings))
         old, new = StoreSettings.read(self.folder).identity(), self.settings.identity()
