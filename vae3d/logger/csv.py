@@ -1,11 +1,12 @@
 """`CsvLogger`: metrics.csv, bit-identical for the same training, interrupted or not."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae3d.logger.base import Logger, Scores
-from vae3d.runtime.files import atomic_write
+from vae3d.runtime.files import atomic_write, open_own
 
 FIRST_COLUMNS = ("step", "epoch", "split")
 
@@ -34,7 +35,7 @@ class CsvLogger(Logger):
     def log(self, step: int, scores: Scores, split: str = "train") -> None:
         """Append a row."""
         cells = {"step": step, "split": split, **scores}
-        with self.path.open("a", newline="") as file:
+        with io.TextIOWrapper(open_own(self.path), encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(
                 [cells.get(name, "") for name in self.columns]
             )

@@ -1,19 +1,23 @@
 """Atomic writes: a file or a folder appears whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vae3d.errors import DataError
 
 _UNFINISHED, _OLD = ".tmp-", ".old-"
 _CHUNK = 2**20
+_OF_OTHERS = {"wandb"}
+"""Folders that other programs keep inside of a run, with links of their own; never entered."""
 
 
 @contextlib.contextmanager
@@ -93,20 +97,51 @@ def check_inside(folder: Path, path: Path) -> Path:
 
 
 def check_no_links(folder: Path) -> None:
-    """Raise a DataError if a folder below `folder` is a link; `folder` itself may be one.
+    """Raise a DataError if there is a link below `folder`; `folder` itself may be one.
 
-    What a command writes then stays in the folder that the user named.
+    What a command reads and writes then stays in the folder that the user named.
     """
-    for parent, names, _ in os.walk(folder):
-        for name in names:
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
             if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118 - many names
                 raise _link_error(Path(parent, name))
+        folders[:] = [name for name in folders if name not in _OF_OTHERS]
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a file that vae3d appends to, which is created if it does not exist.
+
+    Raises:
+        OSError: it is no file, or a link or a hard link, behind which is a file of someone else.
+    """
+    file = open(path, "ab+", opener=_own_descriptor)  # noqa: SIM115 - Path.open has no opener
+    try:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        if found.st_nlink > 1:
+            raise OSError(errno.EMLINK, "is a hard link to another file; delete it", str(path))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _own_descriptor(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a pipe would be waited for.
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link, and none is followed here", path) from error
+        raise
 
 
 def _link_error(place: Path) -> DataError:
     return DataError(
         f"{place}: is a link, and none is followed inside of a run, a store, latents or a report; "
-        "replace it by a folder (a whole run or store may be a link; runs_dir= may be elsewhere)"
+        "replace it by what it leads to (a whole run or store may be a link; runs_dir= may be "
+        "elsewhere)"
     )
 
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from vae3d.errors import LockedError
+from vae3d.runtime.files import open_own
 
 try:
     import fcntl
@@ -28,7 +29,7 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
     Raises:
         LockedError: another process holds it, and `on_wait` is None; the message names it.
     """
-    with path.open("a+", encoding="utf-8") as file:
+    with open_own(path) as file:
         _acquire(file, path, on_wait)
         if on_wait is None:
             _sign(file)
@@ -52,15 +53,15 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _sign(file: IO[str]) -> None:
+def _sign(file: BinaryIO) -> None:
     """Write who holds the lock, for those who are refused."""
     file.truncate(0)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    file.write(json.dumps({"pid": os.getpid(), "started": started}))
+    file.write(json.dumps({"pid": os.getpid(), "started": started}).encode())
     file.flush()
 
 
-def _acquire(file: IO[str], path: Path, on_wait: Callable[[], None] | None) -> None:
+def _acquire(file: BinaryIO, path: Path, on_wait: Callable[[], None] | None) -> None:
     if fcntl is None:
         return
     try:
@@ -76,7 +77,7 @@ def _acquire(file: IO[str], path: Path, on_wait: Callable[[], None] | None) -> N
         ) from None
 
 
-def _owner(file: IO[str]) -> str:
+def _owner(file: BinaryIO) -> str:
     file.seek(0)
     try:
         owner = json.loads(file.read(4096))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import DataError
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.files import atomic_write
+from vae3d.runtime.files import atomic_write, open_own
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.arrays import check_file
 from vae3d.values.geometry_findings import FindingCounter, FindingSummary
@@ -295,7 +295,7 @@ class Journal:
 
     def append(self, record: CaseRecord) -> None:
         """Append one line; if a kill cut off the last one, start on a new line."""
-        with self.path.open("ab+") as file:
+        with open_own(self.path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
             cut_off = size > 0 and file.read(1) != b"\n"

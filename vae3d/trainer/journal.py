@@ -15,7 +15,7 @@ from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import Interrupted, ResourceError, UserError
 from vae3d.loading.loader import PatchLoader
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.files import atomic_folder, write_json
+from vae3d.runtime.files import atomic_folder, open_own, write_json
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
@@ -135,8 +135,8 @@ class Journal:
         row = io.StringIO()
         csv.writer(row, lineterminator="\n").writerow([case_id, reason])
         if row.getvalue() not in listed:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(row.getvalue())
+            with open_own(path) as file:
+                file.write(row.getvalue().encode())
 
     def bad_step(self, loader: PatchLoader, step: int, wrong: list[str]) -> None:
         """Write this rank's patches of a step that was not finite, with cases and positions."""
