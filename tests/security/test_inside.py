@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -18,7 +19,7 @@ from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
 from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
-from vae3d.data.config import CTConfig, StoreConfig
+from vae3d.data.config import CTConfig, RunData, StoreConfig
 from vae3d.errors import DataError, UserError
 from vae3d.latents.dataset import LatentDataset
 from vae3d.logger.console import ProgressBar
@@ -167,3 +168,31 @@ def test_latents_follow_no_link(place: str, trained: Path, tmp_path: Path) -> No
 def test_a_whole_run_may_be_a_link(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(trained)
     assert evaluate(EvalConfig(run=str(tmp_path / "linked"), output=str(tmp_path / "out"))).cases
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "store"])
+def test_the_store_that_a_run_names_is_read_and_not_written(
+    place: str, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = replace(data_of(tmp_path), test_fraction=0.5, split_rule="count")
+    run = train(tiny_training(tmp_path, data=data))
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace(str(store), str(tmp_path / place)))
+    # The scans grew: the store is no longer up to date, and its catalog would be written again.
+    shutil.copy(tmp_path / "scans/c0.nii", tmp_path / "scans/zz.nii")
+    before = tree(tmp_path, run)
+    evaluate(EvalConfig(run=str(run)))
+    assert tree(tmp_path, run) == before
+    assert (
+        f"data.store={tmp_path / place}, of the run's settings, is not up to date" in caplog.text
+    )
+    assert f"data.root={tmp_path / 'scans'}, of the settings of {run}" in caplog.text
+    chosen = RunData(store=str(tmp_path / place))
+    evaluate(EvalConfig(run=str(run), data=chosen))
+    assert tree(tmp_path, run) != before
+
+
+def tree(folder: Path, without: Path) -> dict[Path, tuple[int, bytes]]:
+    """All files with their times and contents, but for those of one folder."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(without)]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}

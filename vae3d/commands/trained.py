@@ -12,7 +12,7 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.commands.trained_config import CodecConfig, TrainedConfig
-from vae3d.data.build import open_cases
+from vae3d.data.build import build_source, open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import (
     CaseData,
@@ -20,9 +20,11 @@ from vae3d.data.config import (
     DataConfig,
     Images2DConfig,
     MRIConfig,
+    PreparableData,
     RunData,
     ScansConfig,
 )
+from vae3d.data.stored import without_stale_store
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.choice import check_place
 from vae3d.inference.runner import ModelRunner
@@ -159,6 +161,8 @@ class TrainedRun:
             source.contract = adopt(source.contract, source.spatial_dims)
         elif not self.is_alone:
             check_place(data, self.settings.data, self.folder.path)
+        if isinstance(chosen, RunData) and not chosen.store and isinstance(data, PreparableData):
+            data = without_stale_store(data, source := source or build_source(data))
         cases = open_cases(data.read_once() if once else data, progress, source, adopt)
         # Scans are resampled as they are read; a store, phantoms and a Dataset are as they are.
         spacing = None if cases.spacing is None else (*cases.spacing,)

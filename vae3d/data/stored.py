@@ -23,7 +23,7 @@ from vae3d.patching.region import Region
 from vae3d.runtime.choices import READERS, RESAMPLINGS
 from vae3d.runtime.files import check_inside
 from vae3d.runtime.paths import user_path
-from vae3d.runtime.progress import Progress
+from vae3d.runtime.progress import Progress, Silent
 from vae3d.scans.labels import doubt, may_be_labels
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
@@ -138,6 +138,24 @@ def open_prepared(
     cases.left_out = source.left_out
     warn_of_labels(config, cases.catalog)
     return cases
+
+
+def without_stale_store(config: PreparableData, source: CaseSource) -> PreparableData:
+    """Return the data that a saved run names, without a store that would have to be written.
+
+    A run may come from anybody. The store that its settings name is read; to be written it must
+    be typed.
+    """
+    if config.store in (None, "auto"):
+        return config
+    folder, settings = resolve_store(config, source)
+    if Preparation(source, settings, folder, progress=Silent()).is_readable():
+        return config
+    log.info(
+        f"data.store={config.store}, of the run's settings, is not up to date: the scans are read "
+        f"without it; type data.store={config.store} to prepare it"
+    )
+    return replace(config, store=None)
 
 
 def warn_of_labels(config: PreparableData, catalog: Catalog) -> None:

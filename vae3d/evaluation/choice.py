@@ -51,13 +51,19 @@ def adopt_splits(cases: Cases, record: RunCases) -> bool:
 
 
 def check_place(data: DataConfig, trained: DataConfig, run: Path) -> None:
-    """Raise a DataError if the settings of `run` name scans that are not where they were.
+    """Print the paths that the settings of `run` name, which may come from anybody.
 
     A relative path is looked up in the working folder, wherever the training ran.
+
+    Raises:
+        DataError: the scans are not where they were.
     """
-    for key in ("list", "root"):
+    for key in ("list", "root", "store"):
         path = getattr(data, key, None)
-        if path and path == getattr(trained, key, None) and not user_path(path).exists():
+        if not path or path == "auto" or path != getattr(trained, key, None):
+            continue
+        log.info(f"data.{key}={path}, of the settings of {run}")
+        if key != "store" and not user_path(path).exists():
             raise DataError(
                 f"data.{key}: no {user_path(path).absolute()}, which is data.{key}={path} of the "
                 f"settings of {run}; type data.{key}= with the place where the scans are now"

@@ -14,3 +14,16 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """End."""
+
+
+class Silent(Progress):
+    """Shows nothing."""
+
+    def start(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def advance(self) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Show nothing."""

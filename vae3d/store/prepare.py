@@ -166,6 +166,14 @@ class Preparation:
             (self.folder / CATALOG).unlink()
             return False
 
+    def is_readable(self) -> bool:
+        """Return whether the store holds exactly these cases; nothing is written to find out."""
+        try:
+            same = StoreSettings.read(self.folder).identity() == self.settings.identity()
+            return same and self._holds(Catalog(self.folder / CATALOG))
+        except DataError:
+            return False
+
     def _holds(self, catalog: Catalog) -> bool:
         if len(catalog) != len(self.order) or next(catalog.failures(), None):
             return False
