@@ -15,6 +15,7 @@ from vae3d.errors import ConfigError
 from vae3d.logger.console import print_lines, table
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
+from vae3d.runtime.files import check_inside
 from vae3d.runtime.memory import free_memory, memory_budget
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
@@ -54,7 +55,8 @@ def chosen_model(config: InfoConfig) -> VAEConfig:
     """Return the model settings of the run, or those of `model=`."""
     if config.run is None:
         return replace(config.model, spatial_dims=config.model.dims)
-    return load_config(RunFolder(user_path(config.run)).config).model
+    folder = user_path(config.run)
+    return load_config(check_inside(folder, RunFolder(folder).config)).model
 
 
 def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from vae3d.errors import ConfigError, RunError
 from vae3d.report.facts import fact_lines
 from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
+from vae3d.runtime.files import check_no_links
 from vae3d.runtime.paths import user_path
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
@@ -72,6 +73,7 @@ def read_report(run: str, mode: str, name: str) -> Report:
         RunError: the report does not exist, or its files are damaged.
     """
     folder = _report_folder(run, mode)
+    check_no_links(folder)
     columns, cases = read_scores(folder / "scores.csv")
     again = f"evaluate again: {evaluation_of(run, mode)}"
     path = folder / "summary.json"

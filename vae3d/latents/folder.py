@@ -8,7 +8,7 @@ from typing import Any
 
 from vae3d.errors import ConfigError, DataError
 from vae3d.latents.file import SUFFIX
-from vae3d.runtime.files import atomic_write, write_json
+from vae3d.runtime.files import atomic_write, check_inside, write_json
 from vae3d.runtime.messages import counted
 from vae3d.runtime.plain import from_plain, read_json
 from vae3d.values.latent_statistics import NAMES, LatentStatistics
@@ -63,7 +63,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     Raises:
         DataError: missing or damaged.
     """
-    path = folder / MANIFEST
+    path = check_inside(folder, folder / MANIFEST)
     try:
         entries = [
             Entry(
@@ -151,7 +151,7 @@ def read_statistics(folder: Path, weights: str = "") -> LatentStatistics:
         ConfigError: they are of latents of other weights.
         DataError: missing or damaged.
     """
-    path = folder / STATISTICS
+    path = check_inside(folder, folder / STATISTICS)
     try:
         values = _values(path)
         # The file also holds values that only people read.

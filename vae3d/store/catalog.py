@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import DataError
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.files import atomic_write, open_own
+from vae3d.runtime.files import atomic_write, check_inside, open_own
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.arrays import check_file
 from vae3d.values.geometry_findings import FindingCounter, FindingSummary
@@ -35,6 +36,8 @@ CREATE TABLE cases (
 );
 CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 """
+_PLAIN_TABLE = re.compile(r"CREATE TABLE (about|cases|records) \([\w\s,]+\)")
+"""A view, a trigger or a computed column would make SQLite run what the file says, without end."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Catalog:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = check_inside(path.parent, path)
         self._connection: tuple[int, sqlite3.Connection] | None = None
         if not path.is_file():
             raise DataError(f"{path.parent}: no store here ({path.name} is missing)")
@@ -236,7 +239,12 @@ class Catalog:
             # Immutable, so that SQLite takes no lock: locks are slow or broken on network file
             # systems. check_same_thread=False: threads that read ahead use the connection too.
             uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-            self._connection = os.getpid(), sqlite3.connect(uri, uri=True, check_same_thread=False)
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            connection.execute("PRAGMA trusted_schema=OFF")
+            for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+                if not (_PLAIN_TABLE.fullmatch(sql) if sql else kind == "index"):
+                    raise sqlite3.DatabaseError(f"{kind} {name!a:.40} does not belong there")
+            self._connection = os.getpid(), connection
         return self._connection[1]
 
     def __getstate__(self) -> dict[str, Any]:

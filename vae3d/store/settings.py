@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vae3d.errors import DataError
+from vae3d.runtime.files import check_inside
 
 CATALOG, SETTINGS = "catalog.sqlite", "store.json"
 
@@ -33,7 +34,7 @@ class StoreSettings:
         Raises:
             DataError: no store, a damaged one, or one of another format.
         """
-        path = folder / SETTINGS
+        path = check_inside(folder, folder / SETTINGS)
         try:
             settings = cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
