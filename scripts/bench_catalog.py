@@ -18,9 +18,9 @@ import numpy as np
 
 from vae3d.data.config import StoreConfig
 from vae3d.data.stored import StoredCases
+from vae3d.files.atomic import write_json
 from vae3d.loading.patches import PatchDataset
 from vae3d.patching.samplers import GridPatches
-from vae3d.runtime.files import write_json
 from vae3d.runtime.messages import show_messages
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.arrays import array_file

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import select
 import signal
 import subprocess
@@ -29,8 +30,17 @@ class CommandServer:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, arguments: list[str], cwd: Path, environment: dict[str, str]) -> "Command":
-        """Starts `vae3d *arguments`; the one before must have ended."""
+    def start(
+        self,
+        arguments: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        stdout: Path | None = None,
+    ) -> "Command":
+        """Starts `vae3d *arguments`; the one before must have ended.
+
+        `stdout` is a device or a pipe to print to; what is printed there is not returned.
+        """
         if self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, __file__],
@@ -40,6 +50,7 @@ class CommandServer:
                 bufsize=0,  # so that `select` sees every answer that was not read
             )
         command = Command(arguments, self.process.stdout)
+        command.outputs[0] = stdout or command.outputs[0]
         request = [arguments, str(cwd), environment, *map(str, command.outputs)]
         self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
         command.pid = int(command.answers.readline())
@@ -91,7 +102,7 @@ class Command:
         if not select.select([self.answers], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired(self.arguments, timeout)
         code = int(self.answers.readline())
-        texts = [path.read_text() if path.exists() else "" for path in self.outputs]
+        texts = [path.read_text() if path.is_file() else "" for path in self.outputs]
         self.folder.cleanup()
         return subprocess.CompletedProcess(self.arguments, code, *texts)
 
@@ -148,6 +159,11 @@ def main() -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, number)
         os.close(file)
+    if kinds := environment.get("VAE3D_TEST_DENY"):
+        denied: Any = importlib.import_module("tests.faults.denied")
+        denied.deny(kinds.split(","))
+    if size := environment.get("VAE3D_TEST_FILE_SIZE"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
     sys.argv = [f"{ROOT}/vae3d/__main__.py", *arguments]
     from vae3d.cli import main as command
 

@@ -27,6 +27,7 @@ FLOORS = [
     {"cli", "library"},
     {"commands"},
     {"settings"},
+    {"verification"},
     {"evaluation", "trainer", "comparison"},
     {"report"},
     {"scoring", "latents", "pictures", "loading"},
@@ -36,6 +37,8 @@ FLOORS = [
     {"model", "patching", "logger"},
     {"values", "charts"},
     {"runtime", "bounds"},
+    {"files"},
+    {"system"},
     {"errors", "version"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -181,3 +184,55 @@ def test_every_entry_of_every_registry_can_be_imported() -> None:
     for registry in REGISTRIES:
         for name in registry:
             assert registry[name] is not None
+
+
+# Calls that open a path by themselves, and the calls that may open one for them.
+OPENERS = re.compile(
+    r"(open|io\.open|(gzip|tifffile|Image|blosc2|imageio|nibabel)\.\w*(open|load|read|File)\w*"
+    r"|np\.(load|memmap|fromfile|loadtxt)|sqlite3\.connect|safe_open|load_file|torch\.load"
+    r"|json\.load|.*\.(open|read_text|read_bytes))"
+)
+CHECKS = re.compile(
+    r"(?<![\w.])((open|check)_regular|check_kind|open_text|check_header|read_bytes)\("
+)
+OPENED_ELSEWHERE = {
+    "files/reading.py": "is the one place",
+    "files/links.py": "opens the files that vae3d appends to, and no link",
+    "system/abilities.py": "opens what vae3d wrote, and folders, to flush them",
+    "system/limits.py": "a temporary file of this process",
+    "system/maps.py": "maps a file that is open",
+    "system/streams.py": "/dev/null",
+    "runtime/heap.py": "/sys",
+    "runtime/memory.py": "/proc",
+    "verification/findings.py": "decompresses a file that is open",
+    "settings/groups.py": "option files, which may run code as a program does",
+    "settings/schema.py": "sources of the package",
+    "report/page.py": "assets of the package",
+    "store/catalog.py": "SQLite opens a catalog that `Catalog` has checked, and temporary files",
+    "scoring/references.py": "an image in memory",
+    "trainer/checkpoint.py": "verified by its SHA-256 before",
+}
+
+
+@every_module
+def test_files_are_opened_in_one_place(path: Path) -> None:
+    """A function that lets a library open a path looks first whether it is a regular file."""
+    if str(path.relative_to(PACKAGE)) in OPENED_ELSEWHERE:
+        return
+    functions = [
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
+    ]
+    for function in functions:
+        text = ast.unparse(function)
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Call) or not OPENERS.fullmatch(ast.unparse(node.func)):
+                continue
+            values = (*node.args, *(word.value for word in node.keywords))
+            modes = {a.value for a in values if isinstance(a, ast.Constant)} & {
+                "w",
+                "wb",
+                "a",
+                "x",
+            }
+            call = ast.unparse(node)[:60]
+            assert modes or CHECKS.search(text), f"{call} in {path}: use files/reading.py"

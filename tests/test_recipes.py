@@ -107,7 +107,7 @@ def test_a_scan_format(package: Path) -> None:
         '"""Images as text, one row a line."""\n\n'
         "import numpy as np\n"
         "import torch\n\n"
-        "from vae3d.runtime.files import atomic_write\n"
+        "from vae3d.files.atomic import atomic_write\n"
         "from vae3d.scans.volume import Volume\n\n\n"
         "def read_text(path, *, channel, case_id):\n"
         "    pixels = np.loadtxt(path, dtype=np.float32, ndmin=2)\n"

@@ -1,9 +1,10 @@
 """vae3d: variational autoencoders for 3D medical scans and 2D images."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vae3d.version import __version__
+from vae3d.version import WINDOWS, __version__
 
 if TYPE_CHECKING:
     from vae3d.autoencoder.vae import CustomVAE
@@ -43,4 +44,6 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: `vae3d --help` must not wait for torch.
     if name not in _HOMES:
         raise AttributeError(f"module 'vae3d' has no attribute {name!r}")
+    if sys.platform == "win32":
+        raise ImportError(WINDOWS)
     return getattr(import_module(_HOMES[name]), name)

@@ -6,14 +6,16 @@ UserError                one line on stderr with key or file, rule, value and wh
 │   └── VolumeError      one scan: unreadable, empty, constant, not finite, of an unknown kind
 ├── RunError             a run folder that belongs to other settings, or has nothing to load
 │   ├── CheckpointError  a checkpoint that is missing, damaged, or of other settings
-│   └── LockedError      a run folder in which another process trains
+│   └── LockedError      a folder to which another process writes
+├── DamageError          files whose checksums are wrong, found by vae3d verify
 ├── ResourceError        the disk is full, or the device is out of memory
 ├── NonFiniteError       the loss or a gradient is not finite
 ├── RankError            another rank of a training ended or does not answer
 └── Interrupted          a signal stopped the training; its state is saved
 
-Exit codes: 2 a mistake in the settings or the data, 4 a checkpoint, 5 not finite, 6 resources,
-7 locked, 70 another rank, 75 stopped by a signal and resumable, 130 stopped by Ctrl-C.
+Exit codes: 2 a mistake in the settings or the data, 3 damaged files, 4 a checkpoint, 5 not finite,
+6 resources, 7 locked, 70 another rank, 75 stopped by a signal and resumable, 130 stopped by
+Ctrl-C.
 """
 
 from pathlib import Path
@@ -62,9 +64,15 @@ class CheckpointError(RunError):
 
 
 class LockedError(RunError):
-    """A run folder that another process has locked."""
+    """A folder that another process has locked."""
 
     exit_code = 7
+
+
+class DamageError(UserError):
+    """Files are damaged, missing or changed since they were written."""
+
+    exit_code = 3
 
 
 class ResourceError(UserError):

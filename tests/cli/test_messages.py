@@ -72,7 +72,7 @@ def test_every_path_of_a_user_is_expanded_by_one_function() -> None:
         for path in (ROOT / "vae3d").rglob("*.py")
         if ".expanduser()" in path.read_text()
     }
-    assert using == {"vae3d/runtime/paths.py", "vae3d/cli/line.py"}
+    assert using == {"vae3d/files/paths.py", "vae3d/cli/line.py"}
 
 
 def test_a_home_that_is_unknown_in_a_list_is_named_with_its_line(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_key_is_that_of_the_command(place: Path, command: str, said: str) ->
     [
         (["vae3d", "train"], "interrupted; the same command resumes from the last checkpoint"),
         (["vae3d prepare", "data=ct"], "interrupted; the same command resumes with the cases"),
-        (["vae3d", "reconstruct"], "interrupted; add existing=skip to resume"),
+        (["vae3d", "reconstruct"], "interrupted; the same command resumes"),
         (["vae3d eval"], "interrupted; the same command scores all cases again"),
         (["vae3d", "compare"], "interrupted\n"),
         (["vae3d"], "interrupted\n"),

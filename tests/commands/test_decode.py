@@ -26,6 +26,7 @@ from vae3d.errors import ConfigError, DataError, RunError, VolumeError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_statistics
 from vae3d.scans.files import read_volume
+from vae3d.scans.outputs import Outputs
 
 # Oblique, with swapped and reversed axes, as scanners write them.
 AFFINES = [
@@ -439,3 +440,32 @@ def test_two_ranks_write_what_one_does(run: Path) -> None:
     assert contents(run.parent / "by_two") == expected
     run_distributed(_reconstructed_by_ranks, run.parent, 2)
     assert contents(run.parent / "again_by_two") == expected
+
+
+@pytest.mark.parametrize("change", ["nothing", "input", "settings"])
+def test_only_the_same_command_resumes(
+    run: Path, scan_folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    expected = contents(reconstructed(run, scan_folder, "whole"))
+
+    def killed(outputs: Outputs, volume: Any, name: str) -> None:
+        if name == "1":
+            raise KeyboardInterrupt
+        write(outputs, volume, name)
+
+    write = Outputs.write
+    monkeypatch.setattr(Outputs, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reconstructed(run, scan_folder)
+    monkeypatch.setattr(Outputs, "write", write)
+    assert {*contents(run.parent / "again")} == {".unfinished", "0.nii.gz"}
+    if change == "nothing":
+        assert contents(reconstructed(run, scan_folder)) == expected
+        # It has ended: the next one would overwrite.
+        with pytest.raises(DataError, match="exists already"):
+            reconstructed(run, scan_folder)
+        return
+    if change == "input":
+        (scan_folder / "2.nii.gz").write_bytes((scan_folder / "0.nii.gz").read_bytes())
+    with pytest.raises(DataError, match=r"0\.nii\.gz: exists already"):
+        reconstructed(run, scan_folder, seed=1 if change == "settings" else 0)

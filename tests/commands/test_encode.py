@@ -15,9 +15,9 @@ from vae3d.commands.encode_run import encode
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig
 from vae3d.errors import ConfigError, DataError, LockedError, VolumeError
+from vae3d.files.lock import locked
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_manifest, read_statistics
-from vae3d.runtime.lock import locked
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,10 @@ def record(name: str, **changes: object) -> CaseRecord:
     return CaseRecord(**values)  # type: ignore[arg-type]
 
 
+FLAT = record("c", shape=(7, 8), affine=((2.0, 0.0, 1.0), (0.0, 2.0, 1.0), (0.0, 0.0, 1.0)),
+              geometry=None, box=((0, 1), (1, 1)))  # fmt: skip
+
+
 def failed(name: str) -> CaseRecord:
     return CaseRecord(name, f"/scans/{name}", "", error="is gone")
 
@@ -72,7 +76,7 @@ def test_the_newest_record_of_a_case_is_returned() -> None:
 
 def test_a_catalog_returns_its_cases(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
-    rows = [record("a"), failed("b"), record("c", shape=(7, 8))]
+    rows = [record("a"), failed("b"), FLAT]
     write_catalog(path, [(row, None) for row in rows])
     catalog = Catalog(path)
     assert len(catalog) == 3

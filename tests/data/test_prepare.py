@@ -72,7 +72,7 @@ def test_the_size_is_estimated_from_the_first_cases(
     folder.mkdir(parents=True)
     preparation = Preparation(source, settings, folder, progress=SILENT, workers=1)
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, GIB))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2 * GIB, 0, GIB))
     stamps = [prepare.Stamp("x", 2**20)] * 6
     monkeypatch.setitem(vars(preparation), "stamps", stamps)
     done = [
@@ -109,10 +109,48 @@ def test_a_quarter_of_a_gib_is_left_free(
 ) -> None:
     """A phantom of 8^3 takes 2048 bytes in memory."""
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, free))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2 * GIB, 0, free))
     config = SyntheticConfig(shape=(8, 8, 8), count=1, store=str(tmp_path / "s"))
     if refused:
         with pytest.raises(DataError, match="the disk is full"):
             open_cases(config, SILENT)
     else:
         open_cases(config, SILENT)
+
+
+def test_the_files_of_others_stay_in_a_store(tmp_path: Path) -> None:
+    config = SyntheticConfig(shape=(8, 8, 8), count=3, store=str(tmp_path / "s"))
+    open_cases(config, SILENT)
+    place = next((tmp_path / "s/cases").iterdir())
+    theirs = [place / "notes.txt", place / "a.npy", tmp_path / "s/parts/.keep", place / ".tmp-x"]
+    theirs.append(tmp_path / "s/parts/notes.jsonl")
+    ours = [
+        place / "gone-0123abcd.b2nd",
+        place / ".tmp-1-0123abcd-x",
+        tmp_path / "s/.tmp-1-0a-store.json",
+    ]
+    for count in (3, 4):  # nothing new to prepare, and one case more
+        for path in (*theirs, *ours):
+            path.write_text("")
+        config.count = count
+        open_cases(config, SILENT)
+        assert all(path.exists() for path in theirs)
+        assert not any(path.exists() for path in ours)
+
+
+def test_a_part_for_a_catalog_to_come_stays(tmp_path: Path) -> None:
+    """Another process trains on the old catalog while parts of a larger one are prepared."""
+    old = SyntheticConfig(shape=(8, 8, 8), count=3, store=str(tmp_path / "s"))
+    open_cases(old, SILENT)
+    catalog = (tmp_path / "s/catalog.sqlite").read_bytes()
+    new = SyntheticConfig(shape=(8, 8, 8), count=9, store=str(tmp_path / "s"))
+    source = build_source(new)
+    folder, settings = resolve_store(new, source)
+    Preparation(source, settings, folder, progress=SILENT, shard=Shard(0, 2)).run()
+    part = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert folder / "parts/00000-of-00002.jsonl" in part
+    open_cases(old, SILENT)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == part
+    assert (folder / "catalog.sqlite").read_bytes() == catalog
+    assert len(open_cases(new, SILENT).split_of()) == 9
+    assert {path.suffix for path in (folder / "parts").iterdir()} == {".lock"}

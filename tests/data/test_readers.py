@@ -375,7 +375,7 @@ def test_messages_for_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "folder.nii").mkdir()
     for name, message in (
         ("missing.nii", "does not exist"),
-        ("folder.nii", "is not a file"),
+        ("folder.nii", "is a folder, not a file"),
         ("empty.nii", r"is empty \(0 bytes\)"),
         ("short.nii", "(?!.*empty)"),
         ("short.png", "is damaged or not in its suffix's format"),

@@ -22,13 +22,15 @@ from hypothesis import strategies as st
 
 from tests.command_server import COMMANDS, CommandServer
 from tests.conftest import ROOT, vae3d
+from vae3d.data import stored
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import CTConfig, MRIConfig, ScansConfig
+from vae3d.data.config import CTConfig, MRIConfig, ScansConfig, StoreConfig
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.data.stored import StoredCases, resolve_store
 from vae3d.errors import DataError, VolumeError
+from vae3d.files.atomic import file_digest
 from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.region import Region
@@ -49,6 +51,7 @@ from vae3d.values.naming import case_file
 from vae3d.values.splits import SplitRule
 from vae3d.values.voxel_statistics import percentiles_of
 
+STORE_OF_FORMAT_1 = ROOT / "tests" / "fixtures" / "v0_1" / "store"
 SILENT = ProgressBar("prepare", shown=False)
 SHAPES = [(20, 33, 17), (9, 70, 65), (1, 12, 80), (34, 18, 22), (16, 16, 16), (7, 7, 7)]
 
@@ -347,7 +350,7 @@ def test_damage_to_a_store_is_named_and_repaired(tmp_path: Path) -> None:
     sound = contents(tmp_path / "s")
     path = next((tmp_path / "s").glob("cases/*/case2*"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(VolumeError, match=r"case2.*prepare the store again"):
+    with pytest.raises(VolumeError, match=r"case2.*is damaged.*verify=true mends the store"):
         open_cases(config, SILENT)[2]
     other = next((tmp_path / "s").glob("cases/*/case3*"))
     flipped = bytearray(other.read_bytes())
@@ -356,6 +359,37 @@ def test_damage_to_a_store_is_named_and_repaired(tmp_path: Path) -> None:
     assert preparation(config).verify() == ["case2", "case3"]
     preparation(config).run()
     assert contents(tmp_path / "s") == sound
+
+
+def test_an_array_of_another_scan_is_refused_in_its_place(tmp_path: Path) -> None:
+    config = CTConfig(root=str(write_scans(tmp_path / "in")), store=str(tmp_path / "s"))
+    cases = open_cases(config, SILENT)
+    one, other = (cases.described(index).path for index in (1, 2))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(VolumeError, match=r"case1.*array of another scan"):
+        open_cases(config, SILENT)[1]
+
+
+def test_arrays_without_checksums_are_verified_whole_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(STORE_OF_FORMAT_1, tmp_path / "s")
+    config = StoreConfig(root=str(tmp_path / "s"))
+    digested: list[Path] = []
+    monkeypatch.setattr(
+        stored, "file_digest", lambda path: digested.append(path) or file_digest(path)
+    )
+    monkeypatch.setattr(stored, "MAX_OPEN", 1)
+    cases = open_cases(config, SILENT)
+    for index in (0, 1, 0, 1):
+        cases[index].volume()
+    assert digested == [cases.described(index).path for index in (0, 1)]
+    path = cases.described(2).path
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(VolumeError, match=r"SHA-256 is not that of the catalog"):
+        cases[2].volume()
 
 
 @pytest.mark.parametrize("codec", [*CODECS])
@@ -463,7 +497,7 @@ def test_a_catalog_of_many_cases_is_not_kept_in_memory(tmp_path: Path) -> None:
     path = tmp_path / CATALOG
     rows = (
         (
-            CaseRecord(f"c{i:05d}", "here", "1", dtype="int16", channels=1, shape=(i + 1, 9, 9)),
+            CaseRecord(f"c{i:05d}", "here", "1", "gone", channels=1, shape=(i + 1, 9, 9)),
             None,
         )
         for i in range(count)

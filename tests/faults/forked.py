@@ -71,7 +71,8 @@ def started(config: TrainConfig, setup: Setup = lambda: None) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a test may have taken its stderr away
+            sys.stderr.flush()
         os._exit(code)
 
 

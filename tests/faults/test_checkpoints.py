@@ -177,7 +177,7 @@ def test_a_disk_that_fills_up_while_saving(tmp_path: Path, count: int) -> None:
 
         assert ended(started(config, limited)) == ResourceError.exit_code
         said = log_of(config).read_text()
-        assert "the disk is full" in said, said
+        assert "the limit of this shell (ulimit -f)" in said, said
         assert "step_00000006 is whole" in said, said
         assert "Traceback" not in said
         assert json.loads((config.folder / "status.json").read_text())["state"] == "failed"

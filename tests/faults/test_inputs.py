@@ -183,9 +183,9 @@ SCANS = [
     Bad("nan.npy", array(holed(np.nan, 5)), "are NaN or Inf"),
     Bad("image.npy", array(GRAY), "has 2 axes where 3 are needed"),
     Bad("folder.nii.gz", lambda path: path.mkdir(), None),
-    Bad("pipe.nii", os.mkfifo, "is not a file"),
-    Bad("socket.nii", listening, "is not a file"),
-    Bad("device.nii", link("/dev/zero"), "is not a file"),
+    Bad("pipe.nii", os.mkfifo, "is a pipe, not a file"),
+    Bad("socket.nii", listening, "is a socket, not a file"),
+    Bad("device.nii", link("/dev/zero"), "is a device, not a file"),
     Bad("dangling.nii.gz", link("nothing"), "does not exist"),
     Bad("self.nii", link("self.nii"), "does not exist"),
     Bad("loop", link("."), None),
@@ -218,7 +218,7 @@ IMAGES = [
     Bad("constant.tif", tiff(np.full((8, 8), 9, np.uint8)), "the one value 9"),
     Bad("waves.tif", tiff(GRAY.astype(np.complex64)), "holds complex64 values"),
     Bad("volume.npy", array(VOXELS), "axes where 2 are needed"),
-    Bad("pipe.png", os.mkfifo, "is not a file"),
+    Bad("pipe.png", os.mkfifo, "is a pipe, not a file"),
     Bad("pixel.png", lambda path: Image.new("L", (1, 1)).save(path), "the one value 0"),
 ]  # fmt: skip
 

@@ -30,7 +30,7 @@ from tests.faults.forked import (
 )
 from vae3d.commands.train import TrainConfig
 from vae3d.data.config import SyntheticConfig
-from vae3d.runtime.files import sweep
+from vae3d.files.atomic import sweep
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.trainer import Trainer
 
@@ -228,13 +228,13 @@ def test_whatever_a_kill_leaves_is_swept(tmp_path: Path) -> None:
     config = toy(tmp_path / "run", steps=6)
     folder = completed(config)
     checkpoints = folder / "checkpoints"
-    (checkpoints / ".tmp-1-ab-step_00000009").mkdir()
-    (checkpoints / ".tmp-1-ab-step_00000009" / "state.pt").write_bytes(b"")
+    (checkpoints / ".tmp-1-0123abcd-step_00000009").mkdir()
+    (checkpoints / ".tmp-1-0123abcd-step_00000009" / "state.pt").write_bytes(b"")
     (checkpoints / "step_00000012").mkdir()
     (checkpoints / "step_00000015").write_text("a file")
-    (folder / ".tmp-1-ab-metrics.csv").write_text("")
+    (folder / ".tmp-1-0123abcd-metrics.csv").write_text("")
     best = folder / "weights" / "best"
-    best.rename(best.with_name(".old-1-ab-best"))
+    best.rename(best.with_name(".old-1-0123abcd-best"))
     config.trainer.steps = 9
     completed(config)
     assert best.is_dir(), "interrupted while it was replaced, it has its old contents back"

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from vae3d import LatentDataset
 from vae3d.errors import ConfigError, DataError
+from vae3d.files.plain import from_plain
 from vae3d.latents.file import (
     LATER_FIELDS,
     Latent,
@@ -32,7 +33,6 @@ from vae3d.latents.folder import (
 )
 from vae3d.latents.health import LatentHealth
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.runtime.plain import from_plain
 from vae3d.values.header_forms import HeaderForms
 from vae3d.values.latent_statistics import LatentStatistics
 

@@ -71,7 +71,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, statistics: LatentStatistics |
     assert described(tmp_path / "w")["contracts"] == [{"set": None, **DESCRIBED["CT"]}]
     assert ("latents" in described(tmp_path / "w")) == (statistics is not None)
     again.save_pretrained(tmp_path / "again")
-    names = {"README.md", "config.json", "model.safetensors"}
+    names = {"README.md", "checksums.json", "config.json", "model.safetensors"}
     assert {path.name for path in (tmp_path / "again").iterdir()} == names
     for name in names:
         assert (tmp_path / "w" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()

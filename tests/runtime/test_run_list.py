@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, vae3d
 from vae3d.errors import RunError
-from vae3d.runtime.lock import locked
+from vae3d.files.lock import locked
 from vae3d.runtime.run_list import RunRecord, find_runs, in_order, no_run, size_text
 
 CONFIG = """name: a

@@ -18,12 +18,12 @@ from vae3d.data.config import SourceData
 from vae3d.data.loaded import LoadedCases
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
+from vae3d.files.atomic import write_json, write_text
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger
 from vae3d.pictures.media import write_gif, write_mp4, write_png
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.files import write_json, write_text
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
@@ -102,7 +102,7 @@ def test_every_case_has_files_of_its_own_in_their_folder(tmp_path: Path) -> None
         found = [path for path in files if path.parent == folder / name]
         assert {path.suffix for path in found} == {suffix}
         assert len({path.name.casefold() for path in found}) == len(NAMES)
-    assert len(files) == 2 * len(NAMES) + 2, "nothing lies anywhere else"
+    assert len(files) == 2 * len(NAMES) + 3, "nothing lies anywhere else"
     assert all(path.resolve() == path for path in files)
     assert len({*logger.names}) == len(NAMES)
     with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
@@ -119,6 +119,7 @@ def test_so_have_volumes(tmp_path: Path) -> None:
         f"reconstructions/{stem}.nii.gz",
         "scores.csv",
         "summary.json",
+        "checksums.json",
     }
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
 

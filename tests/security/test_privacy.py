@@ -61,7 +61,8 @@ def test_neither_keys_nor_patients_are_in_what_is_written(tmp_path: Path) -> Non
         assert "CANARY" not in path.name
     assert any(b"case0" in content(path) for path in files), "names may be there"
     shared = [path for path in files if "weights" in path.parts]
-    assert {path.name for path in shared} == {"README.md", "config.json", "model.safetensors"}
+    names = {"README.md", "checksums.json", "config.json", "model.safetensors"}
+    assert {path.name for path in shared} == names
     for path in shared:
         # What is pushed to a hub names neither cases nor where they lie.
         for name in (b"case0", b"case3", bytes(tmp_path), b"runs/"):

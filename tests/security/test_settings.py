@@ -19,9 +19,9 @@ from tests.conftest import tiny_model, tiny_training
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.saved import load_config
 from vae3d.errors import RunError
+from vae3d.files.plain import CODE_KEYS, MAX_JSON_BYTES
 from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
 from vae3d.runtime.choices import EARLIER
-from vae3d.runtime.plain import CODE_KEYS, MAX_JSON_BYTES
 from vae3d.settings.saved import write_settings
 from vae3d.values.latent_statistics import LatentStatistics
 
@@ -197,7 +197,7 @@ def test_what_is_no_file_is_not_waited_for(weights: Path, config: Path) -> None:
     ):
         path.unlink()
         os.mkfifo(path)
-        assert "is no file" in refusal(read, folder)
+        assert "is a pipe, not a file" in refusal(read, folder)
 
 
 def test_a_gigantic_network_is_refused_before_it_is_built(weights: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vae3d.errors import CheckpointError, ResourceError
-from vae3d.runtime.files import file_digest
+from vae3d.files.atomic import file_digest
 from vae3d.trainer import checkpoint
 from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors, num_bytes
 
@@ -107,7 +107,7 @@ def test_every_file_is_part_of_the_seal(tmp_path: Path) -> None:
     sums = json.loads((place / "manifest.json").read_text())
     shutil.copytree(place, whole)
     damages = {
-        "state.pt": ("damaged, its SHA-256 is", "is missing"),
+        "state.pt": ("damaged, its end is missing", "is missing"),
         "about.json": ("damaged, its SHA-256 is", "is missing"),
         "manifest.json": ("cannot be read", "is missing"),
     }
@@ -175,7 +175,7 @@ def test_a_full_disk_is_noticed_before_it_is_written_to(
     folder = CheckpointFolder(tmp_path / "checkpoints")
     usage = namedtuple("usage", "total used free")
     need = num_bytes(state_of(2))
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage(0, 0, need - 1))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage(need, 1, need - 1))
     with pytest.raises(ResourceError, match="Make room; the same command resumes"):
         saved(folder, 2)
     assert [*folder.path.iterdir()] == []
@@ -216,3 +216,26 @@ def test_what_does_not_fit_is_a_checkpoint_error(tmp_path: Path) -> None:
         refused = pytest.raises(CheckpointError, match="lacks or does not fit")
         with refused, missing_parts_as_errors(tmp_path):
             raise error
+
+
+def test_what_a_kill_left_undone_is_settled(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    saved(folder, 1, 2, 3, keep=9, best=[1])
+    shutil.copytree(tmp_path / "step_00000002", tmp_path / "step_00000000")
+    (tmp_path / "latest").write_text("step_00000002")
+    (tmp_path / "best").unlink()
+    folder.settle(3, [1], keep=2)
+    assert folder.steps() == [1, 2, 3]
+    assert (tmp_path / "latest").read_text() == "step_00000003"
+    assert (tmp_path / "best").read_text() == "step_00000001"
+
+
+def test_a_state_has_the_same_bytes_after_it_was_loaded(tmp_path: Path) -> None:
+    first, second = CheckpointFolder(tmp_path / "a"), CheckpointFolder(tmp_path / "b")
+    state = {"train": {"step": 1}, "optimizer": {"state": {n: {"step": 1} for n in range(3)}}}
+    first.save(1, state, {})
+    loaded = first.load(1).state
+    loaded["train"] = {"step": 1}  # as a resumed training makes its own
+    second.save(1, loaded, {})
+    names = ("a/step_00000001/state.pt", "b/step_00000001/state.pt")
+    assert len({(tmp_path / name).read_bytes() for name in names}) == 1

@@ -124,3 +124,7 @@ def test_a_case_that_cannot_be_read_is_listed_once(tmp_path: Path) -> None:
     for case_id, reason in (("a", "is gone"), ("b", "is, too"), ("a", "is gone")):
         journal.unread(case_id, reason)
     assert journal.folder.skipped.read_text() == 'a,is gone\nb,"is, too"\n'
+    # A kill in the middle of a line: it is dropped, and reported again.
+    journal.folder.skipped.write_text('a,is gone\nb,"i')
+    journal.unread("b", "is, too")
+    assert journal.folder.skipped.read_text() == 'a,is gone\nb,"is, too"\n'

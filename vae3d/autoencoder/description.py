@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, RunError
-from vae3d.runtime.plain import from_plain, read_json
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.plain import from_plain, read_json
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics
 
@@ -89,6 +90,7 @@ def read_description(folder: Path) -> Description:
         RunError: it is missing, damaged, or of a newer format.
     """
     path = folder / CONFIG_FILE
+    warn_if_changed(path)
     try:
         values = read_json(path)
     except FileNotFoundError:

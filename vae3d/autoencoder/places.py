@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vae3d.autoencoder.description import CONFIG_FILE
 from vae3d.errors import ConfigError
-from vae3d.runtime.files import check_no_links
+from vae3d.files.links import check_no_links
 from vae3d.runtime.run_folder import RunFolder
 
 

@@ -20,8 +20,10 @@ from vae3d.autoencoder.description import (
     read_description,
 )
 from vae3d.errors import ConfigError, RunError
+from vae3d.files.atomic import atomic_folder, file_digest, write_json, write_text
+from vae3d.files.checksums import seal
+from vae3d.files.reading import check_regular, open_regular, reason_of
 from vae3d.model.config import VAEConfig
-from vae3d.runtime.files import atomic_folder, file_digest, write_json, write_text
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics
 
@@ -76,6 +78,7 @@ class Weights:
                     "damaged, or of other weights; copy both files again (tensors that you "
                     f'changed yourself load with "digest": null in {CONFIG_FILE})'
                 )
+            check_regular(self.path)
             tensors: dict[str, Tensor] = load_file(self.path)
         except (OSError, SafetensorError) as error:
             raise _unreadable(self.path, error) from error
@@ -111,6 +114,7 @@ def save_weights(
         )
         write_json(temporary / CONFIG_FILE, description.to_json())
         write_text(temporary / CARD_FILE, card)
+        seal(temporary, CONFIG_FILE, CARD_FILE)
 
 
 def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
@@ -158,7 +162,7 @@ def read_statistics_of(folder: Path, users: Path | None) -> LatentStatistics:
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = int.from_bytes(file.read(8), "little")
         if size > MAX_HEADER_BYTES:
             raise RunError(f"{path}: its header has {size} bytes, the limit is {MAX_HEADER_BYTES}")
@@ -170,4 +174,4 @@ def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
-    return RunError(f"{path}: cannot be loaded: {' '.join(str(error).split())}")
+    return RunError(f"{path}: cannot be loaded: {reason_of(error)}")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vae3d.files.reading import open_regular
+
 MAX_POINTS = 400
 MAX_ABSOLUTE_VALUE = 1e300
 """Larger numbers are left out: their sums may overflow."""
@@ -57,7 +59,7 @@ class History:
         """Read the rows added since the last call; all rows if the file has become shorter."""
         if not self.path.is_file():
             return
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             if self.path.stat().st_size < self._offset:
                 self.reset()
             file.seek(self._offset)

@@ -3,7 +3,7 @@
 Settings are checked before torch is imported, so that a mistake is reported immediately.
 """
 
-import os
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -13,20 +13,31 @@ from vae3d.cli.completion import answer
 from vae3d.cli.explain import fail
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
-from vae3d.errors import ConfigError, UserError
+from vae3d.errors import ConfigError, ResourceError, UserError
 from vae3d.runtime.registry import load, load_plugins
 from vae3d.settings.command import Command
 from vae3d.settings.groups import option_values
 from vae3d.settings.help import command_help, usage
-from vae3d.version import __version__
+from vae3d.system.streams import keep_streams, lost_streams
+from vae3d.version import WINDOWS, __version__
 
 HELP = ("-h", "--help")
+PRINTING = ("compare", "info", "runs")
+"""Commands of which the results are what they print."""
 
 
 def main() -> int:
     """Run the command that `sys.argv` names and return the exit code."""
+    if sys.platform == "win32":
+        return fail(WINDOWS, 2)
+    keep_streams()
+    arguments = sys.argv[1:]
+    return _run_reporting_errors(arguments) or _lost_results(arguments)
+
+
+def _run_reporting_errors(arguments: list[str]) -> int:
     try:
-        return dispatch(sys.argv[1:])
+        return dispatch(arguments)
     except UserError as error:
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -84,11 +95,22 @@ def run(command: Command, typed: Sequence[str]) -> None:
 
 
 def _print(text: str, code: int = 0) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, such as `head`, has closed the pipe. Without this Python would report it
-        # again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(text)
     return code
+
+
+def _lost_results(arguments: list[str]) -> int:
+    """Report results that could not be printed; return the exit code.
+
+    A reader such as `head`, which closes its pipe, has what it wants.
+    """
+    sys.stdout.flush()
+    error = lost_streams().get("stdout")
+    if error is None or error.errno == errno.EPIPE:
+        return 0
+    works = arguments[0] in {*COMMANDS} - {*PRINTING}
+    printed_only = not works or not {*HELP, "--cfg", "-c"}.isdisjoint(arguments)
+    return fail(
+        f"stdout: what was printed is incomplete ({error.strerror})",
+        ResourceError.exit_code if printed_only else 0,
+    )

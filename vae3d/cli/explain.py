@@ -23,6 +23,8 @@ RULES = {
     r"Cannot convert 'list' to string": "be one word, not a list",
 }
 """OmegaConf's messages about values of the wrong kind, and the rule for the value."""
+MAX_LINE = 2000
+"""Characters of an error, at most."""
 NOT_UNDERSTOOD = "the command line cannot be understood; look for a stray + ~ @ = or $"
 
 
@@ -80,5 +82,8 @@ def fail(message: str, code: int) -> int:
     who = f"vae3d: rank {rank}" if rank else "vae3d"
     # Control characters in a key or a path must not move the cursor.
     shown = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    if len(shown) > MAX_LINE:
+        # Of a name or a value that fills screens, both ends say enough.
+        shown = f"{shown[: MAX_LINE // 2]} ... {shown[-MAX_LINE // 2 :]}"
     sys.stderr.write(f"{who}: {shown}\n")
     return code

@@ -7,6 +7,11 @@ import socket
 import uuid
 from pathlib import Path
 
+from vae3d.files.reading import read_text
+
+MAX_PATH_BYTES = 2**16
+"""Longest path of a job's folder."""
+
 
 class JobFolders:
     """Run folders of jobs, in the process that started the sweep.
@@ -37,7 +42,7 @@ class JobFolders:
         with contextlib.suppress(FileNotFoundError):
             files = sorted(path for path in self.place.iterdir() if path.name[0] != ".")
             found += [
-                Path(file.read_text(encoding="utf-8", errors="surrogateescape")) for file in files
+                Path(read_text(file, MAX_PATH_BYTES, errors="surrogateescape")) for file in files
             ]
             shutil.rmtree(self.place, ignore_errors=True)
         return found

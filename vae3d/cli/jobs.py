@@ -1,7 +1,6 @@
 """Compose the settings of a line and run the command with them."""
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -17,24 +16,15 @@ from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
 from vae3d.cli.job_folders import JobFolders
 from vae3d.cli.line import Line
-from vae3d.errors import ConfigError, ResourceError, UserError
+from vae3d.errors import ConfigError, UserError
 from vae3d.runtime.heap import map_large_blocks
 from vae3d.runtime.messages import show_messages
 from vae3d.runtime.registry import load
 from vae3d.settings.command import Command
+from vae3d.system.limits import limits_as_errors
 from vae3d.version import __version__
 
 REFUSED = (HydraException, OmegaConfBaseException)
-RESOURCES = {
-    errno.ENOSPC: "the disk is full; make room",
-    errno.EDQUOT: "your quota on this disk is used up; make room",
-    errno.EFBIG: "the file would be larger than the limit (ulimit -f) or the file system allows",
-}
-WRONG_PATHS = (
-    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
-    *(errno.EACCES, errno.EPERM, errno.EROFS),
-)
-"""Errors of the system that another path, or other permissions, mend."""
 
 
 def run_once(line: Line) -> None:
@@ -139,9 +129,8 @@ def call(command: Command, settings: Any) -> Any:
     """Import the function of a command and call it with the settings."""
     if int(os.environ.get("RANK", "0")) == 0 and not command.quick:
         # Importing torch takes seconds: print a line first, so that the terminal is not empty.
-        with contextlib.suppress(OSError):
-            sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
-            sys.stdout.flush()
+        sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
+        sys.stdout.flush()
     show_messages()
     if command.maps_large_blocks:
         map_large_blocks()
@@ -163,13 +152,12 @@ def refuse_code_from_files(settings: Any, line: Line) -> None:
 
 @contextlib.contextmanager
 def system_errors_as_user_errors() -> Iterator[None]:
-    """Raise the OSError of a full disk as a ResourceError, and that of a path as a ConfigError."""
+    """Raise the error of a limit as a ResourceError, and that of a path as a ConfigError."""
     try:
-        yield
+        with limits_as_errors():
+            yield
     except OSError as error:
-        place = error.filename or "the working folder"
-        if error.errno in RESOURCES:
-            raise ResourceError(f"{place}: {RESOURCES[error.errno]}") from error
-        if error.errno in WRONG_PATHS and error.filename:
-            raise ConfigError(f"{place}: {error.strerror}; name another path") from error
+        if error.filename:
+            # Another path, or other permissions, mend it.
+            raise ConfigError(f"{error.filename}: {error.strerror}; name another path") from error
         raise

@@ -1,7 +1,6 @@
 """The names of the jobs of `vae3d train -m`, and one table of their results."""
 
 import csv
-import json
 import logging
 import re
 from pathlib import Path
@@ -10,8 +9,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from vae3d.files.atomic import atomic_write
+from vae3d.files.plain import read_json
+from vae3d.files.reading import open_text
+from vae3d.files.sole_writer import sole_writer_of_file
 from vae3d.logger.console import table
-from vae3d.runtime.files import atomic_write
 from vae3d.runtime.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,11 @@ def summarise(folders: list[Path]) -> None:
     better = -1 if by in ("psnr", "ssim") else 1
     rows.sort(key=lambda row: better * float(row.get(by) or "nan"))
     path = folders[0].parent / "sweep.csv"
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        sole_writer_of_file(path),
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
@@ -72,8 +78,8 @@ def _last(folder: Path) -> dict[str, str]:
     metrics = RunFolder(folder).metrics
     if not metrics.exists():
         return results
-    with metrics.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    with open_text(metrics) as file:
+        rows = [row for row in csv.DictReader(file) if row.get("split") == "val"]
     at_best = [row for row in rows if row["step"] == str(summary.get("best_step"))]
     scores = (at_best or rows or [{}])[-1]
     omitted = ("epoch", "split", "step")
@@ -82,4 +88,4 @@ def _last(folder: Path) -> dict[str, str]:
 
 def _summary(folder: Path) -> dict[str, Any]:
     path = RunFolder(folder).summary
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return dict(read_json(path)) if path.exists() else {}

@@ -12,6 +12,7 @@ COMMANDS: Registry[Command] = Registry(
         "runs": "vae3d.commands.runs:COMMAND",
         "inspect": "vae3d.commands.inspect:COMMAND",
         "prepare": "vae3d.commands.prepare:COMMAND",
+        "verify": "vae3d.commands.verify:COMMAND",
         "info": "vae3d.commands.info:COMMAND",
         "encode": "vae3d.commands.encode:COMMAND",
         "decode": "vae3d.commands.decode:COMMAND",

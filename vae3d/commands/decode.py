@@ -57,5 +57,5 @@ COMMAND = Command(
     ),
     plain="run",
     maps_large_blocks=True,
-    interrupted="add existing=skip to resume",
+    interrupted="the same command resumes",
 )

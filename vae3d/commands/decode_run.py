@@ -17,16 +17,16 @@ from vae3d.commands.trained import TrainedRun
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
+from vae3d.files.paths import user_path
+from vae3d.files.unfinished import digest_of
 from vae3d.latents.codec import Codec
-from vae3d.latents.file import SUFFIX, LatentRecord, is_latent, read_latent, read_record
-from vae3d.latents.folder import MANIFEST, read_manifest, read_statistics
+from vae3d.latents.file import SUFFIX, Latent, LatentRecord, is_latent, read_latent, read_record
+from vae3d.latents.folder import MANIFEST, read_entry, read_manifest, read_statistics
 from vae3d.latents.plain import plain_record
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.latents.scale import ScaleCheck
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
-from vae3d.runtime.files import check_inside
-from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
 from vae3d.values.agreement import DATA
 from vae3d.values.latent_statistics import LatentStatistics
@@ -65,12 +65,14 @@ class Decoding:
         self._check_settings()
         place = user_path(config.output)
         outputs = Outputs(place, config.existing, config.dtype, self.trained.model.spatial_dims)
-        readers = self._readers(user_path(str(config.input)))
+        path = user_path(str(config.input))
+        readers = self._readers(path)
         bar = ProgressBar("decode", distributed.is_main)
-        CaseLoop(distributed, bar, "decoded").run(
-            outputs.due([*readers], distributed),
-            lambda name: outputs.write(self.codec.decode(*readers[name]()), name),
-        )
+        digest = digest_of(config, path, self.trained.weights, config.like, config.statistics)
+        with outputs.claimed([*readers], distributed, digest) as due:
+            CaseLoop(distributed, bar, "decoded").run(
+                due, lambda name: outputs.write(self.codec.decode(*readers[name]()), name)
+            )
         log.info(f"{len(readers)} decoded: {place}")
         return place
 
@@ -98,10 +100,9 @@ class Decoding:
     def _readers(self, path: Path) -> dict[str, LatentReader]:
         """Return a reader for each latent, by the latent's name."""
         if (path / MANIFEST).exists():
-            entries = read_manifest(path)
             return {
-                e.case_id: partial(self._read_encoded, check_inside(path, path / e.file))
-                for e in entries
+                e.case_id: partial(self._read_encoded, path / e.file, partial(read_entry, path, e))
+                for e in read_manifest(path)
             }
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         latents = [file for file in files if file.is_file() and suffix_of(file)]
@@ -115,11 +116,12 @@ class Decoding:
 
     def _readers_of_file(self, path: Path) -> list[tuple[str, LatentReader]]:
         if suffix_of(path) == SUFFIX and is_latent(path):
-            return [(read_record(path).case_id, partial(self._read_encoded, path))]
+            read = partial(read_latent, path)
+            return [(read_record(path).case_id, partial(self._read_encoded, path, read))]
         samples = samples_of(path, self.trained.model.spatial_dims)
         return [(sample.name, partial(self._read_sample, sample)) for sample in samples]
 
-    def _read_encoded(self, path: Path) -> tuple[Tensor, LatentRecord]:
+    def _read_encoded(self, path: Path, read: Callable[[], Latent]) -> tuple[Tensor, LatentRecord]:
         """Read a latent of `vae3d encode`: its mean, or a sample drawn from (seed, case)."""
         if self.config.scaling != "none":
             raise ConfigError(
@@ -132,13 +134,13 @@ class Decoding:
                 raise ConfigError(
                     f"{key}={given[key]} is for plain latents: drop {key}; {path} has its own"
                 )
-        posterior = read_latent(path)
+        posterior = read()
         if posterior.record.weights != self.codec.weights and "weights" not in self.trained.allow:
             raise ConfigError(
                 f"{path}: is a latent of other weights than {self.trained.weights}; "
                 "allow=[weights] decodes it anyway"
             )
-        self._check(posterior.mean, posterior.record, path)
+        self.codec.check_fits(posterior.mean, posterior.record, path)
         latent = posterior.sample(self.config.seed) if self.config.sample else posterior.mean
         return latent, posterior.record
 
@@ -148,7 +150,7 @@ class Decoding:
             raise ConfigError(f"{sample.path}: holds no posterior to draw from: drop sample=true")
         latent, affine = sample.read()
         record = self._record(sample, latent, affine)
-        self._check(latent, record, sample.path)
+        self.codec.check_fits(latent, record, sample.path)
         restored = latent
         if self.statistics is not None:
             restored = self.statistics.restored(latent, self.config.scaling, axis=0)
@@ -159,17 +161,6 @@ class Decoding:
     def _check_scale(self) -> ScaleCheck:
         known, weights = self.trained.model.statistics, str(self.trained.weights)
         return ScaleCheck(known, self.config.scaling, weights)
-
-    def _check(self, latent: Tensor, record: LatentRecord, path: Path) -> None:
-        """Raise a ConfigError if model, latent and record do not fit together."""
-        model = self.trained.model
-        expected = model.config.latent_channels, *model.latent_size(record.shape)
-        if tuple(latent.shape) != expected or tuple(record.factor) != model.factor:
-            image = " x ".join(map(str, record.shape))
-            raise ConfigError(
-                f"{path}: has shape {tuple(latent.shape)}, but a latent of these weights for an "
-                f"image of {image} has {expected}"
-            )
 
     @cached_property
     def statistics(self) -> LatentStatistics | None:

@@ -12,11 +12,16 @@ from vae3d.data.cases import Cases
 from vae3d.data.check import checked_as_read
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError, DataError
+from vae3d.files.checksums import sealing
+from vae3d.files.paths import user_path
 from vae3d.latents.claim import claimed_folder
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import Latent, read_latent, write_latent
 from vae3d.latents.folder import (
+    MANIFEST,
     NIFTI_FOLDER,
+    SETTINGS,
+    STATISTICS,
     Entry,
     latent_file,
     write_manifest,
@@ -27,7 +32,6 @@ from vae3d.logger.console import ProgressBar
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.messages import counted
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.shell import next_command
 from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
@@ -141,7 +145,8 @@ class Encoding:
                 log.warning(f"encoded again: {error}")
             else:
                 split = self._split(index, stored.record.identity)
-                if (stored.record.scan, stored.record.split) == (scan, split):
+                record = stored.record
+                if (record.case_id, record.scan, record.split) == (case_id, scan, split):
                     if not nifti.exists():
                         self._write_nifti(stored, nifti)
                     return stored
@@ -178,7 +183,8 @@ class Encoding:
         # and after an interruption.
         merged = LatentHealth.merged(health for _, health in entries)
         own, weights = self.trained.model.statistics, self.codec.weights
-        used = write_statistics(self.output, merged.summary(), len(entries), weights, own)
-        write_manifest(self.output, [entry for entry, _ in entries])
+        with sealing(self.output, SETTINGS, STATISTICS, MANIFEST):
+            used = write_statistics(self.output, merged.summary(), len(entries), weights, own)
+            write_manifest(self.output, [entry for entry, _ in entries])
         log.info(f"{counted(len(entries), 'latent')}: {self.output}")
         log.info(used)

@@ -1,6 +1,5 @@
 """`vae3d eval`: score the weights of a run on its held-out cases, or on other data."""
 
-import contextlib
 import logging
 import sys
 from dataclasses import dataclass, replace
@@ -24,17 +23,19 @@ from vae3d.evaluation.facts import (
 )
 from vae3d.evaluation.page import write_report
 from vae3d.evaluation.place import are_run_cases, is_same_data, label_of_data
+from vae3d.files.links import check_inside, check_no_links
+from vae3d.files.paths import user_path
+from vae3d.files.sole_writer import sole_writer
 from vae3d.inference.runner import build_runner
 from vae3d.logger.base import Logger, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
-from vae3d.runtime.files import check_inside, check_no_links
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line, next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe
+from vae3d.trainer.recorded import warn_of_metrics
 
 log = logging.getLogger(__name__)
 
@@ -65,26 +66,31 @@ class Evaluation:
         evaluator = self._evaluator(cases)
         output = self._output(cases, indices, record)
         check_no_links(check_inside(output, output / "cases"))
-        logger = self._logger(output)
-        failed = True
-        try:
-            result = evaluator.evaluate(indices, output, logger)
-            facts = self._facts(cases, indices, own, result)
-            result = replace(result, facts=facts, warnings=self._warnings(record, result))
-            if self.trained.distributed.is_main:
-                result.write(output)
-                self._complete(record, cases, result)
-                log_scores(logger, result)
-            if evaluator.config.report:
-                page = output / "index.html"
-                curves = folder.metrics if folder.metrics.exists() else None
-                write_report(
-                    evaluator, result.in_shares(), indices, page, self._about(facts), curves
-                )
-                logger.log_file("report", page)
-            failed = False
-        finally:
-            logger.close(failed)
+        writer = sole_writer(output, ("cases", "reconstructions"))
+        with self.trained.distributed.entered_by_main(writer):
+            logger = self._logger(output)
+            failed = True
+            try:
+                result = evaluator.evaluate(indices, output, logger)
+                facts = self._facts(cases, indices, own, result)
+                result = replace(result, facts=facts, warnings=self._warnings(record, result))
+                if self.trained.distributed.is_main:
+                    result.write(output)
+                    # Its unread test cases are known now that they were read.
+                    read = {case.case_id: case.identity for case in result.cases}
+                    record.complete(folder.cases, cases, read)
+                    log_scores(logger, result)
+                if evaluator.config.report:
+                    page = output / "index.html"
+                    warn_of_metrics(folder)
+                    curves = folder.metrics if folder.metrics.exists() else None
+                    write_report(
+                        evaluator, result.in_shares(), indices, page, self._about(facts), curves
+                    )
+                    logger.log_file("report", page)
+                failed = False
+            finally:
+                logger.close(failed)
         if self.trained.distributed.is_main:
             show(result.in_shares(), output)
             log.info(next_command("encode", f"run={folder.path}"))
@@ -113,15 +119,6 @@ class Evaluation:
         for note in notes:
             log.warning(note)
         return [*self.trained.agreement.notes, *notes]
-
-    def _complete(self, record: RunCases, cases: Cases, result: EvaluationResult) -> None:
-        """Record in the run which scans its unread test cases are, now that they were read."""
-        read = {case.case_id: case.identity for case in result.cases}
-        complete = record.completed(cases, read)
-        if complete.cases != record.cases:
-            # A run of someone else may be read-only: its scores count, its record can wait.
-            with contextlib.suppress(OSError):
-                complete.write(self.trained.folder.cases)
 
     def _facts(
         self, cases: Cases, indices: list[int], own: bool, result: EvaluationResult

@@ -12,12 +12,12 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.info import InfoConfig
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
+from vae3d.files.links import check_inside
+from vae3d.files.paths import user_path
 from vae3d.logger.console import print_lines, table
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
-from vae3d.runtime.files import check_inside
 from vae3d.runtime.memory import free_memory, memory_budget
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.cost import inference_cost, training_cost

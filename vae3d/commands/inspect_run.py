@@ -10,6 +10,9 @@ from vae3d.data.check import check_values
 from vae3d.data.inspection import inspect_cases
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
+from vae3d.files.atomic import write_json
+from vae3d.files.paths import user_path
+from vae3d.files.sole_writer import sole_writer
 from vae3d.loading.patches import PatchDataset
 from vae3d.loading.trial import draws, patch_totals, reading
 from vae3d.logger.console import ProgressBar
@@ -18,9 +21,7 @@ from vae3d.pictures.media import write_png
 from vae3d.pictures.montage import Tile, montage
 from vae3d.report.case_table import show_cases, totals, write_table
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.files import write_json
 from vae3d.runtime.messages import counted
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.shell import next_command
 
 log = logging.getLogger(__name__)
@@ -49,18 +50,19 @@ def inspect(config: InspectConfig) -> Path:
     if not len(dataset):
         raise DataError(f"split={config.split} holds no case; choose another")
     output = user_path(config.output)
-    write_table(output / "cases.csv", reports, cases.left_out)
-    summary = {
-        **totals(reports),
-        "patients": {split: cases.num_groups(cases.usable(split)[0]) for split in SPLITS},
-        "patches": patch_totals(cases, patching, config.seed),
-        "reading": reading(dataset, cases),
-        "left_out": cases.left_out,
-    }
-    write_json(output / "summary.json", summary)
-    sample = draws(dataset, config.count, config.seed)
-    tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in sample]
-    write_png(output / "montage.png", montage(tiles))
+    with sole_writer(output):
+        write_table(output / "cases.csv", reports, cases.left_out)
+        summary = {
+            **totals(reports),
+            "patients": {split: cases.num_groups(cases.usable(split)[0]) for split in SPLITS},
+            "patches": patch_totals(cases, patching, config.seed),
+            "reading": reading(dataset, cases),
+            "left_out": cases.left_out,
+        }
+        write_json(output / "summary.json", summary)
+        sample = draws(dataset, config.count, config.seed)
+        tiles = [Tile(cases[dataset.case_of(draw)[0]], dataset.region(draw)) for draw in sample]
+        write_png(output / "montage.png", montage(tiles))
     show_cases(reports, summary, config.rows, output)
     log.info(f"patches: {output / 'montage.png'}")
     words = [word for word in sys.argv[1:] if word.startswith(("data", "patching"))]

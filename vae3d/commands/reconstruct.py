@@ -40,9 +40,9 @@ COMMAND = Command(
     examples=(
         ("vae3d reconstruct run=runs/ct64 input=/scans/a.nii.gz output=a.nii.gz", "one scan"),
         ("vae3d reconstruct run=runs/ct64 input=/scans output=back", "a folder of scans"),
-        ("vae3d reconstruct run=runs/ct64 input=/scans existing=skip", "resume where it stopped"),
+        ("vae3d reconstruct run=runs/ct64 input=/scans existing=skip", "keep what exists"),
     ),
     plain="run",
     maps_large_blocks=True,
-    interrupted="add existing=skip to resume",
+    interrupted="the same command resumes",
 )

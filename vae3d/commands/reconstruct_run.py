@@ -9,9 +9,10 @@ from vae3d.data.check import checked_as_read
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError
+from vae3d.files.paths import user_path
+from vae3d.files.unfinished import digest_of
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
-from vae3d.runtime.paths import user_path
 from vae3d.scans.outputs import Outputs
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,11 @@ def reconstruct(config: ReconstructConfig) -> Path:
             nonfinite=config.nonfinite,
             check=config.check,
         )
-        cases = LoadedCases(ScanSource(data, key="input"), data, trained.intensity)
-        numbers = {name: index for index, name in enumerate(cases.source.case_ids)}
+        source = ScanSource(data, key="input")
+        cases = LoadedCases(source, data, trained.intensity)
+        numbers = {name: index for index, name in enumerate(source.case_ids)}
         place, distributed = user_path(config.output), trained.distributed
         outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)
-        due = outputs.due([*numbers], distributed)
-        if len(due) < len(numbers):
-            cases.config = cases.config.lenient()
         codec = trained.codec(config)
 
         def reconstruct_case(name: str) -> None:
@@ -51,8 +50,12 @@ def reconstruct(config: ReconstructConfig) -> Path:
 
         bar = ProgressBar("reconstruct", distributed.is_main)
         loop = CaseLoop(distributed, bar, "reconstructed", config.on_error, "on_error")
-        with checked_as_read(cases, distributed, "check"):
-            mine = loop.run(due, reconstruct_case)
+        digest = digest_of(config, trained.weights, *source.paths)
+        with outputs.claimed([*numbers], distributed, digest) as due:
+            if len(due) < len(numbers):
+                cases.config = cases.config.lenient()
+            with checked_as_read(cases, distributed, "check"):
+                mine = loop.run(due, reconstruct_case)
         count = len(numbers) - len(due) + len(distributed.merge(mine))
         log.info(f"{count} reconstructed: {place}")
         return place

@@ -6,9 +6,9 @@ import sys
 
 from vae3d.commands.runs import RunsConfig
 from vae3d.errors import DataError
+from vae3d.files.paths import user_path
 from vae3d.logger.console import table
 from vae3d.runtime.messages import counted
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.run_list import COLUMNS, RunRecord, cells, find_runs, in_order
 
 

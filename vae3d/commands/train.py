@@ -8,11 +8,11 @@ from vae3d.bounds import CODE, NAME, PATH, Settings
 from vae3d.data.config import DATA, DataConfig, SyntheticConfig
 from vae3d.errors import ConfigError
 from vae3d.evaluation.config import EvaluationConfig
+from vae3d.files.paths import possible_path, user_path
 from vae3d.logger.config import LoggersConfig
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.patching.config import PatchingConfig, RandomPatchesConfig
-from vae3d.runtime.paths import user_path
 from vae3d.settings.command import Command
 from vae3d.trainer.config import TrainerConfig
 
@@ -53,7 +53,7 @@ class TrainConfig(Settings):
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return user_path(self.runs_dir) / self.name
+        return possible_path(user_path(self.runs_dir) / self.name)
 
 
 COMMAND = Command(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from vae3d.autoencoder.weights import save_weights
 from vae3d.commands.saved import check_changes, frozen, load_config, recorded_data
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
-from vae3d.data.check import check_values
+from vae3d.data.check import check_channels, check_values
 from vae3d.data.run_cases import check_splits, listed, split_record
 from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
@@ -26,11 +26,11 @@ from vae3d.evaluation.validation import Validation, brief
 from vae3d.inference.runner import build_runner
 from vae3d.loading.loader import PatchLoader
 from vae3d.loading.patches import PatchDataset
-from vae3d.logger.base import Logger, LoggerGroup
-from vae3d.logger.build import build_loggers
-from vae3d.logger.console import ConsoleLogger, ProgressBar
+from vae3d.logger.base import Logger
+from vae3d.logger.build import build_loggers, with_files
+from vae3d.logger.console import ProgressBar
 from vae3d.logger.csv import CsvLogger
-from vae3d.logger.progress import ProgressPicture
+from vae3d.logger.rows import Written
 from vae3d.loss.objective import Objective
 from vae3d.patching.samplers import build_sampler
 from vae3d.runtime.distributed import Distributed, start_distributed
@@ -95,7 +95,7 @@ class Training:
         train, val = self.cases.survey("train"), self.cases.survey("val")
         val = val[: self.config.trainer.val_cases]
         session = self._session(train)
-        state = session.finished()
+        state, logged = session.finished(), session.logged
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
             check_values(self.cases, warns=self.distributed.is_main)
@@ -106,20 +106,23 @@ class Training:
                 some = [*self.cases.shapes(train[:100])]
                 size = getattr(self.config.patching, "size", None)
                 report_waste(session.loader, self.cases.config.workers, size, some)
-            state = self._fit(session, model, val.tolist())
+            state, logged = self._fit(session, model, val.tolist())
             log.info(f"trained {counted(state.step, 'step')}: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.
-        session.journal.summary(state, sum(p.numel() for p in model.parameters()))
+        session.journal.summary(state, sum(p.numel() for p in model.parameters()), logged)
         log.info(f"curves: {self.folder.progress}")
         log.info(next_command("eval", f"run={self.folder.path}"))
         return self.folder.path
 
-    def _fit(self, session: Session, model: CustomVAE, val: list[int]) -> TrainState:
-        logger = self._logger(session)
+    def _fit(
+        self, session: Session, model: CustomVAE, val: list[int]
+    ) -> tuple[TrainState, Written]:
+        table = CsvLogger(self.folder.metrics, self._columns)
+        logger = self._logger(session, table)
         failed = True
         try:
             validation = self._validation(model, val, logger)
-            trainer = self._trainer(session, model, validation, logger)
+            trainer = self._trainer(session, model, validation, logger, table)
             if session.checkpoint:
                 trainer.resume(session.checkpoint.state)
             with session.journal.watching(trainer):
@@ -127,12 +130,12 @@ class Training:
             failed = False
         finally:
             logger.close(failed)
-        return state
+        return state, table.written
 
     def _session(self, train: NDArray[np.int64]) -> Session:
         if not train.size:
             raise DataError("no case is left to train on")
-        self._check_channels(int(train[0]))
+        check_channels(self.cases[int(train[0])], self.config.model.in_channels)
         config = self.config
         sampler = build_sampler(config.patching, self.cases.spatial_dims)
         loader = PatchLoader(
@@ -161,14 +164,6 @@ class Training:
         loader.on_unreadable = session.journal.unread
         return session
 
-    def _check_channels(self, first: int) -> None:
-        channels = self.cases[first].channels
-        if channels != self.config.model.in_channels:
-            raise ConfigError(
-                f"model.in_channels must be the cases' number of channels ({channels}), "
-                f"got {self.config.model.in_channels}"
-            )
-
     def _validation(self, model: CustomVAE, val: list[int], logger: Logger) -> Validation:
         config, device = self.config, self.distributed.device
         settings = brief(config.evaluation, self._metrics())
@@ -178,7 +173,12 @@ class Training:
         return Validation(evaluator, val, self.folder.report("validation"), logger)
 
     def _trainer(
-        self, session: Session, model: CustomVAE, validation: Validation, logger: Logger
+        self,
+        session: Session,
+        model: CustomVAE,
+        validation: Validation,
+        logger: Logger,
+        table: CsvLogger,
     ) -> Trainer:
         config, contract = self.config, self.cases.input_contract
         split_rule = split_record(self.cases)
@@ -201,28 +201,23 @@ class Training:
                 save_weights=save,
                 report_bad_step=partial(session.journal.bad_step, session.loader),
                 about=session.about,
+                logged=lambda: asdict(table.written),
             ),
             seed=config.seed,
         )
 
-    def _logger(self, session: Session) -> Logger:
+    def _logger(self, session: Session, table: CsvLogger) -> Logger:
         if not self.distributed.is_main:
             return Logger()
         config = self.config
-        columns = [
-            "loss",
-            *(name for name, weight in config.loss.terms.items() if weight > 0),
-            "kl",
-            "kl_weight",
-            "lr",
-            "grad_norm",
-            *self._metrics(),
-        ]
-        table = CsvLogger(self.folder.metrics, columns)
-        table.truncate_after(session.first_step)
+        table.truncate_after(session.first_step, session.logged)
         chosen = build_loggers(config.logger, self.folder.path, config.name, describe(config))
-        picture = ProgressPicture(self.folder.metrics, self.folder.progress)
-        return LoggerGroup([table, ConsoleLogger(session.total_steps), picture, chosen])
+        return with_files(table, self.folder, session.total_steps, chosen)
+
+    @property
+    def _columns(self) -> list[str]:
+        terms = (name for name, weight in self.config.loss.terms.items() if weight > 0)
+        return ["loss", *terms, "kl", "kl_weight", "lr", "grad_norm", *self._metrics()]
 
     def _metrics(self) -> list[str]:
         """Return the metrics of a validation."""

@@ -27,10 +27,10 @@ from vae3d.data.config import (
 from vae3d.data.stored import without_stale_store
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.choice import check_place
+from vae3d.files.paths import user_path
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.runtime.distributed import Distributed, start_distributed
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.run_folder import RunFolder

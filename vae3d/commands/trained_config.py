@@ -51,7 +51,7 @@ class ToScansConfig(CodecConfig):
     output: Annotated[str, PATH] = "scans"
     """Folder to write to; for a single input a file."""
     existing: Annotated[str, OneOf(*EXISTING)] = "fail"
-    """What to do with files that exist: stop, skip them to resume, or replace them."""
+    """What to do with files that exist: stop, skip them, or replace them."""
     dtype: Annotated[str, OneOf("auto", *DTYPES)] = "auto"
     """Number type of the written scans; auto is that of the scan's own file, else float32."""
     sample: bool = False

@@ -1,6 +1,7 @@
 """`changed_cases`: pictures of the cases that changed most between runs, from their reports."""
 
 import io
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,15 @@ from PIL import Image
 
 from vae3d.comparison.reader import Report
 from vae3d.comparison.results import Comparison
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.reading import read_bytes
 from vae3d.report.page import data_uri
 from vae3d.report.result import chosen_by
+from vae3d.scans.png import check_chunks
 from vae3d.scoring.scores import label_of, worth
 from vae3d.values.naming import file_stem
+
+log = logging.getLogger(__name__)
 
 MAX_PICTURE_BYTES = 2**25
 """Size of a picture's file, at most."""
@@ -68,11 +74,16 @@ def changed_cases(comparison: Comparison) -> list[ChangedCase]:
 
 
 def _case(title: str, name: str, score: str, reports: Sequence[Report]) -> ChangedCase | None:
-    """Return a case with its pictures; None if one cannot be read."""
-    try:
-        runs = [(r.name, r.cases[name].scores[score], _picture(_path(r, name))) for r in reports]
-    except (OSError, ValueError, SyntaxError):
-        return None
+    """Return a case with its pictures; None if one cannot be read, which is logged."""
+    runs = []
+    for report in reports:
+        path = _path(report, name)
+        warn_if_changed(path, report.folder)
+        try:
+            runs.append((report.name, report.cases[name].scores[score], _picture(path)))
+        except (OSError, ValueError, SyntaxError) as error:
+            log.warning(f"{path}: is left out of the page ({' '.join(str(error).split())})")
+            return None
     return ChangedCase(title, name, score, runs)
 
 
@@ -86,11 +97,9 @@ def _picture(path: Path) -> str:
     Raises:
         OSError, SyntaxError, ValueError: it cannot be read, or is too large.
     """
-    with path.open("rb") as file:
-        data = file.read(MAX_PICTURE_BYTES + 1)
-    if len(data) > MAX_PICTURE_BYTES:
-        raise ValueError(f"{path}: has more than {MAX_PICTURE_BYTES} bytes")
+    data = read_bytes(path, MAX_PICTURE_BYTES)
+    check_chunks(io.BytesIO(data))
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{path}: has more than {MAX_PIXELS} pixels")
+            raise ValueError(f"it has more than {MAX_PIXELS} pixels")
         return data_uri(np.asarray(image.convert("RGB")), WIDTH)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, RunError
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.links import check_no_links
+from vae3d.files.paths import user_path
+from vae3d.files.plain import from_plain, read_json
+from vae3d.files.reading import open_text
 from vae3d.report.facts import fact_lines
 from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
-from vae3d.runtime.files import check_no_links
-from vae3d.runtime.paths import user_path
-from vae3d.runtime.plain import from_plain, read_json
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.run_list import no_run
 from vae3d.runtime.shell import quoted
@@ -74,6 +76,8 @@ def read_report(run: str, mode: str, name: str) -> Report:
     """
     folder = _report_folder(run, mode)
     check_no_links(folder)
+    for file in ("scores.csv", "summary.json"):
+        warn_if_changed(folder / file)
     columns, cases = read_scores(folder / "scores.csv")
     again = f"evaluate again: {evaluation_of(run, mode)}"
     path = folder / "summary.json"
@@ -137,11 +141,7 @@ def read_scores(path: Path) -> tuple[list[str], dict[str, CaseScore]]:
         RunError: the file is damaged; the message names the line.
     """
     try:
-        if path.stat().st_size > MAX_SCORES_BYTES:
-            raise RunError(
-                f"{path}: is not read, because it has more than {MAX_SCORES_BYTES} bytes"
-            )
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_text(path, MAX_SCORES_BYTES) as file:
             columns, cases = _parse_scores([*file], path)
     except UnicodeDecodeError as error:
         raise RunError(f"{path}: is not UTF-8 text ({error.reason})") from error

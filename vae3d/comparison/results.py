@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.comparison.reader import Report
+from vae3d.files.atomic import atomic_write, write_json
+from vae3d.files.plain import finite_or_none
 from vae3d.report.result import CONFIDENCE, UNBOUNDED, interval
-from vae3d.runtime.files import atomic_write, write_json
-from vae3d.runtime.plain import finite_or_none
 from vae3d.scoring.scores import difference_text
 
 BETTER = {1: "more", -1: "less", 0: "nearer to 1"}

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from vae3d.data.cases import Cases
+from vae3d.data.cases import Case, Cases
 from vae3d.data.loaded import LoadedCases
+from vae3d.errors import ConfigError
 from vae3d.runtime.distributed import Distributed
 from vae3d.values.value_check import ValueCheck
 
@@ -51,3 +52,12 @@ def checked_as_read(
     yield
     cases.check.findings = distributed.merge(cases.check.findings)
     cases.check.report(distributed.is_main)
+
+
+def check_channels(case: Case, expected: int) -> None:
+    """Raise a ConfigError if a case has another number of channels than the model takes."""
+    if case.channels != expected:
+        raise ConfigError(
+            f"model.in_channels must be the cases' number of channels ({case.channels}), "
+            f"got {expected}"
+        )

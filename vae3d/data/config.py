@@ -18,8 +18,8 @@ from vae3d.bounds import (
     Text,
 )
 from vae3d.errors import ConfigError
+from vae3d.files.paths import user_path
 from vae3d.runtime.choices import LABEL_MAPS, READERS, RESAMPLINGS, SPLIT_RULES, parse_part
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.registry import Registry
 
 ON_ERROR = ("fail", "skip")

@@ -1,5 +1,6 @@
 """`RunCases`: the cases of a training, with their splits, as its run folder records them."""
 
+import contextlib
 import csv
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,8 +9,11 @@ from pathlib import Path
 
 from vae3d.autoencoder.description import SplitRecord
 from vae3d.data.cases import Cases
-from vae3d.errors import DataError, RunError
-from vae3d.runtime.files import atomic_write
+from vae3d.errors import DataError, LockedError, RunError
+from vae3d.files.atomic import atomic_write
+from vae3d.files.checksums import CHECKSUMS, sealing, warn_if_changed
+from vae3d.files.reading import open_text, reason_of
+from vae3d.files.sole_writer import lock_of, sole_writer_of_file
 from vae3d.values.identity import ScanIdentity
 
 log = logging.getLogger(__name__)
@@ -105,23 +109,42 @@ class RunCases:
             RunError: the file is damaged.
         """
         names = [field.name for field in fields(RunCase)]
+        warn_if_changed(path)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
+            with open_text(path) as file:
                 rows = csv.DictReader(file)
                 return cls(RunCase(**{k: v for k, v in row.items() if k in names}) for row in rows)
         except FileNotFoundError:
             return cls(())
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise RunError(
-                f"{path}: cannot be read ({error}); remove it to go by names"
+                f"{path}: cannot be read ({reason_of(error)}); remove it to go by names"
             ) from error
 
     def write(self, path: Path) -> None:
         """Write the record as CSV."""
-        with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_write(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([field.name for field in fields(RunCase)])
             writer.writerows(map(astuple, self.cases))
+
+    def complete(self, path: Path, cases: Cases, read: Mapping[str, ScanIdentity | None]) -> None:
+        """Write the `completed` record to the run at `path`, if it says more than this one.
+
+        A run of someone else may be read-only, or in use: its record can wait. A lock file is left
+        by a kill.
+        """
+        complete = self.completed(cases, read)
+        if complete.cases != self.cases or lock_of(path).exists():
+            with (
+                contextlib.suppress(OSError, DataError, LockedError),
+                sole_writer_of_file(path, path.with_name(CHECKSUMS)),
+                sealing(path.parent, path.name),
+            ):
+                complete.write(path)
 
     @property
     def has_tests(self) -> bool:

@@ -19,15 +19,16 @@ from vae3d.data.build import Adopt, build_source, keep
 from vae3d.data.cases import Case, Cases
 from vae3d.data.config import CaseData, PreparableData, ScansConfig, StoreConfig
 from vae3d.errors import ConfigError, VolumeError
+from vae3d.files.atomic import file_digest
+from vae3d.files.links import check_inside
+from vae3d.files.paths import user_path
 from vae3d.patching.region import Region
 from vae3d.runtime.choices import READERS, RESAMPLINGS
-from vae3d.runtime.files import check_inside
-from vae3d.runtime.paths import user_path
 from vae3d.runtime.progress import Progress, Silent
 from vae3d.scans.labels import doubt, may_be_labels
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
-from vae3d.store.arrays import StoredArray, open_array
+from vae3d.store.arrays import StoredArray, damaged, open_array
 from vae3d.store.catalog import CaseRecord, Catalog
 from vae3d.store.foreground import ForegroundMap
 from vae3d.store.prepare import Preparation
@@ -49,7 +50,12 @@ MAX_VERIFIED = 10_000
 
 
 class StoredCase(Case):
-    """A case of a store; its voxels stay on disk."""
+    """A case of a store; its voxels stay on disk.
+
+    Arrays with checksums of their own (format 2) are verified as they are read: `verified` has the
+    chunks that were before. Others are verified as a whole when they are opened, unless the array
+    is known to be: `is_whole`.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,8 @@ class StoredCase(Case):
         record: CaseRecord,
         contract: IntensityContract,
         verified: NDArray[np.bool_] | None = None,
+        *,
+        is_whole: bool = False,
     ) -> None:
         affine = np.array(record.affine, np.float64)
         super().__init__(record.case_id, record.channels, record.shape, affine, record.geometry)
@@ -66,23 +74,30 @@ class StoredCase(Case):
         self.identity = record.identity
         self.path = check_inside(folder, folder / str(record.file))
         self._dtype = np.dtype(record.dtype)
-        self._known = verified
+        self._digest, self._sums = record.digest, record.sums
+        self._known, self._is_whole = verified, is_whole
 
     @cached_property
     def _opened(self) -> tuple[StoredArray, ForegroundMap]:
-        array, maxima = open_array(self.path, self._known)
+        array, maxima = open_array(self.path, self._known, self._sums)
         if (array.shape, array.dtype) != ((self.channels, *self.shape), self._dtype):
-            raise VolumeError(self.path, "does not match the catalog; prepare the store again")
+            raise damaged(self.path, "it does not match the catalog")
+        # Without its own checksums, or if the catalog does not know those, it may be any array.
+        if self._sums is None and self._digest and not self._is_whole:
+            if file_digest(self.path) != self._digest:
+                raise damaged(self.path, "its SHA-256 is not that of the catalog")
+            self._is_whole = True
         return array, ForegroundMap(maxima)
 
     @property
-    def verified(self) -> NDArray[np.bool_]:
-        """The chunks of the array that were verified, True once they are read.
+    def verified(self) -> NDArray[np.bool_] | None:
+        """The chunks that were verified, True once they are read; None if the array was, whole.
 
         Raises:
             VolumeError: the array is missing or damaged.
         """
-        return self._opened[0].verified
+        array = self._opened[0]
+        return None if self._is_whole else array.verified
 
     @property
     def foreground(self) -> ForegroundMap:  # type: ignore[override]
@@ -115,8 +130,7 @@ class StoredCase(Case):
         try:
             voxels = self._opened[0][box]
         except (RuntimeError, ValueError, OSError) as error:
-            reason = f"is damaged ({error}); vae3d prepare with verify=true mends the store"
-            raise VolumeError(self.path, reason) from error
+            raise damaged(self.path, str(error)) from error
         # blosc2 decompresses into new memory; a memory map of numpy must be copied.
         return torch.from_numpy(voxels if voxels.flags.owndata else voxels.copy())
 
@@ -231,6 +245,7 @@ class StoredCases(Cases):
         self.catalog = Catalog(folder / CATALOG)
         self._open_cases: OrderedDict[tuple[int, int], StoredCase] = OrderedDict()
         self._verified: OrderedDict[int, NDArray[np.bool_]] = OrderedDict()
+        self._whole: set[int] = set()
 
     @cached_property
     def splits(self) -> Splits:
@@ -306,14 +321,19 @@ class StoredCases(Cases):
     def described(self, index: int) -> StoredCase:
         """Return a case whose array is opened when its voxels are needed."""
         record, verified = self.catalog.record(index), self._verified.get(index)
-        return StoredCase(self.folder, record, self.contract, verified)
+        is_whole = index in self._whole
+        return StoredCase(self.folder, record, self.contract, verified, is_whole=is_whole)
 
     def __getitem__(self, index: int) -> StoredCase:
         # A forked worker must not share the open files of its parent: it opens its own.
         key = os.getpid(), index
         case = self._open_cases.pop(key, None) or self.described(index)
         self._open_cases[key] = case
-        self._verified[index] = case.verified
+        verified = case.verified
+        if verified is None:
+            self._whole.add(index)
+        else:
+            self._verified[index] = verified
         if len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
         if len(self._open_cases) > MAX_OPEN:

@@ -10,8 +10,8 @@ from vae3d.data.cases import Cases
 from vae3d.data.config import DataConfig
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import DataError
+from vae3d.files.paths import user_path
 from vae3d.runtime.messages import counted
-from vae3d.runtime.paths import user_path
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import Splits
 

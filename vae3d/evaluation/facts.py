@@ -12,8 +12,9 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData
 from vae3d.errors import ConfigError
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.plain import read_json
 from vae3d.runtime.messages import counted
-from vae3d.runtime.plain import read_json
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.version import __version__
 
@@ -59,13 +60,19 @@ def facts_of_training(settings: dict[str, Any], folder: RunFolder | None = None)
         return {}
     planned = settings["trainer"]["steps"]
     status, summary = (_read(folder, name) for name in ("status", "summary"))
+    trained = status.get("step")
     steps = {
-        "trained": status.get("step", planned),
+        "trained": trained if _is_count(trained) else planned,
         "planned": planned,
         "best": summary.get("best_step"),
     }
-    known = {name: value for name, value in steps.items() if isinstance(value, int)}
+    known = {name: value for name, value in steps.items() if _is_count(value)}
     return {"steps": known, "seed": settings["seed"]}
+
+
+def _is_count(value: object) -> bool:
+    """Return whether a value of a file is a possible number of steps."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def facts_of_data(data: CaseData, cases: Cases, indices: list[int], own: bool) -> dict[str, Any]:
@@ -97,6 +104,8 @@ def facts_of_today() -> dict[str, Any]:
 def _read(folder: RunFolder | None, name: str) -> dict[str, Any]:
     """Return a JSON file of a run; nothing where it is missing or damaged."""
     try:
+        if folder:
+            warn_if_changed(getattr(folder, name))
         values = read_json(getattr(folder, name)) if folder else {}
     except (OSError, ConfigError):
         return {}

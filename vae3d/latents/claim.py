@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, DataError
+from vae3d.files.atomic import sweep_below, target_of, write_json
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.links import check_no_links
+from vae3d.files.lock import locked
+from vae3d.files.plain import read_json
 from vae3d.latents.folder import NIFTI_FOLDER, SETTINGS
-from vae3d.runtime.files import check_no_links, sweep, write_json
-from vae3d.runtime.lock import locked
-from vae3d.runtime.plain import read_json
 from vae3d.values.intensity import current_units
 
 LATER = ("channel",)
@@ -26,7 +28,9 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         LockedError: another process writes to it.
     """
     path, lock = folder / SETTINGS, folder / ".lock"
-    foreign = not folder.is_dir() or any(entry != lock for entry in folder.iterdir())
+    foreign = not folder.is_dir() or any(
+        entry != lock and target_of(entry) != SETTINGS for entry in folder.iterdir()
+    )
     if folder.exists() and foreign and not path.exists():
         raise DataError(f"{folder}: holds files that are no latents; name another output=")
     try:
@@ -34,6 +38,7 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         check_no_links(folder)
         with locked(lock):
             _check(folder, settings)
+            sweep_below(folder, (NIFTI_FOLDER, "cases/??"))
             yield
     except PermissionError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
@@ -41,6 +46,7 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 
 def _check(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
+    warn_if_changed(path)
     try:
         saved = current_units(read_json(path))
     except FileNotFoundError:
@@ -55,5 +61,3 @@ def _check(folder: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"{folder}: holds latents of other {' and '.join(changed)}; name another output="
         )
-    for place in (folder, folder / NIFTI_FOLDER, *(folder / "cases").glob("??")):
-        sweep(place)

@@ -10,7 +10,7 @@ from torch import Tensor
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import fingerprint
 from vae3d.data.cases import Case
-from vae3d.errors import DataError
+from vae3d.errors import ConfigError, DataError
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.file import Latent, LatentRecord
 from vae3d.scans.volume import SourceGeometry, Volume
@@ -83,6 +83,17 @@ class Codec:
             record.case_id,
             source_of(record),
         )
+
+    def check_fits(self, latent: Tensor, record: LatentRecord, path: Path) -> None:
+        """Raise a ConfigError if model, latent and record do not fit together."""
+        model = self.model
+        expected = model.config.latent_channels, *model.latent_size(record.shape)
+        if tuple(latent.shape) != expected or tuple(record.factor) != model.factor:
+            image = " x ".join(map(str, record.shape))
+            raise ConfigError(
+                f"{path}: has shape {tuple(latent.shape)}, but a latent of these weights for an "
+                f"image of {image} has {expected}"
+            )
 
 
 def source_of(record: LatentRecord) -> SourceGeometry | None:

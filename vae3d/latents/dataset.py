@@ -7,10 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 from vae3d.errors import ConfigError
-from vae3d.latents.file import read_latent
-from vae3d.latents.folder import read_manifest, read_statistics
-from vae3d.runtime.files import check_inside
-from vae3d.runtime.paths import user_path
+from vae3d.files.paths import user_path
+from vae3d.latents.folder import read_entry, read_manifest, read_statistics
 from vae3d.runtime.seeding import numpy_generator
 
 
@@ -87,7 +85,7 @@ class LatentDataset(Dataset[dict[str, Any]]):
             DataError: its file is missing or damaged.
         """
         entry = self.entries[index]
-        posterior = read_latent(check_inside(self.folder, self.folder / entry.file))
+        posterior = read_entry(self.folder, entry)
         # Sampled on the whole grid, then cropped: the sample does not depend on the crop.
         latent = posterior.sample(self.seed, self.epoch) if self.sample else posterior.mean
         if self.normalise:

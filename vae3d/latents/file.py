@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vae3d.errors import ConfigError, DataError
+from vae3d.files.atomic import atomic_write
+from vae3d.files.plain import from_plain
+from vae3d.files.reading import check_regular, open_regular, reason_of
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
-from vae3d.runtime.files import atomic_write
-from vae3d.runtime.plain import from_plain
 from vae3d.runtime.seeding import torch_generator
 from vae3d.scans.resample import resized_affine
 from vae3d.scans.volume import MAX_MILLIMETRES
@@ -132,6 +133,7 @@ def read_latent(path: Path) -> Latent:
     """
     record, checksum = _read_header(path)
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             stored = {name: file.get_tensor(name) for name in ("mean", "logvar")}
     except (OSError, SafetensorError) as error:
@@ -161,12 +163,12 @@ def is_latent(path: Path) -> bool:
     try:
         return _open_header(path)[0] is not None
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def check_header(path: Path) -> None:
     """Raise a DataError if a safetensors file's header is too large for a latent's."""
-    with path.open("rb") as raw:
+    with open_regular(path) as raw:
         size = int.from_bytes(raw.read(8), "little")
     if size > MAX_HEADER_BYTES:
         raise DataError(f"{path}: its header has {size} bytes, at most {MAX_HEADER_BYTES}")
@@ -239,5 +241,4 @@ def _digest(record: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(f"{path}: is no readable latent ({reason}); encode the scan again")
+    return DataError(f"{path}: is no readable latent ({reason_of(error)}); encode the scan again")

@@ -1,18 +1,24 @@
 """A folder of latents: one file for each case, a manifest, and the statistics of all."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, DataError
-from vae3d.latents.file import SUFFIX
-from vae3d.runtime.files import atomic_write, check_inside, write_json
+from vae3d.files.atomic import atomic_write, write_json
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.links import check_inside
+from vae3d.files.plain import from_plain, read_json
+from vae3d.files.reading import open_text, reason_of
+from vae3d.latents.file import SUFFIX, Latent, read_latent
 from vae3d.runtime.messages import counted
-from vae3d.runtime.plain import from_plain, read_json
 from vae3d.values.latent_statistics import NAMES, LatentStatistics
 from vae3d.values.naming import case_file
+
+log = logging.getLogger(__name__)
 
 SETTINGS = "latents.json"
 MANIFEST = "manifest.csv"
@@ -64,27 +70,59 @@ def read_manifest(folder: Path) -> list[Entry]:
         DataError: missing or damaged.
     """
     path = check_inside(folder, folder / MANIFEST)
+    warn_if_changed(path)
     try:
-        entries = [
-            Entry(
-                row["case_id"],
-                row["split"],
-                row["file"],
-                _sides(row["shape"]),
-                _sides(row["size"]),
-                row.get("voxels") or "",
-                row.get("weights") or "",
-            )
-            for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-        ]
+        with open_text(path) as file:
+            entries = [*map(_entry, csv.DictReader(file, strict=True))]
     except FileNotFoundError:
         raise DataError(f"{folder}: holds no {MANIFEST}; vae3d encode writes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); run vae3d encode again") from error
+        raise DataError(
+            f"{path}: cannot be read ({reason_of(error)}); run vae3d encode again"
+        ) from error
     for entry in entries:
         if entry.file != latent_file(entry.case_id):
             raise DataError(f"{path}: {entry.file!a:.80} is not the file of {entry.case_id!a:.80}")
+    counted_cases = cases_of(folder)
+    if counted_cases not in (None, len(entries)):
+        log.warning(
+            f"{path}: lists {counted(len(entries), 'latent')}, {STATISTICS} counts "
+            f"{counted_cases}; vae3d encode writes both again"
+        )
     return entries
+
+
+def _entry(row: dict[str, str]) -> Entry:
+    sides = _sides(row["shape"]), _sides(row["size"])
+    known = (row.get(key) or "" for key in ("voxels", "weights"))
+    return Entry(row["case_id"], row["split"], row["file"], *sides, *known)
+
+
+def read_entry(folder: Path, entry: Entry) -> Latent:
+    """Read the latent of a line of the manifest.
+
+    Raises:
+        DataError: it is missing, damaged, or that of another case.
+    """
+    path = check_inside(folder, folder / entry.file)
+    latent = read_latent(path)
+    if latent.record.case_id != entry.case_id:
+        found, wanted = latent.record.case_id, entry.case_id
+        raise DataError(
+            f"{path}: is the latent of {found!a:.80}, not of {wanted!a:.80}; encode it again"
+        )
+    return latent
+
+
+def cases_of(folder: Path) -> int | None:
+    """Return the number of latents that `statistics.json` counts in a folder, None if unknown."""
+    try:
+        values = _values(folder / STATISTICS)
+    except (OSError, ConfigError):
+        return None
+    measured = values.get(COMPARED, values)
+    count = measured.get("cases") if isinstance(measured, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def write_statistics(
@@ -152,6 +190,7 @@ def read_statistics(folder: Path, weights: str = "") -> LatentStatistics:
         DataError: missing or damaged.
     """
     path = check_inside(folder, folder / STATISTICS)
+    warn_if_changed(path)
     try:
         values = _values(path)
         # The file also holds values that only people read.

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vae3d.files.plain import finite_or_none
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.runtime.plain import finite_or_none
 
 Channels = NDArray[np.float64]
 

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vae3d.errors import DataError
+from vae3d.files.npy import map_npy
+from vae3d.files.reading import reason_of
 from vae3d.latents.file import check_header
 from vae3d.scans.nifti import read_channels
 
@@ -69,9 +71,10 @@ def samples_of(path: Path, spatial_dims: int) -> list[Sample]:
         return [Sample(stem, path)]
     with _open_array(path) as array:
         shape = tuple(array.shape if isinstance(array, np.ndarray) else array.get_shape())
-    if len(shape) == spatial_dims + 1:
+    axes_found = len(shape) if 0 not in shape else 0
+    if axes_found == spatial_dims + 1:
         return [Sample(stem, path)]
-    if len(shape) == spatial_dims + 2 and shape[0]:
+    if axes_found == spatial_dims + 2:
         return [Sample(f"{stem}_{number:04d}", path, number) for number in range(shape[0])]
     axes = "D, H, W" if spatial_dims == 3 else "H, W"
     raise DataError(
@@ -84,17 +87,16 @@ def _open_array(path: Path) -> Iterator[Any]:
     """Open the array of a file; its values are read when it is sliced (numpy or safetensors)."""
     try:
         if suffix_of(path) == ".npy":
-            # A memory map of a truncated file fails before any memory is allocated.
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            array = map_npy(path)
+            if array.dtype.kind not in "fiu":
                 raise DataError(f"{path}: must hold an array of numbers")
             yield array
             return
         check_header(path)
         with safe_open(path, framework="pt") as file:
             yield file.get_slice(_tensor_name(path, [*file.keys()]))
-    except (OSError, ValueError, EOFError, SyntaxError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def _tensor_name(path: Path, names: list[str]) -> str:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae3d.errors import ConfigError, DataError
+from vae3d.files.paths import user_path
 from vae3d.lists.columns import all_numbers, find_columns, split_of
 from vae3d.lists.rows import Listing, Row, Table
 from vae3d.lists.tables import EXPECTED, read_table
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.paths import user_path
 from vae3d.scans.formats import case_name
+from vae3d.values.naming import case_id_fault
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ def _entry(row: Row, columns: dict[str, str], base: Path, path: Path) -> Entry:
     listed = cell("path")
     if not listed or "\0" in listed:
         raise refuse("path", "expected the path of a scan, got nothing")
+    try:
+        os.fsencode(listed)
+    except UnicodeEncodeError:
+        raise refuse("path", f"{listed!a:.80} is no name that a file can have") from None
     if "group" in columns and not cell("group"):
         raise refuse("group", "expected the group (patient) of the case, got nothing")
     if "split" in columns and row.stated:
@@ -96,6 +101,12 @@ def _entry(row: Row, columns: dict[str, str], base: Path, path: Path) -> Entry:
         raise refuse("path", str(error)) from error
     local = Path(relative.name) if relative.is_absolute() else relative
     case_id = cell("case_id") or case_name(local)
+    if fault := case_id_fault(case_id):
+        role = "case_id" if cell("case_id") else "path"
+        way = "change it" if role == "case_id" else "name the case in a column case_id"
+        raise refuse(role, f"the name {fault}; {way}")
+    if fault := case_id_fault(cell("group")):
+        raise refuse("group", f"the name {fault}; change it")
     return Entry(
         path=base / relative,
         case_id=case_id,

@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.files.paths import user_path
 from vae3d.lists.entries import Entry
 from vae3d.lists.left_out import LABEL_MAP
-from vae3d.runtime.paths import user_path
 from vae3d.scans.files import read_volume
 from vae3d.scans.foreign import foreign_files, refusal
 from vae3d.scans.formats import case_name, is_scan, suffixes
 from vae3d.scans.labels import label_name, label_values
+from vae3d.values.naming import case_id_fault
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
     folder, endings = user_path(root), suffixes(axes)
     if folder.is_file() and folder.name.lower().endswith(endings):
         name = case_name(folder.name)
+        if fault := case_id_fault(name):
+            raise DataError(f"{key}: the name of {fault}; rename it")
         return [Entry(folder, name, name)]
     if not folder.is_dir():
         raise DataError(f"{key}: {_no_scan(folder, axes)}")
@@ -72,13 +75,12 @@ def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
     if foreign:
         log.warning(f"{key}: {folder} also holds {foreign}")
     for path in scans.values():
-        try:
-            path.as_posix().encode()
-        except UnicodeEncodeError:
-            # Reports, lists and catalogs are UTF-8 and could not contain the name.
-            raise DataError(
-                f"{key}: the name of {path.as_posix()!a} is not UTF-8; rename it"
-            ) from None
+        # The folder itself may have any name; reports and catalogs name what is below.
+        fault = case_id_fault(path.relative_to(folder).as_posix())
+        if not fault and not _is_utf8(path):
+            fault = f"{path.as_posix()!a:.200} is not UTF-8"
+        if fault:
+            raise DataError(f"{key}: the name of {fault}; rename it")
     names = [path.relative_to(folder) for path in scans.values()]
     clashes = Counter(map(case_name, names))
     # If a.nii and a.nii.gz are in one folder, both keep their suffixes.
@@ -87,6 +89,14 @@ def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
         Entry(path, case_id, case_name(name))
         for path, case_id, name in zip(scans.values(), ids, names, strict=True)
     ]
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _no_scan(path: Path, axes: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import DataError
+from vae3d.files.reading import MAX_TABLE_BYTES, read_bytes
 from vae3d.lists.datalists import rows_of_json
 from vae3d.lists.rows import Row, Table
 
@@ -32,7 +33,7 @@ def read_table(path: Path, channel: int | None, base: Path) -> Table:
         DataError: it cannot be read, or is no such list.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, MAX_TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"data.list: {path} is not UTF-8 text; save it as CSV (UTF-8) or JSON"

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from vae3d.errors import DataError, UserError
+from vae3d.errors import DataError, ResourceError, UserError
 from vae3d.loading.patches import Batch, Draw, Patch, PatchDataset, collate
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.shuffle import Shuffle
+from vae3d.system.limits import limit_reached
 
 MicroBatch = list[Batch]
 
@@ -215,6 +216,8 @@ class PatchLoader:
                 yield batches
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            if limit := limit_reached(error):
+                raise ResourceError(f"a loader worker failed: {limit}") from error
             raise DataError(
                 f"a loader worker failed at case {dataset.cases_read(error)}: {reason}"
             ) from error

@@ -1,10 +1,10 @@
 """Output on the terminal: progress of a training, progress bars, tables."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import IO, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vae3d.logger.base import Logger, Scores
+from vae3d.system.streams import LastingText
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class ConsoleLogger(Logger):
     """A live progress line on a terminal, else one plain line every PLAIN_INTERVAL seconds."""
 
     def __init__(self, total_steps: int) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = _stderr()
         self.total = total_steps
         self.started: tuple[float, int] | None = None
         self._last_print = -PLAIN_INTERVAL
@@ -97,7 +98,7 @@ class ProgressBar:
     def start(self, done: int, total: int) -> None:
         """Show the bar at `done` of `total`."""
         self.done, self.total, self._last_print = done, total, time.monotonic()
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = _stderr()
         if self.shown and console.is_terminal:
             columns = (
                 TextColumn(self.title),
@@ -144,7 +145,7 @@ def speed_text(voxels_per_second: float) -> str:
 
 def print_lines(lines: Sequence[str]) -> None:
     """Print results on stdout, one line each; a reader that has closed its pipe is no error."""
-    console = _StdoutConsole(soft_wrap=True)
+    console = Console(file=_lasting(sys.stdout), soft_wrap=True)
     for line in lines:
         console.print(_as_text(line, console))
 
@@ -152,7 +153,7 @@ def print_lines(lines: Sequence[str]) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout; a reader that has closed its pipe is no error."""
     # A file or a pipe has no width, so rows need no line breaks there.
-    console = _StdoutConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = Console(file=_lasting(sys.stdout), width=None if sys.stdout.isatty() else PIPE_WIDTH)
     grid = Table(title=_as_text(title, console), title_justify="left")
     for column in columns:
         grid.add_column(_as_text(column, console))
@@ -166,9 +167,10 @@ def _as_text(value: object, console: Console) -> Text:
     return Text(str(value).encode(console.encoding, "replace").decode(console.encoding))
 
 
-class _StdoutConsole(Console):
-    def on_broken_pipe(self) -> None:
-        # rich would end the program. Instead send the rest of stdout to /dev/null.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+def _stderr() -> Console:
+    return Console(file=_lasting(sys.stderr), stderr=True, highlight=False, soft_wrap=True)
+
+
+def _lasting(stream: TextIO) -> IO[str]:
+    # rich would end the program if the reader closes its pipe.
+    return cast("IO[str]", LastingText(stream))

@@ -9,8 +9,8 @@ from PIL import Image
 from vae3d.charts.chart import curve_chart
 from vae3d.charts.drawing import SERIES, Drawing, Text, text_width
 from vae3d.charts.history import History
+from vae3d.files.atomic import atomic_write
 from vae3d.logger.base import Logger, Scores
-from vae3d.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vae3d.files.atomic import file_digest, write_text
+from vae3d.files.reading import read_text
 from vae3d.logger.base import Image, Logger, Scores
 from vae3d.logger.config import WandbConfig
-from vae3d.runtime.files import file_digest, write_text
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class WandbLogger(Logger):
         path = self.folder / "wandb" / "run_id"
         if not path.is_file():
             write_text(path, uuid.uuid4().hex[:12])
-        return path.read_text().strip()
+        return read_text(path, 2**10).strip()
 
     def _guard(self, act: Callable[[], None]) -> None:
         try:

@@ -16,7 +16,7 @@ from vae3d.bounds import (
     check_fields,
 )
 from vae3d.errors import ConfigError
-from vae3d.runtime.plain import from_plain
+from vae3d.files.plain import from_plain
 from vae3d.runtime.registry import Registry, plugins_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from vae3d.errors import UserError
+from vae3d.files.atomic import atomic_write
 from vae3d.pictures.figures import BACKGROUND, DIVERGING_RAMP, ERRORS, GRAYS, Picture
-from vae3d.runtime.files import atomic_write
 
 FRAMES_PER_SECOND = 12
 PALETTE = np.concatenate(

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.data.inspection import CaseReport
+from vae3d.files.atomic import atomic_write
 from vae3d.lists.left_out import listed
 from vae3d.lists.left_out import table as left_out_rows
 from vae3d.logger.console import table
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.files import atomic_write
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.messages import counted
 from vae3d.runtime.run_list import size_text

@@ -20,11 +20,11 @@ from PIL import Image
 
 from vae3d.charts.chart import curve_chart, step_axis
 from vae3d.charts.history import History
+from vae3d.files.atomic import write_text
 from vae3d.pictures.figures import DIVERGING, CaseView, Picture, case_figure, error_limit
 from vae3d.report.facts import fact_lines
 from vae3d.report.result import EvaluationResult, is_plain
 from vae3d.report.rows import infinite_text, mean_of
-from vae3d.runtime.files import write_text
 from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.config import METRICS
 from vae3d.scoring.scores import better_of, label_of, metric_of, places_of, unit_text

@@ -10,9 +10,10 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from vae3d.runtime.files import atomic_write, write_json
+from vae3d.files.atomic import atomic_write, write_json
+from vae3d.files.checksums import sealing
+from vae3d.files.plain import finite_or_none
 from vae3d.runtime.messages import counted
-from vae3d.runtime.plain import finite_or_none
 from vae3d.scoring.scores import bounds_of, worth
 from vae3d.values.identity import ScanIdentity
 
@@ -156,8 +157,9 @@ class EvaluationResult:
 
     def write(self, folder: Path) -> None:
         """Write `scores.csv`, a plain table with a row per case, and `summary.json`."""
-        self._write_csv(folder / "scores.csv")
-        write_json(folder / "summary.json", self.summary())
+        with sealing(folder, "scores.csv", "summary.json", "cases/*.png"):
+            self._write_csv(folder / "scores.csv")
+            write_json(folder / "summary.json", self.summary())
 
     def summary(self) -> dict[str, Any]:
         """Return the statistics of each score, the latents and the protocol as JSON values.

@@ -10,6 +10,8 @@ import logging
 import sys
 from collections.abc import Iterator
 
+from vae3d.system.streams import LastingText
+
 ROOT = logging.getLogger("vae3d")
 
 
@@ -23,9 +25,10 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the message; a stderr that is gone is no error."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(f"{record.getMessage()}\n")
-            sys.stderr.flush()
+        if sys.stderr is not None:  # it is None where it was closed
+            stderr = LastingText(sys.stderr)
+            stderr.write(f"{record.getMessage()}\n")
+            stderr.flush()
 
 
 def show_messages() -> None:

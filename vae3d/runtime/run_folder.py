@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae3d.errors import RunError
-from vae3d.runtime.files import check_no_links, sweep
-from vae3d.runtime.lock import locked
+from vae3d.files.atomic import sweep_below
+from vae3d.files.links import check_no_links
+from vae3d.files.lock import locked
 
 if TYPE_CHECKING:
     from vae3d.runtime.distributed import Distributed
+
+_WRITTEN = (
+    *("checkpoints", "weights", "nonfinite", "wandb"),
+    *("report/validation", "report/validation/cases"),
+)
+"""The folders that a training writes, below that of the run."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,7 @@ def _claim(folder: RunFolder) -> Iterator[None]:
         # With the lock held no other process can be about to write the settings: check again.
         _check_own(folder)
         check_no_links(path)
-        for place in (path, folder.checkpoints, path / "weights"):
-            sweep(place)
+        sweep_below(path, _WRITTEN)
         yield
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, RunError
-from vae3d.runtime.lock import is_held
-from vae3d.runtime.plain import MAX_YAML_BYTES, finite_or_none, read_json
+from vae3d.files.lock import is_held
+from vae3d.files.plain import MAX_YAML_BYTES, finite_or_none, read_json
+from vae3d.files.reading import open_text, read_text
 from vae3d.runtime.run_folder import RunFolder
 
 MAX_DEPTH = 4
@@ -148,9 +149,7 @@ def _settings(path: Path) -> dict[str, str]:
     PyYAML would take a second for twenty runs.
     """
     try:
-        if not path.is_file() or path.stat().st_size > MAX_YAML_BYTES:
-            return {}
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MAX_YAML_BYTES)
     except (OSError, UnicodeError):
         return {}
     return {
@@ -183,9 +182,7 @@ def _best(metrics: Path, best_by: str | None) -> float | None:
     if best_by is None:
         return None
     try:
-        if not metrics.is_file() or metrics.stat().st_size > MAX_METRICS_BYTES:
-            return None
-        with metrics.open(encoding="utf-8", errors="replace", newline="") as file:
+        with open_text(metrics, MAX_METRICS_BYTES, errors="replace") as file:
             rows = csv.DictReader(file)
             texts = [row.get(best_by) for row in rows if row.get("split") == "val"]
     except (OSError, csv.Error):

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
-NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")
-"""Sent by a scheduler, by Ctrl-C, and by Slurm's --signal."""
+NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
+"""Sent by a scheduler, by Ctrl-C, by Slurm's --signal, and by a terminal that goes away."""
 
 
 class StopSignal:
@@ -33,6 +34,8 @@ class StopSignal:
             yield
             return
         chosen = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+            chosen.remove(signal.SIGHUP)  # under nohup, which asks to train on
         before = {number: signal.signal(number, self._handle) for number in chosen}
         try:
             yield
@@ -55,6 +58,7 @@ def _announce(name: str) -> None:
     """
     again = "; Ctrl-C again ends without saving" if name == "SIGINT" else ""
     line = f"\n{name}: stopping after this step, a checkpoint is saved{again}\n"
-    if int(os.environ.get("RANK", "0")) == 0:
+    # Where stderr was closed, another file may have its number.
+    if int(os.environ.get("RANK", "0")) == 0 and sys.stderr is not None:
         with contextlib.suppress(OSError):
             os.write(2, line.encode())

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tifffile
 
 from vae3d.errors import DataError, VolumeError
+from vae3d.files.npy import map_npy
+from vae3d.files.reading import check_regular, open_regular
 from vae3d.runtime.messages import counted
 from vae3d.scans.files import read_volume
 
@@ -68,11 +69,12 @@ def number_type(path: Path) -> str | None:
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
-            return _numpy_type(np.load(path, mmap_mode="r", allow_pickle=False))
+            return _numpy_type(map_npy(path))
         if suffix in (".tif", ".tiff"):
+            check_regular(path)
             with tifffile.TiffFile(path) as file:
                 return _tiff_type(file.series[0].keyframe)
-        with path.open("rb") as content:
+        with open_regular(path) as content:
             return _raster_type(content.read(_PNG_DEPTH + 2))
     except Exception:  # decoders raise any type for a damaged file
         return None

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vae3d.errors import VolumeError
+from vae3d.files.reading import check_kind
 from vae3d.runtime.choices import READERS
 from vae3d.runtime.registry import load
 from vae3d.scans.foreign import refusal
@@ -49,8 +50,7 @@ def _check_file(path: Path) -> None:
     try:
         if not path.exists():
             raise VolumeError(path, "does not exist; check the path")
-        if not path.is_file():
-            raise VolumeError(path, "is not a file; name the scan itself")
+        check_kind(path)
         if path.stat().st_size == 0:
             raise VolumeError(path, "is empty (0 bytes); copy it again")
     except OSError as error:

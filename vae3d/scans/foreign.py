@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vae3d.files.reading import open_regular
 from vae3d.runtime.shell import command_line, quoted
 from vae3d.scans.formats import scan_suffix
 
@@ -111,10 +112,7 @@ def _may_be_dicom(path: Path) -> bool:
 
 def _has_dicom_mark(path: Path) -> bool:
     try:
-        # A FIFO would wait for ever.
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(_DICOM_OFFSET)
             return file.read(len(_DICOM_MARK)) == _DICOM_MARK
     except OSError:

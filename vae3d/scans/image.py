@@ -9,7 +9,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
-from vae3d.runtime.files import atomic_write
+from vae3d.files.atomic import atomic_write
+from vae3d.files.npy import map_npy
 from vae3d.scans.grid import as_stored
 from vae3d.scans.raster import decode_raster
 from vae3d.scans.tiff import decode_tiff
@@ -59,12 +60,11 @@ def _without_colour(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _decode_npy(path: Path) -> tuple[NDArray[Any], bool]:
-    # A memory map fails before any memory is allocated if the file is shorter than its header's
-    # shape needs.
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.ndim not in (2, 3, 4):
-        shape = getattr(array, "shape", "none")
-        raise VolumeError(path, f"must hold (H, W), (D, H, W) or (C, D, H, W), got shape {shape}")
+    array = map_npy(path)
+    if array.ndim not in (2, 3, 4):
+        raise VolumeError(
+            path, f"must hold (H, W), (D, H, W) or (C, D, H, W), got shape {array.shape}"
+        )
     return (np.moveaxis(array, 0, -1), True) if array.ndim == 4 else (array, False)
 
 

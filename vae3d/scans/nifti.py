@@ -18,7 +18,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
-from vae3d.runtime.files import atomic_write
+from vae3d.files.atomic import atomic_write
+from vae3d.files.reading import open_regular, reason_of
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.volume import SourceGeometry, Volume, check_affine
@@ -99,13 +100,13 @@ def _as_volume_errors(path: Path) -> Iterator[None]:
         OverflowError,
         ValueError,
     ) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise VolumeError(path, f"is no readable NIfTI file ({reason})") from error
 
 
 def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
     """Return the header and the raw voxels (X, Y, Z, n); memory is allocated after all checks."""
-    with _open(path) as stream:
+    with _opened(path) as stream:
         header = _read_header(path, stream)
         shape = _checked_shape(path, header)
         number, components = _components(header.get_data_dtype())
@@ -119,10 +120,15 @@ def _load(path: Path) -> tuple[Nifti1Header, NDArray[Any]]:
     return header, images[0] if components == 1 else np.moveaxis(images[..., 0], 0, -1)
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix.lower() == ".gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return path.open("rb")
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, decompressed if its name ends with .gz."""
+    with open_regular(path) as file:
+        if path.suffix.lower() != ".gz":
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+            yield cast(BinaryIO, stream)
 
 
 def _read_header(path: Path, stream: BinaryIO) -> Nifti1Header:

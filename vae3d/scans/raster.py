@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vae3d.errors import VolumeError
+from vae3d.files.reading import check_regular, open_regular
 from vae3d.scans.display import ORIENTATION_TAG, cmyk_to_rgb, upright
+from vae3d.scans.png import check_chunks
 from vae3d.scans.voxels import check_size
 
 PILLOW_FORMATS = ("PNG", "JPEG")
@@ -23,8 +25,9 @@ def decode_raster(path: Path) -> tuple[NDArray[Any], bool]:
     """Return the pixels (H, W) or (H, W, n), and whether there are channels.
 
     Raises:
-        VolumeError: it is an animation, or Pillow would reduce it to 8 bits.
+        VolumeError: a checksum is wrong, it is an animation, or Pillow would reduce it to 8 bits.
     """
+    check_regular(path)
     with Image.open(path, formats=PILLOW_FORMATS) as image:
         if image.format == "PNG":
             _check_png(path, image)
@@ -59,7 +62,12 @@ def room(path: Path) -> int:
 def _check_png(path: Path, image: Image.Image) -> None:
     if getattr(image, "is_animated", False):
         raise VolumeError(path, "is an animation; save one image")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        try:
+            check_chunks(file)
+        except ValueError as error:
+            raise VolumeError(path, f"is damaged ({error}); copy it again") from error
+        file.seek(0)
         header = file.read(_PNG_COLOUR + 1)
     if header[_PNG_DEPTH] == 16 and header[_PNG_COLOUR] != 0:
         raise VolumeError(

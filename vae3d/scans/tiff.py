@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vae3d.errors import VolumeError
+from vae3d.files.reading import check_regular
 from vae3d.scans.display import (
     ORIENTATION_TAG,
     cmyk_to_rgb,
@@ -50,6 +51,7 @@ def decode_tiff(path: Path) -> tuple[NDArray[Any], bool]:
         VolumeError: it holds several images, is truncated, or has a compression or a
             photometric interpretation that cannot be read.
     """
+    check_regular(path)
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         page: Any = series.keyframe
@@ -151,6 +153,7 @@ def _decode_with_pillow(path: Path, page: Any) -> NDArray[Any]:
             f"has {page.bitspersample}-bit {page.dtype.name} values with compression {name}; "
             "reading it needs the package imagecodecs: pip install imagecodecs",
         )
+    check_regular(path)
     with Image.open(path, formats=("TIFF",)) as image:
         # Pillow turns a TIFF upright when it loads it.
         image.load()

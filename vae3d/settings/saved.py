@@ -9,8 +9,9 @@ import yaml
 
 from vae3d.bounds import hints_of, parts
 from vae3d.errors import ConfigError, RunError
-from vae3d.runtime.files import write_text
-from vae3d.runtime.plain import from_plain, read_yaml
+from vae3d.files.atomic import write_text
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.plain import from_plain, read_yaml
 from vae3d.runtime.registry import plugin_hint
 from vae3d.settings.groups import CHOSEN_KIND, kinds
 from vae3d.settings.nearest import RENAMED
@@ -44,6 +45,7 @@ def read_settings(path: Path, expected: type[T]) -> T:
         ConfigError: the file is damaged, or has other settings.
         RunError: the run's data were an object in Python, not settings.
     """
+    warn_if_changed(path)
     values = translate_renamed_keys(from_plain(dict[str, Any], read_yaml(path)))
     chosen = {
         name: _chosen(values, name, kinds(group))

@@ -4,6 +4,7 @@ Each chunk has a checksum, which is verified when a process first reads from the
 """
 
 import itertools
+import math
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
-from vae3d.runtime.files import atomic_write
+from vae3d.files.atomic import atomic_write
+from vae3d.files.npy import open_npy, read_npy
+from vae3d.files.reading import check_kind, reason_of
 from vae3d.store.foreground import SIDE, ForegroundMap
+from vae3d.system.maps import report_no_maps
 from vae3d.values.naming import case_file
 
 CODECS: dict[str, dict[str, Any] | None] = {
@@ -30,7 +34,10 @@ The byte shuffle groups the high and the low bytes of the voxels, which makes th
 CHUNK, BLOCK = 64, 16
 """Voxels along each axis of a chunk, which is stored as one, and of a block, which is
 decompressed as one."""
+MAX_VOXELS = 2**33
+"""Most voxels of an image; readers of scans take files of up to 8 GiB."""
 _MAP, _SUMS = "foreground", "checksums"
+_SUM_BYTES = 4
 
 Box = tuple[slice, ...]
 
@@ -39,8 +46,8 @@ class StoredArray:
     """An image (C, *shape) on disk that is verified and read when it is sliced.
 
     `stored` returns the bytes of a chunk as they are on disk. `sums` has the checksum of each
-    chunk, on their grid; without it (files of earlier versions) nothing is verified. `verified`
-    is True for the chunks that were. Whoever opens a file again may pass it on: then each chunk
+    chunk, on their grid; without it (files of earlier versions) nothing is verified. `verified` is
+    True for the chunks that were. Whoever opens a file again may pass it on: then each chunk
     is verified once in a process.
     """
 
@@ -125,8 +132,11 @@ def array_suffix(codec: str) -> str:
     return ".npy" if CODECS[codec] is None else ".b2nd"
 
 
-def write_array(path: Path, data: NDArray[Any], codec: str) -> None:
-    """Write an image (C, *shape) and its foreground map as one file, whole or not at all."""
+def write_array(path: Path, data: NDArray[Any], codec: str) -> int:
+    """Write an image (C, *shape) and its foreground map as one file, whole or not at all.
+
+    Returns the sum of its checksums, which differs between arrays of this shape.
+    """
     maxima = ForegroundMap.of(data[0]).maxima
     data = np.ascontiguousarray(data)
     settings = CODECS[codec]
@@ -135,10 +145,11 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> None:
             places = itertools.product(*map(range, grid_of(data.shape)))
             boxes = (chunk_box(at, chunk_of(data.shape)) for at in places)
             sums = [zlib.crc32(data[box].tobytes()) for box in boxes]
+            table = _with_own(sums, maxima)
             with temporary.open("wb") as file:
-                for part in (data, maxima, _with_own(sums, maxima)):
+                for part in (data, maxima, table):
                     np.save(file, part, allow_pickle=False)
-            return
+            return int(table[-1])
         chunks, blocks = layout(data.shape)
         array = blosc2.asarray(
             data,
@@ -151,7 +162,9 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> None:
         )
         sums = [zlib.crc32(array.schunk.get_chunk(i)) for i in range(array.schunk.nchunks)]
         array.schunk.vlmeta[_MAP] = maxima.tobytes()
-        array.schunk.vlmeta[_SUMS] = _with_own(sums, maxima).tobytes()
+        table = _with_own(sums, maxima)
+        array.schunk.vlmeta[_SUMS] = table.tobytes()
+    return int(table[-1])
 
 
 def _with_own(sums: list[int], maxima: NDArray[Any]) -> NDArray[np.uint32]:
@@ -161,49 +174,90 @@ def _with_own(sums: list[int], maxima: NDArray[Any]) -> NDArray[np.uint32]:
 
 
 def _checked_sums(
-    values: NDArray[np.uint32], shape: tuple[int, ...], maxima: NDArray[Any]
-) -> NDArray[np.uint32]:
-    """Return the checksums of chunks on their grid."""
+    values: NDArray[np.uint32] | None,
+    shape: tuple[int, ...],
+    maxima: NDArray[Any],
+    own: int | None,
+) -> NDArray[np.uint32] | None:
+    """Return the checksums of chunks on their grid; `own` is the sum of them, if it is known."""
+    if values is None:
+        if own is not None:
+            raise ValueError("its checksums are missing")
+        return None
     sums = values[:-2].tolist()
     if not np.array_equal(values, _with_own(sums, maxima)):
         raise ValueError("a checksum is wrong")
+    if own not in (None, int(values[-1])):
+        raise ValueError("it is the array of another scan")
     return np.array(sums, np.uint32).reshape(grid_of(shape))
 
 
+def _cells(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the foreground map of an image (C, *shape).
+
+    Raises:
+        ValueError: no scan has this shape.
+    """
+    if len(shape) not in (3, 4) or min(shape) < 1 or math.prod(shape) > MAX_VOXELS:
+        raise ValueError(f"its shape is {shape}, which no scan has")
+    return tuple(-(-n // SIDE) for n in shape[1:])
+
+
+def _open_blosc2(path: Path) -> Any:
+    check_kind(path)
+    # One thread: a patch has few blocks, and patches are read in parallel by loader processes.
+    settings: dict[str, Any] = {"mode": "r", "dparams": blosc2.DParams(nthreads=1)}
+    try:
+        return blosc2.open(str(path), mmap_mode="r", **settings)
+    except RuntimeError:
+        # It does not say why: the file is damaged, or cannot be mapped.
+        array = blosc2.open(str(path), **settings)
+    report_no_maps(path)
+    return array
+
+
 def open_array(
-    path: Path, verified: NDArray[np.bool_] | None = None
+    path: Path, verified: NDArray[np.bool_] | None = None, own: int | None = None
 ) -> tuple[StoredArray, NDArray[Any]]:
     """Return an image (C, *shape), which reads its voxels when sliced, and its foreground map.
 
     `verified` has the chunks that need not be verified: that of an array that was open before.
+    `own` is what `write_array` returned, if it is known.
 
     Raises:
         VolumeError: missing, not a file of `write_array`, or with a wrong checksum.
     """
     try:
         if path.suffix == ".npy":
-            voxels = np.load(path, mmap_mode="r", allow_pickle=False)
-            with path.open("rb") as file:
-                file.seek(voxels.offset + voxels.nbytes)
-                maxima = np.load(file, allow_pickle=False)
-                written = np.load(file, allow_pickle=False) if file.peek(1) else None
-            sums = None if written is None else _checked_sums(written, voxels.shape, maxima)
+            voxels, file = open_npy(path)
+            with file:
+                cells = _cells(voxels.shape)
+                maxima = read_npy(file, voxels.itemsize * math.prod(cells)).reshape(cells)
+                size = _SUM_BYTES * (math.prod(grid_of(voxels.shape)) + 2)
+                written = read_npy(file, size) if file.peek(1) else None
+            sums = _checked_sums(written, voxels.shape, maxima, own)
             return StoredArray(
                 voxels, lambda _, box: voxels[box].tobytes(), sums, verified
             ), maxima
-        # One thread: a patch has few blocks, and patches are read in parallel by loader processes.
-        array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
+        array = _open_blosc2(path)
         if not isinstance(array, blosc2.NDArray):
             raise ValueError("it holds no array")
-        schunk = array.schunk
+        schunk, cells = array.schunk, _cells(array.shape)
         maxima = np.frombuffer(schunk.vlmeta[_MAP], array.dtype)
-        sums = None
-        if _SUMS in schunk.vlmeta:
-            if (array.chunks, array.blocks) != layout(array.shape):
-                raise ValueError("its blocks have another size")
-            sums = _checked_sums(np.frombuffer(schunk.vlmeta[_SUMS], "<u4"), array.shape, maxima)
-        maxima = maxima.reshape([-(-n // SIDE) for n in array.shape[1:]])
+        known = _SUMS in schunk.vlmeta
+        if known and (array.chunks, array.blocks) != layout(array.shape):
+            raise ValueError("its blocks have another size")
+        written = np.frombuffer(schunk.vlmeta[_SUMS], "<u4") if known else None
+        sums = _checked_sums(written, array.shape, maxima, own)
+        maxima = maxima.reshape(cells)
         return StoredArray(array, lambda i, _: schunk.get_chunk(i), sums, verified), maxima
     # A damaged header surfaces as any exception: it is parsed by Python's own parser, too.
     except Exception as error:
-        raise VolumeError(path, f"cannot be read ({error}); prepare the store again") from error
+        raise damaged(path, reason_of(error)) from error
+
+
+def damaged(path: Path, reason: str) -> VolumeError:
+    """Return the error for an array that cannot be used, with what mends it."""
+    return VolumeError(
+        path, f"is damaged ({reason}); vae3d prepare with verify=true mends the store"
+    )

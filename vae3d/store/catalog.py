@@ -15,11 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae3d.errors import DataError
+from vae3d.errors import DataError, UserError
+from vae3d.files.atomic import atomic_write
+from vae3d.files.checksums import CHECKSUMS, is_changed
+from vae3d.files.links import check_inside, open_own
+from vae3d.files.plain import from_plain
+from vae3d.files.reading import check_regular, open_text, reason_of
 from vae3d.runtime.choices import SPLITS
-from vae3d.runtime.files import atomic_write, check_inside, open_own
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.arrays import check_file
+from vae3d.store.record_checks import checked_record, shape_of
 from vae3d.values.geometry_findings import FindingCounter, FindingSummary
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import SplitRule, Splits, case_rank
@@ -36,6 +41,8 @@ CREATE TABLE cases (
 );
 CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 """
+MAX_ERROR = 500
+"""Letters of a case's error that are shown."""
 _PLAIN_TABLE = re.compile(r"CREATE TABLE (about|cases|records) \([\w\s,]+\)")
 """A view, a trigger or a computed column would make SQLite run what the file says, without end."""
 
@@ -46,7 +53,8 @@ class CaseRecord:
 
     A case that could not be prepared has an `error`; `file` and all attributes after it keep their
     defaults. `stamp` changes when the source changes. `shape` is (D, H, W) or (H, W), `affine`
-    maps its indices to RAS millimetres. `digest` is that of the stored file. `box` is the corner
+    maps its indices to RAS millimetres. `digest` is that of the stored file, `sums` that of its
+    own checksums, None if it has none. `box` is the corner
     and the size of the foreground. `identity` is that of the source, None in format 1. `rank`
     assigns the case to a split; None is the hash of its id.
     """
@@ -67,6 +75,7 @@ class CaseRecord:
     box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     identity: ScanIdentity | None = None
     rank: int | None = None
+    sums: int | None = None
 
     @property
     def decoded_bytes(self) -> int:
@@ -91,23 +100,9 @@ class CaseRecord:
             ValueError: the line is no complete record.
         """
         try:
-            values = json.loads(text)
-            check_file(values["case_id"], values["file"])
-            statistics, geometry = values["statistics"], values["geometry"]
-            identity = values.get("identity")
-            return cls(
-                **{
-                    **values,
-                    "shape": tuple(values["shape"]),
-                    "affine": tuple(map(tuple, values["affine"])),
-                    "geometry": geometry and SourceGeometry.from_json(geometry),
-                    "statistics": statistics and VoxelStatistics.from_json(statistics),
-                    "box": values["box"] and tuple(map(tuple, values["box"])),
-                    "identity": identity and ScanIdentity(**identity),
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no record of a case: {error}") from error
+            return cls(**checked_record(json.loads(text)))
+        except (AttributeError, KeyError, TypeError, RecursionError, UserError) as error:
+            raise ValueError(f"no record of a case: {reason_of(error)}") from error
 
 
 class Catalog:
@@ -124,16 +119,23 @@ class Catalog:
     def __init__(self, path: Path) -> None:
         self.path = check_inside(path.parent, path)
         self._connection: tuple[int, sqlite3.Connection] | None = None
-        if not path.is_file():
-            raise DataError(f"{path.parent}: no store here ({path.name} is missing)")
-        about = dict(self._rows("SELECT key, value FROM about"))
-        self.format = int(about.get("format", 0))
-        if self.format not in READABLE:
-            raise DataError(f"{path}: format {about.get('format')} is not {FORMAT}")
-        self.fingerprint = about["fingerprint"]
-        self.split_kind = str(about.get("split_kind", "count"))
-        findings = json.loads(about.get("findings", "[]"))
-        self.findings = [FindingSummary(**summary) for summary in findings]
+        try:
+            check_regular(path)
+        except FileNotFoundError:
+            raise DataError(f"{path.parent}: no store here ({path.name} is missing)") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        if is_changed(path):
+            raise DataError(f"{path}: damaged (its SHA-256 is not that of {CHECKSUMS})")
+        with self._as_damage():
+            about = dict(self._rows("SELECT key, value FROM about"))
+            self.format = int(about.get("format", 0))
+            if self.format not in READABLE:
+                raise DataError(f"{path}: format {self.format} is not {FORMAT}")
+            self.fingerprint = from_plain(str, about["fingerprint"], "fingerprint")
+            self.split_kind = str(about.get("split_kind", "count"))
+            findings = json.loads(about.get("findings", "[]"))
+            self.findings = from_plain(list[FindingSummary], findings, "findings")
 
     def __len__(self) -> int:
         """Return the number of cases, including those that could not be prepared."""
@@ -141,8 +143,7 @@ class Catalog:
 
     def record(self, number: int) -> CaseRecord:
         """Return the record of one case."""
-        (text,) = next(self._rows("SELECT record FROM records WHERE number = ?", number))
-        return self._record(text)
+        return self._record(self._one("SELECT record FROM records WHERE number = ?", number)[0])
 
     def records(self) -> Iterator[CaseRecord]:
         """Return all records, read one at a time."""
@@ -157,7 +158,7 @@ class Catalog:
 
     def case_id(self, number: int) -> str:
         """Return the name of a case."""
-        return str(next(self._rows("SELECT case_id FROM cases WHERE number = ?", number))[0])
+        return str(self._one("SELECT case_id FROM cases WHERE number = ?", number)[0])
 
     def shapes(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
         """Yield the shapes of these cases in one pass; `numbers` must be in ascending order."""
@@ -165,7 +166,9 @@ class Catalog:
         row = next(wanted, None)
         for number, shape in self._rows("SELECT number, shape FROM cases ORDER BY number"):
             if number == row:
-                yield tuple(map(int, shape.split("x")))
+                with self._as_damage():
+                    sides = shape_of(shape)
+                yield sides
                 row = next(wanted, None)
 
     def files(self) -> Iterator[str]:
@@ -176,7 +179,7 @@ class Catalog:
     def _checked_file(self, case_id: str, file: str) -> str:
         try:
             check_file(case_id, file)
-        except ValueError as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{self.path}: damaged ({error})") from error
         return file
 
@@ -186,14 +189,15 @@ class Catalog:
 
     def ranks(self) -> Iterator[int]:
         """Return the rank of every case, by which a rule assigns its split."""
-        return (rank for (rank,) in self._rows("SELECT rank FROM cases ORDER BY number"))
+        with self._as_damage():
+            yield from (int(n) for (n,) in self._rows("SELECT rank FROM cases ORDER BY number"))
 
     def identity(self, number: int) -> ScanIdentity | None:
         """Return the identity of a case; None in format 1, and if it could not be prepared."""
         if self.format == 1:
             return None
         query = "SELECT voxels, geometry FROM cases WHERE number = ?"
-        voxels, geometry = next(self._rows(query, number))
+        voxels, geometry = self._one(query, number)
         return ScanIdentity(voxels, geometry) if voxels else None
 
     def copies(self) -> list[list[int]]:
@@ -204,14 +208,15 @@ class Catalog:
             SELECT group_concat(number) FROM (SELECT number, voxels FROM cases ORDER BY number)
             WHERE voxels IS NOT NULL GROUP BY voxels HAVING COUNT(*) > 1
         """
-        return sorted(sorted(map(int, text.split(","))) for (text,) in self._rows(query))
+        with self._as_damage():
+            return sorted(sorted(map(int, text.split(","))) for (text,) in self._rows(query))
 
     def failures(self) -> Iterator[tuple[int, str, str]]:
         """Yield number, source and reason of each case that could not be prepared."""
         query = "SELECT number FROM cases WHERE error IS NOT NULL ORDER BY number"
         for (number,) in self._rows(query):
             record = self.record(number)
-            yield number, record.source, str(record.error)
+            yield number, record.source, str(record.error)[:MAX_ERROR]
 
     @property
     def is_listed(self) -> bool:
@@ -227,6 +232,23 @@ class Catalog:
         return {
             name: np.fromiter((n for (n,) in self._rows(query, name)), np.int64) for name in SPLITS
         }
+
+    def _one(self, query: str, *values: Any) -> Any:
+        """Return the one row of a query."""
+        row = next(self._rows(query, *values), None)
+        if row is None:
+            raise DataError(f"{self.path}: damaged (case {values} is missing)")
+        return row
+
+    @contextlib.contextmanager
+    def _as_damage(self) -> Iterator[None]:
+        """Convert the errors of values of other types, or that are missing, to a DataError."""
+        try:
+            yield
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
+            raise DataError(f"{self.path}: damaged ({reason_of(error)})") from error
 
     def _rows(self, query: str, *values: Any) -> Iterator[Any]:
         try:
@@ -262,7 +284,8 @@ def write_catalog(
     """
     fingerprint, doubts = hashlib.sha256(), FindingCounter()
     with atomic_write(path) as temporary:
-        connection = sqlite3.connect(temporary)
+        # The file is this process's own, and not every file system has locks.
+        connection = sqlite3.connect(f"{temporary.resolve().as_uri()}?nolock=1", uri=True)
         # `atomic_write` flushes and renames the finished file: SQLite needs no journal.
         connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
         with connection:
@@ -311,7 +334,7 @@ class Journal:
 
     def records(self) -> Iterator[CaseRecord]:
         """Yield the complete records; lines that were cut off are skipped."""
-        with self.path.open(encoding="utf-8", errors="replace") as file:
+        with open_text(self.path, None, errors="replace") as file:
             for line in file:
                 with contextlib.suppress(ValueError):
                     yield CaseRecord.from_json(line)

@@ -2,10 +2,9 @@
 
 import logging
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -15,25 +14,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae3d.errors import DataError, VolumeError
+from vae3d.errors import DataError, LockedError, ResourceError, VolumeError
+from vae3d.files.atomic import file_digest, sweep, target_of, write_json
+from vae3d.files.checksums import is_sealed, seal, sealing
+from vae3d.files.links import check_inside, check_no_links
+from vae3d.files.lock import locked
 from vae3d.runtime.choices import EARLIER, parse_part
 from vae3d.runtime.differences import differences
-from vae3d.runtime.files import (
-    check_inside,
-    check_no_links,
-    file_digest,
-    is_temporary,
-    sweep,
-    write_json,
-)
-from vae3d.runtime.lock import locked
 from vae3d.runtime.memory import GIB
 from vae3d.runtime.progress import Progress
 from vae3d.scans.source import CaseSource, Stamp
 from vae3d.scans.volume import Volume, checked
 from vae3d.store.arrays import array_file, write_array
 from vae3d.store.catalog import CaseRecord, Catalog, Journal, latest_records, write_catalog
+from vae3d.store.leftovers import (
+    OWN,
+    files_of,
+    has_finished,
+    journals_of,
+    remove_finished,
+    remove_unnamed,
+    sweep_cases,
+    sweep_store,
+)
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
+from vae3d.system.abilities import free_bytes
+from vae3d.system.limits import limit_reached
 from vae3d.values.splits import case_rank
 from vae3d.values.value_check import ValueCheck
 from vae3d.values.voxel_statistics import VoxelStatistics
@@ -109,6 +115,7 @@ class Preparation:
         self.progress = progress
         self.check = check
         self.parts = folder / "parts"
+        self.unnamed: set[str] = set()
         self.journal = Journal(self.parts / f"{self.shard}.jsonl")
 
     def run(self) -> None:
@@ -119,21 +126,20 @@ class Preparation:
                 do not fit the intensity range.
         """
         if self.is_fresh():
+            self._remove_finished()
             return
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{self.folder}: cannot be written ({error.strerror})") from error
         check_no_links(self.folder)
-        with self._lock():
+        with self._lock(self._report_wait):
             # Another process may have prepared it while this one waited.
             if self.is_fresh():
                 return
-            if self.shard.is_whole:
-                # All parts are locked: what is temporary was left by a kill.
-                sweep(self.folder)
-            self._claim()
             mine = [i for i in self.order if self.source.case_ids[i] in self.shard]
+            self._sweep(mine)
+            self._claim()
             marks = self._prepared_marks()
             todo = [i for i in mine if marks.get(self.source.case_ids[i]) != self.stamps[i].mark]
             self.progress.start(len(mine) - len(todo), len(mine))
@@ -160,7 +166,13 @@ class Preparation:
             return False
         self._claim()
         try:
-            return self._holds(Catalog(self.folder / CATALOG))
+            if not self._holds(Catalog(self.folder / CATALOG)):
+                return False
+            # A kill may have come before the sums; a store of someone else may be read-only.
+            with suppress(OSError):
+                if not is_sealed(self.folder, SETTINGS, CATALOG):
+                    seal(self.folder, SETTINGS, CATALOG)
+            return True
         except DataError as error:
             log.info(f"{error}; its cases are prepared again")
             (self.folder / CATALOG).unlink()
@@ -181,23 +193,51 @@ class Preparation:
             (self.source.case_ids[i], self.source.splits[i], self.source.rank(i), stamp.mark)
             for i, stamp in ((i, self.stamps[i]) for i in self.order)
         )
-        files = self._files()
-        return all(a == b for a, b in zip(catalog.stamps(), expected, strict=True)) and all(
-            file in files for file in catalog.files()
-        )
+        files, named = files_of(self.folder), {*catalog.files()}
+        self.unnamed = files - named
+        same = all(a == b for a, b in zip(catalog.stamps(), expected, strict=True))
+        return same and named <= files
 
     def verify(self) -> list[str]:
         """Delete the files whose checksum is wrong, and return the names of their cases."""
         damaged = []
-        for record in Catalog(self.folder / CATALOG).records():
+        try:
+            catalog = Catalog(self.folder / CATALOG)
+        except DataError:
+            return []  # `run` reports it and prepares all cases again
+        for record in catalog.records():
             path = check_inside(self.folder, self.folder / str(record.file))
-            if record.file and path.exists() and file_digest(path) != record.digest:
+            if record.file and path.exists() and not _is_whole(path, record):
                 path.unlink()
                 damaged.append(record.case_id)
         return damaged
 
-    def _files(self) -> set[str]:
-        return {str(path.relative_to(self.folder)) for path in self.folder.glob("cases/??/*")}
+    def _sweep(self, mine: list[int]) -> None:
+        """Remove what a kill left: of a part its own files, else all, as all parts are locked."""
+        if self.shard.is_whole:
+            sweep_store(self.folder)
+            return
+        case_ids = (self.source.case_ids[index] for index in mine)
+        sweep_cases(self.folder, (array_file(name, self.settings.codec) for name in case_ids))
+        # The settings belong to all parts, which write them one at a time.
+        with locked(self.parts / "settings.lock", self._report_wait):
+            sweep(self.folder, of={SETTINGS}, known=OWN)
+            self._claim()
+
+    def _remove_finished(self) -> None:
+        """Remove what a kill left of a preparation that had written its catalog."""
+        if not has_finished(self.folder, self.unnamed):
+            return
+
+        def refuse() -> None:
+            raise LockedError("")
+
+        # Not if another process is at work, or in a store that this user cannot write.
+        with suppress(DataError, LockedError, OSError):
+            check_no_links(self.folder)
+            self.parts.mkdir(exist_ok=True)
+            with self._lock(refuse):
+                remove_finished(self.folder, self.unnamed)
 
     def _stamp(self, index: int) -> Stamp:
         try:
@@ -209,7 +249,7 @@ class Preparation:
         """Write the settings of a new store, or check that an existing store has the same ones."""
         path = self.folder / SETTINGS
         if not path.exists():
-            foreign = (e for e in self.folder.iterdir() if not is_temporary(e))
+            foreign = (e for e in self.folder.iterdir() if not target_of(e, OWN))
             if any(item != self.parts for item in foreign):
                 raise DataError(f"{self.folder}: holds files that are no store; name another")
             write_json(path, asdict(self.settings))
@@ -226,13 +266,13 @@ class Preparation:
             )
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, on_wait: Callable[[], None]) -> Iterator[None]:
         """Lock this part of the store, or all parts if this is no shard; a kill unlocks them."""
         own = self.parts / f"{self.shard}.lock"
         others = self.parts.glob("*.lock") if self.shard.is_whole else []
         with ExitStack() as stack:
             for path in sorted({own, *others}):
-                stack.enter_context(locked(path, self._report_wait))
+                stack.enter_context(locked(path, on_wait))
             yield
 
     def _report_wait(self) -> None:
@@ -242,12 +282,12 @@ class Preparation:
         """Yield all records of the catalog and the journals, older ones first."""
         if (self.folder / CATALOG).is_file():
             yield from Catalog(self.folder / CATALOG).records()
-        for path in sorted(self.parts.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+        for path in journals_of(self.folder):
             yield from Journal(path).records()
 
     def _prepared_marks(self) -> dict[str, str]:
         """Return the mark of each case that has a file; empty for cases to prepare again."""
-        files = self._files()
+        files = files_of(self.folder)
         return {
             record.case_id: record.stamp if record.file in files else ""
             for record in self._records()
@@ -291,7 +331,9 @@ class Preparation:
         read = sum(stamp.num_bytes for case_id, stamp in sizes if case_id in written)
         ratio = sum(written.values()) / max(read, 1)
         needed = ratio * sum(self.stamps[i].num_bytes for i in rest)
-        free = shutil.disk_usage(self.folder).free
+        free = free_bytes(self.folder)
+        if free is None:
+            return
         space = (
             f"{self.folder}: {len(rest)} more cases take about {gib(needed)}, {gib(free)} are free"
         )
@@ -313,7 +355,7 @@ class Preparation:
         except VolumeError as error:
             return CaseRecord(case_id, error.path, stamp, error=error.reason)
         file = array_file(case_id, self.settings.codec)
-        num_bytes, digest = self._write(self.folder / file, volume)
+        num_bytes, digest, sums = self._write(self.folder / file, volume)
         return CaseRecord(
             case_id=case_id,
             source=volume.origin,
@@ -329,21 +371,24 @@ class Preparation:
             statistics=statistics,
             box=foreground_box(volume.data[0].numpy(), range_.foreground),
             identity=volume.identity,
+            sums=sums,
         )
 
-    def _write(self, path: Path, volume: Volume) -> tuple[int, str]:
+    def _write(self, path: Path, volume: Volume) -> tuple[int, str, int]:
         data = volume.data.numpy()
-        free = shutil.disk_usage(self.folder).free
-        if free < data.nbytes + RESERVE:
+        free = free_bytes(self.folder)
+        if free is not None and free < data.nbytes + RESERVE:
             raise DataError(
                 f"{self.folder}: the disk is full ({gib(free)} are free); make room and run the "
                 "same command again to resume"
             )
         try:
-            write_array(path, data, self.settings.codec)
-        except (OSError, RuntimeError) as error:
+            sums = write_array(path, data, self.settings.codec)
+        except (OSError, RuntimeError, UnicodeError) as error:
+            if reason := limit_reached(error):
+                raise ResourceError(f"{path}: {reason}; the same command resumes") from error
             raise DataError(f"{path}: cannot be written ({error})") from error
-        return path.stat().st_size, file_digest(path)
+        return path.stat().st_size, file_digest(path), sums
 
     def _write_catalog(self) -> None:
         """Write the catalog, and delete what it does not name.
@@ -355,11 +400,17 @@ class Preparation:
             (replace(record, rank=self.source.rank(i)), self.source.splits[i])
             for record, i in zip(latest, self.order, strict=True)
         )
-        write_catalog(self.folder / CATALOG, rows, self.source.split_kind)
-        for file in self._files().difference(Catalog(self.folder / CATALOG).files()):
-            (self.folder / file).unlink()
-        for path in (*self.parts.glob("*.jsonl"), *self.parts.glob(".*")):
-            path.unlink()
+        with sealing(self.folder, SETTINGS, CATALOG):
+            write_catalog(self.folder / CATALOG, rows, self.source.split_kind)
+            named = Catalog(self.folder / CATALOG).files()
+            remove_unnamed(self.folder, files_of(self.folder).difference(named))
+            for path in journals_of(self.folder):
+                path.unlink()
+
+
+def _is_whole(path: Path, record: CaseRecord) -> bool:
+    same_size = path.stat().st_size == record.num_bytes
+    return same_size and file_digest(path) == record.digest
 
 
 def foreground_box(

@@ -6,10 +6,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from vae3d.errors import DataError
-from vae3d.runtime.files import check_inside
+from vae3d.errors import ConfigError, DataError
+from vae3d.files.checksums import warn_if_changed
+from vae3d.files.links import check_inside
+from vae3d.files.plain import from_plain, read_json
+from vae3d.values.intensity import IntensityContract
 
 CATALOG, SETTINGS = "catalog.sqlite", "store.json"
+
+
+SOURCE: dict[str, Any] = {
+    "kind": str | None,
+    "spacing": list[float] | None,
+    "channel": int | None,
+    "reader": int | None,
+    "resampling": str | bool | None,
+}
+"""Types of the entries of `source` that readers of a store use."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +48,24 @@ class StoreSettings:
             DataError: no store, a damaged one, or one of another format.
         """
         path = check_inside(folder, folder / SETTINGS)
+        warn_if_changed(path)
         try:
-            settings = cls(**json.loads(path.read_text(encoding="utf-8")))
+            settings: StoreSettings = from_plain(cls, read_json(path))
         except FileNotFoundError:
             raise DataError(f"{folder}: no store here ({SETTINGS} is missing)") from None
-        except (OSError, TypeError, ValueError) as error:
+        except (ConfigError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error}); prepare the store again") from error
         if settings.format != cls.format:
             reason = f"format {settings.format} is not {cls.format}; prepare the store again"
             raise DataError(f"{path}: {reason}")
         return settings
+
+    def __post_init__(self) -> None:
+        if self.spatial_dims not in (2, 3):
+            raise ConfigError(f"spatial_dims must be 2 or 3, got {self.spatial_dims}")
+        from_plain(IntensityContract, self.contract, "contract")
+        for key, kind in SOURCE.items():
+            from_plain(kind, self.source.get(key), f"source.{key}")
 
     def identity(self) -> dict[str, Any]:
         """Return the settings on which the stored voxels depend, as plain values."""

@@ -1,11 +1,12 @@
 """The whole state of a training on disk: one folder per step, with the SHA-256 of its files."""
 
 import contextlib
-import errno
 import json
 import logging
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,21 @@ import torch
 from torch import Tensor
 
 from vae3d.errors import CheckpointError, ConfigError, ResourceError
-from vae3d.runtime.files import atomic_folder, file_digest, write_text
-from vae3d.runtime.plain import read_json
+from vae3d.files.atomic import atomic_folder, file_digest, write_text
+from vae3d.files.plain import MAX_JSON_BYTES, from_plain, read_json
+from vae3d.files.reading import open_regular
+from vae3d.system.abilities import free_bytes
+from vae3d.system.limits import limit_reached
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 STATE, ABOUT, MANIFEST = "state.pt", "about.json", "manifest.json"
 MEBIBYTE = 2**20
+LIMITS = {STATE: None, ABOUT: MAX_JSON_BYTES}
+"""Largest sizes of the files, in bytes."""
+_END_OF_ARCHIVE, _MAX_END_BYTES = b"PK\5\6", 2**16
 _NAME = re.compile(r"step_(\d{8})")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -70,19 +76,33 @@ class CheckpointFolder:
         try:
             with atomic_folder(self.path / _name(step)) as temporary:
                 with (temporary / STATE).open("wb") as file:
-                    torch.save(state, file)
+                    torch.save(interned(state), file)
                 about = {"format_version": FORMAT_VERSION, "step": step, **about}
                 (temporary / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
                 sums = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
                 (temporary / MANIFEST).write_text(json.dumps(sums, indent=2), encoding="utf-8")
             self.verify(step)
-            write_text(self.path / "latest", _name(step))
-            if best:
-                write_text(self.path / "best", _name(best[0]))
+            self._point(step, best)
         except (OSError, RuntimeError) as error:
             # torch wraps an error of the disk in a RuntimeError of its own.
             raise self._unsaved(step, need, error) from error
         self._prune({step, *best}, keep)
+
+    def settle(self, step: int, best: Sequence[int], keep: int) -> None:
+        """Do what a kill may have left to do after the checkpoint of a step had been written."""
+        pointers = {"latest": step, **({"best": best[0]} if best else {})}
+        for name, target in pointers.items():
+            path = self.path / name
+            if not path.is_file() or path.read_bytes() != _name(target).encode():
+                self._point(step, best)
+        steps = self.steps()
+        if {*steps} - {*best, *steps[-keep:]}:
+            self._prune({step, *best}, keep)
+
+    def _point(self, step: int, best: Sequence[int]) -> None:
+        write_text(self.path / "latest", _name(step))
+        if best:
+            write_text(self.path / "best", _name(best[0]))
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, in ascending order."""
@@ -130,6 +150,10 @@ class CheckpointFolder:
                 f"{folder}: format_version must be {FORMAT_VERSION}, got {version!r}; another "
                 "vae3d wrote it"
             )
+        if about.get("step", step) != step:
+            raise CheckpointError(
+                f"{folder}: is the checkpoint of step {about['step']}; rename it"
+            )
         return Checkpoint(step, state, about)
 
     def verify(self, step: int) -> None:
@@ -139,22 +163,25 @@ class CheckpointFolder:
             CheckpointError: a file is missing, truncated, or holds other bytes.
         """
         folder = self.path / _name(step)
+        for name, problem in check_files(folder):
+            if problem:
+                raise CheckpointError(f"{folder / name}: {problem}")
+
+    def about(self, step: int) -> dict[str, Any]:
+        """Return what identifies the checkpoint of a step, without loading its state.
+
+        Raises:
+            CheckpointError: that file is missing or damaged.
+        """
+        folder = self.path / _name(step)
+        for name, problem in check_files(folder, (ABOUT,)):
+            if problem:
+                raise CheckpointError(f"{folder / name}: {problem}")
         try:
-            sums: dict[str, str] = read_json(folder / MANIFEST)
-            missing = {STATE, ABOUT} - {*sums}
-            if missing:
-                raise CheckpointError(f"{folder / MANIFEST}: does not name {min(missing)}")
-            for name in (STATE, ABOUT):
-                digest = file_digest(folder / name)
-                if digest != sums[name]:
-                    raise CheckpointError(
-                        f"{folder / name}: damaged, its SHA-256 is {digest[:12]}..., in "
-                        f"the manifest it is {str(sums[name])[:12]}..."
-                    )
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{error.filename}: is missing") from error
-        except (OSError, ConfigError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{folder / MANIFEST}: cannot be read: {error}") from error
+            about: dict[str, Any] = from_plain(dict[str, Any], read_json(folder / ABOUT))
+        except (OSError, ConfigError) as error:
+            raise CheckpointError(f"{folder / ABOUT}: cannot be read: {error}") from error
+        return about
 
     def drop_after(self, step: int) -> None:
         """Remove the checkpoints of later steps, which a training resumed at `step` replaces."""
@@ -164,8 +191,8 @@ class CheckpointFolder:
 
     def _check_room(self, need: int) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.path).free
-        if free < need:
+        free = free_bytes(self.path)
+        if free is not None and free < need:
             raise ResourceError(
                 f"{self.path}: a checkpoint takes {need / MEBIBYTE:.0f} MiB, the disk has "
                 f"{free / MEBIBYTE:.0f}: {(need - free) / MEBIBYTE:.0f} MiB are missing. Make "
@@ -175,9 +202,8 @@ class CheckpointFolder:
     def _unsaved(self, step: int, need: int, error: Exception) -> ResourceError:
         whole = [s for s in self.steps() if s != step]
         earlier = f"{_name(whole[-1])} is whole" if whole else "there is none yet"
-        free = shutil.disk_usage(self.path).free
-        code = getattr(error, "errno", None) or getattr(error.__context__, "errno", None)
-        reason = "the disk is full" if code in _FULL else " ".join(str(error).split())
+        free = free_bytes(self.path) or 0
+        reason = limit_reached(error) or " ".join(str(error).split())
         return ResourceError(
             f"{self.path / _name(step)}: could not be written ({reason}): it takes "
             f"{need / MEBIBYTE:.0f} MiB, the disk has {free / MEBIBYTE:.0f}. Of the earlier ones "
@@ -199,6 +225,51 @@ class CheckpointFolder:
                 shutil.rmtree(self.path / _name(step), ignore_errors=True)
 
 
+def check_files(folder: Path, names: Sequence[str] = (STATE, ABOUT)) -> Iterator[tuple[str, str]]:
+    """Compare files with a checkpoint's manifest; yield each name and what is wrong, or ""."""
+    try:
+        sums: dict[str, str] = read_json(folder / MANIFEST)
+        missing = {*names} - {*sums}
+    except FileNotFoundError:
+        yield MANIFEST, "is missing"
+        return
+    except (OSError, ConfigError, ValueError, TypeError) as error:
+        yield MANIFEST, f"cannot be read: {error}"
+        return
+    if missing:
+        yield MANIFEST, f"does not name {min(missing)}"
+        return
+    yield MANIFEST, ""
+    for name in names:
+        yield name, _problem(folder / name, sums[name])
+
+
+def _problem(path: Path, expected: object) -> str:
+    try:
+        if path.name == STATE and not _ends_whole(path):
+            return "damaged, its end is missing"
+        digest = file_digest(path, LIMITS[path.name])
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if digest == expected:
+        return ""
+    return (
+        f"damaged, its SHA-256 is {digest[:12]}..., in the manifest it is {str(expected)[:12]}..."
+    )
+
+
+def _ends_whole(path: Path) -> bool:
+    """Return whether a file ends as those of torch do, before all of it is read.
+
+    A few bytes on disk may claim to be terabytes, whose SHA-256 takes hours.
+    """
+    with open_regular(path) as file:
+        file.seek(-min(_MAX_END_BYTES, path.stat().st_size), os.SEEK_END)
+        return _END_OF_ARCHIVE in file.read(_MAX_END_BYTES)
+
+
 @contextlib.contextmanager
 def missing_parts_as_errors(path: Path) -> Iterator[None]:
     """Raise errors of loading a state, such as a missing key, as a CheckpointError."""
@@ -207,6 +278,21 @@ def missing_parts_as_errors(path: Path) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: a checkpoint lacks or does not fit: {reason}") from error
+
+
+def interned(value: Any) -> Any:
+    """Return a state whose equal strings are one object each.
+
+    Pickle writes an object once and refers to it afterwards: the bytes of a state that was loaded
+    would be others than those of the same state that was not.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if type(value) is dict:
+        return {interned(key): interned(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(interned, value))
+    return value
 
 
 def num_bytes(state: Any) -> int:

@@ -13,10 +13,16 @@ from safetensors.torch import save_file
 
 from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import Interrupted, ResourceError, UserError
+from vae3d.files.atomic import atomic_folder, write_json, write_text
+from vae3d.files.checksums import Sum, forget, seal
+from vae3d.files.links import open_own
+from vae3d.files.reading import MAX_TABLE_BYTES, read_text
 from vae3d.loading.loader import PatchLoader
+from vae3d.logger.rows import Written
 from vae3d.runtime.distributed import Distributed
-from vae3d.runtime.files import atomic_folder, open_own, write_json
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.system.limits import limits_as_errors
+from vae3d.system.streams import lost_streams
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.state import TrainState
@@ -55,7 +61,8 @@ class Journal:
 
         note("running")
         try:
-            yield
+            with limits_as_errors():
+                yield
         except Interrupted as error:
             note("interrupted", str(error), error.exit_code)
             raise
@@ -80,6 +87,9 @@ class Journal:
         if not self.distributed.is_main:
             return
         steps = self.checkpoints.steps()
+        lost = [f"{stream}: {error.strerror}" for stream, error in lost_streams().items()]
+        if reason is not None and lost:
+            reason = f"{reason}; its log was cut off ({', '.join(lost)})"
         status = {
             "state": name,
             "step": step,
@@ -104,8 +114,11 @@ class Journal:
         key = "epochs" if self.config.epochs else "steps"
         return f"{where}; extend it with a larger trainer.{key}"
 
-    def summary(self, state: TrainState, parameters: int) -> None:
-        """Write `summary.json` of a finished run: steps, best score and parameters."""
+    def summary(self, state: TrainState, parameters: int, logged: Written | None = None) -> None:
+        """Write `summary.json` of a finished run: steps, best score and parameters.
+
+        `logged` is what its metrics.csv must hold.
+        """
         if not self.distributed.is_main:
             return
         score, step = state.best[0] if state.best else (None, 0)
@@ -116,7 +129,11 @@ class Journal:
             "best_score": None if score is None else score * BEST_BY[self.config.best_by],
             "parameters": parameters,
         }
+        path, name = self.folder.path, self.folder.summary.name
+        forget(path, name)
         write_json(self.folder.summary, summary)
+        known = {self.folder.metrics.name: Sum(logged.sha256, logged.size)} if logged else {}
+        seal(path, name, known=known)
 
     def cases(self, cases: Iterable[RunCase], count: int) -> None:
         """Write `cases.csv`, the record of the run's cases, unless it trains on too many."""
@@ -131,7 +148,13 @@ class Journal:
         )
         path = self.folder.skipped
         # Every rank and every start of the run may report the same case.
-        listed = path.read_text(encoding="utf-8") if path.exists() else ""
+        listed = ""
+        with contextlib.suppress(FileNotFoundError):
+            listed = read_text(path, MAX_TABLE_BYTES, errors="replace")
+        if listed and not listed.endswith("\n"):
+            # A kill cut off its last line, which is reported again.
+            listed = listed[: listed.rfind("\n") + 1]
+            write_text(path, listed)
         row = io.StringIO()
         csv.writer(row, lineterminator="\n").writerow([case_id, reason])
         if row.getvalue() not in listed:

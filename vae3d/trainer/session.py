@@ -1,12 +1,17 @@
 """`Session`: one start of a run: its first step, whether it is finished, and what it saves."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from vae3d.data.run_cases import RunCase
-from vae3d.errors import CheckpointError
+from vae3d.errors import CheckpointError, RunError
+from vae3d.files.aside import put_aside
+from vae3d.files.checksums import CHECKSUMS, forget, seal
 from vae3d.loading.loader import PatchLoader
+from vae3d.logger.progress import ProgressPicture
+from vae3d.logger.rows import Written
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, missing_parts_as_errors
@@ -34,6 +39,8 @@ class Session:
         earlier_data: str,
         distributed: Distributed,
     ) -> None:
+        if distributed.is_main:
+            _make_way(folder)
         self.folder = folder
         self.config = config
         self.loader = loader
@@ -48,6 +55,11 @@ class Session:
     def first_step(self) -> int:
         """The step from which the training resumes, 0 for a new one."""
         return self.checkpoint.step if self.checkpoint else 0
+
+    @property
+    def logged(self) -> Written | None:
+        """What metrics.csv held at that step; None if the checkpoint does not know it."""
+        return Written.of(self.checkpoint.about.get("metrics")) if self.checkpoint else None
 
     @property
     def total_steps(self) -> int:
@@ -82,6 +94,11 @@ class Session:
         reason = self.journal.ending(state, self.total_steps)
         log.info(reason)
         self.journal.status("finished", state.step, self.total_steps, reason, 0)
+        if self.distributed.is_main:
+            # It may have been killed after its last checkpoint.
+            self.checkpoints.settle(state.step, state.best_steps, self.config.keep_checkpoints)
+            if self.folder.metrics.exists():
+                ProgressPicture(self.folder.metrics, self.folder.progress).close()
         return state
 
     def begin(self, save_settings: Callable[[], None], cases: Iterable[RunCase]) -> None:
@@ -100,5 +117,21 @@ class Session:
             return
         if back:
             self.checkpoints.drop_after(self.first_step)
+        forget(self.folder.path, "*")
         save_settings()
         self.journal.cases(cases, len(self.loader.dataset.indices))
+        seal(self.folder.path, self.folder.config.name, self.folder.cases.name)
+
+
+def _make_way(run: RunFolder) -> None:
+    """Keep what is in the place of a file that the training writes under another name."""
+    for place in (run.checkpoints, run.path / "weights", run.nonfinite):
+        if os.path.lexists(place) and not place.is_dir():
+            raise RunError(f"{place}: is in the place of a folder of the run; move it elsewhere")
+    sums = run.path / CHECKSUMS
+    for file in (run.cases, run.status, run.summary, run.skipped, sums):
+        if os.path.lexists(file) and not file.is_file():
+            moved = put_aside(file)
+            log.warning(
+                f"{file}: is no file; it is now {moved.name}, and the file is written again"
+            )

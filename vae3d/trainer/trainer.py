@@ -40,13 +40,14 @@ class Callbacks:
     `validate(step, interrupted)` scores the held-out cases. `save_weights(which, step, state)`
     writes the weights of a step as `best` or `latest`; `latest` may be of a step without a
     validation. `report_bad_step(step, names)` is called for a skipped step. `about` is saved with
-    each checkpoint.
+    each checkpoint, and so is what `logged` returns: what the run's metrics.csv holds by then.
     """
 
     validate: Callable[[int, Callable[[], bool]], Scores]
     save_weights: Callable[[str, int, dict[str, Tensor]], None]
     report_bad_step: Callable[[int, list[str]], None]
     about: dict[str, Any]
+    logged: Callable[[], dict[str, Any]] = dict
 
 
 class Trainer:
@@ -255,7 +256,7 @@ class Trainer:
             self.checkpoints.save(
                 self.state.step,
                 self.state_dict(),
-                self.callbacks.about,
+                {**self.callbacks.about, "metrics": self.callbacks.logged()},
                 best=self.state.best_steps,
                 keep=self.config.keep_checkpoints,
             )

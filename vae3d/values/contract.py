@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae3d.errors import ConfigError
+from vae3d.files.plain import from_plain
 from vae3d.runtime.choices import READERS, RESAMPLINGS
-from vae3d.runtime.plain import from_plain
 from vae3d.values.intensity import IntensityContract
 
 

@@ -11,6 +11,27 @@ _PLAIN = re.compile(
 """Letters of any script, digits and some signs; no Windows device, no leading dot or dash."""
 
 
+BREAKS = frozenset("\0\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+"""Characters that end a line for some programs, and the one that ends a text in C."""
+MAX_CASE_ID_BYTES = 4096
+
+
+def case_id_fault(case_id: str) -> str | None:
+    """Return why a case cannot have this name, None if it can.
+
+    Names are written to lists, tables and catalogs in UTF-8, one case a line, and read again.
+    """
+    if breaks := BREAKS.intersection(case_id):
+        return f"{case_id!a:.80} contains {min(breaks)!a}, which would break a line of a table"
+    try:
+        size = len(case_id.encode())
+    except UnicodeEncodeError:
+        return f"{case_id!a:.80} is not UTF-8"
+    if size > MAX_CASE_ID_BYTES:
+        return f"{case_id!a:.80}... has {size} bytes, at most {MAX_CASE_ID_BYTES}"
+    return None
+
+
 def case_file(case_id: str) -> str:
     """Return the path of a case's file without suffix: readable, and unique to the case."""
     digest = hashlib.sha256(case_id.encode()).hexdigest()

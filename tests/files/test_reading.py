@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vae3d.runtime.reading import check_regular, open_regular, read_bytes, read_text
+from vae3d.files.reading import check_regular, open_regular, read_bytes, read_text
 
 
 def a_socket(path: Path) -> None:

@@ -1,6 +1,7 @@
 """`locked`: one process at a time in a folder."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,12 +10,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vae3d.errors import LockedError
-from vae3d.runtime.files import open_own
+from vae3d.files.links import open_own
+from vae3d.files.reading import open_regular
+from vae3d.system.abilities import is_lacking, report_once
 
 try:
     import fcntl
 except ImportError:  # Windows has no fcntl: there two runs can write to one folder
     fcntl = None  # type: ignore[assignment]
+
+HELD = (errno.EACCES, errno.EAGAIN)
+"""Errors of a lock that another process holds."""
 
 
 @contextlib.contextmanager
@@ -44,7 +50,7 @@ def is_held(path: Path) -> bool:
     if fcntl is None:
         return False
     try:
-        with path.open(encoding="utf-8") as file:
+        with open_regular(path) as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return True
@@ -66,7 +72,13 @@ def _acquire(file: BinaryIO, path: Path, on_wait: Callable[[], None] | None) -> 
         return
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if is_lacking(error):
+            effect = "two processes that write here at the same time are not noticed"
+            report_once(path.parent, "has no locks", effect)
+            return
+        if error.errno not in HELD:
+            raise
         if on_wait is not None:
             on_wait()
             fcntl.lockf(file, fcntl.LOCK_EX)
@@ -78,8 +90,8 @@ def _acquire(file: BinaryIO, path: Path, on_wait: Callable[[], None] | None) -> 
 
 
 def _owner(file: BinaryIO) -> str:
-    file.seek(0)
     try:
+        file.seek(0)
         owner = json.loads(file.read(4096))
         return f"process {int(owner['pid'])} since {str(owner['started'])[:40]}"
     except (ValueError, KeyError, TypeError):

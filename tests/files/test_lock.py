@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from vae3d.errors import LockedError
-from vae3d.runtime.lock import locked
+from vae3d.files.lock import locked
 
 TAKE = """
 import sys
 from pathlib import Path
 from vae3d.errors import LockedError
-from vae3d.runtime.lock import locked
+from vae3d.files.lock import locked
 try:
     with locked(Path(sys.argv[1])):
         print("taken")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vae3d.runtime import files
-from vae3d.runtime.files import (
+from vae3d.files import atomic as files
+from vae3d.files.atomic import (
     atomic_folder,
     atomic_write,
     file_digest,
@@ -107,18 +107,23 @@ def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path
 def test_what_an_interruption_left_is_swept(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     assert sweep(folder) == []
-    for name in (".tmp-1-ab-half", ".old-1-ab-there", "there"):
+    for name in (".tmp-1-abababab-half", ".old-1-abababab-there", "there"):
         (folder / name).mkdir(parents=True)
         (folder / name / "x").write_text(name)
-    (folder / ".tmp-1-cd-file.txt").write_text("half")
+    (folder / ".tmp-1-cdcdcdcd-file.txt").write_text("half")
     (folder / ".hidden").write_text("mine")
     (folder / "mine.tmp-").write_text("mine")
     # Its replacement was interrupted: it is renamed back, whatever dashes its name has.
-    (folder / ".old-1-ab-case-3-b").mkdir()
-    (folder / ".old-1-ab-case-3-b" / "x").write_text("back")
+    (folder / ".old-1-abababab-case-3-b").mkdir()
+    (folder / ".old-1-abababab-case-3-b" / "x").write_text("back")
     # A link is removed, its target is not.
-    (folder / ".tmp-1-ef-link").symlink_to(folder / "there")
-    swept = [".old-1-ab-there", ".tmp-1-ab-half", ".tmp-1-cd-file.txt", ".tmp-1-ef-link"]
+    (folder / ".tmp-1-efefefef-link").symlink_to(folder / "there")
+    swept = [
+        ".old-1-abababab-there",
+        ".tmp-1-abababab-half",
+        ".tmp-1-cdcdcdcd-file.txt",
+        ".tmp-1-efefefef-link",
+    ]
     assert sorted(sweep(folder)) == swept
     assert names(folder) == [".hidden", "case-3-b", "mine.tmp-", "there"]
     assert (folder / "there" / "x").read_text() == "there"

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from vae3d.errors import ConfigError
+from vae3d.files.reading import read_text, reason_of
 
 MAX_JSON_BYTES = 2**20
 MAX_YAML_BYTES = 2**17
@@ -129,16 +130,11 @@ def _short(value: object) -> str:
 
 def _read(path: Path, max_bytes: int, parse: Callable[[str], Any]) -> Any:
     try:
-        # Reading a pipe would block.
-        if path.exists() and not path.is_file():
-            raise ConfigError("is no file")
-        if path.stat().st_size > max_bytes:
-            raise ConfigError(f"has more than {max_bytes} bytes, the limit for such a file")
-        values = parse(path.read_text(encoding="utf-8"))
+        values = parse(read_text(path, max_bytes))
     except (FileNotFoundError, ConfigError):
         raise
     except Exception as error:  # PyYAML raises an IndexError for `!!int` without a number
-        raise ConfigError(f"cannot be read: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"cannot be read: {reason_of(error)}") from error
     _refuse_code(values)
     return values
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from vae3d.errors import ConfigError
-from vae3d.runtime import plain
-from vae3d.runtime.plain import finite_or_none, from_plain, read_json, read_yaml
+from vae3d.files import plain
+from vae3d.files.plain import finite_or_none, from_plain, read_json, read_yaml
 
 
 @dataclass
@@ -159,7 +159,7 @@ def test_large_files_and_no_files_are_not_read(
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "missing.json")
     os.mkfifo(tmp_path / "pipe")
-    for place in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ConfigError, match="is no file"):
+    for place, kind in ((tmp_path, "folder"), (tmp_path / "pipe", "pipe")):
+        with pytest.raises(ConfigError, match=f"cannot be read: is a {kind}, not a file"):
             read_json(place)
     assert (2**20, plain.MAX_YAML_BYTES) == (2**20, 2**17)

@@ -5,13 +5,19 @@ A pipe would keep a command waiting for ever, and a device may have no end. All 
 """
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TextIO
 
 MIB = 2**20
+MAX_REASON = 300
+"""Characters of a library's own message that are repeated."""
+MAX_TABLE_BYTES = 64 * MIB
+"""Largest list of scans, manifest, or other table of cases: some 500,000 rows."""
+NONBLOCKING = os.O_NONBLOCK | os.O_CLOEXEC
 KINDS: dict[str, Callable[[int], bool]] = {
     "a folder": stat.S_ISDIR,
     "a pipe": stat.S_ISFIFO,
@@ -20,7 +26,9 @@ KINDS: dict[str, Callable[[int], bool]] = {
 }
 
 
-def open_regular(path: Path, limit: int | None = None, *, linked: bool = True) -> BinaryIO:
+def open_regular(
+    path: Path, limit: int | None = None, *, linked: bool = True
+) -> io.BufferedReader:
     """Open a file for reading; with `linked=False` it may not be a link itself.
 
     Raises:
@@ -29,10 +37,10 @@ def open_regular(path: Path, limit: int | None = None, *, linked: bool = True) -
     """
     # Opening some devices does something, so they are refused before; what was opened is looked
     # at again, because another process may have put something else there in between.
-    _check(path, path.stat() if linked else path.lstat(), limit)
+    _check(path, _status(path, linked), limit)
     # A link that may not be followed is reported by the system as a loop of links.
     nofollow = 0 if linked else getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | nofollow)
+    descriptor = os.open(path, os.O_RDONLY | NONBLOCKING | nofollow)
     try:
         _check(path, os.fstat(descriptor), limit)
         return os.fdopen(descriptor, "rb")
@@ -44,6 +52,14 @@ def open_regular(path: Path, limit: int | None = None, *, linked: bool = True) -
 def check_regular(path: Path, limit: int | None = None, *, linked: bool = True) -> None:
     """Raise the errors of `open_regular`, before a library opens the path by itself."""
     open_regular(path, limit, linked=linked).close()
+
+
+def check_kind(path: Path) -> None:
+    """Raise the errors of `open_regular` that one look at the path finds, without opening it.
+
+    For libraries that open many small files themselves, where opening them twice would be slow.
+    """
+    _check(path, _status(path), None)
 
 
 def read_bytes(path: Path, limit: int, *, linked: bool = True) -> bytes:
@@ -76,6 +92,34 @@ def read_text(
     """
     text = read_bytes(path, limit, linked=linked).decode(encoding, errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def open_text(path: Path, limit: int | None = MAX_TABLE_BYTES, errors: str = "strict") -> TextIO:
+    """Open a table or a journal in UTF-8; its line ends are kept, as `csv.reader` needs them.
+
+    Lines end with `\\n` or `\\r\\n`. `str.splitlines` would also split at the separators of
+    Unicode, which names may contain.
+
+    Raises:
+        OSError: as `open_regular`. Reading may raise a UnicodeDecodeError.
+    """
+    return io.TextIOWrapper(open_regular(path, limit), "utf-8", errors, newline="")
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file could not be read, on one line and without its path."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnicodeDecodeError):
+        return "is no UTF-8 text"
+    return " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
+
+
+def _status(path: Path, linked: bool = True) -> os.stat_result:
+    try:
+        return path.stat() if linked else path.lstat()
+    except ValueError as error:  # a character 0, or half of a surrogate pair
+        raise OSError(errno.EINVAL, "is a name that no file can have", str(path)) from error
 
 
 def _check(path: Path, found: os.stat_result, limit: int | None) -> None:

@@ -1,0 +1,176 @@
+"""`vae3d verify` names what is damaged, and the commands that use a folder name it too."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, tiny_trainer, tiny_training, vae3d
+from vae3d.commands.encode import EncodeConfig
+from vae3d.commands.encode_run import encode
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.commands.train_run import train
+from vae3d.commands.verify import VerifyConfig
+from vae3d.commands.verify_run import verify
+from vae3d.data.build import open_cases
+from vae3d.data.config import SyntheticConfig
+from vae3d.errors import ConfigError, DamageError, DataError
+from vae3d.evaluation.config import EvaluationConfig
+from vae3d.files.checksums import CHECKSUMS
+from vae3d.latents.folder import read_manifest
+from vae3d.logger.console import ProgressBar
+
+FIXTURES = ROOT / "tests" / "fixtures" / "v0_1"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a report, its latents and a store."""
+    folder = tmp_path_factory.mktemp("made")
+    run = train(tiny_training(folder, trainer=tiny_trainer(steps=2, val_every=2)))
+    scores = EvaluationConfig(media=["png"], report=False)
+    evaluate(EvalConfig(run=str(run), device="cpu", evaluation=scores))
+    encode(EncodeConfig(run=str(run), output=str(folder / "latents"), device="cpu"))
+    data = SyntheticConfig(shape=(16, 16, 16), count=4, store=str(folder / "store"))
+    open_cases(data, ProgressBar("prepare", shown=False))
+    return folder
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "made")
+    return tmp_path / "made"
+
+
+def test_whole_folders_are_whole(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("run", "latents", "store", "run/weights/latest", "run/report/full", "."):
+        result = verify(VerifyConfig(folder=str(copy / name)))
+        assert result.is_whole
+        assert result.counts["whole"] >= 2
+    assert {*result.kinds} == {
+        *("run", "checkpoint", "weight folder", "report", "latent folder", "store")
+    }
+    unknown = {finding.path.name for finding in result.of("no checksum")}
+    assert unknown == {"status.json"}
+    assert "damaged" not in capsys.readouterr().out
+
+
+def test_folders_of_earlier_versions_are_whole_as_far_as_they_can_tell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = verify(VerifyConfig(folder=str(FIXTURES)))
+    assert result.counts["whole"] > 10
+    assert "no checksum" in capsys.readouterr().out
+    assert not [*FIXTURES.rglob(CHECKSUMS)]
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def shortened(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "run/checkpoints/step_00000002/state.pt": (flipped, "damaged"),
+    "run/checkpoints/step_00000002/manifest.json": (Path.unlink, "damaged"),
+    "run/weights/latest/model.safetensors": (flipped, "damaged"),
+    "run/weights/latest/README.md": (shortened, "changed"),
+    "run/weights/best/config.json": (shortened, "damaged"),
+    "run/metrics.csv": (shortened, "changed"),
+    "run/cases.csv": (shortened, "changed"),
+    "run/config.yaml": (lambda path: path.write_text(f"{path.read_text()}# mine\n"), "changed"),
+    "run/summary.json": (Path.unlink, "damaged"),
+    "run/progress.png": (flipped, "damaged"),
+    "run/report/full/scores.csv": (shortened, "damaged"),
+    "run/report/full/summary.json": (shortened, "damaged"),
+    "run/report/full/cases/*.png": (flipped, "damaged"),
+    "latents/manifest.csv": (shortened, "damaged"),
+    "latents/statistics.json": (
+        lambda path: path.write_text(path.read_text().replace("0", "1", 1)), "changed",
+    ),
+    "latents/cases/*/*": (flipped, "damaged"),
+    "store/cases/*/*": (flipped, "damaged"),
+    "store/catalog.sqlite": (flipped, "damaged"),
+    "store/store.json": (shortened, "damaged"),
+    f"store/{CHECKSUMS}": (shortened, "damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_file_is_named(
+    copy: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, state = DAMAGES[name]
+    path = sorted(copy.glob(name))[0]
+    damage(path)
+    top = copy / name.split("/")[0]
+    with pytest.raises(DamageError, match=f"1 file {state}") as caught:
+        verify(VerifyConfig(folder=str(top)))
+    assert caught.value.exit_code == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith(f"{state}: {path}: ")]
+
+
+def test_an_edited_file_can_be_accepted(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    latents = copy / "latents"
+    statistics = json.loads((latents / "statistics.json").read_text())
+    shortened(latents / "manifest.csv")
+    entries = read_manifest(latents)
+    assert f"{latents / 'manifest.csv'}: was changed after" in caplog.messages[0]
+    assert f"lists {len(entries)} latents" in caplog.messages[1]
+    statistics["of_this_folder"]["cases"] = len(entries)
+    (latents / "statistics.json").write_text(json.dumps(statistics))
+    config = VerifyConfig(folder=str(latents))
+    with pytest.raises(DamageError, match="2 files changed"):
+        verify(config)
+    assert verify(VerifyConfig(folder=str(latents), accept=True)).is_whole
+    assert verify(config).is_whole
+
+
+def test_nothing_to_verify_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vae3d verify FOLDER"):
+        verify(VerifyConfig())
+    with pytest.raises(DataError, match="no such folder"):
+        verify(VerifyConfig(folder=str(tmp_path / "nowhere")))
+    with pytest.raises(DataError, match="holds nothing that vae3d wrote"):
+        verify(VerifyConfig(folder=str(tmp_path)))
+
+
+def test_a_run_resumes_without_its_metrics_and_cases(
+    copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = copy / "run"
+    (run / "metrics.csv").unlink()
+    for name in ("metrics.csv", "cases.csv.gone", "status.json.gone"):
+        (run / name).mkdir()
+    for name in ("cases.csv", "status.json"):
+        (run / name).unlink()
+        (run / f"{name}.gone").rename(run / name)
+    config = tiny_training(copy, trainer=tiny_trainer(steps=3, val_every=2))
+    train(config)
+    text = "\n".join(caplog.messages)
+    for name in ("cases.csv", "status.json"):
+        assert f"{name}: is no file; it is now {name}.damaged" in text
+    assert "metrics.csv: is a folder, not a file" in text
+    assert len((run / "metrics.csv").read_text().splitlines()) == 3
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    # What was mended is recorded as it is now.
+    result = verify(VerifyConfig(folder=str(run / "checkpoints")))
+    assert result.is_whole
+
+
+def test_the_command_ends_with_its_code(copy: Path) -> None:
+    flipped(copy / "run" / "checkpoints" / "step_00000002" / "state.pt")
+    done = vae3d("verify", "run", cwd=copy)
+    assert done.returncode == 3
+    assert "damaged: run/checkpoints/step_00000002/state.pt: " in done.stdout
+    assert done.stderr.startswith("vae3d: run: 1 file damaged")
+    assert len(done.stderr.splitlines()) == 1
+    assert vae3d("verify", "folder=latents", cwd=copy).returncode == 0

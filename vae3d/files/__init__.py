@@ -1,0 +1,1 @@
+"""Files are opened, read, written and locked so that nothing is lost or touched by mistake."""

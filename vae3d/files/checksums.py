@@ -1,0 +1,176 @@
+"""`checksums.json`: what the files of a folder held when a command finished it.
+
+It names the SHA-256 and the size of files that a person may edit and a program reads back. A file
+that was changed since is used, with a warning. Folders of earlier versions have no such list.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from vae3d.errors import ConfigError
+from vae3d.files.atomic import write_json
+from vae3d.files.links import check_inside
+from vae3d.files.plain import from_plain, read_json
+from vae3d.files.reading import open_regular
+
+log = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"
+FORMAT = 1
+_CHUNK = 2**20
+_warned: set[tuple[str, str]] = set()
+_known: dict[tuple[Any, ...], "Sum"] = {}
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The SHA-256 of a file, in hexadecimal digits, and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Sum":
+        """Read a file; one that was read before and has the same inode and times is not again.
+
+        Raises:
+            OSError: it cannot be read, or is no file.
+        """
+        with open_regular(path) as file:
+            found = os.fstat(file.fileno())
+            times = found.st_mtime_ns, found.st_ctime_ns
+            key = os.fspath(path), found.st_dev, found.st_ino, found.st_size, *times
+            if key not in _known:
+                digest = hashlib.sha256()
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+                _known[key] = cls(digest.hexdigest(), file.tell())
+        return _known[key]
+
+
+@contextlib.contextmanager
+def sealing(folder: Path, *patterns: str) -> Iterator[None]:
+    """Record the files that are written within the context, which `patterns` name.
+
+    Their earlier sums are forgotten first: after a kill the files are unknown, not changed.
+    """
+    forget(folder, *patterns)
+    yield
+    seal(folder, *patterns)
+
+
+def forget(folder: Path, *patterns: str) -> None:
+    """Remove the sums of files that will change."""
+    sums = recorded(folder)
+    kept = {name: sum_ for name, sum_ in sums.items() if not _fits(name, patterns)}
+    if kept != sums:
+        _write(folder, kept)
+
+
+def seal(folder: Path, *patterns: str, known: Mapping[str, Sum] | None = None) -> None:
+    """Record what the files of a folder hold now; of `known` ones, what they must hold."""
+    found = {path.relative_to(folder).as_posix() for p in patterns for path in folder.glob(p)}
+    sums = {name: Sum.of(check_inside(folder, folder / name)) for name in found}
+    _write(folder, {**recorded(folder), **sums, **(known or {})})
+
+
+def is_sealed(folder: Path, *names: str) -> bool:
+    """Return whether all these files have recorded sums."""
+    return {*names} <= {*recorded(folder)}
+
+
+def recorded(folder: Path) -> dict[str, Sum]:
+    """Return the recorded sums by the files' names; none without a `checksums.json` to read."""
+    try:
+        return read_sums(folder)
+    except ConfigError as error:
+        reason = f"{error}; changes of files here are not noticed until it is removed"
+        _warn_once(folder / CHECKSUMS, "", reason)
+        return {}
+
+
+def read_sums(folder: Path) -> dict[str, Sum]:
+    """Return the recorded sums by the files' names; none without a `checksums.json`.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        values = from_plain(dict[str, Any], read_json(folder / CHECKSUMS))
+        if values.get("format") != FORMAT:
+            raise ConfigError(f"format must be {FORMAT}")
+        sums: dict[str, Sum] = from_plain(dict[str, Sum], values.get("files"), "files")
+    except OSError:
+        return {}
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
+    return sums
+
+
+def is_changed(path: Path, folder: Path | None = None) -> bool:
+    """Return whether a file holds other bytes than those recorded in `folder`, by default its own.
+
+    A file without a record counts as unchanged, one that cannot be read too: its reader says so.
+    """
+    folder = folder or path.parent
+    name = path.relative_to(folder).as_posix()
+    try:
+        expected = recorded(folder).get(name)
+        if expected is None or Sum.of(path) == expected:
+            return False
+        # Another process may have finished the folder again between the two readings.
+        return recorded(folder).get(name) == expected and Sum.of(path) != expected
+    except OSError:
+        return False
+
+
+def warn_if_changed(path: Path, folder: Path | None = None) -> None:
+    """Log one line, once in a process, if a file that is about to be used was changed."""
+    if is_changed(path, folder):
+        _warn_once(
+            path,
+            Sum.of(path).sha256,
+            f"was changed after vae3d wrote it, and is used as it is now; vae3d verify "
+            f"{folder or path.parent} accept=true accepts the change",
+        )
+
+
+def changed(folder: Path) -> dict[str, str]:
+    """Return the recorded files that are missing or hold other bytes, by name, with the reason."""
+    found = {}
+    for name, expected in recorded(folder).items():
+        try:
+            if Sum.of(check_inside(folder, folder / name)) != expected:
+                found[name] = "was changed after vae3d wrote it"
+        except FileNotFoundError:
+            found[name] = "is missing"
+        except OSError as error:
+            found[name] = f"cannot be read ({error.strerror})"
+    return found
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _write(folder: Path, sums: dict[str, Sum]) -> None:
+    path = folder / CHECKSUMS
+    if not sums:
+        path.unlink(missing_ok=True)
+        return
+    files = {name: asdict(sums[name]) for name in sorted(sums)}
+    write_json(path, {"format": FORMAT, "files": files})
+
+
+def _warn_once(path: Path, digest: str, reason: str) -> None:
+    key = str(path.absolute()), digest
+    if key not in _warned:
+        _warned.add(key)
+        log.warning(f"{path}: {reason}")

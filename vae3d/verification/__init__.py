@@ -1,0 +1,1 @@
+"""What `vae3d verify` checks: every file with a checksum, in full."""
