@@ -65,8 +65,8 @@ test-slow: $(STAMP) ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
 
 .PHONY: test-faults
-test-faults: $(STAMP) ## the same by the thousand, over night
-	$(BIN)/python -m pytest -q -m faults
+test-faults: $(STAMP) ## the same by the thousand, over night; continued by the same command
+	$(BIN)/python scripts/nightly.py
 
 .PHONY: test-gpu
 test-gpu: $(STAMP) ## the tests that need a CUDA device
