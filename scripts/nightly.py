@@ -39,9 +39,7 @@ def main() -> int:
             results[name] = run(name)
             FOLDER.mkdir(exist_ok=True)
             place.write_text(json.dumps(results, indent=2) + "\n")
-            print(
-                f"{results[name]['outcome']:8} {results[name]['seconds']:7} s  {name}", flush=True
-            )
+            show(f"{results[name]['outcome']:8} {results[name]['seconds']:7} s  {name}")
     return summary({name: results.get(name, {}) for name in names})
 
 
