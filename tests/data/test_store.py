@@ -7,7 +7,6 @@ import shutil
 import signal
 import struct
 import time
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -321,9 +320,8 @@ def test_a_disk_too_small_stops_it_cleanly(
     for number in range(30):
         shutil.copy2(scans / "case0.nii.gz", scans / f"copy{number:02d}.nii.gz")
     config = CTConfig(root=str(scans), store=str(tmp_path / "s"))
-    usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as patched:
-        patched.setattr(prepare.shutil, "disk_usage", lambda path: usage(0, 0, free))
+        patched.setattr(prepare, "free_bytes", lambda folder: free)
         with pytest.raises(DataError, match="make room"):
             preparation(config).run()
     assert not (tmp_path / "s" / CATALOG).exists()

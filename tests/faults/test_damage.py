@@ -46,6 +46,7 @@ from vae3d.data.stored import StoredCases
 from vae3d.errors import UserError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.facts import facts_of_training
+from vae3d.files import checksums
 from vae3d.files.atomic import file_digest
 from vae3d.latents.claim import claimed_folder
 from vae3d.latents.folder import read_entry, read_manifest, read_statistics
@@ -59,7 +60,6 @@ from vae3d.store.catalog import Catalog, write_catalog
 from vae3d.store.settings import StoreSettings
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.recorded import damage_of_metrics, warn_of_metrics
-from vae3d.values import checksums
 from vae3d.verification.folder import verify
 
 SILENT = ProgressBar("prepare", shown=False)

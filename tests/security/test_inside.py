@@ -20,10 +20,11 @@ from vae3d.commands.prepare_run import prepare
 from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig, RunData, StoreConfig
-from vae3d.errors import DataError, UserError
+from vae3d.errors import DataError, UserError, VolumeError
+from vae3d.files import links
 from vae3d.latents.dataset import LatentDataset
 from vae3d.logger.console import ProgressBar
-from vae3d.store.arrays import array_file
+from vae3d.store.arrays import array_file, open_array
 
 SILENT = ProgressBar("prepare", shown=False)
 
@@ -198,3 +199,20 @@ def tree(folder: Path, without: Path) -> dict[Path, tuple[int, bytes]]:
     """All files with their times and contents, but for those of one folder."""
     files = [p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(without)]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_link_that_is_put_there_meanwhile_is_not_followed(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store / array_file("c0", "lz4")
+    path.parent.rename(tmp_path / "elsewhere")
+    path.parent.symlink_to(tmp_path / "elsewhere")
+    # Whoever looked before saw no link.
+    monkeypatch.setattr(links, "check_inside", lambda _, checked: checked)
+    with pytest.raises(VolumeError, match="is damaged"):
+        open_array(path, folder=store)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        links.remove_inside(store, path)
+    assert (tmp_path / "elsewhere" / path.name).exists()
+    array, _ = open_array(store / array_file("c1", "lz4"), folder=store)
+    assert array.shape == (1, 8, 8, 8)

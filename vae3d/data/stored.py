@@ -73,13 +73,14 @@ class StoredCase(Case):
         self.statistics = record.statistics
         self.identity = record.identity
         self.path = check_inside(folder, folder / str(record.file))
+        self._folder = folder
         self._dtype = np.dtype(record.dtype)
         self._digest, self._sums = record.digest, record.sums
         self._known, self._is_whole = verified, is_whole
 
     @cached_property
     def _opened(self) -> tuple[StoredArray, ForegroundMap]:
-        array, maxima = open_array(self.path, self._known, self._sums)
+        array, maxima = open_array(self.path, self._known, self._sums, self._folder)
         if (array.shape, array.dtype) != ((self.channels, *self.shape), self._dtype):
             raise damaged(self.path, "it does not match the catalog")
         # Without its own checksums, or if the catalog does not know those, it may be any array.

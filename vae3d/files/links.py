@@ -1,8 +1,10 @@
 """No link leads out of a run, a store, latents or a report."""
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +12,8 @@ from vae3d.errors import DataError
 
 _OF_OTHERS = {"wandb"}
 """Folders that other programs keep inside of a run, with links of their own; never entered."""
+_OPEN_FILES = Path("/proc/self/fd")
+_IN_PLACE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check_inside(folder: Path, path: Path) -> Path:
@@ -38,6 +42,52 @@ def check_no_links(folder: Path) -> None:
             if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118 - many names
                 raise _link_error(Path(parent, name))
         folders[:] = [name for name in folders if name not in _OF_OTHERS]
+
+
+@contextlib.contextmanager
+def pinned(folder: Path, path: Path) -> Iterator[Path]:
+    """Yield a path by which a library opens a file below `folder`, and nothing else.
+
+    The way there is opened part by part, following no link, so that none can be put there between
+    the check and the opening. Where the system has no paths of open files it is `path`, checked.
+
+    Raises:
+        DataError: as `check_inside`.
+        OSError: there is no such file.
+    """
+    with _parent(folder, path) as parent:
+        descriptor = os.open(path.name, _IN_PLACE | os.O_NONBLOCK, dir_fd=parent)
+        try:
+            place = _OPEN_FILES / str(descriptor)
+            yield place if place.exists() else path
+        finally:
+            os.close(descriptor)
+
+
+def remove_inside(folder: Path, path: Path) -> None:
+    """Delete a file below `folder`, to which no link leads, not even one that was just put there.
+
+    Raises:
+        DataError: as `check_inside`.
+        OSError: there is no such file, or it may not be deleted.
+    """
+    with _parent(folder, path) as parent:
+        os.unlink(path.name, dir_fd=parent)
+
+
+@contextlib.contextmanager
+def _parent(folder: Path, path: Path) -> Iterator[int]:
+    """Yield a descriptor of the folder that holds `path`."""
+    names = check_inside(folder, path).relative_to(folder).parts[:-1]
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in names:
+            below = os.open(name, _IN_PLACE | os.O_DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def open_own(path: Path) -> BinaryIO:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
+from vae3d.files.links import pinned
 from vae3d.files.npy import open_npy, read_npy
 from vae3d.files.reading import check_kind, reason_of
 from vae3d.store.foreground import SIDE, ForegroundMap
@@ -217,43 +218,51 @@ def _open_blosc2(path: Path) -> Any:
 
 
 def open_array(
-    path: Path, verified: NDArray[np.bool_] | None = None, own: int | None = None
+    path: Path,
+    verified: NDArray[np.bool_] | None = None,
+    own: int | None = None,
+    folder: Path | None = None,
 ) -> tuple[StoredArray, NDArray[Any]]:
     """Return an image (C, *shape), which reads its voxels when sliced, and its foreground map.
 
     `verified` has the chunks that need not be verified: that of an array that was open before.
-    `own` is what `write_array` returned, if it is known.
+    `own` is what `write_array` returned, if it is known. No link leads from `folder` to it.
 
     Raises:
         VolumeError: missing, not a file of `write_array`, or with a wrong checksum.
     """
     try:
-        if path.suffix == ".npy":
-            voxels, file = open_npy(path)
-            with file:
-                cells = _cells(voxels.shape)
-                maxima = read_npy(file, voxels.itemsize * math.prod(cells)).reshape(cells)
-                size = _SUM_BYTES * (math.prod(grid_of(voxels.shape)) + 2)
-                written = read_npy(file, size) if file.peek(1) else None
-            sums = _checked_sums(written, voxels.shape, maxima, own)
-            return StoredArray(
-                voxels, lambda _, box: voxels[box].tobytes(), sums, verified
-            ), maxima
-        array = _open_blosc2(path)
-        if not isinstance(array, blosc2.NDArray):
-            raise ValueError("it holds no array")
-        schunk, cells = array.schunk, _cells(array.shape)
-        maxima = np.frombuffer(schunk.vlmeta[_MAP], array.dtype)
-        known = _SUMS in schunk.vlmeta
-        if known and (array.chunks, array.blocks) != layout(array.shape):
-            raise ValueError("its blocks have another size")
-        written = np.frombuffer(schunk.vlmeta[_SUMS], "<u4") if known else None
-        sums = _checked_sums(written, array.shape, maxima, own)
-        maxima = maxima.reshape(cells)
-        return StoredArray(array, lambda i, _: schunk.get_chunk(i), sums, verified), maxima
+        with pinned(folder or path.parent, path) as place:
+            return _open(place, path.suffix == ".npy", verified, own)
     # A damaged header surfaces as any exception: it is parsed by Python's own parser, too.
     except Exception as error:
         raise damaged(path, reason_of(error)) from error
+
+
+def _open(
+    path: Path, is_npy: bool, verified: NDArray[np.bool_] | None, own: int | None
+) -> tuple[StoredArray, NDArray[Any]]:
+    if is_npy:
+        voxels, file = open_npy(path)
+        with file:
+            cells = _cells(voxels.shape)
+            maxima = read_npy(file, voxels.itemsize * math.prod(cells)).reshape(cells)
+            size = _SUM_BYTES * (math.prod(grid_of(voxels.shape)) + 2)
+            written = read_npy(file, size) if file.peek(1) else None
+        sums = _checked_sums(written, voxels.shape, maxima, own)
+        return StoredArray(voxels, lambda _, box: voxels[box].tobytes(), sums, verified), maxima
+    array = _open_blosc2(path)
+    if not isinstance(array, blosc2.NDArray):
+        raise ValueError("it holds no array")
+    schunk, cells = array.schunk, _cells(array.shape)
+    maxima = np.frombuffer(schunk.vlmeta[_MAP], array.dtype)
+    known = _SUMS in schunk.vlmeta
+    if known and (array.chunks, array.blocks) != layout(array.shape):
+        raise ValueError("its blocks have another size")
+    written = np.frombuffer(schunk.vlmeta[_SUMS], "<u4") if known else None
+    sums = _checked_sums(written, array.shape, maxima, own)
+    maxima = maxima.reshape(cells)
+    return StoredArray(array, lambda i, _: schunk.get_chunk(i), sums, verified), maxima
 
 
 def damaged(path: Path, reason: str) -> VolumeError:

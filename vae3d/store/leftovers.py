@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vae3d.files.atomic import sweep, sweep_below, target_of
+from vae3d.files.links import remove_inside
 from vae3d.store.catalog import Catalog, Journal
 from vae3d.store.settings import CATALOG, SETTINGS
 
@@ -45,7 +46,7 @@ def remove_unnamed(folder: Path, files: Collection[str]) -> None:
     for file in files:
         path = folder / file
         if _ARRAY.fullmatch(file) or target_of(path):
-            path.unlink()
+            remove_inside(folder, path)
 
 
 def remove_finished(folder: Path, files: Collection[str]) -> None:
@@ -64,7 +65,7 @@ def remove_finished(folder: Path, files: Collection[str]) -> None:
             return
     remove_unnamed(folder, [file for file in files if (folder / file).exists()])
     for path in journals:
-        path.unlink()
+        remove_inside(folder, path)
 
 
 def has_finished(folder: Path, files: Collection[str]) -> bool:

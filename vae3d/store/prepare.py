@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vae3d.errors import DataError, LockedError, ResourceError, VolumeError
 from vae3d.files.atomic import file_digest, sweep, target_of, write_json
 from vae3d.files.checksums import is_sealed, seal, sealing
-from vae3d.files.links import check_inside, check_no_links
+from vae3d.files.links import check_inside, check_no_links, remove_inside
 from vae3d.files.lock import locked
 from vae3d.runtime.choices import EARLIER, parse_part
 from vae3d.runtime.differences import differences
@@ -208,7 +208,7 @@ class Preparation:
         for record in catalog.records():
             path = check_inside(self.folder, self.folder / str(record.file))
             if record.file and path.exists() and not _is_whole(path, record):
-                path.unlink()
+                remove_inside(self.folder, path)
                 damaged.append(record.case_id)
         return damaged
 
@@ -405,7 +405,7 @@ class Preparation:
             named = Catalog(self.folder / CATALOG).files()
             remove_unnamed(self.folder, files_of(self.folder).difference(named))
             for path in journals_of(self.folder):
-                path.unlink()
+                remove_inside(self.folder, path)
 
 
 def _is_whole(path: Path, record: CaseRecord) -> bool:
