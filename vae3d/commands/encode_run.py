@@ -37,7 +37,7 @@ from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
 from vae3d.scans.volume import Volume
 from vae3d.values.identity import ScanIdentity
-from vae3d.values.naming import file_stem
+from vae3d.values.naming import check_file_stems, file_stem
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class Encoding:
             raise ConfigError("nifti=true is for 3D scans; these are 2D")
         with distributed.entered_by_main(claimed_folder(self.output, self.settings)):
             order = sorted(self.drawn, key=cases.case_id)
+            if self.config.nifti:
+                check_file_stems(self.output / NIFTI_FOLDER, map(cases.case_id, order))
             bar = ProgressBar("encode", distributed.is_main)
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error, "data.on_error")
             with checked_as_read(cases, distributed):

@@ -30,7 +30,7 @@ from vae3d.runtime.seeding import torch_generator
 from vae3d.scans.files import write_volume
 from vae3d.scoring.scorer import CaseScorer
 from vae3d.scoring.scores import worth
-from vae3d.values.naming import file_stem
+from vae3d.values.naming import check_file_stems, file_stem
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,10 @@ class Evaluator:
 
         Raises:
             Interrupted: on all ranks, if `interrupted` became true on one between two cases.
+            DataError: two cases would share a file.
         """
+        if self.config.media or self.config.save_reconstructions:
+            check_file_stems(folder, map(self.cases.case_id, indices))
         places = range(len(indices))
         self.gallery = Gallery()
         loop = CaseLoop(self.distributed, self.progress, "scored")

@@ -13,7 +13,7 @@ from vae3d.runtime.distributed import Distributed
 from vae3d.scans.files import write_volume
 from vae3d.scans.formats import scan_suffix
 from vae3d.scans.volume import Volume
-from vae3d.values.naming import file_stem
+from vae3d.values.naming import check_file_stems, file_stem
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Outputs:
         mark = Unfinished.of(self.place, is_file, digest)
         writer = sole_writer_of_file(self.place, mark.path) if is_file else sole_writer(self.place)
         with distributed.entered_by_main(writer):
+            check_file_stems(self.place, names)
             due = self._due(names, mark.was_killed)
             # Wait for all ranks to look: a faster rank would create files meanwhile.
             distributed.barrier()

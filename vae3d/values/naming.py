@@ -2,6 +2,12 @@
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from vae3d.errors import DataError
+from vae3d.files.letter_case import ignores_case
 
 MAX_STEM_BYTES = 160
 """File systems allow 255, including the suffix and the prefix of a temporary file."""
@@ -53,3 +59,29 @@ def file_stem(case_id: str) -> str:
     readable = re.sub(r"[^\w. -]", "_", flat).strip(". -") or "case"
     cut = readable.encode()[: MAX_STEM_BYTES - 20].decode(errors="ignore")
     return f"{cut}~{digest}"
+
+
+def check_file_stems(folder: Path, case_ids: Iterable[str]) -> None:
+    """Refuse cases that would share a file: names that differ only in case, where that is ignored.
+
+    Names are not changed for it, so that files of earlier versions are recognised. The file system
+    is asked only if there are such names.
+
+    Raises:
+        DataError: two cases would share a file in `folder`, or it cannot be written.
+    """
+    known: dict[str, str] = {}
+    for case_id in case_ids:
+        key = unicodedata.normalize("NFC", file_stem(case_id).casefold())
+        other = known.setdefault(key, case_id)
+        if other == case_id:
+            continue
+        try:
+            if not ignores_case(folder):
+                return
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise DataError(
+            f"{folder}: the cases {other!r} and {case_id!r} would share a file, as this file "
+            "system ignores case; rename one of them, or write to another file system"
+        )
