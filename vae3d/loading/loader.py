@@ -117,6 +117,26 @@ def silence_lost_parent(worker_id: int) -> None:
     sys.excepthook = hook
 
 
+def started(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """Return the iterator of a loader, which starts its workers.
+
+    Workers of macOS are new processes: the dataset is pickled, which one of the user may refuse.
+
+    Raises:
+        DataError: the dataset cannot be pickled.
+        OSError: a worker cannot be started; a RuntimeError too.
+    """
+    try:
+        return iter(loader)
+    except (OSError, RuntimeError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"the cases cannot be sent to loader workers ({reason}); use data.workers=0"
+        ) from error
+
+
 class PatchLoader:
     """Reads the patches of a plan, in `workers` processes or, with 0, in this one.
 
@@ -210,7 +230,7 @@ class PatchLoader:
             generator=torch.Generator().manual_seed(0),
         )
         try:
-            for batches in loader:
+            for batches in started(loader):
                 if isinstance(batches, UserError):
                     raise batches
                 yield batches
