@@ -1,6 +1,8 @@
 """`vae3d verify` names what is damaged, and the commands that use a folder name it too."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +118,54 @@ def test_a_damaged_file_is_named(
     assert caught.value.exit_code == 3
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(f"{state}: {path}: ")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["run/config.yaml", "run/report/full/scores.csv", "latents/latents.json", "store/store.json"],
+)
+def test_a_folder_without_the_file_that_marks_it_is_not_whole(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(DamageError, match="1 file damaged"):
+        verify(VerifyConfig(folder=str(copy)))
+
+
+def test_pictures_of_validations_are_checked(copy: Path) -> None:
+    pictures = copy / "run/report/validation/cases"
+    pictures.mkdir(parents=True)
+    picture = next((copy / "run/report/full/cases").glob("*.png"))
+    shutil.copy(picture, pictures / "a.png")
+    assert verify(VerifyConfig(folder=str(copy))).is_whole
+    flipped(pictures / "a.png")
+    with pytest.raises(DamageError, match="1 file damaged"):
+        verify(VerifyConfig(folder=str(copy)))
+
+
+def test_runs_far_below_are_found(copy: Path, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath("deep", *"abcdefghij")
+    shutil.copytree(copy / "run", deep / "run")
+    result = verify(VerifyConfig(folder=str(tmp_path / "deep")))
+    assert result.kinds["checkpoint"] >= 1
+    assert result.kinds["weight folder"] == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_others_are_checked(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = copy / "run" / "weights"
+    scandir = os.scandir
+
+    def denied(path: Path) -> object:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DamageError, match="1 file damaged"):
+        verify(VerifyConfig(folder=str(copy)))
+    out = capsys.readouterr().out
+    assert f"damaged: {closed}: cannot be read (permission denied)" in out
+    assert "1 store" in out
 
 
 def test_an_edited_file_can_be_accepted(copy: Path, caplog: pytest.LogCaptureFixture) -> None:

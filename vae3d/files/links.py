@@ -102,7 +102,8 @@ def open_own(path: Path) -> BinaryIO:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "is no file", str(path))
         if found.st_nlink > 1:
-            raise OSError(errno.EMLINK, "is a hard link to another file; delete it", str(path))
+            reason = f"{path.name} is a hard link to another file; copy folders with cp -a"
+            raise OSError(errno.EMLINK, reason, str(path))
     except BaseException:
         file.close()
         raise

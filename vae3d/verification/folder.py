@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vae3d.errors import DataError
-from vae3d.files.checksums import seal
+from vae3d.files.checksums import recorded, seal
 from vae3d.runtime.registry import load
 from vae3d.verification.findings import (
     CHANGED,
@@ -20,7 +20,7 @@ from vae3d.verification.findings import (
     others,
 )
 
-MAX_DEPTH = 6
+MAX_DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def verify(folder: Path) -> Verification:
     result = Verification(folder)
     logging.disable(logging.WARNING)  # readers warn of what is listed here
     try:
-        for place, kind in recognised(folder):
+        for place, kind in recognised(folder, result.findings):
             result.kinds[kind.name] = result.kinds.get(kind.name, 0) + 1
             result.findings += _findings(place, kind)
     finally:
@@ -100,8 +100,13 @@ def verify(folder: Path) -> Verification:
     return result
 
 
-def recognised(folder: Path, depth: int = MAX_DEPTH) -> Iterator[tuple[Path, Kind]]:
-    """Yield the folders of a known kind, from the top; links are not followed."""
+def recognised(
+    folder: Path, unread: list[Finding], depth: int = MAX_DEPTH
+) -> Iterator[tuple[Path, Kind]]:
+    """Yield the folders of a known kind, from the top; links are not followed.
+
+    Folders below it that cannot be listed are added to `unread`.
+    """
     kind = kind_of(folder)
     if kind is not OTHER:
         yield folder, kind
@@ -111,14 +116,24 @@ def recognised(folder: Path, depth: int = MAX_DEPTH) -> Iterator[tuple[Path, Kin
         names = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
     for name in names:
         # Temporary folders of a process that writes now, or was killed, are no results.
-        if not name.startswith("."):
-            yield from recognised(folder / name, depth - 1)
+        if name.startswith("."):
+            continue
+        try:
+            yield from recognised(folder / name, unread, depth - 1)
+        except PermissionError as error:
+            reason = f"cannot be read ({(error.strerror or str(error)).lower()})"
+            unread.append(Finding(Path(error.filename or folder / name), DAMAGED, reason))
 
 
 def kind_of(folder: Path) -> Kind:
-    """Return what a folder holds, by its files."""
-    marked = (kind for kind in KINDS if any((folder / mark).is_file() for mark in kind.marks))
-    return next(marked, OTHER)
+    """Return what a folder holds, by its files, and by those that it held when they are gone."""
+    with os.scandir(folder) as entries:
+        names = {entry.name for entry in entries if entry.is_file()}
+    return _marked(names) or _marked(recorded(folder)) or OTHER
+
+
+def _marked(names: Collection[str]) -> Kind | None:
+    return next((kind for kind in KINDS if any(mark in names for mark in kind.marks)), None)
 
 
 def _findings(folder: Path, kind: Kind) -> list[Finding]:
