@@ -13,7 +13,6 @@ whether it does. The exit code is 1 if a pair fails.
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -180,13 +179,12 @@ def import_commands() -> None:
     """Import what all commands need, so that the forked ones start quickly."""
     import torch
 
+    import conf
     import vae3d.cli.jobs
     import vae3d.library  # noqa: F401
 
     # In the repository the option files are beside the package, not in it as once installed.
-    spec = importlib.util.spec_from_file_location("vae3d.conf", ROOT / "conf/__init__.py")
-    assert spec is not None
-    sys.modules["vae3d.conf"] = importlib.util.module_from_spec(spec)
+    sys.modules["vae3d.conf"] = conf
     torch.set_num_threads(1)
 
 
