@@ -1,5 +1,7 @@
 """Journals and catalogs: complete records are read, line by line."""
 
+import gc
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +134,16 @@ def test_damage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
     with pytest.raises(DataError, match="format 3 is not 2"):
         Catalog(path)
+
+
+def test_a_catalog_that_is_gone_has_closed_its_database(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    write_catalog(path, [(record("a"), None)])
+    catalog = Catalog(path)
+    assert len(catalog) == 1
+    connection = catalog._connect()
+    del catalog
+    gc.collect()
+    # Python 3.13 warns of a database that nobody closed.
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -262,6 +263,7 @@ class Catalog:
             # systems. check_same_thread=False: threads that read ahead use the connection too.
             uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            weakref.finalize(self, connection.close)
             connection.execute("PRAGMA trusted_schema=OFF")
             for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
                 if not (_PLAIN_TABLE.fullmatch(sql) if sql else kind == "index"):
@@ -283,9 +285,10 @@ def write_catalog(
     voxel digests.
     """
     fingerprint, doubts = hashlib.sha256(), FindingCounter()
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, contextlib.ExitStack() as stack:
         # The file is this process's own, and not every file system has locks.
-        connection = sqlite3.connect(f"{temporary.resolve().as_uri()}?nolock=1", uri=True)
+        uri = f"{temporary.resolve().as_uri()}?nolock=1"
+        connection = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True)))
         # `atomic_write` flushes and renames the finished file: SQLite needs no journal.
         connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA}")
         with connection:
@@ -315,7 +318,6 @@ def write_catalog(
                 "findings": json.dumps([asdict(summary) for summary in doubts.summaries]),
             }
             connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-        connection.close()
 
 
 @dataclass(frozen=True)
