@@ -141,6 +141,21 @@ def test_pictures_of_validations_are_checked(copy: Path) -> None:
         verify(VerifyConfig(folder=str(copy)))
 
 
+def test_temporary_files_of_latents_are_not_looked_at(copy: Path) -> None:
+    file = next((copy / "latents").glob("cases/*/*.safetensors"))
+    shutil.copy(file, file.with_name(f".tmp-1-0123abcd-{file.name}"))
+    assert verify(VerifyConfig(folder=str(copy / "latents"))).is_whole
+
+
+def test_runs_copied_with_hard_links_resume_and_leave_the_first_alone(copy: Path) -> None:
+    run, other = copy / "run", copy / "other"
+    shutil.copytree(run, other / "run", copy_function=os.link)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    train(tiny_training(other, trainer=tiny_trainer(steps=3, val_every=2)))
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert verify(VerifyConfig(folder=str(other))).is_whole
+
+
 def test_runs_far_below_are_found(copy: Path, tmp_path: Path) -> None:
     deep = tmp_path.joinpath("deep", *"abcdefghij")
     shutil.copytree(copy / "run", deep / "run")

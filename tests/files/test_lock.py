@@ -50,6 +50,17 @@ def test_another_process_is_kept_out_until_the_end(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["pid"] != os.getpid()
 
 
+def test_folders_that_share_the_file_by_a_hard_link_keep_each_other_out(tmp_path: Path) -> None:
+    """As `cp -al` and backups make; what the file holds is left alone."""
+    path, copy = tmp_path / "a.lock", tmp_path / "b.lock"
+    path.write_text("mine")
+    copy.hardlink_to(path)
+    with locked(copy):
+        assert "in a folder that was copied with hard links" in take(path)
+    assert take(path) == "taken"
+    assert path.read_text() == "mine"
+
+
 def test_an_error_releases_it(tmp_path: Path) -> None:
     with pytest.raises(LockedError, match="mine"), locked(tmp_path / ".lock"):
         raise LockedError("mine")

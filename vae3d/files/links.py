@@ -90,8 +90,10 @@ def _parent(folder: Path, path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_own(path: Path) -> BinaryIO:
+def open_own(path: Path, *, linked: bool = False) -> BinaryIO:
     """Open a file that vae3d appends to, which is created if it does not exist.
+
+    With `linked=True` it may be a hard link, for those who write nothing to one.
 
     Raises:
         OSError: it is no file, or a link or a hard link, behind which is a file of someone else.
@@ -101,7 +103,7 @@ def open_own(path: Path) -> BinaryIO:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "is no file", str(path))
-        if found.st_nlink > 1:
+        if found.st_nlink > 1 and not linked:
             reason = f"{path.name} is a hard link to another file; copy folders with cp -a"
             raise OSError(errno.EMLINK, reason, str(path))
     except BaseException:

@@ -30,14 +30,17 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
     The system's record lock belongs to the process, not to the file. A loader worker that outlives
     its killed parent does not keep the lock, and a file that exists is not yet a lock.
 
+    A hard link, as `cp -al` and backups make, is locked with the files that it is linked to, and
+    nothing is written to it: it may be a file of someone else.
+
     With `on_wait`, wait for a lock that another process holds, after calling `on_wait` once.
 
     Raises:
         LockedError: another process holds it, and `on_wait` is None; the message names it.
     """
-    with open_own(path) as file:
+    with open_own(path, linked=True) as file:
         _acquire(file, path, on_wait)
-        if on_wait is None:
+        if on_wait is None and not _is_shared(file):
             _sign(file)
         yield
 
@@ -57,6 +60,10 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _is_shared(file: BinaryIO) -> bool:
+    return os.fstat(file.fileno()).st_nlink > 1
 
 
 def _sign(file: BinaryIO) -> None:
@@ -90,6 +97,8 @@ def _acquire(file: BinaryIO, path: Path, on_wait: Callable[[], None] | None) -> 
 
 
 def _owner(file: BinaryIO) -> str:
+    if _is_shared(file):
+        return "here or in a folder that was copied with hard links"
     try:
         file.seek(0)
         owner = json.loads(file.read(4096))

@@ -20,7 +20,9 @@ from vae3d.verification.store import reason_of
 
 def findings(folder: Path) -> Iterator[Finding]:
     """Read every latent; compare the manifest with the files and with the statistics."""
-    files = {*folder.glob(f"cases/*/*{SUFFIX}")}
+    found = folder.glob(f"cases/*/*{SUFFIX}")
+    # Temporary files of an encoding that runs, or was killed, are no latents.
+    files = {file for file in found if not file.name.startswith(".")}
     path = folder / MANIFEST
     try:
         entries = read_manifest(folder)
