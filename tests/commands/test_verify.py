@@ -204,6 +204,8 @@ def test_nothing_to_verify_is_said(tmp_path: Path) -> None:
         verify(VerifyConfig())
     with pytest.raises(DataError, match="no such folder"):
         verify(VerifyConfig(folder=str(tmp_path / "nowhere")))
+    with pytest.raises(DataError, match="is no folder"):
+        verify(VerifyConfig(folder=__file__))
     with pytest.raises(DataError, match="holds nothing that vae3d wrote"):
         verify(VerifyConfig(folder=str(tmp_path)))
 

@@ -11,10 +11,11 @@ from vae3d.commands.compare import CompareConfig
 from vae3d.commands.compare_run import compare
 from vae3d.comparison.reader import (
     MAX_SCORES_BYTES,
+    named_runs,
     read_report,
     read_scores,
 )
-from vae3d.errors import UserError
+from vae3d.errors import ConfigError, UserError
 
 
 def test_errors_of_missing_reports_name_the_command(tmp_path: Path) -> None:
@@ -99,3 +100,13 @@ def test_reports_of_older_versions_are_read(tmp_path: Path) -> None:
     columns, cases = read_scores(path)
     assert columns == ["psnr"]
     assert cases["a"].scores == {"psnr": 30.5}
+
+
+def test_a_run_that_is_a_link_has_the_name_of_the_link(tmp_path: Path) -> None:
+    for name, to in (("small", "disk/x/run"), ("large", "disk/y/run")):
+        (tmp_path / to).mkdir(parents=True)
+        (tmp_path / name).symlink_to(tmp_path / to)
+    small, large = str(tmp_path / "small"), str(tmp_path / "large")
+    assert named_runs([small, large]) == ["small", "large"]
+    with pytest.raises(ConfigError, match="twice"):
+        named_runs([small, str(tmp_path / "disk/x/run")])

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,8 @@ class Report:
 def named_runs(runs: Sequence[str]) -> list[str]:
     """Return a short unique name for each run: the fewest last folders of its path that suffice.
 
+    A run that is a link has the name of the link, which the user chose.
+
     Raises:
         ConfigError: fewer than two runs, or the same run twice.
     """
@@ -57,10 +60,16 @@ def named_runs(runs: Sequence[str]) -> list[str]:
         raise ConfigError(
             f"run must name two or more run folders, got {[*runs]}: vae3d compare runs/a runs/b"
         )
-    paths = [user_path(run).resolve() for run in runs]
-    for number, path in enumerate(paths):
-        if path in paths[:number]:
+    places = [user_path(run).resolve() for run in runs]
+    for number, place in enumerate(places):
+        if place in places[:number]:
             raise ConfigError(f"run names {runs[number]} twice")
+    # Without `..` a path may lead elsewhere, if it goes through a link.
+    typed = [Path(os.path.abspath(user_path(run))) for run in runs]  # noqa: PTH100 - keeps links
+    paths = [
+        path if path.resolve() == place else place
+        for path, place in zip(typed, places, strict=True)
+    ]
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len({*names}) == len(names):

@@ -84,7 +84,8 @@ def verify(folder: Path) -> Verification:
         DataError: there is nothing that vae3d wrote.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; type vae3d verify FOLDER")
+        reason = "is no folder" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {reason}; type vae3d verify FOLDER")
     result = Verification(folder)
     logging.disable(logging.WARNING)  # readers warn of what is listed here
     try:
