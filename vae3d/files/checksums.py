@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"
 FORMAT = 1
+MAX_BYTES = 4 * 2**30
+"""Largest file with a recorded sum; the largest in practice is the catalog of a store."""
 _CHUNK = 2**20
 _warned: set[tuple[str, str]] = set()
 _known: dict[tuple[Any, ...], "Sum"] = {}
@@ -41,9 +43,9 @@ class Sum:
         """Read a file; one that was read before and has the same inode and times is not again.
 
         Raises:
-            OSError: it cannot be read, or is no file.
+            OSError: it cannot be read, is no file, or has more than MAX_BYTES.
         """
-        with open_regular(path) as file:
+        with open_regular(path, MAX_BYTES) as file:
             found = os.fstat(file.fileno())
             times = found.st_mtime_ns, found.st_ctime_ns
             key = os.fspath(path), found.st_dev, found.st_ino, found.st_size, *times
@@ -123,10 +125,10 @@ def is_changed(path: Path, folder: Path | None = None) -> bool:
     name = path.relative_to(folder).as_posix()
     try:
         expected = recorded(folder).get(name)
-        if expected is None or Sum.of(path) == expected:
+        if expected is None or _holds(path, expected):
             return False
         # Another process may have finished the folder again between the two readings.
-        return recorded(folder).get(name) == expected and Sum.of(path) != expected
+        return recorded(folder).get(name) == expected and not _holds(path, expected)
     except OSError:
         return False
 
@@ -134,9 +136,10 @@ def is_changed(path: Path, folder: Path | None = None) -> bool:
 def warn_if_changed(path: Path, folder: Path | None = None) -> None:
     """Log one line, once in a process, if a file that is about to be used was changed."""
     if is_changed(path, folder):
+        found = path.stat()
         _warn_once(
             path,
-            Sum.of(path).sha256,
+            f"{found.st_size} {found.st_mtime_ns}",
             f"was changed after vae3d wrote it, and is used as it is now; vae3d verify "
             f"{folder or path.parent} accept=true accepts the change",
         )
@@ -147,13 +150,24 @@ def changed(folder: Path) -> dict[str, str]:
     found = {}
     for name, expected in recorded(folder).items():
         try:
-            if Sum.of(check_inside(folder, folder / name)) != expected:
+            if not _holds(check_inside(folder, folder / name), expected):
                 found[name] = "was changed after vae3d wrote it"
         except FileNotFoundError:
             found[name] = "is missing"
         except OSError as error:
             found[name] = f"cannot be read ({error.strerror})"
     return found
+
+
+def _holds(path: Path, expected: Sum) -> bool:
+    """Return whether a file holds these bytes; one of another size is not read.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    with open_regular(path) as file:
+        same_size = os.fstat(file.fileno()).st_size == expected.bytes
+    return same_size and Sum.of(path) == expected
 
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
@@ -169,8 +183,8 @@ def _write(folder: Path, sums: dict[str, Sum]) -> None:
     write_json(path, {"format": FORMAT, "files": files})
 
 
-def _warn_once(path: Path, digest: str, reason: str) -> None:
-    key = str(path.absolute()), digest
+def _warn_once(path: Path, version: str, reason: str) -> None:
+    key = str(path.absolute()), version
     if key not in _warned:
         _warned.add(key)
         log.warning(f"{path}: {reason}")
