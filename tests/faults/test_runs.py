@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.faults.forked import (
 from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
-from vae3d.errors import DataError, LockedError, RunError, UserError, VolumeError
+from vae3d.errors import CheckpointError, DataError, LockedError, RunError, UserError, VolumeError
 from vae3d.trainer.checkpoint import CheckpointFolder
 
 
@@ -42,6 +43,18 @@ def test_a_second_run_in_one_folder_is_refused_immediately(tmp_path: Path) -> No
     os.kill(first, signal.SIGKILL)
     ended(first)
     completed(config)
+
+
+@pytest.mark.parametrize("kept", ["summary.json", "status.json"])
+def test_a_run_whose_checkpoints_are_gone_keeps_its_weights(tmp_path: Path, kept: str) -> None:
+    config = toy(tmp_path)
+    run = train(config)
+    shutil.rmtree(run / "checkpoints")
+    (run / ({"summary.json", "status.json"} - {kept}).pop()).unlink()
+    before = {path: path.read_bytes() for path in (run / "weights").rglob("*.safetensors")}
+    with pytest.raises(CheckpointError, match=r"checkpoints are gone, the last one was of step"):
+        train(config)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("place", ["file", "below_file", "proc"])

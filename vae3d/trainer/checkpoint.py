@@ -126,7 +126,7 @@ class CheckpointFolder:
         if steps:
             raise CheckpointError(
                 f"{self.path}: none of its {len(steps)} checkpoints is whole; choose another "
-                "name= or remove them to start again from step 0"
+                "name= or remove the folder of the run to start again from step 0"
             )
         return None
 

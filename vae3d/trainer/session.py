@@ -1,14 +1,16 @@
 """`Session`: one start of a run: its first step, whether it is finished, and what it saves."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from vae3d.data.run_cases import RunCase
-from vae3d.errors import CheckpointError, RunError
+from vae3d.errors import CheckpointError, ConfigError, RunError
 from vae3d.files.aside import put_aside
 from vae3d.files.checksums import CHECKSUMS, forget, seal
+from vae3d.files.plain import read_json
 from vae3d.loading.loader import PatchLoader
 from vae3d.logger.progress import ProgressPicture
 from vae3d.logger.rows import Written
@@ -70,10 +72,16 @@ class Session:
         """Return the newest whole checkpoint, or exactly the one that `trainer.resume` names.
 
         Raises:
-            CheckpointError: it belongs to other cases.
+            CheckpointError: it belongs to other cases, or all that were saved are gone.
         """
         step = self.config.resume
         checkpoint = self.checkpoints.newest() if step is None else self.checkpoints.load(step)
+        if checkpoint is None and (lost := self._last_saved()):
+            # A training from step 0 would replace the weights that the run still has.
+            raise CheckpointError(
+                f"{self.folder.path}: its checkpoints are gone, the last one was of step {lost}; "
+                "bring them back or choose another name= (remove the folder to start again)"
+            )
         known = (self.about["data"], self.earlier_data)
         if checkpoint and checkpoint.about.get("data") not in known:
             raise CheckpointError(
@@ -81,6 +89,16 @@ class Session:
                 f"{self.folder.cases.name} lists them); bring them back or choose another name="
             )
         return checkpoint
+
+    def _last_saved(self) -> int:
+        """Return the step that the run last saved, as far as its own files tell, else 0."""
+        known = ((self.folder.status, "last_checkpoint"), (self.folder.summary, "steps"))
+        for path, key in known:
+            with contextlib.suppress(OSError, ConfigError, AttributeError):
+                step = read_json(path).get(key)
+                if isinstance(step, int) and step > 0:
+                    return step
+        return 0
 
     def finished(self) -> TrainState | None:
         """Return the state of a finished run, after logging how to extend it; else None."""
