@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ LACKING = (
 )
 """Errors of a call that the file system does not have."""
 _reported: set[str] = set()
+_reporting = threading.Lock()
 
 
 def is_lacking(error: OSError) -> bool:
@@ -25,9 +27,12 @@ def is_lacking(error: OSError) -> bool:
 
 def report_once(folder: Path, lack: str, effect: str) -> None:
     """Log what a file system lacks, once for each process; loader workers repeat nothing."""
-    if lack not in _reported and multiprocessing.parent_process() is None:
+    with _reporting:
+        # Cases are prepared in threads, which may all find out at once.
+        is_first = lack not in _reported
+        _reported.add(lack)
+    if is_first and multiprocessing.parent_process() is None:
         log.warning(f"{folder}: this file system {lack}: {effect}")
-    _reported.add(lack)
 
 
 def flush(path: Path) -> None:
