@@ -1,4 +1,4 @@
-"""A run that was copied to another place, or goes on with other threads, is the same run."""
+"""A run that was copied to another place, or resumes with other threads, is the same run."""
 
 import os
 import shutil
