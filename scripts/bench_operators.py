@@ -93,7 +93,7 @@ def without(call: Callable[[], None]) -> Callable[[], None]:
     def plain() -> None:
         with (
             mock.patch.object(convolution, "is_slow", return_value=False),
-            mock.patch.object(convolution, "MAX_PLANAR_CHANNELS", 0),
+            mock.patch.object(convolution, "FEW_CHANNELS", 0),
             mock.patch("vae3d.loss.blur.computes_in_float32", return_value=False),
         ):
             call()

@@ -198,6 +198,7 @@ CHECKS = re.compile(
 OPENED_ELSEWHERE = {
     "files/reading.py": "is the one place",
     "files/links.py": "opens the files that vae3d appends to, and no link",
+    "system/cores.py": "/proc and /sys",
     "system/abilities.py": "opens what vae3d wrote, and folders, to flush them",
     "system/limits.py": "a temporary file of this process",
     "system/maps.py": "maps a file that is open",

@@ -12,6 +12,7 @@ from vae3d.runtime.differences import as_typed, differences
 from vae3d.runtime.run_list import no_run
 from vae3d.settings.saved import describe, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
+from vae3d.trainer.config import EARLIER as EARLIER_TRAINER
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,16 @@ def load_config(path: Path) -> TrainConfig:
         raise no_run(path.parent) from None
     except ConfigError as error:
         raise RunError(f"{path}: not the settings of a training: {error}") from error
-    return replace(config, data=config.data.keeping(EARLIER))
+    return replace(
+        config,
+        data=config.data.keeping(EARLIER),
+        trainer=config.trainer.keeping(EARLIER_TRAINER),
+    )
 
 
-def recorded_data(path: Path) -> dict[str, Any]:
-    """Return the settings of the data of a run; empty if there is no run yet."""
-    return asdict(load_config(path).data) if path.exists() else {}
+def recorded(path: Path, group: str) -> dict[str, Any]:
+    """Return the settings of a group of a run; empty if there is no run yet."""
+    return asdict(getattr(load_config(path), group)) if path.exists() else {}
 
 
 def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
@@ -54,7 +59,7 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
     Raises:
         RunError: a setting differs that may not change.
     """
-    kept = config.data.keeping(recorded_data(file))
+    kept = config.data.keeping(recorded(file, "data"))
     old, new = describe(load_config(file)), describe(replace(config, data=kept))
     changed = differences(frozen(old), frozen(new))
     if changed:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
-from vae3d.commands.saved import check_changes, frozen, load_config, recorded_data
+from vae3d.commands.saved import check_changes, frozen, recorded
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_channels, check_values
@@ -77,13 +77,15 @@ class Training:
         self.folder = RunFolder(config.folder)
         bar = ProgressBar("prepare", distributed.is_main)
         # A run keeps what it recorded, such as the rule by which its splits were drawn.
-        kept = recorded_data(self.folder.config)
-        data = config.data.keeping(kept)
+        saved = self.folder.config
+        data = config.data.keeping(recorded(saved, "data"))
+        trainer = config.trainer.keeping(recorded(saved, "trainer"))
         # A training that resumes has used these values before.
-        opened = data.lenient() if self.folder.config.exists() else data
+        opened = data.lenient() if saved.exists() else data
         self.cases = open_cases(opened, bar, source)
         data = data.keeping(self.cases.recorded)
-        self.config = resolved(replace(config, data=data), self.cases.spatial_dims, distributed)
+        config = replace(config, data=data, trainer=trainer)
+        self.config = resolved(config, self.cases.spatial_dims, distributed)
 
     def run(self) -> Path:
         """Train to the end; return the run folder."""
@@ -146,11 +148,7 @@ class Training:
             self.cases.config.workers,
             self.cases.config.timeout,
         )
-        saved = self.folder.config
-        # A run keeps the interval that it began with.
-        every = load_config(saved).trainer.val_every if saved.exists() else None
-        default = config.trainer.validation_interval(total_steps(config.trainer, loader))
-        every = config.trainer.val_every or every or default
+        every = config.trainer.validation_interval(total_steps(config.trainer, loader))
         config = self.config = replace(config, trainer=replace(config.trainer, val_every=every))
         settings = json.dumps(frozen(describe(config)), sort_keys=True)
         about = {
@@ -242,13 +240,14 @@ def resolved(config: TrainConfig, spatial_dims: int, distributed: Distributed) -
     if size is not None:
         patching = replace(patching, size=size)  # type: ignore[call-arg]
         inference = replace(inference, size=inference.size or size)
+    # Statistics of a batch norm are those of a whole batch, and so is what is compiled.
+    in_parts = config.model.norm != "batch" and not config.trainer.compile
+    trainer = config.trainer.divided(device.type, in_parts)
+    precision = choose_precision(trainer.precision, device, "trainer.precision")
     return replace(
         config,
         patching=patching,
         model=replace(config.model, spatial_dims=spatial_dims),
-        trainer=replace(
-            config.trainer,
-            precision=choose_precision(config.trainer.precision, device, "trainer.precision"),
-        ),
+        trainer=replace(trainer, precision=precision),
         evaluation=replace(config.evaluation, inference=inference),
     )

@@ -138,6 +138,20 @@ class Batch:
         """The number of voxels of all images, of one channel."""
         return self.images[:, 0].numel()
 
+    def split(self, count: int) -> list["Batch"]:
+        """Return the patches in at most `count` batches: in order, of equal size or one more."""
+        parts = np.array_split(np.arange(len(self.images)), count)
+        ranges = [(int(part[0]), int(part[-1]) + 1) for part in parts if len(part)]
+        return [
+            Batch(
+                images=self.images[first:end],
+                inside=self.inside[first:end],
+                weights=self.weights[first:end],
+                noise_seeds=self.noise_seeds[first:end],
+            )
+            for first, end in ranges
+        ]
+
     def generators(self) -> list[torch.Generator]:
         """Return one generator for each patch, to sample its posterior."""
         return [torch.Generator().manual_seed(seed) for seed in self.noise_seeds]

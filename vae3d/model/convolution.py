@@ -7,16 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vae3d.model.operators import onednn_convolution, plane_weight_gradient
+from vae3d.model.operators import onednn_convolution, weight_gradient
 
 MAX_UNFOLDED_VALUES = 20480
 """Channels x depth x height up to which torch 2.13 unfolds a single float32 image instead of
 calling oneDNN."""
-MAX_PLANAR_CHANNELS = 16
-"""Output channels up to which oneDNN's weight gradient of planes is faster than that of volumes,
-in batches of at least MIN_PLANAR_VOXELS."""
-MIN_PLANAR_VOXELS = 2**14
-"""Voxels of a batch, from which the gradient plane by plane is faster."""
+FEW_CHANNELS = 16
+"""Channels up to which oneDNN's own weight gradient of volumes is slow, for images of any size."""
+SMALL_BATCH_VALUES = 2**16
+"""Values of an image, inputs x voxels, up to which it is slow in a batch."""
+SLAB_VALUES = 2**17
+"""Values of an image up to which the gradient of slabs is faster than that of planes."""
 
 Triple = tuple[int, int, int]
 ONES: Triple = (1, 1, 1)
@@ -30,11 +31,11 @@ class SafeConv3d(nn.Conv3d):
     values of 1e30 and more. For such a small image float32 costs nothing.
 
     For one float32 image of at most MAX_UNFOLDED_VALUES channels x depth x height, torch would
-    choose a kernel that unfolds it and is about ten times slower than oneDNN's. `PlanarConv3d`
-    computes such an image instead; with a stride, torch computes it in a batch of two; a kernel of
-    one voxel is a matrix product.
+    choose a kernel that unfolds it and is about ten times slower than oneDNN's. `DirectConv3d`
+    computes such an image instead; with a stride, torch computes it in a batch of two. A kernel of
+    one voxel is a matrix product, for which torch on one thread would unfold batches, too.
 
-    `PlanarConv3d` also has the faster weight gradient up to MAX_PLANAR_CHANNELS.
+    `DirectConv3d` also has the faster weight gradient of few channels and of small images.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,10 +50,10 @@ class SafeConv3d(nn.Conv3d):
     def _forward(self, x: Tensor) -> Tensor:
         slow = is_slow(x)
         if max(self.kernel_size) == 1:
-            return self._matrix_product(x) if slow else super().forward(x)
+            return self._matrix_product(x) if slow or is_matrix(x) else super().forward(x)
         plain = (self.kernel_size, self.padding, self.stride) == ((3, 3, 3), ONES, ONES)
-        if plain and (slow or self._is_faster_by_planes(x)):
-            result: Tensor = PlanarConv3d.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        if plain and (slow or self._is_faster_directly(x)):
+            result: Tensor = DirectConv3d.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return result
         return super().forward(doubled(x))[:1] if slow else super().forward(x)
 
@@ -60,9 +61,9 @@ class SafeConv3d(nn.Conv3d):
         """Return the convolution of x by a kernel of one voxel."""
         return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
 
-    def _is_faster_by_planes(self, x: Tensor) -> bool:
-        large = x[:, 0].numel() >= MIN_PLANAR_VOXELS
-        return large and self.out_channels <= MAX_PLANAR_CHANNELS and computes_in_float32(x)
+    def _is_faster_directly(self, x: Tensor) -> bool:
+        few = self.out_channels <= FEW_CHANNELS or x[0].numel() <= SMALL_BATCH_VALUES
+        return few and computes_in_float32(x)
 
 
 class SafeConvTranspose3d(nn.ConvTranspose3d):
@@ -98,18 +99,21 @@ def is_slow(x: Tensor) -> bool:
     return small and computes_in_float32(x)
 
 
+def is_matrix(x: Tensor) -> bool:
+    """Return whether the float32 voxels x channels of an image are a matrix in memory."""
+    return computes_in_float32(x) and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def doubled(x: Tensor) -> Tensor:
     """Return (1, C, D, H, W) as a batch of two equal images, for which torch calls oneDNN."""
     return x.expand(2, *x.shape[1:])
 
 
-class PlanarConv3d(torch.autograd.Function):
-    """A float32 convolution of kernel 3 by oneDNN, with a weight gradient plane by plane.
+class DirectConv3d(torch.autograd.Function):
+    """A float32 convolution of kernel 3 by oneDNN, with weight gradients that are faster than its.
 
-    The gradient of the image is the same convolution with the flipped kernel. The gradient of the
-    weight is computed for each of the kernel's three planes: it is that of a 2D convolution of
-    all planes of the image, paired with the next, the same or the previous plane of the output's
-    gradient.
+    The gradient of the image is the same convolution with the flipped kernel. That of the weight
+    is computed from slabs of the image or from its planes (docs/experiments.md).
     """
 
     @staticmethod
@@ -155,13 +159,43 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
     From the image (B, inputs, D, H, W) and the output's gradient (B, outputs, D, H, W).
     """
+    small = x.shape[1] <= FEW_CHANNELS or x[0].numel() <= SLAB_VALUES
+    return _by_slabs(x, gradient) if small and x.shape[2] > 2 else _by_planes(x, gradient)
+
+
+def _by_slabs(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return the weight gradient of images that are padded beforehand along the depth.
+
+    oneDNN is slow where it pads the depth itself. A single image is cut into a batch of two slabs,
+    which torch gives to oneDNN.
+    """
     depth = x.shape[2]
-    planes = [plane_weight_gradient(_planes(x), _planes(gradient))]
+    if len(x) > 1:
+        x = F.pad(x, (0, 0, 0, 0, 1, 1))
+    else:
+        half = -(-depth // 2)
+        end = 2 * half - depth
+        x, gradient = F.pad(x, (0, 0, 0, 0, 1, 1 + end)), F.pad(gradient, (0, 0, 0, 0, 0, end))
+        x = torch.cat([x[:, :, : half + 2], x[:, :, half:]])
+        gradient = torch.cat([gradient[:, :, :half], gradient[:, :, half:]])
+    layout = torch.channels_last_3d
+    x, gradient = x.contiguous(memory_format=layout), gradient.contiguous(memory_format=layout)
+    return weight_gradient(x, gradient, (0, 1, 1))
+
+
+def _by_planes(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return the weight gradient of each of the kernel's planes, that of a 2D convolution.
+
+    Of all planes of the image, paired with the next, the same or the previous plane of the
+    output's gradient.
+    """
+    depth = x.shape[2]
+    planes = [weight_gradient(_planes(x), _planes(gradient), (1, 1))]
     forward, back = slice(1, None), slice(depth - 1)
     for of_gradient, of_image in ((forward, back), (back, forward)):
         # Each image separately: planes of different images are not neighbours.
         pairs = zip(x[:, :, of_image], gradient[:, :, of_gradient], strict=True)
-        parts = [plane_weight_gradient(_planes(i[None]), _planes(g[None])) for i, g in pairs]
+        parts = [weight_gradient(_planes(i[None]), _planes(g[None]), (1, 1)) for i, g in pairs]
         planes.append(torch.stack(parts).sum(dim=0))
     centre, before, after = planes
     return torch.stack([before, centre, after], dim=2)

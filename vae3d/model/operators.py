@@ -19,8 +19,8 @@ __all__ = [
     "TorchDispatchMode",
     "meta_output",
     "onednn_convolution",
-    "plane_weight_gradient",
     "tree_flatten",
+    "weight_gradient",
 ]
 
 aten = torch.ops.aten
@@ -158,24 +158,26 @@ def onednn_convolution(
     return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
 
 
-def plane_weight_gradient(planes: Tensor, gradient: Tensor) -> Tensor:
-    """Return the weight gradient (outputs, inputs, 3, 3) of a 2D convolution of kernel 3.
+def weight_gradient(x: Tensor, gradient: Tensor, padding: Sequence[int]) -> Tensor:
+    """Return the gradient (outputs, inputs, 3, ...) of a kernel of 3 with this zero padding.
 
-    The operator is private to torch. It is called directly because `torch.nn.grad.conv2d_weight`
-    does not pass on that the weight has channels last.
+    From images (B, inputs, *spatial) and the output's gradient (B, outputs, *spatial). The
+    operator is private to torch. It is called directly because the functions of `torch.nn.grad` do
+    not pass on that the weight has channels last.
     """
-    outputs, inputs = gradient.shape[1], planes.shape[1]
-    weight = planes.new_empty(outputs, inputs, 3, 3).to(memory_format=torch.channels_last)
+    axes = x.dim() - 2
+    layout = torch.channels_last if axes == 2 else torch.channels_last_3d
+    weight = x.new_empty(gradient.shape[1], x.shape[1], *(3,) * axes).to(memory_format=layout)
     result: Tensor = torch.ops.aten.convolution_backward(
         gradient,
-        planes,
+        x,
         weight,
         None,  # sizes of the bias
-        (1, 1),  # stride
-        (1, 1),  # padding
-        (1, 1),  # dilation
+        (1,) * axes,  # stride
+        padding,
+        (1,) * axes,  # dilation
         False,  # transposed
-        (0, 0),  # output padding
+        (0,) * axes,  # output padding
         1,  # groups
         (False, True, False),  # which gradients: image, weight, bias
     )[1]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,6 +52,17 @@ class Distributed:
         if self.world > 1:
             dist.all_reduce(values)
         return values
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace the gradients by their sums over all ranks."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.world == 1 or not gradients:
+            return
+        # One exchange of all of them instead of one for each.
+        sums = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(sums, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any rank; every rank gets the same result."""

@@ -63,9 +63,14 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype)
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return the loss to compute gradients of, scaled where float16 needs it."""
+        scaled: Tensor = self.scaler.scale(loss)
+        return scaled
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the loss, scaled where float16 needs it."""
-        torch.autograd.backward(self.scaler.scale(loss))
+        torch.autograd.backward(self.scaled(loss))
 
     def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
         """Unscale the gradients, clip their norm and return the norm before clipping."""

@@ -1,14 +1,113 @@
-"""`map_concurrently`: independent calls run concurrently, each on its own share of the cores."""
+"""`Lanes`: independent calls run at the same time, each on threads of its own."""
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Lanes:
+    """`count` calls at a time, each on `threads` threads of torch; None is all that it has.
+
+    The threads of one operation wait for each other at its end, so another process that takes a
+    core delays all of them; calls in lanes do not wait for each other. One lane is the calling
+    thread itself.
+    """
+
+    def __init__(self, count: int, threads: int | None = None) -> None:
+        self.count = count
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Yield the results of `call` for each item, in the order of the items.
+
+        Gradients are recorded as in the calling thread. An error comes to the caller when no call
+        runs any more.
+        """
+        if self.count == 1:
+            for item in items:
+                with using_threads(self.threads):
+                    result = call(item)
+                yield result
+            return
+        # Started when needed: processes that are forked before have no threads to inherit.
+        self._pool = pool = self._pool or started_pool(
+            self.count, self.threads or torch.get_num_threads()
+        )
+        gradients = torch.is_grad_enabled()
+        inference = torch.is_inference_mode_enabled()
+
+        def call_with_modes(item: T) -> R:
+            with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+                return call(item)
+
+        pending: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(call_with_modes, item))
+                # One item more than the lanes run: a lane that finishes has the next one.
+                if len(pending) > self.count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                if not future.cancel():
+                    future.exception()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool:
+            self._pool.shutdown()
+        self._pool = None
+
+
+def started_pool(count: int, threads: int) -> ThreadPoolExecutor:
+    """Return `count` running threads with `threads` threads of torch each."""
+    own = torch.get_num_threads()
+    all_run = Barrier(count)
+
+    def start() -> None:
+        # The first query of a thread replaces its count by what any thread set last. Query first,
+        # so that the count set here stays.
+        torch.get_num_threads()
+        torch.set_num_threads(threads)
+
+    pool = ThreadPoolExecutor(count, initializer=start, thread_name_prefix="lane")
+    try:
+        # Each call keeps its thread until all have one.
+        for future in [pool.submit(all_run.wait) for _ in range(count)]:
+            future.result()
+    except BaseException:
+        all_run.abort()
+        pool.shutdown()
+        raise
+    finally:
+        # New threads take the count that was set last, which `start` has changed.
+        torch.set_num_threads(own)
+    return pool
+
+
+@contextlib.contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Compute on this number of torch's threads inside the context; None changes nothing."""
+    before = torch.get_num_threads()
+    if count in (None, before):
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def lanes(most: int) -> int:
@@ -20,37 +119,10 @@ def lanes(most: int) -> int:
 def map_concurrently(call: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
     """Yield the results of `call` for each item, in order, from `count` items at a time.
 
-    Torch's threads are divided among the concurrent items. The threads of one operation wait for
-    each other at its end, so another process that takes a core delays all of them; items do not
-    wait for each other. Gradients are recorded as in the calling thread.
+    Torch's threads are divided among the concurrent items.
     """
-    if count == 1:
-        yield from map(call, items)
-        return
-    threads = torch.get_num_threads()
-    gradients = torch.is_grad_enabled()
-    inference = torch.is_inference_mode_enabled()
-
-    def start() -> None:
-        # The first query of a thread replaces its count by what any thread set last. Query first,
-        # so that the count set here stays.
-        torch.get_num_threads()
-        torch.set_num_threads(threads // count)
-
-    def call_with_modes(item: T) -> R:
-        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-            return call(item)
-
-    pending: deque[Future[R]] = deque()
+    one = Lanes(count, torch.get_num_threads() // count)
     try:
-        with ThreadPoolExecutor(count, initializer=start) as pool:
-            for item in items:
-                pending.append(pool.submit(call_with_modes, item))
-                # One item more than the workers run: a worker that finishes has the next one.
-                if len(pending) > count:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+        yield from one.map(call, items)
     finally:
-        # New threads take the count that was set last, which `start` has changed.
-        torch.set_num_threads(threads)
+        one.close()

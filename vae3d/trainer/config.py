@@ -1,8 +1,8 @@
 """`TrainerConfig`: how long, how fast and how carefully to train."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 from vae3d.bounds import Above, AtLeast, Between, OneOf, Settings, SomeOf
 from vae3d.runtime.choices import DEVICES, PRECISIONS
@@ -26,10 +26,17 @@ MAX_VAL_EVERY, VALIDATIONS = 500, 5
 BEST_BY = {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
 """Scores that can choose the best step: 1 where higher is better, -1 where lower is."""
 
-ALLOWABLE = ("lr", "min_lr_ratio", "warmup_steps", "weight_decay", "clip_norm", "precision")
+ALLOWABLE = (
+    *("lr", "min_lr_ratio", "warmup_steps", "weight_decay", "clip_norm", "precision"),
+    *("portions", "threads_per_portion"),
+)
 """Keys that affect the coming steps and may change in a run if `allow_change` lists them."""
 RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay")
 """Keys that affect the coming steps; all others may change whenever a run resumes."""
+RECORDED = ("portions", "threads_per_portion", "val_every")
+"""Keys that are null until a run begins, which keeps them."""
+EARLIER = {"portions": 1}
+"""What runs of earlier versions did where their settings are null or missing."""
 
 
 @dataclass
@@ -48,6 +55,14 @@ class TrainerConfig(Settings, key="trainer"):
     accumulation."""
     accumulation: Annotated[int, AtLeast(1)] = 1
     """Forward passes whose gradients are added up for one optimizer step."""
+    portions: Annotated[int | None, AtLeast(1)] = None
+    """Parts of a batch whose gradients are computed independently and added up; null is half of
+    batch_size on a CPU, 1 elsewhere and for runs of earlier versions."""
+    threads_per_portion: Annotated[int | None, AtLeast(1)] = None
+    """Threads that compute one portion; null is 1, and all with one portion."""
+    lanes: Annotated[int | None, AtLeast(1)] = None
+    """Portions computed at the same time, which changes memory and speed but no result; null is as
+    many as the cores of this process have threads for."""
     optimizer: Annotated[str, OneOf(of=OPTIMIZERS)] = "adamw"
     """Optimizer; sgd has Nesterov momentum 0.9."""
     lr: Annotated[float, Above(0)] = 2e-3
@@ -97,6 +112,22 @@ class TrainerConfig(Settings, key="trainer"):
     allow_change: Annotated[list[str], SomeOf(*ALLOWABLE)] = field(default_factory=list)
     """Settings that may differ from those the run was trained with so far, as in
     trainer.allow_change=[lr]."""
+
+    def keeping(self, recorded: Mapping[str, Any]) -> "TrainerConfig":
+        """Return these settings with what a run recorded, where they are null here."""
+        missing = [name for name in RECORDED if getattr(self, name) is None]
+        values: dict[str, Any] = {name: recorded.get(name) for name in missing}
+        return replace(self, **values)
+
+    def divided(self, device: str, in_parts: bool) -> "TrainerConfig":
+        """Return these settings with the portions of a batch filled in, for a kind of device.
+
+        Unless a batch can be computed `in_parts`, it is one portion by default.
+        """
+        default = max(1, self.batch_size // 2) if device == "cpu" and in_parts else 1
+        portions = self.portions or default
+        threads = self.threads_per_portion or (1 if portions > 1 else None)
+        return replace(self, portions=portions, threads_per_portion=threads)
 
     def validation_interval(self, total_steps: int) -> int:
         """Return `val_every`, or its default for a training of `total_steps`."""

@@ -20,11 +20,13 @@ from vae3d.runtime.distributed import Distributed, lost_ranks_as_errors
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.signals import StopSignal
+from vae3d.runtime.threads import using_threads
 from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.finite import FiniteWatch
 from vae3d.trainer.optimizer import build_optimizer, learning_rate
+from vae3d.trainer.portions import portions_of
 from vae3d.trainer.state import TrainState
 
 T = TypeVar("T")
@@ -86,7 +88,9 @@ class Trainer:
 
         # What each start creates again.
         network = cast(nn.Module, torch.compile(model)) if config.compile else model
-        self.network = distributed.wrap(network)
+        # Gradients of portions are summed over the ranks here, those of whole batches by DDP.
+        self.portions = portions_of(config, model, distributed.device)
+        self.network = network if self.portions else distributed.wrap(network)
         self.stop = StopSignal()
         self.finite = FiniteWatch(config.max_nonfinite, self.precision.skips_overflow)
         self._voxels, self._since = 0, time.monotonic()
@@ -162,13 +166,15 @@ class Trainer:
         self._set_learning_rate()
         sums: dict[str, Tensor] = {}
         batches = (batch for micro_batch in micro_batches for batch in micro_batch)
-        for batch, last in with_last(batches):
-            with self._exchange(last):
-                for name, value in self._forward_backward(batch).items():
-                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
+        backward = self._backward_in_portions if self.portions else self._backward
+        for parts in backward(self._counted(batches)):
+            for name, value in parts.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
         totals = self.distributed.sum(torch.stack([*sums.values()]))
         scores = dict(zip(sums, totals, strict=True))
-        norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
+        # Norms are sums, whose rounding depends on the number of threads.
+        with using_threads(self.portions.threads if self.portions else None):
+            norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
         scores["grad_norm"] = norm.detach()
         self.precision.step(self.optimizer, self.finite.note(self.state.step, scores))
         self.optimizer.zero_grad(set_to_none=True)
@@ -176,21 +182,44 @@ class Trainer:
         self.state.step += 1
         return scores
 
-    def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
-        """Add a batch's gradients; return its part of the step's mean of every loss term."""
+    def _backward(self, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
+        """Add the gradients of whole batches; yield each one's part of every loss term."""
+        for batch, last in with_last(batches):
+            with self._exchange(last):
+                loss, parts = self._loss(self.network, batch)
+                # DDP averages gradients over the ranks, but the weights of the samples sum to 1
+                # over all ranks: the factor turns the mean into that sum.
+                self.precision.backward(loss * self.distributed.world)
+            yield parts
+
+    def _backward_in_portions(self, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
+        """Add the gradients of the batches portion by portion; yield the same of each portion."""
+        assert self.portions
+
+        def scaled_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, parts = self._loss(network, batch)
+            return self.precision.scaled(loss), parts
+
+        yield from self.portions.backward(scaled_loss, batches)
+        self.distributed.sum_gradients(self.portions.parameters)
+
+    def _loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a batch's part of the step's mean loss, and of every loss term."""
         device = self.distributed.device
         images = batch.images.to(device, non_blocking=True, memory_format=self.model.memory_format)
         weights = batch.weights.to(device, non_blocking=True)
         with self.precision.autocast(device):
-            output = self.network(images, batch.generators())
+            output = network(images, batch.generators())
         terms = self.objective(output, images, batch.inside, self.state.step)
         loss = (terms.total * weights).sum()
-        # DDP averages gradients over the ranks, but the weights of the samples sum to 1 over all
-        # ranks: the factor turns the mean into that sum.
-        self.precision.backward(loss * self.distributed.world)
-        self._voxels += batch.voxels * self.distributed.world
         parts = {name: (term.detach() * weights).sum() for name, term in terms.by_name.items()}
-        return {"loss": loss.detach(), **parts}
+        return loss, {"loss": loss.detach(), **parts}
+
+    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches, and count their voxels."""
+        for batch in batches:
+            self._voxels += batch.voxels * self.distributed.world
+            yield batch
 
     def _exchange(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         # Gradients are exchanged once per step, with its last batch.
