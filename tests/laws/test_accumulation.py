@@ -1,5 +1,6 @@
 """Laws 4 and 5: how a step is cut into micro-batches and ranks does not change it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,18 @@ def test_two_ranks_are_one_with_the_doubled_batch(
 
 def _train_half(rank: int, folder: Path) -> None:
     train(config(folder, 2, 2))
+
+
+def test_two_ranks_without_portions_are_the_same(
+    at_once: dict[str, Tensor], tmp_path: Path
+) -> None:
+    run_distributed(_train_half_whole, tmp_path)
+    assert_same(at_once, weights_after(tmp_path / "run"))
+
+
+def _train_half_whole(rank: int, folder: Path) -> None:
+    settings = config(folder, 4, 1)
+    train(replace(settings, trainer=replace(settings.trainer, portions=1)))
 
 
 class MixedPhantoms(PhantomSource):

@@ -12,6 +12,7 @@ import torch
 
 from tests.command_server import COMMANDS, Command
 from tests.conftest import ROOT, tiny_model, tiny_trainer, tiny_training
+from vae3d.commands.saved import load_config
 from vae3d.commands.train_run import train
 from vae3d.errors import RunError
 from vae3d.model.config import LevelSpec
@@ -132,3 +133,36 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     assert "step_00000010/state.pt: damaged" in said
     assert "resumes at step 8" in said
     assert (folder / "metrics.csv").read_bytes() == metrics
+
+
+def test_a_run_resumes_in_any_number_of_lanes(tmp_path: Path) -> None:
+    """And a run keeps its portions, also if nothing is typed of them."""
+
+    def in_lanes(lanes: int, portions: int | None) -> Path:
+        trainer = tiny_trainer(batch_size=4, portions=portions, lanes=lanes)
+        return train(tiny_training(tmp_path, trainer=trainer, model=tiny_model(dropout=0.1)))
+
+    folder = in_lanes(1, None)
+    assert load_config(folder / "config.yaml").trainer.portions == 4
+    metrics, state = (folder / "metrics.csv").read_bytes(), final_state(folder)
+    for step, lanes, portions in ((8, 2, None), (4, 4, 4)):
+        for later in range(step + 2, 12, 2):
+            shutil.rmtree(folder / f"checkpoints/step_{later:08d}")
+        in_lanes(lanes, portions)
+        assert (folder / "metrics.csv").read_bytes() == metrics
+        assert_equal_states(final_state(folder), state)
+    with pytest.raises(RunError, match=r"trainer\.portions: 4 -> 2.*allow_change=\[portions"):
+        in_lanes(1, 2)
+
+
+def test_a_run_of_an_earlier_version_keeps_whole_batches(tmp_path: Path) -> None:
+    folder = train(tiny_training(tmp_path, trainer=tiny_trainer(portions=1)))
+    state = final_state(folder)
+    for later in (6, 8, 10):
+        shutil.rmtree(folder / f"checkpoints/step_{later:08d}")
+    config = folder / "config.yaml"
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join(line for line in lines if "portion" not in line))
+    train(tiny_training(tmp_path))
+    assert load_config(config).trainer.portions == 1
+    assert_equal_states(final_state(folder), state)

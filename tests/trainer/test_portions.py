@@ -73,7 +73,9 @@ def test_a_batch_is_split_in_order(count: int) -> None:
 
 
 def test_gradients_are_added_in_the_memory_order_of_the_weight() -> None:
-    weight = nn.Parameter(torch.zeros(4, 3, 3, 3, 3).contiguous(memory_format=torch.channels_last_3d))
+    weight = nn.Parameter(
+        torch.zeros(4, 3, 3, 3, 3).contiguous(memory_format=torch.channels_last_3d)
+    )
     gradient = torch.rand(4, 3, 3, 3, 3)
     add_gradient(weight, gradient)
     add_gradient(weight, None)
@@ -108,13 +110,16 @@ def test_a_training_is_the_same_in_any_number_of_lanes(tmp_path: Path) -> None:
 
 
 def test_defaults_follow_from_batch_and_device() -> None:
-    def divided(device: str, in_parts: bool = True, **values: int) -> tuple[int | None, int | None]:
+    def divided(
+        device: str, in_parts: bool = True, **values: int
+    ) -> tuple[int | None, int | None]:
         config = TrainerConfig(**values).divided(device, in_parts)  # type: ignore[arg-type]
         return config.portions, config.threads_per_portion
 
     assert divided("cpu", batch_size=1) == (1, None)
-    assert divided("cpu", batch_size=4) == (2, 1)
-    assert divided("cpu", batch_size=9) == (4, 1)
+    assert divided("cpu", batch_size=3) == (3, 1)
+    assert divided("cpu", batch_size=8) == (4, 1)
+    assert divided("cpu", batch_size=12) == (6, 1)
     assert divided("cuda", batch_size=8) == (1, None)
     assert divided("cpu", in_parts=False, batch_size=8) == (1, None)
     assert divided("cuda", batch_size=8, portions=2) == (2, 1)

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vae3d.errors import ConfigError, RankError, UserError
 from vae3d.runtime.messages import messages_of_rank
+from vae3d.runtime.threads import follow_quota
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -116,6 +117,7 @@ def start_distributed(
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")), world, key)
+    follow_quota()
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
         # Patches have few shapes, so cuDNN searches the fastest kernel of each only once. TF32 is

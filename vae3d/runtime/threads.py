@@ -1,6 +1,7 @@
 """`Lanes`: independent calls run at the same time, each on threads of its own."""
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +9,8 @@ from threading import Barrier
 from typing import TypeVar
 
 import torch
+
+from vae3d.system.cores import quota
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -108,6 +111,16 @@ def using_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def follow_quota() -> None:
+    """Let torch use no more threads than the quota of a container; it knows the affinity itself.
+
+    `OMP_NUM_THREADS` has the last word.
+    """
+    cores = quota()
+    if cores and cores < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores)
 
 
 def lanes(most: int) -> int:

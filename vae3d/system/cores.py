@@ -18,7 +18,13 @@ def usable_cores() -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, math.floor(min([cores, *_quotas()])))
+    return min(cores, quota() or cores)
+
+
+def quota() -> int | None:
+    """Return the whole cores that the cgroups of this process grant it; None without a limit."""
+    quotas = [*_quotas()]
+    return max(1, math.floor(min(quotas))) if quotas else None
 
 
 def _quotas() -> Iterator[float]:

@@ -2,12 +2,12 @@
 
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 
 from vae3d.loading.loader import PatchLoader
 from vae3d.runtime.messages import counted
+from vae3d.system.cores import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ def _batches(loader: PatchLoader) -> Iterator[str]:
 
 
 def _workers(workers: int) -> Iterator[str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     # torch says the same in more words.
     warnings.filterwarnings("ignore", message="This DataLoader will create")
-    if cores and workers > cores:
+    if workers > cores:
         yield (
             f"data.workers={workers} are more than the {counted(cores, 'core')} of this process: "
             f"they wait for each other; type data.workers={cores}"

@@ -33,6 +33,8 @@ ALLOWABLE = (
 """Keys that affect the coming steps and may change in a run if `allow_change` lists them."""
 RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay")
 """Keys that affect the coming steps; all others may change whenever a run resumes."""
+PORTIONS = 4
+"""Portions of one patch, at most: for more patches, two to a portion are faster."""
 RECORDED = ("portions", "threads_per_portion", "val_every")
 """Keys that are null until a run begins, which keeps them."""
 EARLIER = {"portions": 1}
@@ -56,8 +58,8 @@ class TrainerConfig(Settings, key="trainer"):
     accumulation: Annotated[int, AtLeast(1)] = 1
     """Forward passes whose gradients are added up for one optimizer step."""
     portions: Annotated[int | None, AtLeast(1)] = None
-    """Parts of a batch whose gradients are computed independently and added up; null is half of
-    batch_size on a CPU, 1 elsewhere and for runs of earlier versions."""
+    """Parts of a batch whose gradients are computed independently and added up; null is batch_size
+    up to 4, then half of it from 8 on; and 1 on a GPU and for runs of earlier versions."""
     threads_per_portion: Annotated[int | None, AtLeast(1)] = None
     """Threads that compute one portion; null is 1, and all with one portion."""
     lanes: Annotated[int | None, AtLeast(1)] = None
@@ -124,7 +126,8 @@ class TrainerConfig(Settings, key="trainer"):
 
         Unless a batch can be computed `in_parts`, it is one portion by default.
         """
-        default = max(1, self.batch_size // 2) if device == "cpu" and in_parts else 1
+        most = max(min(self.batch_size, PORTIONS), self.batch_size // 2)
+        default = most if device == "cpu" and in_parts else 1
         portions = self.portions or default
         threads = self.threads_per_portion or (1 if portions > 1 else None)
         return replace(self, portions=portions, threads_per_portion=threads)
