@@ -76,7 +76,9 @@ def places(tree: Any) -> Iterator[tuple[Any, Any]]:
 def test_saved_settings_come_back(tmp_path: Path, config: Path) -> None:
     saved = tiny_training(tmp_path)
     # Settings without a rule are those of earlier versions.
-    assert load_config(config) == replace(saved, data=saved.data.keeping(EARLIER))
+    assert load_config(config) == replace(
+        saved, data=saved.data.keeping(EARLIER), trainer=saved.trainer.keeping(EARLIER)
+    )
 
 
 def test_a_key_that_names_code_is_refused_wherever_it_stands(config: Path, weights: Path) -> None:

@@ -1,6 +1,8 @@
 """Portions of a batch: their gradients are those of the batch, for any number of lanes."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,9 +39,9 @@ def gradients(count: int, lanes: int, batches: list[Batch], dropout: float = 0.1
     torch.manual_seed(0)
     model = CustomVAE(tiny_model(dropout=dropout)).to_device(CPU).train()
     portions = Portions(model, count, 1, lanes)
-    told = [*portions.backward(loss, batches)]
+    known = [*portions.backward(loss, batches)]
     portions.close()
-    assert sum(told, []) == sum((part.noise_seeds for part in batches), [])
+    assert [*chain(*known)] == [seed for part in batches for seed in part.noise_seeds]
     assert all(p.grad is None or p.grad.stride() == p.stride() for p in model.parameters())
     return [p.grad for p in model.parameters() if p.grad is not None]
 
@@ -69,13 +71,12 @@ def test_a_batch_is_split_in_order(count: int) -> None:
     assert max(len(p.images) for p in parts) - min(len(p.images) for p in parts) <= 1
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
     assert torch.equal(torch.cat([part.weights for part in parts]), whole.weights)
-    assert sum((part.inside for part in parts), []) == whole.inside
+    assert [*chain(*(part.inside for part in parts))] == whole.inside
 
 
 def test_gradients_are_added_in_the_memory_order_of_the_weight() -> None:
-    weight = nn.Parameter(
-        torch.zeros(4, 3, 3, 3, 3).contiguous(memory_format=torch.channels_last_3d)
-    )
+    zeros = torch.zeros(4, 3, 3, 3, 3).contiguous(memory_format=torch.channels_last_3d)
+    weight = nn.Parameter(zeros)
     gradient = torch.rand(4, 3, 3, 3, 3)
     add_gradient(weight, gradient)
     add_gradient(weight, None)
@@ -100,7 +101,12 @@ def test_an_error_in_a_lane_reaches_the_caller() -> None:
 def test_a_training_is_the_same_in_any_number_of_lanes(tmp_path: Path) -> None:
     after = []
     for lanes in (1, 2, 4):
-        settings = {"batch_size": 4, "portions": 4, "threads_per_portion": 1, "lanes": lanes}
+        settings: dict[str, Any] = {
+            "batch_size": 4,
+            "portions": 4,
+            "threads_per_portion": 1,
+            "lanes": lanes,
+        }
         trainer = build(tmp_path / str(lanes), steps=4, val_every=None, **settings)
         trainer.fit()
         after.append((weights(trainer), trainer.logger.column("grad_norm")))  # type: ignore[attr-defined]

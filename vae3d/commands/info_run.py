@@ -20,6 +20,7 @@ from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import free_memory, memory_budget
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.runtime.threads import follow_quota
 from vae3d.trainer.cost import inference_cost, training_cost
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def info(config: InfoConfig) -> Summary:
     if len(config.size) not in (1, model.dims):
         raise ConfigError(f"size must be 1 or {model.dims} numbers, got {[*config.size]}")
     size = tuple(config.size) * (model.dims if len(config.size) == 1 else 1)
+    follow_quota()
     device = choose_device(config.device, key="device")
     # Checked before anything is printed.
     precision = Precision(config.precision, device)

@@ -12,7 +12,6 @@ from vae3d.runtime.differences import as_typed, differences
 from vae3d.runtime.run_list import no_run
 from vae3d.settings.saved import describe, read_settings
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
-from vae3d.trainer.config import EARLIER as EARLIER_TRAINER
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +40,8 @@ def load_config(path: Path) -> TrainConfig:
         raise no_run(path.parent) from None
     except ConfigError as error:
         raise RunError(f"{path}: not the settings of a training: {error}") from error
-    return replace(
-        config,
-        data=config.data.keeping(EARLIER),
-        trainer=config.trainer.keeping(EARLIER_TRAINER),
-    )
+    trainer = config.trainer.keeping(EARLIER)
+    return replace(config, data=config.data.keeping(EARLIER), trainer=trainer)
 
 
 def recorded(path: Path, group: str) -> dict[str, Any]:

@@ -107,7 +107,8 @@ class Training:
             if self.distributed.is_main:
                 some = [*self.cases.shapes(train[:100])]
                 size = getattr(self.config.patching, "size", None)
-                report_waste(session.loader, self.cases.config.workers, size, some)
+                workers = self.cases.config.workers
+                report_waste(self.config.trainer, session.loader, workers, size, some)
             state, logged = self._fit(session, model, val.tolist())
             log.info(f"trained {counted(state.step, 'step')}: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.

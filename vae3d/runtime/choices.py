@@ -22,6 +22,7 @@ EARLIER = {
     "label_maps": "keep",
     "resampling": RESAMPLINGS[0],
     "reader": READERS[0],
+    "portions": 1,
 }
 """What runs of earlier versions did where their settings are null or missing."""
 

@@ -5,9 +5,12 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from vae3d.loading.loader import PatchLoader
 from vae3d.runtime.messages import counted
 from vae3d.system.cores import usable_cores
+from vae3d.trainer.config import TrainerConfig
 
 log = logging.getLogger(__name__)
 
@@ -16,14 +19,21 @@ PADDED = 2.0
 
 
 def report_waste(
-    loader: PatchLoader, workers: int, size: Sequence[int] | None, shapes: Sequence[Sequence[int]]
+    config: TrainerConfig,
+    loader: PatchLoader,
+    workers: int,
+    size: Sequence[int] | None,
+    shapes: Sequence[Sequence[int]],
 ) -> None:
     """Warn of patches larger than the scans, of steps larger than an epoch, and of idle workers.
 
     `size` is that of a patch, None for whole volumes; `shapes` are those of some training cases.
+    Cores that no portion uses are reported, not warned of: the user may want them for other things.
     """
     for warning in (*_padding(size, shapes), *_batches(loader), *_workers(workers)):
         log.warning(warning)
+    for line in _cores(config.portions or 1, config.threads_per_portion):
+        log.info(line)
 
 
 def _padding(size: Sequence[int] | None, shapes: Sequence[Sequence[int]]) -> Iterator[str]:
@@ -57,6 +67,16 @@ def _workers(workers: int) -> Iterator[str]:
         yield (
             f"data.workers={workers} are more than the {counted(cores, 'core')} of this process: "
             f"they wait for each other; type data.workers={cores}"
+        )
+
+
+def _cores(portions: int, threads: int | None) -> Iterator[str]:
+    cores = torch.get_num_threads()
+    used = portions * (threads or cores)
+    if used < cores:
+        yield (
+            f"computes on {used} of {counted(cores, 'core')}; in a new run a larger "
+            f"trainer.batch_size or trainer.threads_per_portion={-(-cores // portions)} uses all"
         )
 
 

@@ -37,8 +37,6 @@ PORTIONS = 4
 """Portions of one patch, at most: for more patches, two to a portion are faster."""
 RECORDED = ("portions", "threads_per_portion", "val_every")
 """Keys that are null until a run begins, which keeps them."""
-EARLIER = {"portions": 1}
-"""What runs of earlier versions did where their settings are null or missing."""
 
 
 @dataclass

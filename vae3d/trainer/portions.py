@@ -16,7 +16,7 @@ from vae3d.trainer.config import TrainerConfig
 BatchNorm = nn.modules.batchnorm._BatchNorm
 S = TypeVar("S")
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, S]]
-"""Returns the loss of a batch, whose gradients are wanted, and what else is told of it."""
+"""Returns the loss of a batch, whose gradients are wanted, and what else is known of it."""
 
 
 def portions_of(
@@ -70,16 +70,16 @@ class Portions:
         def gradients(portion: Batch) -> tuple[tuple[Tensor | None, ...], S]:
             model = self._models.get()
             try:
-                total, told = loss(model, portion)
-                return torch.autograd.grad(total, self.parameters, allow_unused=True), told
+                total, known = loss(model, portion)
+                return torch.autograd.grad(total, self.parameters, allow_unused=True), known
             finally:
                 self._models.put(model)
 
         portions = (portion for batch in batches for portion in batch.split(self.count))
-        for of_portion, told in self._lanes.map(gradients, portions):
+        for of_portion, known in self._lanes.map(gradients, portions):
             for parameter, gradient in zip(self.parameters, of_portion, strict=True):
                 add_gradient(parameter, gradient)
-            yield told
+            yield known
 
     def close(self) -> None:
         """End the threads."""

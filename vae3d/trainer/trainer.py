@@ -102,7 +102,13 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
             NonFiniteError, ResourceError, RankError: training cannot continue.
         """
-        with self.stop.listening(), lost_ranks_as_errors(lambda: self.state.step):
+        with (
+            self.stop.listening(),
+            lost_ranks_as_errors(lambda: self.state.step),
+            contextlib.ExitStack() as stack,
+        ):
+            if self.portions:
+                stack.callback(self.portions.close)
             if self.state.validation_due:
                 self._after_step()
             for micro_batches in self.loader.steps(self.state.step, self.total_steps):
