@@ -59,6 +59,7 @@ def test_defaults_are_pinned() -> None:
     """A run that does not set a key must stay the same."""
     assert asdict(TrainerConfig()) == {
         "steps": 2000, "epochs": None, "batch_size": 4, "accumulation": 1, "optimizer": "adamw",
+        "portions": None, "threads_per_portion": None, "lanes": None,
         "lr": 2e-3, "weight_decay": 0.01, "warmup_steps": 100, "min_lr_ratio": 0.01,
         "clip_norm": 1.0, "ema_decay": None, "precision": "auto", "device": "auto",
         "compile": False, "log_every": 10, "val_every": None, "val_cases": 8,

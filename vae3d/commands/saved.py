@@ -55,8 +55,10 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
     Raises:
         RunError: a setting differs that may not change.
     """
-    kept = config.data.keeping(recorded(file, "data"))
-    old, new = describe(load_config(file)), describe(replace(config, data=kept))
+    saved = load_config(file)
+    data = config.data.keeping(asdict(saved.data))
+    trainer = config.trainer.keeping(asdict(saved.trainer))
+    old, new = describe(saved), describe(replace(config, data=data, trainer=trainer))
     changed = differences(frozen(old), frozen(new))
     if changed:
         raise RunError(

@@ -107,8 +107,7 @@ class Training:
             if self.distributed.is_main:
                 some = [*self.cases.shapes(train[:100])]
                 size = getattr(self.config.patching, "size", None)
-                workers = self.cases.config.workers
-                report_waste(self.config.trainer, session.loader, workers, size, some)
+                report_waste(self.config.trainer, session.loader, size, some)
             state, logged = self._fit(session, model, val.tolist())
             log.info(f"trained {counted(state.step, 'step')}: {self.folder.path}")
         # Of a finished run too: it may have been killed between its last checkpoint and this line.

@@ -21,16 +21,15 @@ PADDED = 2.0
 def report_waste(
     config: TrainerConfig,
     loader: PatchLoader,
-    workers: int,
     size: Sequence[int] | None,
     shapes: Sequence[Sequence[int]],
 ) -> None:
     """Warn of patches larger than the scans, of steps larger than an epoch, and of idle workers.
 
     `size` is that of a patch, None for whole volumes; `shapes` are those of some training cases.
-    Cores that no portion uses are reported, not warned of: the user may want them for other things.
+    Idle cores are reported, not warned of: the user may want them for other things.
     """
-    for warning in (*_padding(size, shapes), *_batches(loader), *_workers(workers)):
+    for warning in (*_padding(size, shapes), *_batches(loader), *_workers(loader.workers)):
         log.warning(warning)
     for line in _cores(config.portions or 1, config.threads_per_portion):
         log.info(line)
