@@ -107,7 +107,7 @@ def decode_scans(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
         device="cpu",
         memory=None,
     )
-    scans = {path.name: nibabel.load(path) for path in sorted(decode(config).iterdir())}
+    scans = {path.name: nibabel.load(path) for path in sorted(decode(config).glob("*.nii.gz"))}
     return {name: (np.asarray(scan.dataobj), scan.affine) for name, scan in scans.items()}
 
 

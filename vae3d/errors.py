@@ -8,14 +8,15 @@ UserError                one line on stderr with key or file, rule, value and wh
 │   ├── CheckpointError  a checkpoint that is missing, damaged, or of other settings
 │   └── LockedError      a folder to which another process writes
 ├── DamageError          files whose checksums are wrong, found by vae3d verify
+├── UnfinishedError      a folder whose command did not end, found by vae3d verify
 ├── ResourceError        the disk is full, or the device is out of memory
 ├── NonFiniteError       the loss or a gradient is not finite
 ├── RankError            another rank of a training ended or does not answer
 └── Interrupted          a signal stopped the training; its state is saved
 
 Exit codes: 2 a mistake in the settings or the data, 3 damaged files, 4 a checkpoint, 5 not finite,
-6 resources, 7 locked, 70 another rank, 75 stopped by a signal and resumable, 130 stopped by
-Ctrl-C.
+6 resources, 7 locked, 70 another rank, 75 stopped by a signal or unfinished, and resumable, 130
+stopped by Ctrl-C.
 """
 
 from pathlib import Path
@@ -73,6 +74,12 @@ class DamageError(UserError):
     """Files are damaged, missing or changed since they were written."""
 
     exit_code = 3
+
+
+class UnfinishedError(UserError):
+    """A command did not end in this folder; the same command resumes."""
+
+    exit_code = 75
 
 
 class ResourceError(UserError):

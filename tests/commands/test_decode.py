@@ -94,7 +94,9 @@ def reconstructed(run: Path, given: Path, name: str = "again", **changes: Any) -
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The files of an output but for the record of what wrote them, which names their place."""
+    files = (path for path in folder.iterdir() if path.name != ".finished")
+    return {path.name: path.read_bytes() for path in files}
 
 
 def expected_of(run: Path, scan: Path) -> np.ndarray:
@@ -115,7 +117,7 @@ def expected_of(run: Path, scan: Path) -> np.ndarray:
 def test_a_scan_comes_back_onto_its_own_voxels(run: Path, scan_folder: Path) -> None:
     latents = encoded(run)
     folder = decoded(run, latents)
-    assert {path.name for path in folder.iterdir()} == {f"{n}.nii.gz" for n in range(3)}
+    assert {*contents(folder)} == {f"{n}.nii.gz" for n in range(3)}
     for number, affine in enumerate(AFFINES):
         scan, found = scan_folder / f"{number}.nii.gz", nibabel.load(folder / f"{number}.nii.gz")
         assert found.get_data_dtype() == np.int16
@@ -215,7 +217,7 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
     folder = decoded(
         run, path, "made", scaling=way, statistics=str(latents), like=str(record), dtype="float32"
     )
-    assert {p.name for p in folder.iterdir()} == {"made_0000.nii.gz", "made_0001.nii.gz"}
+    assert {*contents(folder)} == {"made_0000.nii.gz", "made_0001.nii.gz"}
     found = nibabel.load(folder / "made_0001.nii.gz")
     np.testing.assert_allclose(found.affine, AFFINES[2], atol=1e-5)
     np.testing.assert_allclose(found.get_fdata(), expected, atol=WITHIN)
@@ -233,7 +235,7 @@ def test_what_was_normalised_is_restored(run: Path, way: str, suffix: str) -> No
         run, run.parent / "own.npy", "own", scaling=way, statistics=str(weights), dtype="float32"
     )
     raw = decoded(run, run.parent / "raw.npy", "raw", dtype="float32")
-    values = [nibabel.load(next(folder.iterdir())).get_fdata() for folder in (own, raw)]
+    values = [nibabel.load(next(folder.glob("*.nii.gz"))).get_fdata() for folder in (own, raw)]
     np.testing.assert_allclose(*values, atol=WITHIN)
 
 
@@ -400,7 +402,7 @@ def test_existing_files_are_not_overwritten_by_default(run: Path, scan_folder: P
     folder = decoded(run, latents)
     before = contents(folder)
     with pytest.raises(DataError, match="exists already; existing=skip"):
-        decoded(run, latents)
+        decoded(run, latents, seed=1)
     with pytest.raises(DataError, match="exists already"):
         reconstructed(run, scan_folder, "scans")
     (folder / "1.nii.gz").unlink()
@@ -442,30 +444,82 @@ def test_two_ranks_write_what_one_does(run: Path) -> None:
     assert contents(run.parent / "again_by_two") == expected
 
 
-@pytest.mark.parametrize("change", ["nothing", "input", "settings"])
+def killed_at(monkeypatch: pytest.MonkeyPatch, name: str, run: Path, scans: Path) -> None:
+    """Kill a reconstruction before it writes a case."""
+
+    def killed(outputs: Outputs, volume: Any, case: str) -> None:
+        if case == name:
+            raise KeyboardInterrupt
+        write(outputs, volume, case)
+
+    write = Outputs.write
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            reconstructed(run, scans)
+
+
+@pytest.mark.parametrize("change", ["nothing", "settings"])
 def test_only_the_same_command_resumes(
     run: Path, scan_folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     expected = contents(reconstructed(run, scan_folder, "whole"))
-
-    def killed(outputs: Outputs, volume: Any, name: str) -> None:
-        if name == "1":
-            raise KeyboardInterrupt
-        write(outputs, volume, name)
-
-    write = Outputs.write
-    monkeypatch.setattr(Outputs, "write", killed)
-    with pytest.raises(KeyboardInterrupt):
-        reconstructed(run, scan_folder)
-    monkeypatch.setattr(Outputs, "write", write)
-    assert {*contents(run.parent / "again")} == {".unfinished", "0.nii.gz"}
+    killed_at(monkeypatch, "1", run, scan_folder)
+    again = run.parent / "again"
+    assert {path.name for path in again.iterdir()} == {".unfinished", "0.nii.gz"}
     if change == "nothing":
         assert contents(reconstructed(run, scan_folder)) == expected
-        # It has ended: the next one would overwrite.
-        with pytest.raises(DataError, match="exists already"):
-            reconstructed(run, scan_folder)
+        assert {*contents(again)} == {path.name for path in again.iterdir()} - {".finished"}
         return
-    if change == "input":
-        (scan_folder / "2.nii.gz").write_bytes((scan_folder / "0.nii.gz").read_bytes())
     with pytest.raises(DataError, match=r"0\.nii\.gz: exists already"):
-        reconstructed(run, scan_folder, seed=1 if change == "settings" else 0)
+        reconstructed(run, scan_folder, seed=1)
+
+
+def test_a_case_whose_scan_was_replaced_is_done_again_and_others_are_kept(
+    run: Path, scan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_at(monkeypatch, "2", run, scan_folder)
+    again = run.parent / "again"
+    kept = (again / "1.nii.gz").stat().st_mtime_ns
+    (scan_folder / "0.nii.gz").write_bytes((scan_folder / "2.nii.gz").read_bytes())
+    # A second kill: what is there now must not be taken for what the new scan becomes.
+    killed_at(monkeypatch, "0", run, scan_folder)
+    reconstructed(run, scan_folder)
+    assert (again / "1.nii.gz").stat().st_mtime_ns == kept
+    assert contents(again) == contents(reconstructed(run, scan_folder, "whole"))
+
+
+def test_a_broken_scan_that_is_replaced_lets_the_command_resume(
+    run: Path, scan_folder: Path
+) -> None:
+    whole = (scan_folder / "2.nii.gz").read_bytes()
+    (scan_folder / "2.nii.gz").write_bytes(whole[:200])
+    with pytest.raises(VolumeError, match=r"2\.nii\.gz"):
+        reconstructed(run, scan_folder)
+    assert (run.parent / "again" / "1.nii.gz").exists()
+    (scan_folder / "2.nii.gz").write_bytes(whole)
+    assert {*contents(reconstructed(run, scan_folder))} == {f"{n}.nii.gz" for n in range(3)}
+
+
+def test_the_same_command_ends_quietly_once_it_has_finished(
+    run: Path, scan_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latents = encoded(run)
+    for write in (lambda: decoded(run, latents), lambda: reconstructed(run, scan_folder)):
+        folder = write()
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        assert folder / ".finished" in before
+        write()
+        assert "is finished, 3 exist already" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+        # A file that was lost is written again; one that is another now is not overwritten.
+        (folder / "0.nii.gz").unlink()
+        write()
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+        (folder / "0.nii.gz").write_bytes(b"mine")
+        with pytest.raises(DataError, match=r"0\.nii\.gz: exists already"):
+            write()
+    one = run.parent / "one.nii.gz"
+    for _ in range(2):
+        reconstructed(run, scan_folder / "1.nii.gz", "one.nii.gz")
+    assert one.with_name(".one.nii.gz.finished").exists()

@@ -94,7 +94,7 @@ CASES = {
     "reconstruct": Case(f"{RECONSTRUCT} input=scans output=back", "back", before=(TRAIN,)),
     "reconstruct_one": Case(
         f"{RECONSTRUCT} input=scans/c0.nii.gz output={ONE}",
-        f"{ONE} .{ONE}.lock .{ONE}.unfinished",
+        f"{ONE} .{ONE}.lock .{ONE}.unfinished .{ONE}.finished",
         before=(TRAIN,),
     ),
     "eval_full": Case(f"{EVAL} mode=full", "runs", before=(TRAIN,)),

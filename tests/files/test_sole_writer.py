@@ -36,7 +36,7 @@ def test_what_stays_empty_is_removed(tmp_path: Path) -> None:
 def test_only_what_was_left_of_a_file_is_swept(tmp_path: Path) -> None:
     for name in ("x", "y", "z"):
         (tmp_path / f".tmp-1-0123abcd-{name}").write_text("")
-    with sole_writer_of_file(tmp_path / "x", also=tmp_path / "z"):
+    with sole_writer_of_file(tmp_path / "x", also=["z"]):
         assert lock_of(tmp_path / "x").exists()
     assert [path.name for path in tmp_path.iterdir()] == [".tmp-1-0123abcd-y"]
 

@@ -3,10 +3,9 @@
 from vae3d.commands.compare import CompareConfig
 from vae3d.comparison.comparison import compare_reports
 from vae3d.comparison.console import show
-from vae3d.comparison.page import page
+from vae3d.comparison.page import write
 from vae3d.comparison.reader import named_runs, read_report
 from vae3d.comparison.results import Comparison
-from vae3d.files.atomic import write_text
 from vae3d.files.paths import user_path
 from vae3d.files.sole_writer import sole_writer
 from vae3d.values.naming import file_stem
@@ -27,7 +26,6 @@ def compare(config: CompareConfig) -> Comparison:
     name = file_stem(f"compare_{'_'.join(names[1:])}")
     output = user_path(config.output or reports[0].folder / name)
     with sole_writer(output):
-        comparison.write(output)
-        write_text(output / "compare.html", page(comparison))
+        write(comparison, output)
     show(comparison, output)
     return comparison

@@ -18,7 +18,7 @@ from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
 from vae3d.files.paths import user_path
-from vae3d.files.unfinished import digest_of
+from vae3d.files.unfinished import digest_of, stamp_of
 from vae3d.latents.codec import Codec
 from vae3d.latents.file import SUFFIX, Latent, LatentRecord, is_latent, read_latent, read_record
 from vae3d.latents.folder import MANIFEST, read_entry, read_manifest, read_statistics
@@ -68,10 +68,11 @@ class Decoding:
         path = user_path(str(config.input))
         readers = self._readers(path)
         bar = ProgressBar("decode", distributed.is_main)
-        digest = digest_of(config, path, self.trained.weights, config.like, config.statistics)
-        with outputs.claimed([*readers], distributed, digest) as due:
+        command = digest_of(config, self.trained.weights, config.like, config.statistics)
+        inputs = {name: stamp_of(file) for name, (file, _) in readers.items()}
+        with outputs.claimed(inputs, distributed, command) as due:
             CaseLoop(distributed, bar, "decoded").run(
-                due, lambda name: outputs.write(self.codec.decode(*readers[name]()), name)
+                due, lambda name: outputs.write(self.codec.decode(*readers[name][1]()), name)
             )
         log.info(f"{len(readers)} decoded: {place}")
         return place
@@ -97,16 +98,17 @@ class Decoding:
                 way = "scaling=factor or scaling=channels" if key == "statistics" else "no like="
                 raise ConfigError(f"{key}={getattr(config, key)} has an effect only with {way}")
 
-    def _readers(self, path: Path) -> dict[str, LatentReader]:
-        """Return a reader for each latent, by the latent's name."""
+    def _readers(self, path: Path) -> dict[str, tuple[Path, LatentReader]]:
+        """Return the file of each latent and its reader, by the latent's name."""
         if (path / MANIFEST).exists():
+            found = ((e, path / e.file) for e in read_manifest(path))
+            read = self._read_encoded
             return {
-                e.case_id: partial(self._read_encoded, path / e.file, partial(read_entry, path, e))
-                for e in read_manifest(path)
+                e.case_id: (f, partial(read, f, partial(read_entry, path, e))) for e, f in found
             }
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         latents = [file for file in files if file.is_file() and suffix_of(file)]
-        readers = [item for file in latents for item in self._readers_of_file(file)]
+        readers = [(n, (f, read)) for f in latents for n, read in self._readers_of_file(f)]
         if not readers:
             raise DataError(f"{path}: no latents here ({MANIFEST}, {', '.join(SUFFIXES)})")
         names = [name for name, _ in readers]

@@ -10,7 +10,7 @@ from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
-from vae3d.files.unfinished import digest_of
+from vae3d.files.unfinished import digest_of, stamp_of
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.scans.outputs import Outputs
@@ -50,8 +50,8 @@ def reconstruct(config: ReconstructConfig) -> Path:
 
         bar = ProgressBar("reconstruct", distributed.is_main)
         loop = CaseLoop(distributed, bar, "reconstructed", config.on_error, "on_error")
-        digest = digest_of(config, trained.weights, *source.paths)
-        with outputs.claimed([*numbers], distributed, digest) as due:
+        inputs = dict(zip(source.case_ids, map(stamp_of, source.paths), strict=True))
+        with outputs.claimed(inputs, distributed, digest_of(config, trained.weights)) as due:
             if len(due) < len(numbers):
                 cases.config = cases.config.lenient()
             with checked_as_read(cases, distributed, "check"):

@@ -6,11 +6,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from vae3d.comparison.pictures import changed_cases
 from vae3d.comparison.reader import printable
 from vae3d.comparison.results import Comparison, Difference, ScoreComparison
 from vae3d.comparison.style import STYLE
+from vae3d.files.atomic import write_text
+from vae3d.files.checksums import sealing
 from vae3d.report.result import CONFIDENCE, MIN_INTERVAL_CASES
 from vae3d.runtime.messages import counted
 from vae3d.scoring.scores import difference_text, label_of, metric_of, score_text, unit_text
@@ -23,6 +26,13 @@ REFERENCES = {
 """Headings of the scores of the whole volume, by reference."""
 MAX_LISTED_CASES = 500
 """Cases that are listed by name if only some runs have them, at most."""
+
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """Write the tables and the page of a comparison, with their checksums."""
+    with sealing(folder, "compare.*"):
+        comparison.write(folder)
+        write_text(folder / "compare.html", page(comparison))
 
 
 def page(comparison: Comparison) -> str:

@@ -14,6 +14,7 @@ from vae3d.files.plain import finite_or_none
 from vae3d.report.result import CONFIDENCE, UNBOUNDED, interval
 from vae3d.scoring.scores import difference_text
 
+JSON = "compare.json"
 BETTER = {1: "more", -1: "less", 0: "nearer to 1"}
 CSV_COLUMNS = ["score", "unit", "cases", "run", "mean", "difference", "low", "high"]
 CSV_COLUMNS += ["better", "worse", "verdict"]
@@ -136,7 +137,7 @@ class Comparison:
         path = folder / "compare.csv"
         with atomic_write(path) as new, new.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([CSV_COLUMNS, *self.rows()])
-        write_json(folder / "compare.json", self.summary())
+        write_json(folder / JSON, self.summary())
 
     def rows(self) -> Iterator[list[object]]:
         """Yield the rows of `compare.csv`; those of the first run have no difference."""

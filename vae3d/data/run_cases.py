@@ -141,7 +141,7 @@ class RunCases:
         if complete.cases != self.cases or lock_of(path).exists():
             with (
                 contextlib.suppress(OSError, DataError, LockedError),
-                sole_writer_of_file(path, path.with_name(CHECKSUMS)),
+                sole_writer_of_file(path, [CHECKSUMS]),
                 sealing(path.parent, path.name),
             ):
                 complete.write(path)

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from vae3d.errors import ConfigError
+from vae3d.errors import ConfigError, DataError
 from vae3d.files.atomic import write_json
 from vae3d.files.links import check_inside
 from vae3d.files.plain import from_plain, read_json
@@ -145,18 +145,35 @@ def warn_if_changed(path: Path, folder: Path | None = None) -> None:
         )
 
 
-def changed(folder: Path) -> dict[str, str]:
-    """Return the recorded files that are missing or hold other bytes, by name, with the reason."""
-    found = {}
-    for name, expected in recorded(folder).items():
-        try:
-            if not _holds(check_inside(folder, folder / name), expected):
-                found[name] = "was changed after vae3d wrote it"
-        except FileNotFoundError:
-            found[name] = "is missing"
-        except OSError as error:
-            found[name] = f"cannot be read ({error.strerror})"
-    return found
+def holds(folder: Path, name: str, expected: Sum) -> bool:
+    """Return whether a recorded file of a folder is unchanged.
+
+    Raises:
+        DataError: it is not inside of the folder.
+        OSError: it is missing, or cannot be read.
+    """
+    return _holds(check_inside(folder, folder / name), expected)
+
+
+def accept(folder: Path, *names: str) -> None:
+    """Record files of a folder as they are now, and no more those that are missing.
+
+    Raises:
+        DataError: one of them, or the record, cannot be read or written.
+    """
+    sums = recorded(folder)
+    try:
+        for name in names:
+            sums.pop(name, None)
+            with contextlib.suppress(FileNotFoundError):
+                sums[name] = Sum.of(check_inside(folder, folder / name))
+        _write(folder, sums)
+    except OSError as error:
+        place = error.filename or folder / CHECKSUMS
+        raise DataError(
+            f"{place}: {(error.strerror or str(error)).lower()}; to accept changes, {CHECKSUMS} "
+            f"in {folder} must be written"
+        ) from error
 
 
 def _holds(path: Path, expected: Sum) -> bool:

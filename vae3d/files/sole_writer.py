@@ -37,10 +37,10 @@ def sole_writer(folder: Path, below: Iterable[str] = ()) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sole_writer_of_file(path: Path, also: Path | None = None) -> Iterator[None]:
+def sole_writer_of_file(path: Path, also: Iterable[str] = ()) -> Iterator[None]:
     """Lock one file within the context, and sweep what a kill left of it, as `sole_writer` does.
 
-    `also` is another file next to it.
+    `also` are the names of other files next to it.
 
     Raises:
         LockedError: another process writes the file.
@@ -50,7 +50,7 @@ def sole_writer_of_file(path: Path, also: Path | None = None) -> Iterator[None]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked_alone(lock_of(path)))
-            sweep(path.parent, of={path.name, *([also.name] if also else [])})
+            sweep(path.parent, of={path.name, *also})
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be written ({error.strerror}); choose another output="

@@ -1,51 +1,133 @@
-"""`Unfinished`: the mark of a command that did not end, by which the same command resumes."""
+"""`OutputRecord`: which files of an output a command wrote, and from what.
 
-import dataclasses
+By it the same command resumes after a kill, writes again what was made from another input, and
+ends without work if it had finished.
+"""
+
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vae3d.files.atomic import write_text
-from vae3d.files.reading import read_bytes
+from vae3d.errors import ConfigError
+from vae3d.files.atomic import write_json
+from vae3d.files.checksums import Sum
+from vae3d.files.plain import from_plain
+from vae3d.files.reading import MAX_TABLE_BYTES, read_text
 
-SUFFIX = ".unfinished"
+UNFINISHED, FINISHED = ".unfinished", ".finished"
+ABSENT, KEPT, STALE, FOREIGN = "absent", "kept", "stale", "foreign"
+FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A file that exists while a command writes, and after it was killed.
+class Origin:
+    """What a file is made from: the digests of a command with its settings, and of its input.
 
-    `digest` is of the settings of the command and of the files that it reads.
+    `sum` is that of the file, None until the command has finished.
     """
 
-    path: Path
-    digest: str
+    command: str
+    input: str
+    sum: Sum | None = None
 
-    @classmethod
-    def of(cls, place: Path, is_file: bool, digest: str) -> "Unfinished":
-        """Return the mark in an output folder, or next to an output file."""
-        return cls(
-            place.with_name(f".{place.name}{SUFFIX}") if is_file else place / SUFFIX, digest
-        )
+
+@dataclass(frozen=True)
+class OutputRecord:
+    """The record of an output folder, or of a single output file, next to it.
+
+    A file `.unfinished` exists while a command writes, and after it was killed; `.finished` is
+    what its end leaves.
+    """
+
+    place: Path
+    is_file: bool
 
     @property
-    def was_killed(self) -> bool:
-        """Whether the same command began here, with the same inputs, and did not end."""
-        try:
-            return read_bytes(self.path, limit=100, linked=False) == self.digest.encode()
-        except OSError:
-            return False
+    def unfinished(self) -> Path:
+        """The record of the files that a command writes."""
+        return self._path(UNFINISHED)
 
-    def begin(self) -> None:
-        """Set the mark."""
-        write_text(self.path, self.digest)
+    @property
+    def finished(self) -> Path:
+        """The record of the files of commands that ended."""
+        return self._path(FINISHED)
 
-    def end(self) -> None:
-        """Remove the mark."""
-        self.path.unlink(missing_ok=True)
+    def _path(self, suffix: str) -> Path:
+        place = self.place
+        return place.with_name(f".{place.name}{suffix}") if self.is_file else place / suffix
+
+    @cached_property
+    def begun(self) -> dict[str, Origin]:
+        """The files that a command which did not end was to write, by name."""
+        return _read(self.unfinished)
+
+    @cached_property
+    def ended(self) -> dict[str, Origin]:
+        """The files of commands that ended, by name."""
+        return _read(self.finished)
+
+    def state(self, file: Path, origin: Origin) -> str:
+        """Return whether a file is absent, or what the command writes from this input (kept).
+
+        It is stale if the same command, which did not end, wrote it from another input. Any other
+        file is foreign.
+        """
+        if not file.exists():
+            return ABSENT
+        begun, ended = self.begun.get(file.name), self.ended.get(file.name)
+        if begun == origin or (ended and ended == replace(origin, sum=_sum_of(file))):
+            return KEPT
+        return STALE if begun and begun.command == origin.command else FOREIGN
+
+    def begin(self, origins: Mapping[Path, Origin]) -> None:
+        """Record the files that the command writes, or wrote before it was killed."""
+        _write(self.unfinished, {file.name: origin for file, origin in origins.items()})
+
+    def end(self, origins: Mapping[Path, Origin]) -> None:
+        """Record these files as finished, and those of earlier commands that still exist."""
+        folder = self.finished.parent
+        known = {name: o for name, o in self.ended.items() if (folder / name).is_file()}
+        for file, origin in origins.items():
+            known.pop(file.name, None)
+            if sum_ := _sum_of(file):
+                known[file.name] = replace(origin, sum=sum_)
+        if known:
+            _write(self.finished, known)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget that the command began."""
+        self.unfinished.unlink(missing_ok=True)
+
+
+def _sum_of(file: Path) -> Sum | None:
+    """Return the sum of a file; None if there is none, or it is larger than sums allow."""
+    with contextlib.suppress(OSError):
+        return Sum.of(file)
+    return None
+
+
+def _read(path: Path) -> dict[str, Origin]:
+    """Return the files that a record names; none if it is missing or damaged."""
+    try:
+        text = read_text(path, MAX_TABLE_BYTES, linked=False)
+        values = from_plain(dict[str, Any], json.loads(text))
+        if values.get("format") != FORMAT:
+            return {}
+        origins: dict[str, Origin] = from_plain(dict[str, Origin], values.get("files"), "files")
+    except (OSError, ValueError, RecursionError, ConfigError, TypeError):
+        return {}
+    return {name: origin for name, origin in origins.items() if name == Path(name).name}
+
+
+def _write(path: Path, origins: Mapping[str, Origin]) -> None:
+    files = {name: asdict(origins[name]) for name in sorted(origins)}
+    write_json(path, {"format": FORMAT, "files": files})
 
 
 def digest_of(settings: Any, *inputs: Path | str | None) -> str:
@@ -53,14 +135,23 @@ def digest_of(settings: Any, *inputs: Path | str | None) -> str:
 
     Of a folder these are the files directly in it and in its `cases`.
     """
+    values = {**asdict(settings), "existing": None}
+    return _digest([values, stamp_of(*inputs)])
+
+
+def stamp_of(*inputs: Path | str | None) -> str:
+    """Return the SHA-256 of place, size and times of files, as `digest_of`."""
     paths = [file for path in inputs if path is not None for file in _files(Path(path))]
     known = []
     for path in sorted({*paths}):
         status = path.stat()
         facts = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         known.append([str(path.absolute()), *facts])
-    values = {**dataclasses.asdict(settings), "existing": None}
-    text = json.dumps([values, known], default=str)
+    return _digest(known)
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, default=str)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.errors import ConfigError, DataError
-from vae3d.files.atomic import sweep_below, target_of, write_json
+from vae3d.files.atomic import sweep_below, target_of, write_json, write_text
 from vae3d.files.checksums import warn_if_changed
 from vae3d.files.links import check_no_links
 from vae3d.files.lock import locked
 from vae3d.files.plain import read_json
+from vae3d.files.unfinished import UNFINISHED
 from vae3d.latents.folder import NIFTI_FOLDER, SETTINGS
 from vae3d.values.intensity import current_units
 
@@ -21,6 +22,8 @@ LATER = ("channel",)
 @contextlib.contextmanager
 def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
     """Lock the folder within the context, and record the settings that all its latents share.
+
+    A mark in it exists until the context ends without an error: the folder is unfinished.
 
     Raises:
         ConfigError: it holds latents of other settings.
@@ -39,7 +42,10 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         with locked(lock):
             _check(folder, settings)
             sweep_below(folder, (NIFTI_FOLDER, "cases/??"))
+            mark = folder / UNFINISHED
+            write_text(mark, "")
             yield
+            mark.unlink()
     except PermissionError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror})") from error
 

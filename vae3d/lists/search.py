@@ -4,7 +4,7 @@ import fnmatch
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -13,16 +13,15 @@ from vae3d.errors import ConfigError, DataError, VolumeError
 from vae3d.files.paths import user_path
 from vae3d.lists.entries import Entry
 from vae3d.lists.left_out import LABEL_MAP
+from vae3d.lists.walk import walk
 from vae3d.scans.files import read_volume
-from vae3d.scans.foreign import foreign_files, refusal
+from vae3d.scans.foreign import foreign_files, may_be_foreign, refusal
 from vae3d.scans.formats import case_name, is_scan, suffixes
 from vae3d.scans.labels import label_name, label_values
 from vae3d.values.naming import case_id_fault
 
 log = logging.getLogger(__name__)
 
-OWN_FOLDERS = ({"store.json", "cases"}, {"config.yaml", "metrics.csv", "weights"})
-"""Files that mark a store and a run folder: their arrays and reconstructions are no new scans."""
 MAX_CHECKED = 64
 """Files that are read of those with one name or folder of label maps; if all of them are label
 maps or none is, so are the others."""
@@ -48,7 +47,7 @@ def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
 
     Raises:
         ConfigError: no `root`.
-        DataError: no such folder, or no scan in it.
+        DataError: no such folder, no scan in it, or far too many folders without one.
     """
     if root is None:
         raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
@@ -60,14 +59,19 @@ def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
         return [Entry(folder, name, name)]
     if not folder.is_dir():
         raise DataError(f"{key}: {_no_scan(folder, axes)}")
+
+    def is_wanted(name: str) -> bool:
+        return name.lower().endswith(endings) and is_scan(name)
+
+    # Of millions of files most are neither a scan nor looked at again.
+    files = [
+        path for path in walk(folder, is_wanted, key) if is_scan(path) or may_be_foreign(path)
+    ]
     scans: dict[str, Path] = {}
-    others: list[Path] = []
-    for path in sorted(_walk(folder)):
-        if path.name.lower().endswith(endings) and is_scan(path):
-            # realpath, since Path.resolve raises an error for a link to itself.
-            scans.setdefault(os.path.realpath(path), path)
-        else:
-            others.append(path)
+    for path in sorted(path for path in files if is_wanted(path.name)):
+        # realpath, since Path.resolve raises an error for a link to itself.
+        scans.setdefault(os.path.realpath(path), path)
+    others = [path for path in files if not is_wanted(path.name)]
     foreign = foreign_files(others)
     if not scans:
         hint = f"; it holds {foreign}" if foreign else _other_kind(others, axes)
@@ -117,18 +121,6 @@ def _other_kind(files: list[Path], axes: int) -> str:
     kind = "data=images_2d" if axes == 3 else "data=ct or data=mri"
     found = "1 file is" if count == 1 else f"{count} files are"
     return f"; {found} {5 - axes}D: type {kind}"
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    # Visit each real folder once: a link to a folder above itself would never end.
-    visited: set[Path] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = Path(parent).resolve()
-        if real in visited or any(mark <= {*files, *folders} for mark in OWN_FOLDERS):
-            folders.clear()
-        else:
-            visited.add(real)
-            yield from (Path(parent, name) for name in files)
 
 
 def chosen(

@@ -91,6 +91,11 @@ def foreign_suffix(path: Path) -> str:
     return path.name[len(name) - len(found) :] if found else ""
 
 
+def may_be_foreign(path: Path) -> bool:
+    """Return whether a file may be a scan of another format, by its name."""
+    return bool(foreign_suffix(path)) or _may_be_dicom(path)
+
+
 def foreign_format(path: Path) -> ForeignFormat | None:
     """Return the format of a file or of a folder of DICOM slices; None if it is not known."""
     if path.is_dir():

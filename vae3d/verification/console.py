@@ -4,10 +4,27 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vae3d.runtime.messages import counted
-from vae3d.verification.findings import CHANGED, DAMAGED, UNKNOWN, WHOLE
+from vae3d.verification.findings import (
+    CHANGED,
+    DAMAGED,
+    FAULTS,
+    MISSING,
+    UNFINISHED,
+    UNKNOWN,
+    UNREADABLE,
+    WHOLE,
+)
 from vae3d.verification.folder import Verification
 
 MAX_NAMED = 8
+WAYS = {
+    DAMAGED: "damaged: write or copy them again",
+    MISSING: "missing: bring them back (if you removed text files, accept=true)",
+    UNREADABLE: "unreadable: ask for the right to read them",
+    CHANGED: "changed since vae3d wrote them: if you did, accept=true takes them as they are",
+    UNFINISHED: "unfinished: the same command resumes them",
+}
+"""What to do about files of a state."""
 
 
 def lines(result: Verification) -> Iterator[str]:
@@ -15,10 +32,13 @@ def lines(result: Verification) -> Iterator[str]:
     kinds = ", ".join(counted(n, kind) for kind, n in result.kinds.items())
     files = result.counts
     yield f"{result.folder}: {kinds}"
-    for state in (DAMAGED, CHANGED):
+    for state in (*FAULTS, UNFINISHED):
         for finding in result.of(state):
             yield _printable(f"{state}: {finding.path}: {finding.reason}")
-    unknown = result.of(UNKNOWN)
+    for finding in result.of(UNKNOWN):
+        if finding.reason:
+            yield _printable(f"{UNKNOWN}: {finding.path}: {finding.reason}")
+    unknown = [finding for finding in result.of(UNKNOWN) if not finding.reason]
     if unknown:
         # A name, or the suffix of names that differ from case to case.
         names = Counter(
@@ -33,15 +53,11 @@ def lines(result: Verification) -> Iterator[str]:
 
 def verdict(result: Verification) -> str:
     """Return in one line what is not whole, and what to do."""
-    files = result.counts
     parts = []
-    if files[DAMAGED]:
-        parts.append(f"{counted(files[DAMAGED], 'file')} damaged: write or copy them again")
-    if files[CHANGED]:
-        parts.append(
-            f"{counted(files[CHANGED], 'file')} changed since vae3d wrote them: if you did, "
-            "accept=true takes them as they are"
-        )
+    for state, way in WAYS.items():
+        if count := result.counts[state]:
+            noun = "folder" if state == UNFINISHED else "file"
+            parts.append(f"{counted(count, noun)} {way}")
     return f"{result.folder}: {'; '.join(parts)}"
 
 

@@ -2,20 +2,26 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vae3d.errors import DataError
-from vae3d.files.checksums import recorded, seal
+from vae3d.files.checksums import CHECKSUMS, accept, recorded
+from vae3d.files.unfinished import FINISHED, UNFINISHED
 from vae3d.runtime.registry import load
 from vae3d.verification.findings import (
     CHANGED,
-    DAMAGED,
+    FAULTS,
+    IS_MISSING,
     STATES,
+    TEXT,
     UNKNOWN,
     WHOLE,
     Finding,
+    by_folder,
+    of_error,
     of_sums,
     others,
 )
@@ -32,6 +38,15 @@ class Kind:
     check: str
     holds_others: bool = True
     """Whether folders inside are looked at as well."""
+    hidden: tuple[str, ...] = ()
+    """The ends of names of hidden files that mark it as well."""
+
+    def is_marked_by(self, names: Collection[str]) -> bool:
+        """Return whether a folder with files of these names is of this kind."""
+        hidden = (name for name in names if name.startswith("."))
+        return any(mark in names for mark in self.marks) or any(
+            name.endswith(self.hidden) for name in hidden
+        )
 
 
 KINDS = (
@@ -50,17 +65,24 @@ KINDS = (
     ),
     Kind("report", ("scores.csv",), "report:findings"),
     Kind("run", ("config.yaml",), "run:findings"),
+    Kind("comparison", ("compare.json", "compare.csv", "compare.html"), "comparison:findings"),
+    Kind("output folder", (), "outputs:findings", hidden=(FINISHED, UNFINISHED)),
 )
 OTHER = Kind("other", (), "")
 
 
 @dataclass
 class Verification:
-    """What was found in a folder, by its path; `kinds` counts the folders of each kind."""
+    """What was found in a folder and in the `places` of a known kind in it."""
 
     folder: Path
     findings: list[Finding] = field(default_factory=list)
-    kinds: dict[str, int] = field(default_factory=dict)
+    places: list[tuple[Path, Kind]] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """The number of folders of each kind."""
+        return {**Counter(kind.name for _, kind in self.places)}
 
     def of(self, state: str) -> list[Finding]:
         """Return the findings of a state."""
@@ -68,8 +90,8 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no file is damaged or was changed."""
-        return not (self.of(DAMAGED) or self.of(CHANGED))
+        """Whether no file is damaged, missing or unreadable, or was changed."""
+        return not any(self.of(state) for state in FAULTS)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -90,11 +112,14 @@ def verify(folder: Path) -> Verification:
     logging.disable(logging.WARNING)  # readers warn of what is listed here
     try:
         for place, kind in recognised(folder, result.findings):
-            result.kinds[kind.name] = result.kinds.get(kind.name, 0) + 1
-            result.findings += _findings(place, kind)
+            result.places.append((place, kind))
+            result.findings += by_folder(place, _findings(place, kind))
+    except PermissionError as error:
+        reason = f"cannot be read ({error.strerror}); ask for the right to read it"
+        raise DataError(f"{folder}: {reason}") from error
     finally:
         logging.disable(logging.NOTSET)
-    if not result.kinds:
+    if not result.places:
         raise DataError(
             f"{folder}: holds nothing that vae3d wrote: no run, store, latents, weights or report"
         )
@@ -122,8 +147,7 @@ def recognised(
         try:
             yield from recognised(folder / name, unread, depth - 1)
         except PermissionError as error:
-            reason = f"cannot be read ({(error.strerror or str(error)).lower()})"
-            unread.append(Finding(Path(error.filename or folder / name), DAMAGED, reason))
+            unread.append(of_error(Path(error.filename or folder / name), error))
 
 
 def kind_of(folder: Path) -> Kind:
@@ -134,21 +158,46 @@ def kind_of(folder: Path) -> Kind:
 
 
 def _marked(names: Collection[str]) -> Kind | None:
-    return next((kind for kind in KINDS if any(mark in names for mark in kind.marks)), None)
+    return next((kind for kind in KINDS if kind.is_marked_by(names)), None)
 
 
 def _findings(folder: Path, kind: Kind) -> list[Finding]:
     check = load(f"vae3d.verification.{kind.check}")
     found: dict[Path, Finding] = {}
-    for finding in (*check(folder), *of_sums(folder)):
+    for finding in (*_until_error(folder, check(folder)), *_until_error(folder, of_sums(folder))):
         # What a file's own reader found says more than that it was changed.
         if finding.path not in found or found[finding.path].state in (WHOLE, UNKNOWN):
             found[finding.path] = finding
-    return [*found.values(), *others(folder, {*found})]
+    return [*found.values(), *_until_error(folder, others(folder, {*found}))]
+
+
+def _until_error(folder: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield the findings; an error that ends them is one itself."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield of_error(Path(error.filename or folder), error)
+    except DataError as error:  # a record names a file elsewhere, or a link
+        yield of_error(folder / CHECKSUMS, error)
 
 
 def accepted(result: Verification) -> Verification:
-    """Record text files that were changed as they are now, and check again."""
-    for finding in result.of(CHANGED):
-        seal(finding.path.parent, finding.path.name)
+    """Record text files that were changed or removed as they are now, and check again.
+
+    A file by which its folder is known cannot be removed.
+
+    Raises:
+        DataError: the record cannot be written.
+    """
+    edited = {finding.path for finding in result.of(CHANGED)}
+    removed = {finding.path for finding in result.findings if finding.reason == IS_MISSING}
+    for place, kind in result.places:
+        gone = {place / name for name in recorded(place) if name not in kind.marks} & removed
+        names = [
+            path.relative_to(place).as_posix()
+            for path in {path for path in edited if path.parent == place} | gone
+            if path.suffix in TEXT
+        ]
+        if names:
+            accept(place, *sorted(names))
     return verify(result.folder)

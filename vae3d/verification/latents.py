@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae3d.errors import DataError
+from vae3d.files.checksums import is_sealed
+from vae3d.files.lock import is_held
+from vae3d.files.unfinished import UNFINISHED
 from vae3d.latents.file import SUFFIX, read_latent
 from vae3d.latents.folder import (
     MANIFEST,
@@ -14,8 +17,7 @@ from vae3d.latents.folder import (
     read_manifest,
 )
 from vae3d.runtime.messages import counted
-from vae3d.verification.findings import DAMAGED, WHOLE, Finding, of_format
-from vae3d.verification.store import reason_of
+from vae3d.verification.findings import DAMAGED, WHOLE, Finding, of_error, of_format, unfinished
 
 
 def findings(folder: Path) -> Iterator[Finding]:
@@ -24,13 +26,16 @@ def findings(folder: Path) -> Iterator[Finding]:
     # Temporary files of an encoding that runs, or was killed, are no latents.
     files = {file for file in found if not file.name.startswith(".")}
     path = folder / MANIFEST
+    is_new = not path.exists() and not is_sealed(folder, MANIFEST)
+    if is_new or (folder / UNFINISHED).exists():
+        yield unfinished(folder, "vae3d encode", is_held(folder / ".lock"))
     try:
-        entries = read_manifest(folder)
+        entries = [] if is_new else read_manifest(folder)
     except DataError as error:
-        yield Finding(path, DAMAGED, reason_of(error, path))
+        yield of_error(path, error)
     else:
         files |= {folder / entry.file for entry in entries}
-        expected = cases_of(folder)
+        expected = None if is_new else cases_of(folder)
         if expected not in (None, len(entries)):
             reason = f"lists {counted(len(entries), 'latent')}, {STATISTICS} counts {expected}"
             yield Finding(path, DAMAGED, reason)
@@ -45,7 +50,7 @@ def _latent(path: Path) -> Finding:
     try:
         case_id = read_latent(path).record.case_id
     except DataError as error:
-        return Finding(path, DAMAGED, reason_of(error, path))
+        return of_error(path, error)
     if not path.as_posix().endswith(f"/{latent_file(case_id)}"):
         return Finding(path, DAMAGED, f"is the latent of {case_id!a:.80}")
     return Finding(path, WHOLE)

@@ -8,8 +8,7 @@ from vae3d.comparison.reader import read_scores
 from vae3d.errors import ConfigError, RunError
 from vae3d.files.plain import from_plain, read_json
 from vae3d.runtime.messages import counted
-from vae3d.verification.findings import DAMAGED, Finding, of_format
-from vae3d.verification.store import reason_of
+from vae3d.verification.findings import DAMAGED, Finding, of_error, of_format
 
 
 def findings(folder: Path) -> Iterator[Finding]:
@@ -22,9 +21,9 @@ def findings(folder: Path) -> Iterator[Finding]:
             reason = f"has {counted(len(cases))}, {summary.name} counts {values.get('cases')}"
             yield Finding(scores, DAMAGED, reason)
     except RunError as error:
-        yield Finding(scores, DAMAGED, reason_of(error, scores))
+        yield of_error(scores, error)
     except (OSError, ConfigError) as error:
-        yield Finding(summary, DAMAGED, getattr(error, "strerror", None) or str(error))
+        yield of_error(summary, error)
     for path in sorted((*folder.glob("cases/*"), *folder.glob("reconstructions/*"))):
         if path.is_file() and not path.name.startswith("."):
             yield of_format(path)

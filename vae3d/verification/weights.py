@@ -6,8 +6,8 @@ from pathlib import Path
 from vae3d.autoencoder.description import CONFIG_FILE, read_description
 from vae3d.autoencoder.weights import TENSOR_FILE
 from vae3d.errors import RunError
-from vae3d.verification.findings import DAMAGED, Finding, of_digest
-from vae3d.verification.store import reason_of
+from vae3d.files.checksums import CHECKSUMS
+from vae3d.verification.findings import UNKNOWN, Finding, of_digest, of_error
 
 
 def findings(folder: Path) -> Iterator[Finding]:
@@ -16,6 +16,14 @@ def findings(folder: Path) -> Iterator[Finding]:
     try:
         digest = read_description(folder).digest
     except RunError as error:
-        yield Finding(path, DAMAGED, reason_of(error, path))
+        yield of_error(path, error)
         return
     yield of_digest(folder / TENSOR_FILE, digest)
+    if not (folder / CHECKSUMS).exists():
+        rest = f"{TENSOR_FILE} is compared with {CONFIG_FILE}" if digest else "nothing is compared"
+        yield Finding(
+            path,
+            UNKNOWN,
+            f"there is no {CHECKSUMS}, as in weights of the hub and of earlier versions: {rest}, "
+            f"and a change of {CONFIG_FILE} itself is not noticed",
+        )
