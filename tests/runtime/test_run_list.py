@@ -1,5 +1,6 @@
 """The list of runs is read from their files, whatever else is there."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from tests.conftest import ROOT, vae3d
 from vae3d.errors import RunError
 from vae3d.files.lock import locked
-from vae3d.runtime.run_list import RunRecord, find_runs, in_order, no_run, size_text
+from vae3d.runtime.run_list import RunRecord, cells, find_runs, in_order, no_run, size_text
 
 CONFIG = """name: a
 data:
@@ -77,6 +78,36 @@ def test_a_run_whose_process_is_gone_was_killed(tmp_path: Path) -> None:
         command = [sys.executable, "-c", look, str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "running\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_no_run_is_said_to_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = write_run(tmp_path / "a", "running")
+    (folder / ".lock").touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    run = only(tmp_path)
+    assert run.state == "unknown (no locks here)"
+    assert cells(run)[1] == run.state
+    assert run.changed, "its last sign of life lets a person judge"
+
+
+def test_a_lock_that_may_not_be_read_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "a", "running")
+    (folder / ".lock").touch()
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("vae3d.files.lock.open_regular", refuse)
+    assert only(tmp_path).state == "unknown (no locks here)"
 
 
 def test_sweeps_are_listed_and_foreign_folders_are_not(tmp_path: Path) -> None:

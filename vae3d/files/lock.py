@@ -45,20 +45,24 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
         yield
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool | None:
     """Return whether another process holds the lock file `path`.
 
-    Where that cannot be found out (no such file, no rights, no locks) the answer is no.
+    None where that cannot be found out: the file system has no locks, or the file may not be read.
     """
     if fcntl is None:
-        return False
+        return None
     try:
-        with open_regular(path) as file:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return True
+        file = open_regular(path)
+    except PermissionError:
+        return None
     except OSError:
         return False
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return True if error.errno in HELD else None
     return False
 
 

@@ -26,6 +26,8 @@ MAX_SEARCHED, MAX_NAMED = 200, 6
 MAX_METRICS_BYTES = 2**28
 """The size of a metrics.csv up to which a run that is not finished has a best score."""
 STATES = ("finished", "interrupted", "failed")
+NO_LOCKS = "unknown (no locks here)"
+"""A run that did not end as far as its files know, where no lock says whether it lives."""
 HIGHER_IS_BETTER = ("psnr", "ssim")
 
 
@@ -34,8 +36,8 @@ class RunRecord:
     """What is known of a run; None where its files do not say it.
 
     `state` is one of running, finished, interrupted, failed, killed (its process ended without a
-    word), unknown (of an earlier version) and damaged. `changed` is the time (UTC) of its last
-    sign of life, `bytes` the size of the folder.
+    word), unknown (of an earlier version, or whether it runs cannot be found out: NO_LOCKS) and
+    damaged. `changed` is the time (UTC) of its last sign of life, `bytes` the size of the folder.
     """
 
     name: str
@@ -126,7 +128,7 @@ def _state(run: RunFolder, status: dict[str, Any] | None) -> str:
         return "damaged" if os.path.lexists(run.status) else "unknown"
     state = status.get("state")
     if state == "running":
-        return "running" if is_held(run.lock) else "killed"
+        return {True: "running", False: "killed", None: NO_LOCKS}[is_held(run.lock)]
     return state if state in STATES else "damaged"
 
 

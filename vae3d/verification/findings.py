@@ -55,7 +55,7 @@ def of_error(path: Path, error: Exception, state: str = DAMAGED) -> Finding:
     return Finding(path, state, " ".join(str(error).split()).removeprefix(f"{path}: "))
 
 
-def unfinished(folder: Path, command: str, is_busy: bool) -> Finding:
+def unfinished(folder: Path, command: str, is_busy: bool | None) -> Finding:
     """Return the finding of what a command did not end yet; `is_busy` if it runs."""
     way = "is at work" if is_busy else "did not end; the same command resumes it"
     return Finding(folder, UNFINISHED, f"{command} {way}")
