@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -186,9 +187,13 @@ def test_a_mac_flushes_its_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_catalog_is_written_without_locks(tmp_path: Path) -> None:
     def write() -> None:
         deny(["lock"])
-        with pytest.raises(sqlite3.OperationalError):
-            sqlite3.connect(tmp_path / "plain.sqlite").execute("CREATE TABLE a (b)")
+        with (
+            closing(sqlite3.connect(tmp_path / "plain.sqlite")) as plain,
+            pytest.raises(sqlite3.OperationalError),
+        ):
+            plain.execute("CREATE TABLE a (b)")
         uri = f"{(tmp_path / 'a.sqlite').as_uri()}?nolock=1"
-        sqlite3.connect(uri, uri=True).execute("CREATE TABLE a (b)")
+        with closing(sqlite3.connect(uri, uri=True)) as catalog:
+            catalog.execute("CREATE TABLE a (b)")
 
     assert in_fork(write) == 0

@@ -20,6 +20,7 @@ from vae3d.values import naming
 from vae3d.values.contract import InputContract
 
 TWINS = ["a/Scan", "b", "a/scan"]
+INPUTS = dict.fromkeys(TWINS, "")
 REFUSED = r"the cases 'a/Scan' and 'a/scan' would share a file, as this file system ignores case"
 
 
@@ -62,10 +63,10 @@ def test_outputs_refuse_such_names_before_anything_is_written(
     tmp_path: Path, ignoring: list[Path]
 ) -> None:
     outputs = Outputs(tmp_path / "out", "fail", "auto", 3)
-    with pytest.raises(DataError, match=REFUSED), outputs.claimed(TWINS, Distributed(), "digest"):
+    with pytest.raises(DataError, match=REFUSED), outputs.claimed(INPUTS, Distributed(), "digest"):
         raise AssertionError("not refused")
     assert not (tmp_path / "out").exists()
-    with outputs.claimed(["scan", "scan_2"], Distributed(), "digest"):
+    with outputs.claimed({"scan": "", "scan_2": ""}, Distributed(), "digest"):
         pass
     assert ignoring == [tmp_path / "out"], "other names are not worth a probe"
 
@@ -81,7 +82,7 @@ def test_where_case_counts_each_has_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(naming, "ignores_case", lambda folder: False)
-    with Outputs(tmp_path, "fail", "auto", 3).claimed(TWINS, Distributed(), "digest") as due:
+    with Outputs(tmp_path, "fail", "auto", 3).claimed(INPUTS, Distributed(), "digest") as due:
         assert due == TWINS
     assert len({naming.file_stem(name) for name in TWINS}) == 3
 

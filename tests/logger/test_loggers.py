@@ -17,6 +17,7 @@ from vae3d.logger.config import TensorboardConfig
 from vae3d.logger.console import ConsoleLogger
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.tensorboard import TensorboardLogger, as_markdown
+from vae3d.logger.wandb import WandbLogger
 
 
 def test_csv_is_the_same_after_an_interruption(tmp_path: Path) -> None:
@@ -52,6 +53,21 @@ def test_console_speaks_plain_lines_without_a_terminal(
     assert " elapsed, 0:00:00 left" in text
     assert "step 3 val: psnr 30" in text
     assert "\x1b" not in text
+
+
+def test_the_id_of_a_wandb_run_survives_a_kill(tmp_path: Path) -> None:
+    logger = WandbLogger.__new__(WandbLogger)
+    logger.folder = tmp_path
+    (tmp_path / "wandb").mkdir()
+    half, notes = (tmp_path / "wandb" / f".tmp-{name}" for name in ("1-0123abcd-run_id", "notes"))
+    half.write_text("1f")
+    notes.touch()
+    known = logger._run_id()
+    assert len(known) == 12
+    # The next evaluation of the same run sweeps what was left, and keeps the id.
+    half.write_text("1f")
+    assert logger._run_id() == known
+    assert {path.name for path in (tmp_path / "wandb").iterdir()} == {"run_id", notes.name}
 
 
 def test_wandb_offline_run_holds_losses_and_media(tmp_path: Path) -> None:

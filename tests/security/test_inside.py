@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,11 @@ def data_of(folder: Path) -> CTConfig:
 
 def rename_in_catalog(store: Path, file: str) -> None:
     """Make the catalog name another file for its first case."""
-    with sqlite3.connect(store / "catalog.sqlite") as connection:
+    with closing(sqlite3.connect(store / "catalog.sqlite")) as connection, connection:
         (text,) = connection.execute("SELECT record FROM records WHERE number = 0").fetchone()
         record = json.dumps({**json.loads(text), "file": file})
         connection.execute("UPDATE records SET record = ? WHERE number = 0", (record,))
         connection.execute("UPDATE cases SET file = ? WHERE number = 0", (file,))
-    connection.close()
     # Who writes a catalog can write its checksum too.
     (store / "checksums.json").unlink()
 

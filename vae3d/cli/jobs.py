@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vae3d.bounds import Settings
 from vae3d.cli.compose import compose, replace_tables, run_hydra, to_object
 from vae3d.cli.explain import explain, fail
-from vae3d.cli.job_folders import JobFolders
+from vae3d.cli.job_folders import JobFolders, sweep_killed
 from vae3d.cli.line import Line
 from vae3d.errors import ConfigError, UserError
 from vae3d.runtime.heap import map_large_blocks
@@ -81,6 +82,7 @@ def run_under_hydra(line: Line) -> None:
         sys.stdout.write(OmegaConf.to_yaml(composed))
         return
     started = False
+    sweep_killed(Path.cwd())
     folders = JobFolders()
 
     def job(composed: Any) -> Any:

@@ -37,10 +37,12 @@ def sole_writer(folder: Path, below: Iterable[str] = ()) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sole_writer_of_file(path: Path, also: Iterable[str] = ()) -> Iterator[None]:
+def sole_writer_of_file(
+    path: Path, also: Iterable[str] = (), *, wait: bool = False
+) -> Iterator[None]:
     """Lock one file within the context, and sweep what a kill left of it, as `sole_writer` does.
 
-    `also` are the names of other files next to it.
+    `also` are the names of other files next to it. With `wait`, wait for another process.
 
     Raises:
         LockedError: another process writes the file.
@@ -49,7 +51,7 @@ def sole_writer_of_file(path: Path, also: Iterable[str] = ()) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked_alone(lock_of(path)))
+            stack.enter_context(_locked_alone(lock_of(path), wait))
             sweep(path.parent, of={path.name, *also})
         except OSError as error:
             raise DataError(
@@ -64,10 +66,13 @@ def lock_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked_alone(path: Path) -> Iterator[None]:
-    """Hold a lock file that exists only as long as it is held, or until a kill."""
-    with locked(path):
-        if not path.exists():
+def _locked_alone(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file that exists only as long as it is held, or until a kill.
+
+    After waiting for it the file may be gone: who waits looks first what the other one wrote.
+    """
+    with locked(path, lambda: None) if wait else locked(path):
+        if not (wait or path.exists()):
             # Its holder removed it between the opening and the locking of this process.
             raise LockedError(f"{path.parent}: another process was writing here; try again")
         try:

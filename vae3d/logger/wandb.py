@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae3d.files.atomic import file_digest, write_text
+from vae3d.files.atomic import file_digest, target_of, write_text
 from vae3d.files.reading import read_text
+from vae3d.files.sole_writer import sole_writer_of_file
 from vae3d.logger.base import Image, Logger, Scores
 from vae3d.logger.config import WandbConfig
 
@@ -136,8 +137,12 @@ class WandbLogger(Logger):
     def _run_id(self) -> str:
         # One run folder is one W&B run, also after an interruption or if the folder was moved.
         path = self.folder / "wandb" / "run_id"
-        if not path.is_file():
-            write_text(path, uuid.uuid4().hex[:12])
+        leftover = any(target_of(entry) == path.name for entry in path.parent.glob(".*"))
+        if leftover or not path.is_file():
+            # Two evaluations of one run may begin at the same moment.
+            with sole_writer_of_file(path, wait=True):
+                if not path.is_file():
+                    write_text(path, uuid.uuid4().hex[:12])
         return read_text(path, 2**10).strip()
 
     def _guard(self, act: Callable[[], None]) -> None:
