@@ -1,6 +1,5 @@
 """`vae3d decode` and `reconstruct`: results are on the scan's grid, in its units."""
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,92 +10,27 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import copied, rounding, run_distributed, tiny_model, tiny_training
+from tests.commands.decoding import (
+    AFFINES,
+    SHAPES,
+    contents,
+    decoded,
+    encoded,
+    forget_statistics,
+    reconstructed,
+)
+from tests.conftest import copied, rounding, tiny_model, tiny_training
 from vae3d import LatentDataset
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.decode import DecodeConfig
-from vae3d.commands.decode_run import decode
-from vae3d.commands.encode import EncodeConfig
-from vae3d.commands.encode_run import encode
-from vae3d.commands.reconstruct import ReconstructConfig
-from vae3d.commands.reconstruct_run import reconstruct
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig
-from vae3d.errors import ConfigError, DataError, RunError, VolumeError
+from vae3d.errors import ConfigError, DataError, RunError
 from vae3d.latents.file import read_latent
 from vae3d.latents.folder import latent_file, read_statistics
 from vae3d.scans.files import read_volume
-from vae3d.scans.outputs import Outputs
 
-# Oblique, with swapped and reversed axes, as scanners write them.
-AFFINES = [
-    np.diag([-0.7, -0.8, 2.5, 1.0]),
-    np.array([[0, 0.9, 0.1, -40], [-0.8, 0, 0, 31], [0.05, 0, 2.0, 7], [0, 0, 0, 1.0]]),
-    np.array([[0.9, 0, 0, 5], [0, 0, -1.1, 80], [0, 1.3, 0, -9], [0, 0, 0, 1.0]]),
-]
-SHAPES = [(11, 14, 17), (9, 16, 12), (10, 10, 13)]
 WITHIN = 1000 * rounding(CustomVAE(tiny_model()))
 """HU by which two computations of the same values may differ; [-1, 1] is [-1000, 1000] HU."""
-
-
-def scans_of(folder: Path) -> Path:
-    folder.mkdir()
-    draw = np.random.default_rng(0)
-    for number, (shape, affine) in enumerate(zip(SHAPES, AFFINES, strict=True)):
-        array = draw.integers(-900, 900, shape).astype(np.int16)
-        nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{number}.nii.gz")
-    return folder
-
-
-@pytest.fixture
-def scan_folder(tmp_path: Path) -> Path:
-    return scans_of(tmp_path / "scans")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    root = str(scans_of(folder / "scans"))
-    data = CTConfig(root=root, store=None, val_fraction=0.4, test_fraction=0.0)
-    return train(tiny_training(folder, data=data))
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path, scan_folder: Path) -> Path:
-    return copied(trained, tmp_path)
-
-
-def forget_statistics(run: Path) -> None:
-    """Remove the latent statistics from the best weights of a run."""
-    path = run / "weights/best/config.json"
-    values = json.loads(path.read_text())
-    del values["latents"]
-    path.write_text(json.dumps(values))
-
-
-def encoded(run: Path, name: str = "latents", **changes: Any) -> Path:
-    place = str(run.parent / name)
-    return encode(EncodeConfig(run=str(run), output=place, device="cpu", **changes))
-
-
-def decoded(run: Path, given: Path, name: str = "decoded", **changes: Any) -> Path:
-    place = str(run.parent / name)
-    return decode(
-        DecodeConfig(run=str(run), input=str(given), output=place, device="cpu", **changes)
-    )
-
-
-def reconstructed(run: Path, given: Path, name: str = "again", **changes: Any) -> Path:
-    place = str(run.parent / name)
-    return reconstruct(
-        ReconstructConfig(run=str(run), input=str(given), output=place, device="cpu", **changes)
-    )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files of an output but for the record of what wrote them, which names their place."""
-    files = (path for path in folder.iterdir() if path.name != ".finished")
-    return {path.name: path.read_bytes() for path in files}
 
 
 def expected_of(run: Path, scan: Path) -> np.ndarray:
@@ -395,131 +329,3 @@ def test_other_weights_and_odd_inputs_are_refused(
     with pytest.raises(RunError, match="no run here"):
         decoded(tmp_path / "nowhere", latents, "none")
     assert not (tmp_path / "none").exists()
-
-
-def test_existing_files_are_not_overwritten_by_default(run: Path, scan_folder: Path) -> None:
-    latents = encoded(run)
-    folder = decoded(run, latents)
-    before = contents(folder)
-    with pytest.raises(DataError, match="exists already; existing=skip"):
-        decoded(run, latents, seed=1)
-    with pytest.raises(DataError, match="exists already"):
-        reconstructed(run, scan_folder, "scans")
-    (folder / "1.nii.gz").unlink()
-    (folder / "2.nii.gz").write_bytes(b"mine")
-    decoded(run, latents, existing="skip")
-    assert contents(folder) == {**before, "2.nii.gz": b"mine"}
-    decoded(run, latents, existing="replace")
-    assert contents(folder) == before
-    with pytest.raises(ConfigError, match="is one file for 3"):
-        decoded(run, latents, "one.nii.gz")
-
-
-def test_a_scan_that_cannot_be_read_is_named_or_skipped(
-    run: Path, scan_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (scan_folder / "1.nii.gz").write_bytes((scan_folder / "1.nii.gz").read_bytes()[:200])
-    with pytest.raises(VolumeError, match=r"1\.nii\.gz"):
-        reconstructed(run, scan_folder)
-    folder = reconstructed(run, scan_folder, "rest", on_error="skip")
-    assert "skipped" in capsys.readouterr().err
-    assert {*contents(folder)} == {"0.nii.gz", "2.nii.gz"}
-    with pytest.raises(DataError, match="none of the cases can be reconstructed"):
-        reconstructed(run, scan_folder / "1.nii.gz", "none", on_error="skip")
-
-
-def _decoded_by_ranks(rank: int, folder: Path) -> None:
-    decoded(folder / "run", folder / "latents", "by_two")
-
-
-def _reconstructed_by_ranks(rank: int, folder: Path) -> None:
-    reconstructed(folder / "run", folder / "scans", "again_by_two")
-
-
-def test_two_ranks_write_what_one_does(run: Path) -> None:
-    expected = contents(decoded(run, encoded(run)))
-    run_distributed(_decoded_by_ranks, run.parent, 2)
-    assert contents(run.parent / "by_two") == expected
-    run_distributed(_reconstructed_by_ranks, run.parent, 2)
-    assert contents(run.parent / "again_by_two") == expected
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, name: str, run: Path, scans: Path) -> None:
-    """Kill a reconstruction before it writes a case."""
-
-    def killed(outputs: Outputs, volume: Any, case: str) -> None:
-        if case == name:
-            raise KeyboardInterrupt
-        write(outputs, volume, case)
-
-    write = Outputs.write
-    with monkeypatch.context() as patch:
-        patch.setattr(Outputs, "write", killed)
-        with pytest.raises(KeyboardInterrupt):
-            reconstructed(run, scans)
-
-
-@pytest.mark.parametrize("change", ["nothing", "settings"])
-def test_only_the_same_command_resumes(
-    run: Path, scan_folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    expected = contents(reconstructed(run, scan_folder, "whole"))
-    killed_at(monkeypatch, "1", run, scan_folder)
-    again = run.parent / "again"
-    assert {path.name for path in again.iterdir()} == {".unfinished", "0.nii.gz"}
-    if change == "nothing":
-        assert contents(reconstructed(run, scan_folder)) == expected
-        assert {*contents(again)} == {path.name for path in again.iterdir()} - {".finished"}
-        return
-    with pytest.raises(DataError, match=r"0\.nii\.gz: exists already"):
-        reconstructed(run, scan_folder, seed=1)
-
-
-def test_a_case_whose_scan_was_replaced_is_done_again_and_others_are_kept(
-    run: Path, scan_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed_at(monkeypatch, "2", run, scan_folder)
-    again = run.parent / "again"
-    kept = (again / "1.nii.gz").stat().st_mtime_ns
-    (scan_folder / "0.nii.gz").write_bytes((scan_folder / "2.nii.gz").read_bytes())
-    # A second kill: what is there now must not be taken for what the new scan becomes.
-    killed_at(monkeypatch, "0", run, scan_folder)
-    reconstructed(run, scan_folder)
-    assert (again / "1.nii.gz").stat().st_mtime_ns == kept
-    assert contents(again) == contents(reconstructed(run, scan_folder, "whole"))
-
-
-def test_a_broken_scan_that_is_replaced_lets_the_command_resume(
-    run: Path, scan_folder: Path
-) -> None:
-    whole = (scan_folder / "2.nii.gz").read_bytes()
-    (scan_folder / "2.nii.gz").write_bytes(whole[:200])
-    with pytest.raises(VolumeError, match=r"2\.nii\.gz"):
-        reconstructed(run, scan_folder)
-    assert (run.parent / "again" / "1.nii.gz").exists()
-    (scan_folder / "2.nii.gz").write_bytes(whole)
-    assert {*contents(reconstructed(run, scan_folder))} == {f"{n}.nii.gz" for n in range(3)}
-
-
-def test_the_same_command_ends_quietly_once_it_has_finished(
-    run: Path, scan_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    latents = encoded(run)
-    for write in (lambda: decoded(run, latents), lambda: reconstructed(run, scan_folder)):
-        folder = write()
-        before = {path: path.read_bytes() for path in folder.iterdir()}
-        assert folder / ".finished" in before
-        write()
-        assert "is finished, 3 exist already" in capsys.readouterr().err
-        assert {path: path.read_bytes() for path in folder.iterdir()} == before
-        # A file that was lost is written again; one that is another now is not overwritten.
-        (folder / "0.nii.gz").unlink()
-        write()
-        assert {path: path.read_bytes() for path in folder.iterdir()} == before
-        (folder / "0.nii.gz").write_bytes(b"mine")
-        with pytest.raises(DataError, match=r"0\.nii\.gz: exists already"):
-            write()
-    one = run.parent / "one.nii.gz"
-    for _ in range(2):
-        reconstructed(run, scan_folder / "1.nii.gz", "one.nii.gz")
-    assert one.with_name(".one.nii.gz.finished").exists()

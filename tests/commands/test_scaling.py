@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_decode import forget_statistics
+from tests.commands.decoding import forget_statistics
 from tests.conftest import copied, tiny_training
 from vae3d import LatentDataset
 from vae3d.autoencoder.vae import CustomVAE

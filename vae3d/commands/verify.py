@@ -14,7 +14,7 @@ class VerifyConfig(Settings):
     folder: Annotated[str | None, PATH] = None
     """Folder of a run, a store, latents, weights or a report, or one that holds some of them."""
     accept: bool = False
-    """Take text files that were edited as they are now: no command names them any more."""
+    """Take text files that were edited or removed as they are: no command names them any more."""
 
 
 COMMAND = Command(

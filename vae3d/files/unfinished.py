@@ -13,14 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vae3d.errors import ConfigError
+from vae3d.errors import ConfigError, DataError
 from vae3d.files.atomic import write_json
 from vae3d.files.checksums import Sum
 from vae3d.files.plain import from_plain
 from vae3d.files.reading import MAX_TABLE_BYTES, read_text
 
 UNFINISHED, FINISHED = ".unfinished", ".finished"
-ABSENT, KEPT, STALE, FOREIGN = "absent", "kept", "stale", "foreign"
+STATES = ABSENT, KEPT, STALE, FOREIGN = "absent", "kept", "stale", "foreign"
 FORMAT = 1
 
 
@@ -71,7 +71,30 @@ class OutputRecord:
         """The files of commands that ended, by name."""
         return _read(self.finished)
 
-    def state(self, file: Path, origin: Origin) -> str:
+    def plan(self, origins: Mapping[Path, Origin], existing: str) -> "OutputPlan":
+        """Return which files are to be written; `existing` decides about those that exist.
+
+        With `fail` the files that this command wrote from the same inputs are kept, and those that
+        it wrote from other inputs before it was killed are written again. `skip` keeps all files,
+        `replace` none.
+
+        Raises:
+            DataError: with `fail`, another file exists.
+        """
+        found = {file: self._state(file, origin) for file, origin in origins.items()}
+        foreign = [file for file, state in found.items() if state == FOREIGN]
+        if foreign and existing == "fail":
+            raise DataError(
+                f"{min(foreign)}: exists already; existing=skip keeps such files, "
+                "existing=replace overwrites them"
+            )
+        redone = {"fail": (ABSENT, STALE), "skip": (ABSENT,), "replace": STATES}[existing]
+        due = [file for file, state in found.items() if state in redone]
+        kept = [file for file, state in found.items() if state == KEPT]
+        stale = [file for file in due if found[file] == STALE and existing == "fail"]
+        return OutputPlan(origins, due, kept, stale)
+
+    def _state(self, file: Path, origin: Origin) -> str:
         """Return whether a file is absent, or what the command writes from this input (kept).
 
         It is stale if the same command, which did not end, wrote it from another input. Any other
@@ -84,18 +107,22 @@ class OutputRecord:
             return KEPT
         return STALE if begun and begun.command == origin.command else FOREIGN
 
-    def begin(self, origins: Mapping[Path, Origin]) -> None:
-        """Record the files that the command writes, or wrote before it was killed."""
-        _write(self.unfinished, {file.name: origin for file, origin in origins.items()})
+    def begin(self, plan: "OutputPlan") -> None:
+        """Remove stale files, and record those that the command writes, or wrote before."""
+        for file in plan.stale:
+            file.unlink()
+        # A file that is replaced is none of this command until it is written.
+        own = {*plan.kept, *(file for file in plan.due if not file.exists())}
+        _write(self.unfinished, {f.name: o for f, o in plan.origins.items() if f in own})
 
-    def end(self, origins: Mapping[Path, Origin]) -> None:
-        """Record these files as finished, and those of earlier commands that still exist."""
+    def end(self, plan: "OutputPlan") -> None:
+        """Record the files as finished, and those of earlier commands that still exist."""
         folder = self.finished.parent
         known = {name: o for name, o in self.ended.items() if (folder / name).is_file()}
-        for file, origin in origins.items():
+        for file in (*plan.kept, *plan.due):
             known.pop(file.name, None)
             if sum_ := _sum_of(file):
-                known[file.name] = replace(origin, sum=sum_)
+                known[file.name] = replace(plan.origins[file], sum=sum_)
         if known:
             _write(self.finished, known)
         self.drop()
@@ -103,6 +130,16 @@ class OutputRecord:
     def drop(self) -> None:
         """Forget that the command began."""
         self.unfinished.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """What a command does with its files: those to write, to keep, and to remove at its begin."""
+
+    origins: Mapping[Path, Origin]
+    due: list[Path]
+    kept: list[Path]
+    stale: list[Path]
 
 
 def _sum_of(file: Path) -> Sum | None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae3d.errors import ConfigError, DataError
+from vae3d.errors import ConfigError
 from vae3d.files.sole_writer import sole_writer, sole_writer_of_file
-from vae3d.files.unfinished import ABSENT, FOREIGN, KEPT, STALE, Origin, OutputRecord
+from vae3d.files.unfinished import Origin, OutputRecord
 from vae3d.runtime.distributed import Distributed
 from vae3d.scans.files import write_volume
 from vae3d.scans.formats import scan_suffix
@@ -56,46 +56,28 @@ class Outputs:
         if is_file and len(inputs) > 1:
             raise ConfigError(f"output={self.place} is one file for {len(inputs)}; name a folder")
         record = OutputRecord(self.place, is_file)
-        origins = {name: Origin(command, input_) for name, input_ in inputs.items()}
+        origins = {self.path(name): Origin(command, input_) for name, input_ in inputs.items()}
         also = (record.unfinished.name, record.finished.name)
         writer = sole_writer_of_file(self.place, also) if is_file else sole_writer(self.place)
         with distributed.entered_by_main(writer):
             check_file_stems(self.place, [*inputs])
-            found = {name: record.state(self.path(name), o) for name, o in origins.items()}
-            due = self._due(found)
+            plan = record.plan(origins, self.existing)
             # Wait for all ranks to look: a faster rank would create files meanwhile.
             distributed.barrier()
-            own = [name for name in origins if name in due or found[name] == KEPT]
             if distributed.is_main:
-                self._report_kept(len(inputs) - len(due), len(due))
-                for name in (n for n in due if found[n] == STALE and self.existing == "fail"):
-                    self.path(name).unlink()
-                # A file that is replaced is none of this command until it is written.
-                begun = [n for n in own if found[n] == KEPT or not self.path(n).exists()]
-                record.begin({self.path(name): origins[name] for name in begun})
+                self._report_kept(len(origins) - len(plan.due), len(plan.due))
+                record.begin(plan)
             try:
-                yield due
+                due = {*plan.due}
+                yield [name for name in inputs if self.path(name) in due]
             except BaseException:
-                if distributed.is_main and not any(self.path(name).exists() for name in inputs):
+                if distributed.is_main and not any(path.exists() for path in origins):
                     record.drop()
                 raise
             distributed.barrier()
             # Last of all: after a kill at any moment before, the same command resumes.
             if distributed.is_main:
-                record.end({self.path(name): origins[name] for name in own})
-
-    def _due(self, found: Mapping[str, str]) -> list[str]:
-        """Return the cases to write, of all with what is known of their files."""
-        if self.existing == "replace":
-            return [*found]
-        foreign = [name for name, state in found.items() if state == FOREIGN]
-        if foreign and self.existing == "fail":
-            raise DataError(
-                f"{self.path(min(foreign))}: exists already; existing=skip keeps such files, "
-                "existing=replace overwrites them"
-            )
-        redone = (ABSENT, STALE) if self.existing == "fail" else (ABSENT,)
-        return [name for name, state in found.items() if state in redone]
+                record.end(plan)
 
     def _report_kept(self, kept: int, due: int) -> None:
         if kept and due:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from vae3d.errors import DamageError, UnfinishedError
 from vae3d.runtime.messages import counted
 from vae3d.verification.findings import (
     CHANGED,
@@ -51,14 +52,21 @@ def lines(result: Verification) -> Iterator[str]:
     yield f"{WHOLE}: {counted(files[WHOLE], 'file')}"
 
 
-def verdict(result: Verification) -> str:
-    """Return in one line what is not whole, and what to do."""
+def refuse(result: Verification) -> None:
+    """Say in one line what is not whole, and what to do.
+
+    Raises:
+        DamageError: files are damaged, missing or unreadable, or were changed.
+        UnfinishedError: all are whole, but a command did not end.
+    """
     parts = []
     for state, way in WAYS.items():
         if count := result.counts[state]:
             noun = "folder" if state == UNFINISHED else "file"
             parts.append(f"{counted(count, noun)} {way}")
-    return f"{result.folder}: {'; '.join(parts)}"
+    if parts:
+        error = UnfinishedError if result.is_whole else DamageError
+        raise error(f"{result.folder}: {'; '.join(parts)}")
 
 
 def _printable(text: str) -> str:
