@@ -67,6 +67,8 @@ class Outputs:
             if distributed.is_main:
                 self._report_kept(len(origins) - len(plan.due), len(plan.due))
                 record.begin(plan)
+            # It removed stale files, which other ranks write again.
+            distributed.barrier()
             try:
                 due = {*plan.due}
                 yield [name for name in inputs if self.path(name) in due]
