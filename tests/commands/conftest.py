@@ -15,6 +15,8 @@ from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
+from vae3d.commands.inspect import InspectConfig
+from vae3d.commands.inspect_run import inspect
 from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig, SyntheticConfig
@@ -55,6 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(folder / "other")
     data = SyntheticConfig(shape=(16, 16, 16), count=4, store=str(folder / "store"))
     open_cases(data, ProgressBar("prepare", shown=False))
+    inspect(InspectConfig(data=data, output=str(folder / "look"), count=2))
     return folder
 
 

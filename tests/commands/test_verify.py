@@ -21,14 +21,14 @@ FIXTURES = ROOT / "tests" / "fixtures" / "v0_1"
 
 
 def test_whole_folders_are_whole(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("run", "latents", "store", "decoded", "run/weights/latest", "run/report/full")
+    names = ("run", "latents", "store", "decoded", "look", "run/weights/latest", "run/report/full")
     for name in (*names, "run/report/full/compare_other", "."):
         result = verify(VerifyConfig(folder=str(copy / name)))
         assert result.is_whole
         assert result.counts["whole"] >= 2
     assert {*result.kinds} == {
         *("run", "checkpoint", "weight folder", "report", "latent folder", "store"),
-        *("comparison", "output folder"),
+        *("comparison", "output folder", "inspection"),
     }
     unknown = {finding.path.name for finding in result.of("no checksum")}
     assert unknown == {"status.json"}
@@ -63,6 +63,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "run/report/full/scores.csv": (shortened, "damaged"),
     "run/report/full/summary.json": (shortened, "damaged"),
     "run/report/full/cases/*.png": (flipped, "damaged"),
+    "look/cases.csv": (shortened, "changed"),
+    "look/montage.png": (flipped, "damaged"),
+    "look/summary.json": (Path.unlink, "missing"),
     "latents/manifest.csv": (shortened, "damaged"),
     "latents/statistics.json": (
         lambda path: path.write_text(path.read_text().replace("0", "1", 1)), "changed",

@@ -11,6 +11,7 @@ from vae3d.data.inspection import inspect_cases
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
 from vae3d.files.atomic import write_json
+from vae3d.files.checksums import sealing
 from vae3d.files.paths import user_path
 from vae3d.files.sole_writer import sole_writer
 from vae3d.loading.patches import PatchDataset
@@ -50,7 +51,7 @@ def inspect(config: InspectConfig) -> Path:
     if not len(dataset):
         raise DataError(f"split={config.split} holds no case; choose another")
     output = user_path(config.output)
-    with sole_writer(output):
+    with sole_writer(output), sealing(output, "cases.csv", "summary.json", "montage.png"):
         write_table(output / "cases.csv", reports, cases.left_out)
         summary = {
             **totals(reports),

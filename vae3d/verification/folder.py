@@ -31,11 +31,14 @@ MAX_DEPTH = 50
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of folder: the files of which it has at least one, and what checks it."""
+    """A kind of folder: the files of which it has at least one, and what checks it.
+
+    Without a `check` these are its checksums alone.
+    """
 
     name: str
     marks: tuple[str, ...]
-    check: str
+    check: str = ""
     holds_others: bool = True
     """Whether folders inside are looked at as well."""
     hidden: tuple[str, ...] = ()
@@ -66,9 +69,10 @@ KINDS = (
     Kind("report", ("scores.csv",), "report:findings"),
     Kind("run", ("config.yaml",), "run:findings"),
     Kind("comparison", ("compare.json", "compare.csv", "compare.html"), "comparison:findings"),
+    Kind("inspection", ("montage.png",)),
     Kind("output folder", (), "outputs:findings", hidden=(FINISHED, UNFINISHED)),
 )
-OTHER = Kind("other", (), "")
+OTHER = Kind("other", ())
 
 
 @dataclass
@@ -162,9 +166,9 @@ def _marked(names: Collection[str]) -> Kind | None:
 
 
 def _findings(folder: Path, kind: Kind) -> list[Finding]:
-    check = load(f"vae3d.verification.{kind.check}")
+    own = load(f"vae3d.verification.{kind.check}")(folder) if kind.check else iter(())
     found: dict[Path, Finding] = {}
-    for finding in (*_until_error(folder, check(folder)), *_until_error(folder, of_sums(folder))):
+    for finding in (*_until_error(folder, own), *_until_error(folder, of_sums(folder))):
         # What a file's own reader found says more than that it was changed.
         if finding.path not in found or found[finding.path].state in (WHOLE, UNKNOWN):
             found[finding.path] = finding
