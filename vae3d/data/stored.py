@@ -177,7 +177,7 @@ def warn_of_labels(config: PreparableData, catalog: Catalog) -> None:
     """Log one line on scans of a store that may be label maps, unless the settings keep them."""
     if not (isinstance(config, ScansConfig) and config.label_maps != "keep"):
         return
-    statistics = ((record.case_id, record.statistics) for record in catalog.records())
+    statistics = catalog.all_statistics()
     names = [name for name, values in statistics if values and may_be_labels(values)]
     if names:
         log.warning(doubt(names))
@@ -283,7 +283,7 @@ class StoredCases(Cases):
 
     def statistics(self, index: int) -> VoxelStatistics | None:
         """Return the statistics in the catalog."""
-        return self.catalog.record(index).statistics
+        return self.catalog.statistics(index)
 
     def identity(self, index: int) -> ScanIdentity | None:
         """Return which scan a case is; None in stores of format 1."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -60,7 +61,7 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
     Raises:
         ConfigError: another type, or a key that the dataclass does not have.
     """
-    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    origin, arguments = _parts(hint)
     if origin is Any:
         return value
     if origin in (types.UnionType, typing.Union):
@@ -74,14 +75,42 @@ def from_plain(hint: Any, value: Any, key: str = "") -> Any:
             for name, item in _checked(dict, value, key).items()
         }
     if origin in (list, tuple):
-        items = enumerate(_checked(list, value, key))
-        return origin([from_plain(arguments[0], item, _below(key, i)) for i, item in items])
+        items = _checked(list, value, key)
+        if _are_all(arguments[0], items):
+            return origin(items)
+        return origin(
+            [from_plain(arguments[0], item, _below(key, i)) for i, item in enumerate(items)]
+        )
     return _checked(origin, value, key)
 
 
 def finite_or_none(value: float) -> float | None:
     """Return a finite value, or None: JSON has no infinity, as the PSNR of equal images."""
     return value if math.isfinite(value) else None
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the type that is called, and the types in its brackets."""
+    return typing.get_origin(hint) or hint, typing.get_args(hint)
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {entry.name: hints[entry.name] for entry in dataclasses.fields(kind)}
+
+
+def _are_all(kind: Any, items: list[Any]) -> bool:
+    """Return whether all items are of this plain type already; records have hundreds of numbers.
+
+    False only means that they are looked at one by one.
+    """
+    if kind not in (int, float, str) or {*map(type, items)} - {kind}:
+        return False
+    # A sum with NaN is NaN.
+    return kind is not float or not math.isnan(sum(items))
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
@@ -96,10 +125,9 @@ def _one_of(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
 
 
 def _fields(kind: Any, values: dict[Any, Any], key: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    names = [entry.name for entry in dataclasses.fields(kind)]
+    hints = _hints(kind)
     for name in values:
-        if name not in names:
+        if name not in hints:
             raise ConfigError(f"unknown key {_short(_below(key, name))}")
     return kind(**{n: from_plain(hints[n], v, _below(key, n)) for n, v in values.items()})
 

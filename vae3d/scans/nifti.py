@@ -4,10 +4,9 @@ import contextlib
 import gzip
 import logging
 import math
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
+from vae3d.files.gzipped import GZIP_ERRORS, open_gzip
 from vae3d.files.reading import open_regular, reason_of
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
@@ -87,7 +87,7 @@ def _as_volume_errors(path: Path) -> Iterator[None]:
         yield
     except EOFError as error:
         raise VolumeError(path, "is truncated: its data end too early; copy it again") from error
-    except (zlib.error, gzip.BadGzipFile) as error:
+    except GZIP_ERRORS as error:
         raise VolumeError(path, f"is no whole gzip file ({error}); copy it again") from error
     except MemoryError as error:
         raise VolumeError(path, "does not fit into memory; crop or downsample it") from error
@@ -127,8 +127,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if path.suffix.lower() != ".gz":
             yield file
             return
-        with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-            yield cast(BinaryIO, stream)
+        with open_gzip(file) as stream:
+            yield stream
 
 
 def _read_header(path: Path, stream: BinaryIO) -> Nifti1Header:

@@ -43,6 +43,12 @@ def voxels_to_tensor(
     """
     kind = np.int16 if _fit_int16(voxels, slope, intercept) else np.float32
     result = np.empty(voxels.shape, kind)
+    if (slope, intercept) == (1, 0) and kind is np.int16:
+        np.copyto(result, voxels, casting="unsafe")
+        return torch.from_numpy(result)
+    if (slope, intercept) == (1, 0) and voxels.dtype == np.float32:
+        # The sum with 0 makes a zero of a negative zero, as it does below.
+        return torch.from_numpy(np.add(voxels, np.float32(0), out=result))
     wide = np.promote_types(voxels.dtype, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         # One slice at a time, so that the float64 intermediates take little memory.

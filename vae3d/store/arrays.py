@@ -5,7 +5,6 @@ Each chunk has a checksum, which is verified when a process first reads from the
 
 import itertools
 import math
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
+from vae3d.files.gzipped import crc32
 from vae3d.files.links import pinned
 from vae3d.files.npy import open_npy, read_npy
 from vae3d.files.reading import check_kind, reason_of
@@ -88,7 +88,7 @@ class StoredArray:
             at = np.unravel_index(number, self._sums.shape)
             if not self.verified[at]:
                 inside = chunk_box(at, self._chunk)
-                if zlib.crc32(self._stored(number, inside)) != self._sums[at]:
+                if crc32(self._stored(number, inside)) != self._sums[at]:
                     raise ValueError("a checksum is wrong")
                 self.verified[at] = True
 
@@ -124,7 +124,8 @@ def check_file(case_id: str, file: str | None) -> None:
 
     Whoever may write a catalog then cannot make a command read or delete something else.
     """
-    if file is not None and file not in {array_file(case_id, codec) for codec in CODECS}:
+    own = f"cases/{case_file(case_id)}"
+    if file is not None and file not in {f"{own}{array_suffix(codec)}" for codec in CODECS}:
         raise ValueError(f"{file!a:.80} is not the file of {case_id!a:.80}")
 
 
@@ -145,7 +146,7 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> int:
         if settings is None:
             places = itertools.product(*map(range, grid_of(data.shape)))
             boxes = (chunk_box(at, chunk_of(data.shape)) for at in places)
-            sums = [zlib.crc32(data[box].tobytes()) for box in boxes]
+            sums = [crc32(data[box].tobytes()) for box in boxes]
             table = _with_own(sums, maxima)
             with temporary.open("wb") as file:
                 for part in (data, maxima, table):
@@ -161,7 +162,7 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> int:
             urlpath=str(temporary),
             mode="w",
         )
-        sums = [zlib.crc32(array.schunk.get_chunk(i)) for i in range(array.schunk.nchunks)]
+        sums = [crc32(array.schunk.get_chunk(i)) for i in range(array.schunk.nchunks)]
         array.schunk.vlmeta[_MAP] = maxima.tobytes()
         table = _with_own(sums, maxima)
         array.schunk.vlmeta[_SUMS] = table.tobytes()
@@ -170,8 +171,8 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> int:
 
 def _with_own(sums: list[int], maxima: NDArray[Any]) -> NDArray[np.uint32]:
     """Return checksums of chunks, followed by that of the foreground map and their own."""
-    values = np.array([*sums, zlib.crc32(maxima.tobytes())], "<u4")
-    return np.append(values, np.uint32(zlib.crc32(values.tobytes())))
+    values = np.array([*sums, crc32(maxima.tobytes())], "<u4")
+    return np.append(values, np.uint32(crc32(values.tobytes())))
 
 
 def _checked_sums(

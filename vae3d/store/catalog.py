@@ -25,7 +25,7 @@ from vae3d.files.reading import check_regular, open_text, reason_of
 from vae3d.runtime.choices import SPLITS
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.arrays import check_file
-from vae3d.store.record_checks import checked_record, shape_of
+from vae3d.store.record_checks import checked_record, checked_statistics, shape_of
 from vae3d.values.geometry_findings import FindingCounter, FindingSummary
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.splits import SplitRule, Splits, case_rank
@@ -42,8 +42,11 @@ CREATE TABLE cases (
 );
 CREATE TABLE records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 """
+_RECORD = "SELECT record FROM records WHERE number = ?"
 MAX_ERROR = 500
 """Letters of a case's error that are shown."""
+_WRONG = (AttributeError, KeyError, TypeError, ValueError)
+"""What values of another type raise, or missing ones."""
 _PLAIN_TABLE = re.compile(r"CREATE TABLE (about|cases|records) \([\w\s,]+\)")
 """A view, a trigger or a computed column would make SQLite run what the file says, without end."""
 
@@ -144,12 +147,27 @@ class Catalog:
 
     def record(self, number: int) -> CaseRecord:
         """Return the record of one case."""
-        return self._record(self._one("SELECT record FROM records WHERE number = ?", number)[0])
+        return self._record(self._one(_RECORD, number)[0])
 
     def records(self) -> Iterator[CaseRecord]:
         """Return all records, read one at a time."""
         rows = self._rows("SELECT record FROM records ORDER BY number")
         return (self._record(text) for (text,) in rows)
+
+    def statistics(self, number: int) -> VoxelStatistics | None:
+        """Return the statistics of a case alone, in a third of the time of its `record`."""
+        return self._statistics(self._one(_RECORD, number)[0])
+
+    def all_statistics(self) -> Iterator[tuple[str, VoxelStatistics | None]]:
+        """Return the name and the statistics of every case, read one at a time."""
+        query = """
+            SELECT case_id, record FROM cases JOIN records USING (number) ORDER BY number
+        """
+        return ((case_id, self._statistics(text)) for case_id, text in self._rows(query))
+
+    def _statistics(self, text: str) -> VoxelStatistics | None:
+        with self._as_damage():
+            return checked_statistics(json.loads(text)["statistics"])
 
     def _record(self, text: str) -> CaseRecord:
         try:
@@ -248,7 +266,7 @@ class Catalog:
             yield
         except DataError:
             raise
-        except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
+        except (*_WRONG, RecursionError, UserError) as error:
             raise DataError(f"{self.path}: damaged ({reason_of(error)})") from error
 
     def _rows(self, query: str, *values: Any) -> Iterator[Any]:

@@ -54,9 +54,25 @@ def checked_record(values: Mapping[str, Any]) -> dict[str, Any]:
         **values,
         **typed,
         "geometry": geometry and _geometry(geometry),
-        "statistics": statistics and _statistics(statistics),
+        "statistics": checked_statistics(statistics),
         "identity": identity and from_plain(ScanIdentity, identity),
     }
+
+
+def checked_statistics(values: Mapping[str, Any] | None) -> VoxelStatistics | None:
+    """Return the statistics of a record from plain values; None of a case that has none.
+
+    Raises:
+        AttributeError, ValueError, TypeError, UserError: one is missing, or of another type.
+    """
+    if not values:
+        return None
+    # Later versions may keep more.
+    known = {name: value for name, value in values.items() if name in _STATISTICS}
+    statistics: VoxelStatistics = from_plain(VoxelStatistics, known)
+    if len(statistics.percentiles) != len(PERCENTILES):
+        raise ValueError(f"{len(statistics.percentiles)} percentiles")
+    return statistics
 
 
 def shape_of(text: object) -> tuple[int, ...]:
@@ -101,12 +117,3 @@ def _geometry(values: Mapping[str, Any]) -> SourceGeometry:
     if geometry.affine.shape != (axes + 1, axes + 1) or not np.isfinite(geometry.affine).all():
         raise ValueError("the affine of its file is damaged")
     return geometry
-
-
-def _statistics(values: Mapping[str, Any]) -> VoxelStatistics:
-    # Later versions may keep more.
-    known = {name: value for name, value in values.items() if name in _STATISTICS}
-    statistics: VoxelStatistics = from_plain(VoxelStatistics, known)
-    if len(statistics.percentiles) != len(PERCENTILES):
-        raise ValueError(f"{len(statistics.percentiles)} percentiles")
-    return statistics

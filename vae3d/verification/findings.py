@@ -1,8 +1,6 @@
 """`Finding`: what is known of one file, and the checks that several kinds of folders share."""
 
-import gzip
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import BinaryIO
 from vae3d.errors import ConfigError
 from vae3d.files.atomic import file_digest
 from vae3d.files.checksums import CHECKSUMS, holds, read_sums
+from vae3d.files.gzipped import GZIP_ERRORS, open_gzip
 from vae3d.files.reading import open_regular, reason_of
 from vae3d.runtime.messages import counted
 from vae3d.scans.png import check_chunks
@@ -102,14 +101,14 @@ def of_format(path: Path) -> Finding:
     try:
         with open_regular(path) as file:
             check(file)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, *GZIP_ERRORS) as error:
         found = of_error(path, error)
         return found if found.reason else Finding(path, DAMAGED, "it is truncated")
     return Finding(path, WHOLE)
 
 
 def _check_gzip(file: BinaryIO) -> None:
-    with gzip.GzipFile(fileobj=file) as stream:
+    with open_gzip(file) as stream:
         while stream.read(_PIECE):
             pass
 
