@@ -23,6 +23,7 @@ TEXT = (".csv", ".json", ".yaml", ".md")
 """Files that a person may edit: other bytes than those written are a change, else damage."""
 IS_MISSING = "is missing"
 _PIECE = 2**20
+_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *GZIP_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def of_format(path: Path) -> Finding:
     try:
         with open_regular(path) as file:
             check(file)
-    except (OSError, EOFError, ValueError, *GZIP_ERRORS) as error:
+    except _ERRORS as error:
         found = of_error(path, error)
         return found if found.reason else Finding(path, DAMAGED, "it is truncated")
     return Finding(path, WHOLE)
