@@ -105,12 +105,13 @@ def compare(scans: Path, folder: Path, arguments: argparse.Namespace) -> None:
     raw = CTConfig(root=str(scans), store=None, cache_gib=0)
     stores = {
         codec: CTConfig(root=str(scans), store=str(folder / codec), codec=codec)
-        for codec in ("none", "lz4", "zstd")
+        for codec in ("none", "lz4", "lz4_fast", "zstd")
     }
     contenders: dict[str, Callable[[], Patches]] = {
         "vae3d, RAM": partial(from_vae3d, ram, size),
         "vae3d, store, none": partial(from_vae3d, stores["none"], size),
         "vae3d, store, lz4": partial(from_vae3d, stores["lz4"], size),
+        "vae3d, store, lz4_fast": partial(from_vae3d, stores["lz4_fast"], size),
         "vae3d, store, zstd": partial(from_vae3d, stores["zstd"], size),
         "vae3d, RAM, finished": partial(from_vae3d, ram, size, finished=True),
         "vae3d, store, none, finished": partial(from_vae3d, stores["none"], size, finished=True),

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-CODECS = ("lz4", "zstd", "none")
+CODECS = ("lz4", "lz4_fast", "zstd", "none")
 PACKAGES = ("torch", "numpy", "blosc2", "nibabel", "safetensors")
 SCANS, STEPS = 4, 4
 TRAIN = """

@@ -162,7 +162,7 @@ def test_the_map_has_the_largest_value_of_each_cell() -> None:
         (SourceData, {"nonfinite": "drop"}, "nonfinite must be one of fail, fill"),
         (SourceData, {"cache_gib": -0.1}, "cache_gib must be at least 0"),
         (SourceData, {"cache_gib": float("inf")}, "cache_gib must be at least 0"),
-        (PreparableData, {"codec": "zip"}, "codec must be one of lz4, zstd, none"),
+        (PreparableData, {"codec": "zip"}, "codec must be one of lz4, lz4_fast, zstd, none"),
         (SyntheticConfig, {"shape": (4,)}, r"data\.shape (needs 2 or 3 numbers|must be in)"),
         (SyntheticConfig, {"shape": (4, 0)}, r"data\.shape (needs 2 or 3 numbers|must be in)"),
         (SyntheticConfig, {"shape": (4, 1025)}, r"data\.shape (needs 2 or 3 numbers|must be in)"),

@@ -14,7 +14,9 @@ from vae3d.data.stored import resolve_store
 from vae3d.errors import ConfigError, DataError
 from vae3d.logger.console import ProgressBar
 from vae3d.store import prepare
-from vae3d.store.prepare import Preparation, Shard, foreground_box
+from vae3d.store.case_writer import foreground_box
+from vae3d.store.prepare import Preparation
+from vae3d.store.shard import Shard
 from vae3d.values.naming import case_file
 
 GIB = 2**30

@@ -1,12 +1,16 @@
 """Statistics of a case against numpy."""
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from vae3d.scans.volume import Volume
+from vae3d.scans.voxels import voxels_to_tensor
+from vae3d.store.foreground import ForegroundMap
 from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
 
 
@@ -65,3 +69,36 @@ def test_the_digest_is_of_voxels_and_shape() -> None:
     changed.data[0, -1, -1, -1] += 1
     for one in (reshaped, changed):
         assert VoxelStatistics.of(one.data.numpy(), 0).digest != digest
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_moments_are_those_of_numpy_whatever_the_number_of_threads(dtype: Any) -> None:
+    """Those of whole numbers are exact: bit-identical to sums in any other order."""
+    shape = (2, 3, 300, 301)
+    voxels = np.random.default_rng(0).integers(-(2**15), 2**15, shape).astype(dtype)
+    statistics = VoxelStatistics.of(voxels, 0)
+    values = [int(value) for value in voxels.ravel()]
+    mean, squares = sum(values) / voxels.size, sum(value**2 for value in values) / voxels.size
+    assert (statistics.mean, statistics.std) == (mean, float(np.sqrt(squares - mean**2)))
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", ">i2", "<u2", "<i4", "<f4", ">f4", "<f8"])
+def test_plain_voxels_are_those_that_a_slope_of_one_returns(dtype: str) -> None:
+    """Without a slope nothing is computed in float64; zeros and NaN are the same bits."""
+    voxels = np.random.default_rng(0).integers(-99, 99, (5, 6, 7)).astype(dtype).transpose(2, 0, 1)
+    if voxels.dtype.kind == "f":
+        voxels[:4, 0, 0] = (-0.0, np.nan, np.inf, 1e-45)
+    found = voxels_to_tensor(Path("a"), voxels[::-1]).numpy()
+    expected = (voxels[::-1].astype(np.float64) * 1.0 + 0.0).astype(found.dtype)
+    assert found.tobytes() == expected.tobytes()
+    assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (16, 17, 33), (40, 5), (15, 64, 16)])
+def test_the_foreground_map_has_the_largest_value_of_each_cell(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).normal(size=shape)
+    maxima = ForegroundMap.of(image).maxima
+    for at in np.ndindex(maxima.shape):
+        cell = tuple(slice(16 * i, 16 * i + 16) for i in at)
+        assert maxima[at] == image[cell].max()
+    assert maxima.shape == tuple(-(-n // 16) for n in shape)

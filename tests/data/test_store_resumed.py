@@ -13,12 +13,14 @@ from tests.command_server import COMMANDS, CommandServer
 from tests.conftest import ROOT, vae3d
 from tests.data.stores import SHAPES, SILENT, contents, preparation, write_scans
 from vae3d.data.build import open_cases
+from vae3d.data.check import check_values
 from vae3d.data.config import CTConfig
+from vae3d.data.run_cases import listed
 from vae3d.errors import DataError, VolumeError
-from vae3d.store import prepare
+from vae3d.store import case_writer, catalog, prepare
 from vae3d.store.catalog import CaseRecord, Catalog, Journal
-from vae3d.store.prepare import Shard
 from vae3d.store.settings import CATALOG
+from vae3d.store.shard import Shard
 
 
 def test_kill_9_in_the_middle_leaves_no_trace(tmp_path: Path) -> None:
@@ -126,7 +128,26 @@ def test_other_settings_and_other_folders_are_refused(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("free", [prepare.RESERVE + 100_000, 10], ids=["estimated", "full"])
+def test_opening_a_store_parses_statistics_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records are read one by one when a case is used, however many there are."""
+    config = CTConfig(root=str(write_scans(tmp_path / "in")), store=str(tmp_path / "s"))
+    preparation(config).run()
+    records = [*Catalog(tmp_path / "s" / CATALOG).records()]
+    monkeypatch.setattr(catalog, "checked_record", lambda values: pytest.fail("a whole record"))
+    cases = open_cases(config, SILENT)
+    assert cases.survey("train").size
+    check_values(cases)
+    assert [case.case_id for case in listed(cases)] == [record.case_id for record in records]
+    expected = [(record.case_id, record.statistics) for record in records]
+    assert [*Catalog(tmp_path / "s" / CATALOG).all_statistics()] == expected
+    assert [cases.statistics(i) for i in range(len(expected))] == [
+        values for _, values in expected
+    ]
+
+
+@pytest.mark.parametrize("free", [case_writer.RESERVE + 100_000, 10], ids=["estimated", "full"])
 def test_a_disk_too_small_stops_it_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
 ) -> None:
@@ -135,7 +156,8 @@ def test_a_disk_too_small_stops_it_cleanly(
         shutil.copy2(scans / "case0.nii.gz", scans / f"copy{number:02d}.nii.gz")
     config = CTConfig(root=str(scans), store=str(tmp_path / "s"))
     with monkeypatch.context() as patched:
-        patched.setattr(prepare, "free_bytes", lambda folder: free)
+        for module in (prepare, case_writer):
+            patched.setattr(module, "free_bytes", lambda folder: free)
         with pytest.raises(DataError, match="make room"):
             preparation(config).run()
     assert not (tmp_path / "s" / CATALOG).exists()

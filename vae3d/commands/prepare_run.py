@@ -11,11 +11,13 @@ from vae3d.data.config import PreparableData
 from vae3d.data.stored import resolve_store, warn_of_labels
 from vae3d.errors import DataError
 from vae3d.logger.console import ProgressBar, table
+from vae3d.runtime.memory import gib
 from vae3d.runtime.messages import counted
 from vae3d.runtime.shell import next_command
 from vae3d.store.catalog import Catalog
-from vae3d.store.prepare import Preparation, Shard, gib
+from vae3d.store.prepare import Preparation
 from vae3d.store.settings import CATALOG
+from vae3d.store.shard import Shard
 from vae3d.values.value_check import ValueCheck, check_percentiles
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,10 @@ def prepare(config: PrepareConfig) -> Path:
     folder, settings = resolve_store(data, source)
     check_percentiles(getattr(data, "percentiles", None), data.check)
     check = ValueCheck(source.contract, data.check)
+    shard = Shard.parse(config.shard) if config.shard else None
+    bar = ProgressBar("prepare")
     preparation = Preparation(
-        source,
-        settings,
-        folder,
-        progress=ProgressBar("prepare"),
-        shard=Shard.parse(config.shard) if config.shard else None,
-        workers=config.workers,
-        check=check,
+        source, settings, folder, progress=bar, shard=shard, workers=config.workers, check=check
     )
     if config.verify and (folder / CATALOG).is_file():
         for case_id in preparation.verify():

@@ -12,7 +12,7 @@ from vae3d.runtime.choices import SPLIT_RULES, parse_part
 ON_ERROR = ("fail", "skip")
 NONFINITE = ("fail", "fill")
 CHECKS = ("auto", "fail", "warn", "off")
-CODECS = ("lz4", "zstd", "none")
+CODECS = ("lz4", "lz4_fast", "zstd", "none")
 SHAPE = PerAxis(Between(1, 1024), axes=(2, 3), expand=True)
 COUNT = AtLeast(1)
 CHANNEL = AtLeast(0)
@@ -179,8 +179,8 @@ class PreparableData(SourceData):
     """Folder of the compressed copy that patches are read from; auto is one below stores/, null
     reads the source each time."""
     codec: Annotated[str, OneOf(*CODECS)] = "lz4"
-    """Compression of the store: zstd is a sixth smaller and half as fast as lz4, none is the
-    fastest."""
+    """Compression of the store: lz4_fast is written two to five times as fast as lz4 and read 0.8
+    times as fast, zstd is a sixth smaller and read a third as fast, none is read the fastest."""
 
     @property
     def opener(self) -> str:

@@ -71,3 +71,8 @@ def _bytes_in_proc(file: str, key: str) -> int:
     """
     kibibytes = re.findall(rf"{key}:\s+(\d+)", Path("/proc", file).read_text())
     return int(kibibytes[0]) * 1024
+
+
+def gib(num_bytes: float) -> str:
+    """Return a number of bytes as text in GiB, with two decimals."""
+    return f"{num_bytes / GIB:.2f} GiB"

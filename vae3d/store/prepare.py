@@ -1,31 +1,26 @@
 """`Preparation`: write every scan of a source into a store, in parallel and resumable."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vae3d.errors import DataError, LockedError, ResourceError, VolumeError
+from vae3d.errors import DataError, LockedError, VolumeError
 from vae3d.files.atomic import file_digest, sweep, target_of, write_json
 from vae3d.files.checksums import is_sealed, seal, sealing
 from vae3d.files.links import check_inside, check_no_links, remove_inside
 from vae3d.files.lock import locked
-from vae3d.runtime.choices import EARLIER, parse_part
+from vae3d.runtime.choices import EARLIER
 from vae3d.runtime.differences import differences
-from vae3d.runtime.memory import GIB
+from vae3d.runtime.memory import GIB, gib
 from vae3d.runtime.progress import Progress
 from vae3d.scans.source import CaseSource, Stamp
-from vae3d.scans.volume import Volume, checked
-from vae3d.store.arrays import array_file, write_array
+from vae3d.store.arrays import array_file
+from vae3d.store.case_writer import RESERVE, CaseWriter
 from vae3d.store.catalog import CaseRecord, Catalog, Journal, latest_records, write_catalog
 from vae3d.store.leftovers import (
     OWN,
@@ -38,50 +33,21 @@ from vae3d.store.leftovers import (
     sweep_store,
 )
 from vae3d.store.settings import CATALOG, SETTINGS, StoreSettings
+from vae3d.store.shard import Shard
 from vae3d.system.abilities import free_bytes
-from vae3d.system.limits import limit_reached
-from vae3d.values.splits import case_rank
+from vae3d.system.cores import usable_cores
 from vae3d.values.value_check import ValueCheck
-from vae3d.values.voxel_statistics import VoxelStatistics
 
 log = logging.getLogger(__name__)
 
-RESERVE = GIB // 4
-"""Bytes of the disk that are left free."""
 MIN_LOGGED_BYTES = GIB // 10
 """A smaller estimate of the store's size is not logged."""
+MAX_WORKERS = 16
+"""Most threads by default: each holds a scan in memory."""
 SAMPLE_CASES = 4
 """Cases that are prepared first, to estimate the size of the whole store."""
 MIN_UNCHECKED = 16
 """The values of the first cases are checked before the others if at least this number follows."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `index` of `count`: the part of a case depends on its name alone."""
-
-    index: int = 0
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """Return the shard of a text `K/N`: `3/8` is the fourth of eight parts.
-
-        Raises:
-            ConfigError: the text has another form.
-        """
-        return cls(*parse_part(text, "shard"))
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether this part is the whole set."""
-        return self.count == 1
-
-    def __contains__(self, case_id: object) -> bool:
-        return case_rank(str(case_id)) % self.count == self.index
-
-    def __str__(self) -> str:
-        return f"{self.index:05d}-of-{self.count:05d}"
 
 
 class Preparation:
@@ -92,8 +58,8 @@ class Preparation:
     resumes after them and writes the same store as an uninterrupted preparation.
 
     With `shard` only one part of the cases is prepared; a later run without shards writes the
-    catalog. `workers` is the number of threads; 0 is the number of cores, up to 16. With
-    `check` the values of the first cases can end the preparation before the others are read.
+    catalog. `workers` is the number of threads; 0 is one for each usable core, up to MAX_WORKERS.
+    With `check` the values of the first cases can end the preparation before the others are read.
     """
 
     def __init__(
@@ -111,11 +77,12 @@ class Preparation:
         self.settings = settings
         self.folder = folder
         self.shard = shard or Shard()
-        self.workers = workers or min(os.cpu_count() or 1, 16)
+        self.workers = workers or min(usable_cores(), MAX_WORKERS)
         self.progress = progress
         self.check = check
         self.parts = folder / "parts"
         self.unnamed: set[str] = set()
+        self.writer = CaseWriter(source, settings, folder)
         self.journal = Journal(self.parts / f"{self.shard}.jsonl")
 
     def run(self) -> None:
@@ -324,6 +291,9 @@ class Preparation:
             yield from (future.result() for future in done)
             pending |= {pool.submit(self._prepare_case, i) for i in islice(indices, len(done))}
 
+    def _prepare_case(self, index: int) -> CaseRecord:
+        return self.writer.write(index, self.stamps[index].mark)
+
     def _check_room(self, records: list[CaseRecord], rest: list[int]) -> None:
         """Raise a DataError if the disk is too small, estimated from the first cases."""
         written = {record.case_id: record.num_bytes for record in records if record.error is None}
@@ -341,54 +311,6 @@ class Preparation:
             raise DataError(f"{space}; make room, name another data.store= or use data.codec=zstd")
         if needed > MIN_LOGGED_BYTES:
             log.info(space)
-
-    def _prepare_case(self, index: int) -> CaseRecord:
-        """Write one case and return its record; one that cannot be read has an `error`."""
-        case_id, stamp = self.source.case_ids[index], self.stamps[index].mark
-        try:
-            volume, filled = checked(self.source.read(index), self.settings.nonfinite)
-            statistics = VoxelStatistics.of(volume.data.numpy(), filled)
-            contract = self.source.contract
-            range_ = contract.range_from_statistics(
-                statistics, volume.case_id
-            ) or contract.range_of(volume.data.numpy(), volume.case_id)
-        except VolumeError as error:
-            return CaseRecord(case_id, error.path, stamp, error=error.reason)
-        file = array_file(case_id, self.settings.codec)
-        num_bytes, digest, sums = self._write(self.folder / file, volume)
-        return CaseRecord(
-            case_id=case_id,
-            source=volume.origin,
-            stamp=stamp,
-            file=file,
-            num_bytes=num_bytes,
-            digest=digest,
-            dtype=str(volume.data.numpy().dtype),
-            channels=len(volume.data),
-            shape=volume.shape,
-            affine=tuple(map(tuple, volume.affine.tolist())),
-            geometry=volume.source,
-            statistics=statistics,
-            box=foreground_box(volume.data[0].numpy(), range_.foreground),
-            identity=volume.identity,
-            sums=sums,
-        )
-
-    def _write(self, path: Path, volume: Volume) -> tuple[int, str, int]:
-        data = volume.data.numpy()
-        free = free_bytes(self.folder)
-        if free is not None and free < data.nbytes + RESERVE:
-            raise DataError(
-                f"{self.folder}: the disk is full ({gib(free)} are free); make room and run the "
-                "same command again to resume"
-            )
-        try:
-            sums = write_array(path, data, self.settings.codec)
-        except (OSError, RuntimeError, UnicodeError) as error:
-            if reason := limit_reached(error):
-                raise ResourceError(f"{path}: {reason}; the same command resumes") from error
-            raise DataError(f"{path}: cannot be written ({error})") from error
-        return path.stat().st_size, file_digest(path), sums
 
     def _write_catalog(self) -> None:
         """Write the catalog, and delete what it does not name.
@@ -411,24 +333,3 @@ class Preparation:
 def _is_whole(path: Path, record: CaseRecord) -> bool:
     same_size = path.stat().st_size == record.num_bytes
     return same_size and file_digest(path) == record.digest
-
-
-def foreground_box(
-    image: NDArray[Any], threshold: float
-) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Return corner and size of the box around all voxels above the threshold, or None."""
-    inside = image > threshold
-    sides = []
-    for axis in range(image.ndim):
-        others = tuple(other for other in range(image.ndim) if other != axis)
-        hits = np.flatnonzero(inside.any(axis=others))
-        if not hits.size:
-            return None
-        sides.append((int(hits[0]), int(hits[-1] - hits[0] + 1)))
-    corner, size = zip(*sides, strict=True)
-    return corner, size
-
-
-def gib(num_bytes: float) -> str:
-    """Return a number of bytes as text in GiB, with two decimals."""
-    return f"{num_bytes / GIB:.2f} GiB"
