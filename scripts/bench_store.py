@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from vae3d.data.build import build_source
 from vae3d.data.config import CTConfig
 from vae3d.data.stored import resolve_store
+from vae3d.files.gzipped import open_gzip
 from vae3d.runtime.cores import usable_cores
 from vae3d.runtime.progress import Silent
 from vae3d.scans.files import read_volume
@@ -152,14 +154,12 @@ def measure_prepare(
     for number in range(rounds):
         for count in workers:
             ways: dict[str, Callable[[], object]] = {
-                "inflate, Python": lambda n=count: inflate(paths, n, gzip.GzipFile),
-                "inflate": lambda n=count: inflate(paths, n, None),
+                "inflate, Python": partial(inflate, paths, count, python_gzip),
+                "inflate": partial(inflate, paths, count, open_gzip),
             }
             for codec in CODECS:
                 store = work / f"store_{codec}_{count}_{number}"
-                ways[f"prepare, {codec}"] = lambda s=store, c=codec, n=count: prepare(
-                    scans, s, c, n
-                )
+                ways[f"prepare, {codec}"] = partial(prepare, scans, store, codec, count)
             for what, way in ways.items():
                 start = time.perf_counter()
                 way()

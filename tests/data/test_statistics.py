@@ -11,7 +11,7 @@ import torch
 from vae3d.scans.volume import Volume
 from vae3d.scans.voxels import voxels_to_tensor
 from vae3d.store.foreground import ForegroundMap
-from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics
+from vae3d.values.voxel_statistics import PERCENTILES, VoxelStatistics, percentiles_of
 
 
 def case(dtype: torch.dtype, channels: int = 1) -> Volume:
@@ -102,3 +102,16 @@ def test_the_foreground_map_has_the_largest_value_of_each_cell(shape: tuple[int,
         cell = tuple(slice(16 * i, 16 * i + 16) for i in at)
         assert maxima[at] == image[cell].max()
     assert maxima.shape == tuple(-(-n // 16) for n in shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 2, 3, 1000, 70_001])
+def test_percentiles_of_fractions_are_bit_identical_to_those_of_numpy(
+    dtype: Any, size: int
+) -> None:
+    rng = np.random.default_rng(size)
+    at = (*PERCENTILES, *rng.uniform(0, 100, 50).tolist())
+    for values in (rng.normal(0, 1e3, size), rng.integers(-3, 3, size), rng.lognormal(0, 9, size)):
+        voxels = values.astype(dtype).reshape(1, 1, -1)
+        expected = np.asarray(np.percentile(voxels, at), np.float64)
+        assert percentiles_of(voxels, at).tobytes() == expected.tobytes()
