@@ -31,11 +31,11 @@ from vae3d.data.build import build_source
 from vae3d.data.config import CTConfig
 from vae3d.data.stored import resolve_store
 from vae3d.files.gzipped import open_gzip
-from vae3d.runtime.cores import usable_cores
 from vae3d.runtime.progress import Silent
 from vae3d.scans.files import read_volume
 from vae3d.store.arrays import CODECS, array_suffix, open_array, write_array
 from vae3d.store.prepare import Preparation
+from vae3d.system.cores import usable_cores
 
 SIZES = (32, 64)
 PATCHES = 200
