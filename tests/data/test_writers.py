@@ -1,7 +1,12 @@
 """Laws of writing: round trips on the scan's own grid, and no partial files."""
 
+import gzip
+import io
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -9,9 +14,11 @@ import pytest
 import torch
 
 from vae3d.errors import VolumeError
+from vae3d.scans import grid, nifti
 from vae3d.scans.files import read_volume, write_volume
+from vae3d.scans.orientation import Orientation
 from vae3d.scans.resample import resample_to_spacing
-from vae3d.scans.volume import Volume
+from vae3d.scans.volume import SourceGeometry, Volume
 
 OBLIQUE = np.array(
     [[-0.9, 0.1, 0.2, 40.0], [0.05, 0.2, -2.9, -7.0], [0.1, 1.2, 0.3, 11.0], [0, 0, 0, 1]]
@@ -76,6 +83,62 @@ def test_a_field_of_view_is_the_scans_to_a_hundredth_of_a_voxel(
         write_volume(moved, tmp_path / "moved.nii")
         written = read_volume(tmp_path / "moved.nii").affine
         assert np.allclose(written, volume.affine if same else moved.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32"])
+def test_files_written_slab_by_slab_are_those_of_the_whole_array(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, channels: int
+) -> None:
+    # Two planes a slab, and a last one of one plane.
+    monkeypatch.setattr(grid, "SLAB_VOXELS", 2 * 9 * 12)
+    volume = read_volume(scan)
+    values = torch.cat([volume.data.float() + 0.37 * n for n in range(channels)])
+    write_volume(replace(volume, data=values), tmp_path / "a.nii", dtype=dtype)
+    write_volume(replace(volume, data=values), tmp_path / "a.nii.gz", dtype=dtype)
+    write_volume(replace(volume, data=values), tmp_path / "a.npy", dtype=dtype)
+
+    stored: Any = values.numpy()
+    if dtype != "float32":
+        limits = np.iinfo(dtype)
+        stored = np.clip(np.rint(stored), limits.min, limits.max)
+    stored = stored.astype(dtype)
+    orientation = Orientation.of(nibabel.load(scan).affine)
+    undone = [orientation.undo(channel) for channel in stored]
+    array = np.stack(undone, axis=-1) if channels > 1 else undone[0]
+    header = nibabel.load(scan).header
+    header.set_data_dtype(dtype)
+    whole = io.BytesIO()
+    nibabel.Nifti1Image(array, None, header).to_stream(whole)
+    assert (tmp_path / "a.nii").read_bytes() == whole.getvalue()
+    zipped = io.BytesIO()
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=zipped, mtime=0) as stream:
+        stream.write(whole.getvalue())
+    assert (tmp_path / "a.nii.gz").read_bytes() == zipped.getvalue()
+    saved = io.BytesIO()
+    np.save(saved, stored if channels > 1 else stored[0])
+    assert (tmp_path / "a.npy").read_bytes() == saved.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".npy"])
+@pytest.mark.parametrize("axes", [(2, 1, 0), (0, 1, 2)])
+def test_writing_takes_no_second_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, axes: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(grid, "SLAB_VOXELS", 2**16)
+    affine = np.eye(4)[[*axes, 3]]
+    shape = tuple((160, 128, 128)[axis] for axis in Orientation.of(affine).axes)
+    map_ = affine @ Orientation.of(affine).index_map(shape)
+    source = SourceGeometry(tmp_path / "scan.nii", shape, affine, "int16")
+    volume = Volume(torch.zeros(1, 160, 128, 128), map_, "case", source)
+    tracemalloc.start()
+    try:
+        write_volume(volume, tmp_path / f"a{suffix}", dtype="source")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Of all integers this would be 5 MiB.
+    assert peak < 1.5 * 2**20
 
 
 def test_a_volume_without_a_source_is_written_as_x_y_z(tmp_path: Path) -> None:
@@ -156,10 +219,11 @@ def test_a_3d_array_survives_a_round_trip(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, before = read_volume(scan), scan.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object) -> Iterator[Any]:
+        yield np.zeros(3, np.float32)
         raise OSError("disk full")
 
-    monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", fail)
+    monkeypatch.setattr(nifti, "converted_slabs", fail)
     with pytest.raises(OSError, match="disk full"):
         write_volume(volume, scan)
     assert scan.read_bytes() == before

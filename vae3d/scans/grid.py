@@ -1,5 +1,7 @@
 """Resample a volume to the grid of its source file and convert it to a file's dtype."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,23 @@ from vae3d.scans.orientation import Orientation
 from vae3d.scans.resample import resample_to_shape, resized_affine
 from vae3d.scans.volume import Volume
 
+SLAB_VOXELS = 2**20
+"""Voxels converted in one pass, at most, unless one plane has more."""
 
-def as_stored(path: Path, volume: Volume, dtype: str) -> tuple[NDArray[Any], Volume]:
-    """Return the voxels (C, *spatial) to write to `path`, and the volume on the source's grid.
+
+def as_stored(path: Path, volume: Volume, dtype: str) -> Volume:
+    """Return the volume on the grid of its source, if `dtype` can hold its voxels.
 
     A volume that covers the field of view of its source is resampled to the source's shape.
-    Integers are rounded and clipped.
 
     Raises:
         VolumeError: the volume has NaN and the type is an integer.
     """
     restored = on_source_grid(volume)
-    return _convert(path, restored.data.numpy(force=True), dtype), restored
+    # NaN propagates to the maximum: checking it takes no memory.
+    if np.dtype(dtype).kind in "iu" and np.isnan(restored.data.numpy(force=True).max()):
+        raise VolumeError(path, f"has NaN voxels, which {dtype} cannot hold; write float32")
+    return restored
 
 
 def on_source_grid(volume: Volume) -> Volume:
@@ -51,16 +58,23 @@ def _same_field_of_view(
     return bool((np.abs(moved) @ np.array([*shape, 1]) < 0.01).all())
 
 
-def _convert(path: Path, voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
-    kind: type[np.generic] = np.dtype(dtype).type
-    if issubclass(kind, np.floating):
-        return voxels.astype(kind)
-    limits = np.iinfo(dtype)
-    rounded: NDArray[Any] = np.empty(voxels.shape, kind)
-    # One plane at a time, so that the floating-point intermediates take little memory.
-    for index in np.ndindex(voxels.shape[:-2]):
-        plane = np.rint(voxels[index])
-        if np.isnan(plane).any():
-            raise VolumeError(path, f"has NaN voxels, which {dtype} cannot hold; write float32")
-        rounded[index] = np.clip(plane, limits.min, limits.max)
-    return rounded
+def converted_slabs(voxels: NDArray[Any], dtype: str) -> Iterator[NDArray[Any]]:
+    """Yield an array slab by slab along its first axis, converted and contiguous (C order).
+
+    A file in this order is written without a second array of its size in memory.
+    """
+    planes = max(1, SLAB_VOXELS // max(1, math.prod(voxels.shape[1:])))
+    for start in range(0, len(voxels), planes):
+        yield converted(voxels[start : start + planes], dtype)
+
+
+def converted(voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return the voxels in a file's type, contiguous; integers are rounded and clipped."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return np.ascontiguousarray(voxels, kind)
+    limits = np.iinfo(kind)
+    rounded = np.rint(voxels)
+    integers = np.empty(voxels.shape, kind)
+    integers[...] = np.clip(rounded, limits.min, limits.max, out=rounded)
+    return integers

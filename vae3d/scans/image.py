@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
 from vae3d.files.npy import map_npy
-from vae3d.scans.grid import as_stored
+from vae3d.scans.grid import as_stored, converted, converted_slabs
 from vae3d.scans.raster import decode_raster
 from vae3d.scans.tiff import decode_tiff
 from vae3d.scans.volume import SourceGeometry, Volume
@@ -74,18 +74,24 @@ DECODERS = {".npy": _decode_npy, ".tif": decode_tiff, ".tiff": decode_tiff}
 
 def write_image(path: Path, volume: Volume, dtype: str) -> None:
     """Write an image (1, H, W) as PNG or TIFF, in the shape of its source."""
-    voxels, _ = as_stored(path, volume, dtype)
+    voxels = as_stored(path, volume, dtype).data.numpy(force=True)
     if len(voxels) != 1:
         raise VolumeError(path, f"must hold one channel, got {len(voxels)}; use .npy")
+    pixels = converted(voxels[0], dtype)
     with atomic_write(path) as temporary:
         if path.suffix.lower() == ".png":
-            imageio.imwrite(temporary, voxels[0], extension=".png")
+            imageio.imwrite(temporary, pixels, extension=".png")
         else:
-            tifffile.imwrite(temporary, voxels[0])
+            tifffile.imwrite(temporary, pixels)
 
 
 def write_npy(path: Path, volume: Volume, dtype: str) -> None:
-    """Write an array (*spatial), or (C, *spatial) if there are several channels."""
-    voxels, _ = as_stored(path, volume, dtype)
+    """Write an array (*spatial), or (C, *spatial) if there are several channels, slab by slab."""
+    channels = as_stored(path, volume, dtype).data.numpy(force=True)
+    shape = channels.shape if len(channels) > 1 else channels.shape[1:]
+    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, voxels[0] if len(voxels) == 1 else voxels)
+        np.lib.format.write_array_header_1_0(file, description)
+        for channel in channels:
+            for slab in converted_slabs(channel, dtype):
+                file.write(slab.data)

@@ -20,7 +20,7 @@ from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
 from vae3d.files.gzipped import GZIP_ERRORS, open_gzip
 from vae3d.files.reading import open_regular, reason_of
-from vae3d.scans.grid import as_stored
+from vae3d.scans.grid import as_stored, converted_slabs
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.volume import SourceGeometry, Volume, check_affine
 from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
@@ -212,31 +212,58 @@ def write_nifti(path: Path, volume: Volume, dtype: str) -> None:
     """Write a volume (C, D, H, W) in the axis order, shape and affine of its source.
 
     On the grid of a NIfTI file all fields that place its voxels are written as they were, with
-    codes and units; other grids are written in millimetres, with codes 1 (scanner).
+    codes and units; other grids are written in millimetres, with codes 1 (scanner). Voxels are
+    converted and written slab by slab.
     """
-    voxels, volume = as_stored(path, volume, dtype)
-    source = volume.source
-    orientation = Orientation.of(source.affine) if source else _REVERSED
+    volume = as_stored(path, volume, dtype)
+    orientation = Orientation.of(volume.source.affine) if volume.source else _REVERSED
     # One channel is a plain 3D file, several become the fourth axis.
-    channels = [orientation.undo(channel) for channel in voxels]
-    array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
-    kind = Nifti1Image if max(array.shape) < 2**15 else Nifti2Image
+    channels = [orientation.undo(channel) for channel in volume.data.numpy(force=True)]
+    shape = *channels[0].shape, *([len(channels)] if len(channels) > 1 else [])
+    header = _header_of(volume, orientation, shape, dtype)
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("wb") as file,
+        _compressed(path, file) as stream,
+    ):
+        header.write_to(stream)
+        for channel in channels:
+            # In the file X varies fastest: that is C order of (Z, Y, X).
+            for slab in converted_slabs(channel.T, dtype):
+                stream.write(slab.data)
+
+
+def _header_of(
+    volume: Volume, orientation: Orientation, shape: tuple[int, ...], dtype: str
+) -> Nifti1Header:
+    """Return the header of a file of this shape (X, Y, Z), or (X, Y, Z, C), without scaling."""
+    source = volume.source
+    # Nibabel takes shape and type from an array; this one has no memory.
+    array = np.broadcast_to(np.zeros((), dtype), shape)
+    kind = Nifti1Image if max(shape) < 2**15 else Nifti2Image
     if source and source.forms:
         header = kind.header_class()
         source.forms.set_on(header)
         # Without an affine nibabel leaves the fields as they are.
         image = kind(array, None, header, dtype=array.dtype)
     else:
-        index_map = orientation.index_map(array.shape[:3])
+        index_map = orientation.index_map(shape[:3])
         affine = source.affine if source else volume.affine @ np.linalg.inv(index_map)
         image = kind(array, affine, dtype=array.dtype)
         image.set_sform(affine, code=1)
         image.set_qform(affine, code=1)
         image.header.set_xyzt_units("mm")
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        if path.suffix.lower() != ".gz":
-            image.to_stream(file)
-            return
-        # No name and no time in the gzip header: equal volumes are written as equal bytes.
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
-            image.to_stream(stream)
+    image.update_header()
+    image.header.set_slope_inter(1.0, 0.0)
+    return image.header
+
+
+@contextlib.contextmanager
+def _compressed(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
+    """Yield a stream that writes to `file`, compressed if the path ends with .gz."""
+    if path.suffix.lower() != ".gz":
+        yield file
+        return
+    # No name and no time in the gzip header: equal volumes are written as equal bytes.
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+        yield cast(BinaryIO, stream)
