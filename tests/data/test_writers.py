@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from vae3d.errors import VolumeError
-from vae3d.scans import grid, nifti
+from vae3d.scans import nifti
 from vae3d.scans.files import read_volume, write_volume
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.volume import SourceGeometry, Volume
+from vae3d.values import file_types
 
 OBLIQUE = np.array(
     [[-0.9, 0.1, 0.2, 40.0], [0.05, 0.2, -2.9, -7.0], [0.1, 1.2, 0.3, 11.0], [0, 0, 0, 1]]
@@ -91,7 +92,7 @@ def test_files_written_slab_by_slab_are_those_of_the_whole_array(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, channels: int
 ) -> None:
     # Two planes a slab, and a last one of one plane.
-    monkeypatch.setattr(grid, "SLAB_VOXELS", 2 * 9 * 12)
+    monkeypatch.setattr(file_types, "SLAB_VOXELS", 2 * 9 * 12)
     volume = read_volume(scan)
     values = torch.cat([volume.data.float() + 0.37 * n for n in range(channels)])
     write_volume(replace(volume, data=values), tmp_path / "a.nii", dtype=dtype)
@@ -125,7 +126,7 @@ def test_files_written_slab_by_slab_are_those_of_the_whole_array(
 def test_writing_takes_no_second_volume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, axes: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(grid, "SLAB_VOXELS", 2**16)
+    monkeypatch.setattr(file_types, "SLAB_VOXELS", 2**16)
     affine = np.eye(4)[[*axes, 3]]
     shape = tuple((160, 128, 128)[axis] for axis in Orientation.of(affine).axes)
     map_ = affine @ Orientation.of(affine).index_map(shape)

@@ -1,9 +1,6 @@
-"""Resample a volume to the grid of its source file and convert it to a file's dtype."""
+"""Resample a volume to the grid of its source file."""
 
-import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +9,6 @@ from vae3d.errors import VolumeError
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.resample import resample_to_shape, resized_affine
 from vae3d.scans.volume import Volume
-
-SLAB_VOXELS = 2**20
-"""Voxels converted in one pass, at most, unless one plane has more."""
 
 
 def as_stored(path: Path, volume: Volume, dtype: str) -> Volume:
@@ -56,25 +50,3 @@ def _same_field_of_view(
     stretched = resized_affine(volume.affine, volume.shape, shape)
     moved = np.linalg.solve(affine, stretched) - np.eye(len(affine))
     return bool((np.abs(moved) @ np.array([*shape, 1]) < 0.01).all())
-
-
-def converted_slabs(voxels: NDArray[Any], dtype: str) -> Iterator[NDArray[Any]]:
-    """Yield an array slab by slab along its first axis, converted and contiguous (C order).
-
-    A file in this order is written without a second array of its size in memory.
-    """
-    planes = max(1, SLAB_VOXELS // max(1, math.prod(voxels.shape[1:])))
-    for start in range(0, len(voxels), planes):
-        yield converted(voxels[start : start + planes], dtype)
-
-
-def converted(voxels: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return the voxels in a file's type, contiguous; integers are rounded and clipped."""
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return np.ascontiguousarray(voxels, kind)
-    limits = np.iinfo(kind)
-    rounded = np.rint(voxels)
-    integers = np.empty(voxels.shape, kind)
-    integers[...] = np.clip(rounded, limits.min, limits.max, out=rounded)
-    return integers

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
 from vae3d.files.npy import map_npy
-from vae3d.scans.grid import as_stored, converted, converted_slabs
+from vae3d.scans.grid import as_stored
 from vae3d.scans.raster import decode_raster
 from vae3d.scans.tiff import decode_tiff
 from vae3d.scans.volume import SourceGeometry, Volume
 from vae3d.scans.voxels import select_channel, voxels_to_tensor
+from vae3d.values.file_types import converted, converted_slabs
 
 # Voxels of 1 mm: index (d, h, w) is at (x, y, z) = (w, h, d).
 UNIT_AFFINE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)

@@ -20,10 +20,11 @@ from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
 from vae3d.files.gzipped import GZIP_ERRORS, open_gzip
 from vae3d.files.reading import open_regular, reason_of
-from vae3d.scans.grid import as_stored, converted_slabs
+from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
 from vae3d.scans.volume import SourceGeometry, Volume, check_affine
 from vae3d.scans.voxels import check_size, select_channel, voxels_to_tensor
+from vae3d.values.file_types import converted_slabs
 from vae3d.values.geometry_findings import geometry_findings
 from vae3d.values.header_forms import HeaderForms
 
