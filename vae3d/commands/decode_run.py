@@ -71,8 +71,9 @@ class Decoding:
         command = digest_of(config, self.trained.weights, config.like, config.statistics)
         inputs = {name: stamp_of(file) for name, (file, _) in readers.items()}
         with outputs.claimed(inputs, distributed, command) as due:
-            CaseLoop(distributed, bar, "decoded").run(
-                due, lambda name: outputs.write(self.codec.decode(*readers[name][1]()), name)
+            loop, decode_latent = CaseLoop(distributed, bar, "decoded"), self.codec.decode
+            loop.run_staged(
+                due, lambda n: readers[n][1](), lambda _, z: decode_latent(*z), outputs.write
             )
         log.info(f"{len(readers)} decoded: {place}")
         return place

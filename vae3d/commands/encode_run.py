@@ -2,13 +2,15 @@
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.trained import TrainedRun
-from vae3d.data.cases import Cases
+from vae3d.data.cases import Case, Cases
 from vae3d.data.check import checked_as_read
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError, DataError
@@ -16,7 +18,8 @@ from vae3d.files.checksums import sealing
 from vae3d.files.paths import user_path
 from vae3d.latents.claim import claimed_folder
 from vae3d.latents.codec import Codec
-from vae3d.latents.file import Latent, read_latent, write_latent
+from vae3d.latents.encoded import read_encoded, write_encoded
+from vae3d.latents.file import Latent
 from vae3d.latents.folder import (
     MANIFEST,
     NIFTI_FOLDER,
@@ -33,13 +36,13 @@ from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.messages import counted
 from vae3d.runtime.shell import next_command
-from vae3d.scans.files import write_volume
 from vae3d.scans.source import CaseSource
-from vae3d.scans.volume import Volume
 from vae3d.values.identity import ScanIdentity
-from vae3d.values.naming import check_file_stems, file_stem
+from vae3d.values.naming import check_file_stems
 
 log = logging.getLogger(__name__)
+
+ReadCase = Latent | tuple[Case, Tensor, str]
 
 
 def encode(config: EncodeConfig, source: CaseSource | None = None) -> Path:
@@ -73,7 +76,7 @@ class Encoding:
             bar = ProgressBar("encode", distributed.is_main)
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error, "data.on_error")
             with checked_as_read(cases, distributed):
-                mine = loop.run(order, lambda index: self._entry(self._latent(index)))
+                mine = loop.run_staged(order, self._read, self._encode, self._write)
             self._finish(distributed.merge(mine))
         words = f"run={self.trained.folder.path}", f"input={self.output}"
         log.info(f"{next_command('decode', *words)}, or vae3d.LatentDataset in Python")
@@ -135,40 +138,28 @@ class Encoding:
             "dtype": self.config.dtype,
         }
 
-    def _latent(self, index: int) -> Latent:
-        """Return the latent of a case: the stored one if it is whole and of the same scan."""
+    def _read(self, index: int) -> ReadCase:
+        """Return the stored latent of a case, or the case, its voxels and the mark of its scan."""
         case_id, scan = self.cases.case_id(index), self.cases.stamp(index)
-        path = self.output / latent_file(case_id)
-        nifti = self.output / NIFTI_FOLDER / f"{file_stem(case_id)}.nii.gz"
-        if path.exists() and scan:
-            try:
-                stored = read_latent(path)
-            except DataError as error:
-                log.warning(f"encoded again: {error}")
-            else:
-                split = self._split(index, stored.record.identity)
-                record = stored.record
-                if (record.case_id, record.scan, record.split) == (case_id, scan, split):
-                    if not nifti.exists():
-                        self._write_nifti(stored, nifti)
-                    return stored
+        split_of = partial(self._split, index)
+        if (stored := read_encoded(self.output, case_id, scan, split_of)) is not None:
+            return stored
         case = self.cases[index]
-        latent = self.codec.encode(case, self._split(index, case.identity), scan)
-        write_latent(path, latent, self.config.dtype)
-        # Read back, so that the statistics are of the stored values (dtype may be float16).
-        stored = read_latent(path)
-        self._write_nifti(stored, nifti)
-        return stored
+        return case, case.volume().data, scan
 
-    def _write_nifti(self, latent: Latent, path: Path) -> None:
-        """Write the mean, aligned with the scan in a viewer, if `nifti` is set."""
-        if self.config.nifti:
-            record = latent.record
-            write_volume(Volume(latent.mean, record.latent_affine, record.case_id), path)
+    def _encode(self, index: int, read: ReadCase) -> tuple[Latent, bool]:
+        """Return the latent of a case, and whether it is stored already."""
+        if isinstance(read, Latent):
+            return read, True
+        case, values, scan = read
+        return self.codec.encode(case, self._split(index, case.identity), scan, values), False
 
-    def _entry(self, latent: Latent) -> tuple[Entry, LatentHealth]:
-        record = latent.record
-        health = LatentHealth()
+    def _write(self, _: int, encoded: tuple[Latent, bool]) -> tuple[Entry, LatentHealth]:
+        config = self.config
+        latent = write_encoded(
+            self.output, encoded[0], config.dtype, config.nifti, is_stored=encoded[1]
+        )
+        record, health = latent.record, LatentHealth()
         health.add(DiagonalGaussian(latent.mean[None], latent.logvar[None]))
         grid = latent_file(record.case_id), tuple(record.shape), record.size
         known = record.voxels or "", record.weights

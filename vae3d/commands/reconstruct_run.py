@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.trained import TrainedRun
+from vae3d.data.cases import Case
 from vae3d.data.check import checked_as_read
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
@@ -14,6 +15,7 @@ from vae3d.files.unfinished import digest_of, stamp_of
 from vae3d.logger.console import ProgressBar
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.scans.outputs import Outputs
+from vae3d.scans.volume import Volume
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +45,10 @@ def reconstruct(config: ReconstructConfig) -> Path:
         outputs = Outputs(place, config.existing, config.dtype, cases.spatial_dims)
         codec = trained.codec(config)
 
-        def reconstruct_case(name: str) -> None:
-            posterior = codec.encode(cases[numbers[name]])
+        def reconstructed(_: str, case: Case) -> Volume:
+            posterior = codec.encode(case)
             latent = posterior.sample(config.seed) if config.sample else posterior.mean
-            outputs.write(codec.decode(latent, posterior.record), name)
+            return codec.decode(latent, posterior.record)
 
         bar = ProgressBar("reconstruct", distributed.is_main)
         loop = CaseLoop(distributed, bar, "reconstructed", config.on_error, "on_error")
@@ -55,7 +57,9 @@ def reconstruct(config: ReconstructConfig) -> Path:
             if len(due) < len(numbers):
                 cases.config = cases.config.lenient()
             with checked_as_read(cases, distributed, "check"):
-                mine = loop.run(due, reconstruct_case)
+                mine = loop.run_staged(
+                    due, lambda n: cases[numbers[n]], reconstructed, outputs.write
+                )
         count = len(numbers) - len(due) + len(distributed.merge(mine))
         log.info(f"{count} reconstructed: {place}")
         return place

@@ -2,10 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.pictures.figures import CaseView, case_figure, scroll_frames
 from vae3d.pictures.media import write_gif, write_mp4, write_png
 from vae3d.report.result import CaseScore, EvaluationResult, chosen_by
-from vae3d.runtime.case_loop import CaseLoop
+from vae3d.runtime.case_loop import CaseLoop, read_ahead
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.seeding import torch_generator
@@ -123,7 +122,7 @@ class Evaluator:
                 nonlocal unfinished
                 health[place] = LatentHealth()
                 on_posterior = health[place].add if self.config.latents else ignore
-                case = self._reconstruct(next(images), on_posterior)
+                case = self._reconstruct(next(images).result(), on_posterior)
                 # At most one case is unfinished, because it holds whole volumes in memory.
                 if unfinished:
                     unfinished.result()
@@ -211,22 +210,6 @@ class Evaluator:
         shape = tuple(loaded.values.shape[1:])
         ends = case.range.low, case.range.high
         return CaseScore(case.case_id, *ends, scores, case.identity, shape)
-
-
-def read_ahead(
-    reader: ThreadPoolExecutor, load: Callable[[int], LoadedImage], indices: Iterable[int]
-) -> Iterator[LoadedImage]:
-    """Yield the loaded cases of `indices` in order, each while the next one is already loading.
-
-    Raises:
-        VolumeError: the case cannot be read.
-    """
-    coming = iter(indices)
-    loading = [reader.submit(load, index) for index in islice(coming, 1)]
-    while loading:
-        image = loading.pop().result()
-        loading = [reader.submit(load, index) for index in islice(coming, 1)]
-        yield image
 
 
 def write_media(

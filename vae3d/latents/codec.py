@@ -56,13 +56,16 @@ class Codec:
             source_forms=None if geometry is None else geometry.forms,
         )
 
-    def encode(self, case: Case, split: str = "", scan: str = "") -> Latent:
-        """Return the posterior of a case, on the CPU.
+    def encode(
+        self, case: Case, split: str = "", scan: str = "", values: Tensor | None = None
+    ) -> Latent:
+        """Return the posterior of a case, on the CPU; `values` are its voxels if they are read.
 
         Raises:
             ConfigError: it cannot be computed within `memory`.
         """
-        posterior = self.runner.encode(case.range.to_model(case.volume().data))
+        values = case.volume().data if values is None else values
+        posterior = self.runner.encode(case.range.to_model(values))
         record = self.record(case, split, scan)
         return Latent(record, posterior.mean[0], posterior.logvar[0])
 

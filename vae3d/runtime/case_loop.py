@@ -1,15 +1,21 @@
 """`CaseLoop`: the cases of this rank, one after the other, and what all ranks made of theirs."""
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, TypeVar, cast
 
 from vae3d.errors import DataError, VolumeError, with_way_out
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.progress import Progress
 
 K = TypeVar("K")
+A = TypeVar("A")
+B = TypeVar("B")
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
@@ -49,31 +55,116 @@ class CaseLoop:
             DataError: no case of any rank could be read.
         """
         share = self.share(cases)
-        results: dict[K, R] = {}
-        skipped: list[str] = []
-        self.progress.start(0, len(share))
-        try:
+        results: _Results[K, R] = _Results(self, len(cases))
+        with results.reported(len(share)):
             for case in share:
                 if interrupted():
                     break
-                try:
-                    results[case] = work(case)
-                except VolumeError as error:
-                    if self.on_error == "fail" and self.key and len(cases) > 1:
-                        raise with_way_out(error, self.key) from error
-                    if self.on_error == "fail":
-                        raise
-                    skipped.append(str(error))
-                self.progress.advance()
-        finally:
-            self.progress.close()
-        self._report(len(results), skipped)
-        return results
+                results.take(case, partial(work, case))
+        return results.by_case
 
-    def _report(self, done: int, skipped: list[str]) -> None:
-        parts = self.distributed.gather((done, skipped))
+    def run_staged(
+        self,
+        cases: Sequence[K],
+        read: Callable[[K], A],
+        compute: Callable[[K, A], B],
+        write: Callable[[K, B], R],
+    ) -> dict[K, R]:
+        """Read, compute and write this rank's share; return what `write` made of each case.
+
+        All ranks call this together. While one case is computed, in the calling thread, the next
+        one is read and the previous one is written, in threads of their own, and no other is in
+        memory. Each stage takes the cases in order, and the error of an earlier case comes first.
+
+        Raises:
+            VolumeError, DataError: as `run`.
+        """
+        share = self.share(cases)
+        results: _Results[K, R] = _Results(self, len(cases))
+        writing: list[tuple[K, Future[R]]] = []
+
+        def take_written() -> None:
+            while writing:
+                case, written = writing.pop()
+                results.take(case, written.result)
+
+        with (
+            results.reported(len(share)),
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+        ):
+            loading = read_ahead(reader, read, share)
+
+            def begin(case: K) -> None:
+                computed = _outcome(lambda: compute(case, next(loading).result()))
+                take_written()
+                if computed.exception() is None:
+                    writing.append((case, writer.submit(write, case, computed.result())))
+                else:
+                    results.take(case, cast("Future[R]", computed).result)
+
+            for case in share:
+                begin(case)
+            take_written()
+        return results.by_case
+
+
+@dataclass
+class _Results(Generic[K, R]):
+    """What a loop made of its cases, and the errors of those that were skipped."""
+
+    loop: CaseLoop
+    cases: int
+    by_case: dict[K, R] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def take(self, case: K, result: Callable[[], R]) -> None:
+        """Add the result of a case, or skip it."""
+        try:
+            self.by_case[case] = result()
+        except VolumeError as error:
+            if self.loop.on_error == "fail" and self.loop.key and self.cases > 1:
+                raise with_way_out(error, self.loop.key) from error
+            if self.loop.on_error == "fail":
+                raise
+            self.skipped.append(str(error))
+        self.loop.progress.advance()
+
+    @contextlib.contextmanager
+    def reported(self, total: int) -> Iterator[None]:
+        """Show the progress of the context, and log at its end what all ranks skipped."""
+        self.loop.progress.start(0, total)
+        try:
+            yield
+        finally:
+            self.loop.progress.close()
+        parts = self.loop.distributed.gather((len(self.by_case), self.skipped))
         lines = [line for _, lines in parts for line in lines]
         for line in lines:
             log.info(f"skipped {line}")
         if lines and not sum(count for count, _ in parts):
-            raise DataError(f"none of the cases can be {self.verb}, the first: {lines[0]}")
+            verb = self.loop.verb
+            raise DataError(f"none of the cases can be {verb}, the first: {lines[0]}")
+
+
+def read_ahead(
+    reader: ThreadPoolExecutor, read: Callable[[K], A], cases: Iterable[K]
+) -> Iterator[Future[A]]:
+    """Yield each case's reading in order, while the next case is being read."""
+    coming: deque[Future[A]] = deque()
+    for case in cases:
+        coming.append(reader.submit(read, case))
+        if len(coming) > 1:
+            yield coming.popleft()
+    while coming:
+        yield coming.popleft()
+
+
+def _outcome(call: Callable[[], R]) -> Future[R]:
+    """Return what a call returned or raised."""
+    future: Future[R] = Future()
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)
+    return future

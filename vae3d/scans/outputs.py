@@ -88,7 +88,7 @@ class Outputs:
             way = "; existing=replace writes them again" if self.existing == "fail" else ""
             log.info(f"{self.place}: is finished, {kept} exist already and are kept{way}")
 
-    def write(self, volume: Volume, name: str) -> Path:
+    def write(self, name: str, volume: Volume) -> Path:
         """Write the volume of a case on its scan's own grid; return the path."""
         path = self.path(name)
         write_volume(volume, path, dtype="source" if self.dtype == "auto" else self.dtype)
