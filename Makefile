@@ -22,7 +22,7 @@ setup: $(STAMP) ## make .venv and install vae3d with its tools
 demo: $(STAMP) ## train a small VAE on phantoms for two minutes, score it, show pictures
 	$(BIN)/vae3d train +experiment=demo $(if $(STEPS),trainer.steps=$(STEPS))
 	$(BIN)/vae3d eval run=runs/demo mode=full
-	$(BIN)/vae3d eval run=runs/demo mode=patch
+	$(BIN)/vae3d eval run=runs/demo mode=patch evaluation.media=[png] evaluation.report=false
 	@echo "pictures: runs/demo/report/full/cases and runs/demo/report/patch/cases"
 
 .PHONY: check
