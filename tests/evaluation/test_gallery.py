@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def filled(scores: Sequence[float]) -> Gallery:
     """A gallery that took a view with each of these scores, in this order."""
     result = Gallery()
     for place, score in enumerate(scores):
-        result.take(place, score, view_of(place))
+        result.take(place, score, partial(view_of, place), VIEW_BYTES)
     return result
 
 

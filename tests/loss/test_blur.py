@@ -8,7 +8,7 @@ from vae3d.loss.blur import gaussian_window, shifted_sum, smooth, weighted_sum
 
 SHAPES = [
     (1, 1, 42, 30, 77), (2, 3, 13, 40, 27), (2, 1, 64, 70), (1, 1, 5, 24, 12), (1, 2, 3, 1, 2),
-    (1, 1, 1, 1, 90), (1, 1, 20, 1),
+    (1, 1, 1, 1, 90), (1, 1, 20, 1), (2, 1, 21, 128, 130),
 ]  # fmt: skip
 
 

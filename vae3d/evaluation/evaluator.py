@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,18 +56,22 @@ class ReconstructedCase:
     @property
     def view(self) -> CaseView:
         """The first channel of the case and of its reconstruction, in the scan's units."""
-        case = self.loaded.case
-        range_, stem = case.range, file_stem(case.case_id)
-        return CaseView(
-            title=case.case_id if case.case_id.isprintable() else stem,
-            stem=stem,
-            original=range_.clipped(self.loaded.values[:1])[0].numpy(),
-            reconstruction=range_.from_model(self.reconstruction[:1])[0].numpy(),
-            low=range_.low,
-            high=range_.high,
-            unit=range_.unit,
-            spacing=tuple(case.spacing),
-        )
+        return view_of(self.loaded.case, self.loaded.values, self.reconstruction)
+
+
+def view_of(case: Case, values: Tensor, reconstruction: Tensor) -> CaseView:
+    """Return the view of a case, given its values and its reconstruction in [-1, 1]."""
+    range_, stem = case.range, file_stem(case.case_id)
+    return CaseView(
+        title=case.case_id if case.case_id.isprintable() else stem,
+        stem=stem,
+        original=range_.clipped(values[:1])[0].numpy(),
+        reconstruction=range_.from_model(reconstruction[:1])[0].numpy(),
+        low=range_.low,
+        high=range_.high,
+        unit=range_.unit,
+        spacing=tuple(case.spacing),
+    )
 
 
 class Evaluator:
@@ -192,15 +197,16 @@ class Evaluator:
         """Score a case, draw it and write it."""
         case, loaded = reconstructed.loaded.case, reconstructed.loaded
         scores = self.scorer.score(case, loaded.values, loaded.image, reconstructed.reconstruction)
-        draw = self.config.media_cases is None or place < self.config.media_cases
-        if (self.config.media and draw) or self.config.report:
-            view = reconstructed.view
-            if self.config.report:
-                by = chosen_by(self.config.metrics)
-                score = worth(by, scores[by]) if by in scores else -math.inf
-                self.gallery.take(place, score, view)
-            if draw:
-                write_media(view, self.config.media, folder, logger, step)
+        if self.config.report:
+            by = chosen_by(self.config.metrics)
+            score = worth(by, scores[by]) if by in scores else -math.inf
+            # Of most cases no view is shown: it is made when the gallery is asked for it.
+            kept = loaded.values, reconstructed.reconstruction
+            nbytes = sum(tensor.nbytes for tensor in kept)
+            self.gallery.take(place, score, partial(view_of, case, *kept), nbytes)
+        is_drawn = self.config.media_cases is None or place < self.config.media_cases
+        if self.config.media and is_drawn:
+            write_media(reconstructed.view, self.config.media, folder, logger, step)
         if self.config.save_reconstructions:
             volume = replace(
                 case.volume(), data=case.range.from_model(reconstructed.reconstruction)

@@ -1,9 +1,19 @@
 """`Gallery`: views of the cases that a report may show, within a memory limit."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from vae3d.pictures.figures import CaseView
 
 MAX_BYTES = 2**30
 """Memory of the views of one rank."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    score: float
+    view: Callable[[], CaseView]
+    nbytes: int
 
 
 class Gallery:
@@ -14,21 +24,20 @@ class Gallery:
     """
 
     def __init__(self) -> None:
-        self._views: dict[int, tuple[float, CaseView]] = {}
+        self._entries: dict[int, _Entry] = {}
 
-    def take(self, place: int, score: float, view: CaseView) -> None:
-        """Keep a view, and drop others above MAX_BYTES; a higher score is better."""
-        self._views[place] = score, view
-        while len(self._views) > 2 and sum(map(_size, self._views.values())) > MAX_BYTES:
-            order = sorted(self._views, key=lambda at: self._views[at][0])
+    def take(self, place: int, score: float, view: Callable[[], CaseView], nbytes: int) -> None:
+        """Keep what returns a view and holds `nbytes`, and drop others above MAX_BYTES.
+
+        A higher score is better.
+        """
+        entries = self._entries
+        entries[place] = _Entry(score, view, nbytes)
+        while len(entries) > 2 and sum(e.nbytes for e in entries.values()) > MAX_BYTES:
+            order = sorted(entries, key=lambda at: entries[at].score)
             # Of the views between best and worst the latest place is dropped.
-            del self._views[max(order[1:-1])]
+            del entries[max(order[1:-1])]
 
     def get(self, place: int) -> CaseView | None:
         """Return the view of a place, None if it was dropped."""
-        return self._views[place][1] if place in self._views else None
-
-
-def _size(entry: tuple[float, CaseView]) -> int:
-    _, view = entry
-    return view.original.nbytes + view.reconstruction.nbytes
+        return self._entries[place].view() if place in self._entries else None

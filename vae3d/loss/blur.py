@@ -17,6 +17,10 @@ SIGMA = 1.5
 BLOCK = 32
 """Voxels of a row that one matrix product computes: a wider product multiplies more zeros, a
 narrower one uses fewer SIMD lanes."""
+PLANES = 8
+"""Planes that one matrix product computes: more multiply more zeros."""
+LARGE_PLANE = 2**14
+"""Voxels of a plane from which on products with a matrix are faster than a convolution."""
 
 Weights = tuple[float, ...]
 
@@ -71,6 +75,8 @@ def weighted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
     """
     if not image.is_cpu or not computes_in_float32(image):
         return shifted_sum(image, axis, window)
+    if axis < image.dim() - 2 and image.shape[-1] * image.shape[-2] >= LARGE_PLANE:
+        return _across_planes(image, window)
     return (_along_rows if axis == image.dim() - 1 else _across_rows)(image, axis, window)
 
 
@@ -81,6 +87,23 @@ def shifted_sum(image: Tensor, axis: int, window: Weights) -> Tensor:
     for start, weight in enumerate(window[1:], start=1):
         total.add_(image.narrow(axis, start, length), alpha=weight)
     return total
+
+
+def _across_planes(image: Tensor, window: Weights) -> Tensor:
+    """Return the sums along the first axis of (B, C, D, H, W), as products with a band matrix.
+
+    For large planes this takes 0.7 to 0.85 times the time of `_across_rows`.
+    """
+    count, border = image.shape[2] - len(window) + 1, len(window) - 1
+    band = _band(window).T
+    summed = image.new_empty(*image.shape[:2], count, *image.shape[3:])
+    volumes = image.reshape(-1, image.shape[2], image.shape[3] * image.shape[4])
+    for volume, out in zip(volumes, summed.view(len(volumes), count, -1), strict=True):
+        for start in range(0, count, PLANES):
+            part = out[start : start + PLANES]
+            planes = len(part) + border
+            torch.mm(band[: len(part), :planes], volume[start : start + planes], out=part)
+    return summed
 
 
 def _across_rows(image: Tensor, axis: int, window: Weights) -> Tensor:
