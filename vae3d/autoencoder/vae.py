@@ -13,7 +13,7 @@ from vae3d.model.config import VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VAE
 from vae3d.runtime.registry import plugin_hint
-from vae3d.streaming.plan import StreamingPlan, streaming_plan
+from vae3d.streaming.plan import StreamingPlan, may_exceed_gpu, streaming_plan
 from vae3d.streaming.volume import stream_decode, stream_encode
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics
@@ -163,4 +163,6 @@ class CustomVAE(VAE):
         self, shape: tuple[int, ...], batch: int, memory: float | None
     ) -> StreamingPlan | None:
         """Return the plan of a batch that shares `memory` GiB, or None without a limit."""
-        return None if memory is None else self.plan(shape, memory / batch)
+        if memory is None:
+            return self.plan(shape, None) if may_exceed_gpu(self, batch, shape) else None
+        return self.plan(shape, memory / batch)

@@ -1,7 +1,8 @@
 """`ModelRunner`: images through a model on a device, in bounded memory or patch by patch."""
 
+import logging
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -15,13 +16,20 @@ from vae3d.model.vae import eval_mode
 from vae3d.patching.blending import PatchAggregator
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches, patch_size
-from vae3d.runtime.memory import Memory, memory_budget
+from vae3d.runtime.kernels import kernel_search
+from vae3d.runtime.memory import GIB, Memory, memory_budget
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.streaming.plan import StreamingPlan
 
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 MEMORY_KEY = "evaluation.inference.memory"
 """The setting that messages name for the memory of an evaluation."""
+CPU = torch.device("cpu")
+STITCHING_SHARE = 0.25
+"""Share of a GPU's memory that an image and its patches, stitched, may take."""
 OnPosterior = Callable[[DiagonalGaussian], None]
 
 
@@ -66,14 +74,16 @@ class ModelRunner:
     def encode(self, image: Tensor) -> DiagonalGaussian:
         """Return the posterior (1, latent_channels, *size) of an image."""
         with eval_mode(self.model), self.precision.autocast(self.device):
-            posterior = self.model.encode(image[None], self._memory_for(tuple(image.shape[1:])))
+            posterior = self._in_memory(
+                tuple(image.shape[1:]), lambda gib: self.model.encode(image[None], gib)
+            )
         return DiagonalGaussian(posterior.mean.cpu(), posterior.logvar.cpu())
 
     @torch.no_grad()
     def decode(self, latent: Tensor, size: tuple[int, ...]) -> Tensor:
         """Return the image (C, *size), float32 and clipped, of a latent (channels, *spatial)."""
         with eval_mode(self.model), self.precision.autocast(self.device):
-            image = self.model.decode(latent[None], size, self._memory_for(size))
+            image = self._in_memory(size, lambda gib: self.model.decode(latent[None], size, gib))
         return image[0].cpu().clamp_(-1, 1)
 
     @torch.no_grad()
@@ -90,9 +100,10 @@ class ModelRunner:
         patches. `on_posterior` is called with the posterior.
         """
         noise = self._noise(image, generator)
-        gib = self._memory_for(tuple(image.shape[1:]))
         with eval_mode(self.model):
-            posterior, decoded = self._forward(image[None].float(), noise, gib)
+            posterior, decoded = self._in_memory(
+                tuple(image.shape[1:]), lambda gib: self._forward(image[None].float(), noise, gib)
+            )
         on_posterior(posterior)
         return decoded[0].clamp_(-1, 1)
 
@@ -108,6 +119,28 @@ class ModelRunner:
             reason = str(error).replace("memory", self.memory_key, 1)
             hint = "; mode=patch takes less" if self.memory_key == MEMORY_KEY else ""
             raise ConfigError(f"{reason}{hint}") from error
+
+    def _in_memory(self, shape: tuple[int, ...], call: Callable[[float | None], R]) -> R:
+        """Return `call` with the GiB that an image of this shape may take.
+
+        With `memory` auto it is called again with half of them if the device has too little
+        memory: other programs may use the rest.
+        """
+        gib = self._memory_for(shape)
+        # A volume has a shape of its own, for which a search of kernels does not pay.
+        with kernel_search(self.device, False):
+            try:
+                return call(gib)
+            except torch.OutOfMemoryError:
+                if self.memory != "auto" or gib is None:
+                    raise
+            # Outside of the handler, which would keep the tensors of the first call.
+            torch.cuda.empty_cache()
+            log.warning(
+                f"{self.memory_key}=auto: {gib:.1f} GiB are not free on the device; "
+                f"continuing with {gib / 2:.1f}"
+            )
+            return call(gib / 2)
 
     def _memory_for(self, shape: tuple[int, ...]) -> float | None:
         """Return the GiB that an image of this shape may take; None is no limit.
@@ -128,9 +161,13 @@ class ModelRunner:
         return draw_noise((1, self.model.config.latent_channels, *size), generator)
 
     def _forward(
-        self, images: Tensor, noise: Tensor | None, memory: float | None = None
+        self,
+        images: Tensor,
+        noise: Tensor | None,
+        memory: float | None = None,
+        place: torch.device = CPU,
     ) -> tuple[DiagonalGaussian, Tensor]:
-        """Return the posterior of (B, C, *spatial), and on the CPU what it is decoded to.
+        """Return the posterior of (B, C, *spatial), and at `place` what it is decoded to.
 
         That is its mode, or with unit noise a sample of it.
         """
@@ -139,7 +176,8 @@ class ModelRunner:
             latent = posterior.mode()
             if noise is not None:
                 latent = posterior.at(noise.to(latent.device))
-            return posterior, self.model.decode(latent, tuple(images.shape[2:]), memory).cpu()
+            decoded = self.model.decode(latent, tuple(images.shape[2:]), memory)
+            return posterior, decoded.to(place)
 
 
 class PatchRunner(ModelRunner):
@@ -189,26 +227,37 @@ class PatchRunner(ModelRunner):
         """
         noise = self._noise(image, generator)
         padded = pad_to_multiple(image[None].float(), self.model.factor)[0]
+        place = self._place_of(padded)
+        padded = padded.to(place)
         shape = tuple(padded.shape[1:])
         grid = self._regions(shape)
-        aggregator = PatchAggregator(grid, padded.shape[0], shape, self.config.blend)
+        aggregator = PatchAggregator(grid, padded.shape[0], shape, self.config.blend, place)
 
         def forward(regions: list[Region]) -> tuple[list[Region], DiagonalGaussian, Tensor]:
             images = torch.stack([region.cut(padded) for region in regions])
             latents = [region.divided(self.model.factor) for region in regions]
             cut = None if noise is None else torch.cat([at.cut(noise) for at in latents])
-            return regions, *self._forward(images, cut)
+            return regions, *self._forward(images, cut, place=place)
 
         # On a CPU, lanes compute parts of a batch concurrently.
         count = lanes(self.config.batch_size) if self.device.type == "cpu" else 1
         length = self.config.batch_size // count
         parts = (grid[start : start + length] for start in range(0, len(grid), length))
-        with eval_mode(self.model):
+        with eval_mode(self.model), kernel_search(self.device, True):
             for regions, posterior, patches in map_concurrently(forward, parts, count):
                 on_posterior(posterior)
                 for region, patch in zip(regions, patches, strict=True):
                     aggregator.add(patch, region)
-        return cropped(aggregator.volume()[None], image.shape[1:])[0].clamp_(-1, 1)
+        return cropped(aggregator.volume()[None], image.shape[1:])[0].clamp_(-1, 1).cpu()
+
+    def _place_of(self, image: Tensor) -> torch.device:
+        """Return where patches are cut and stitched: on a GPU if image and result fit there."""
+        if self.device.type == "cpu":
+            return self.device
+        memory = memory_budget("auto", self.device)
+        assert memory is not None
+        fits = 2 * image.nbytes <= 2 * memory * STITCHING_SHARE * GIB
+        return self.device if fits else CPU
 
     def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
         """Return, for each axis, where a patch begins or ends inside of an image."""

@@ -1,5 +1,6 @@
 """Losses on gradients and Fourier spectra, in 2D and 3D."""
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -69,7 +70,7 @@ def _variance_spectra(image: Tensor) -> Iterator[Tensor]:
         spectrum = torch.fft.fftn(cells, dim=axes)
         # The constant keeps the gradient of the root finite where a spectrum is zero.
         magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-8).sqrt()
-        yield magnitude * _high_pass(tuple(cells.shape[2:])).to(magnitude)
+        yield magnitude * _high_pass_on(magnitude.device, tuple(cells.shape[2:])).to(magnitude)
 
 
 def _filter_axis(image: Tensor, axis: int, kernel: tuple[float, ...]) -> Tensor:
@@ -88,6 +89,12 @@ def _cell_variance(image: Tensor) -> Tensor:
     count = math.prod(sides)
     variance = (pool(image.square(), sides) - mean.square()).clamp(min=0)
     return variance * (count / max(1, count - 1))
+
+
+@functools.lru_cache(maxsize=8)
+def _high_pass_on(device: torch.device, size: tuple[int, ...]) -> Tensor:
+    """Return `_high_pass` on a device: each copy would make a GPU wait."""
+    return _high_pass(size).to(device)
 
 
 def _high_pass(size: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
@@ -64,11 +63,14 @@ def write_mp4(path: Path, frames: Sequence[Picture], fps: int = FRAMES_PER_SECON
         codec = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"]
         target = [*codec, "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         try:
+            # Imported here: all but videos also works on a machine without it.
+            import imageio_ffmpeg
+
             # The one that comes with imageio-ffmpeg, unless the system has its own.
             ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
             command = [ffmpeg, "-v", "error", *source, "-i", "-", *target, str(temporary)]
             status, message = _run_with_frames(command, frames)
-        except (OSError, RuntimeError) as error:
+        except (ImportError, OSError, RuntimeError) as error:
             raise UserError(
                 f"{path}: ffmpeg, which writes videos, cannot be started ({error}); "
                 "set evaluation.media=[png,gif]"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae3d.errors import ConfigError, RankError, UserError
+from vae3d.runtime.kernels import fast_kernels
 from vae3d.runtime.messages import messages_of_rank
 from vae3d.runtime.threads import follow_quota
 
@@ -46,7 +47,8 @@ class Distributed:
         # Both memory formats of a kernel of one voxel are the same, yet their strides differ,
         # about which DDP warns.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        return DistributedDataParallel(model, device_ids=devices)
+        # Gradients in DDP's own buffers save one copy of all of them.
+        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over all ranks."""
@@ -66,8 +68,11 @@ class Distributed:
             gradient.copy_(part.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is set on any rank; every rank gets the same result."""
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item() > 0)
+        """Return whether the flag is set on any rank; every rank gets the same result.
+
+        The flags are on the CPU, so that no rank waits for its GPU.
+        """
+        return flag if self.world == 1 else bool(self.sum(torch.tensor(float(flag))).item() > 0)
 
     def gather(self, value: T) -> list[T]:
         """Return the picklable value of every rank, in the order of ranks, on every rank."""
@@ -102,8 +107,7 @@ class Distributed:
 
     def barrier(self) -> None:
         """Wait until every rank has called this."""
-        if self.world > 1:
-            dist.barrier()
+        self.any(False)
 
 
 @contextlib.contextmanager
@@ -112,25 +116,40 @@ def start_distributed(
 ) -> Iterator[Distributed]:
     """Join the process group that `torchrun` sets in the environment, if there is one.
 
-    The backend is nccl where each rank has a GPU, else gloo. A rank that keeps the others waiting
-    for `timeout` seconds ends the job. `key` is the setting that `device` is the value of.
+    Tensors on GPUs are exchanged by nccl; flags, objects and tensors on a CPU by gloo, which
+    raises an error where a rank is lost. A rank that keeps the others waiting for `timeout`
+    seconds ends the job. `key` is the setting that `device` is the value of.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")), world, key)
     follow_quota()
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-        # Patches have few shapes, so cuDNN searches the fastest kernel of each only once. TF32 is
-        # as exact as bfloat16 and several times faster than float32.
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
     with contextlib.ExitStack() as stack:
+        stack.enter_context(fast_kernels(chosen))
         stack.enter_context(messages_of_rank(rank))
         if world > 1 and not dist.is_initialized():
-            backend = "nccl" if chosen.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-            stack.callback(dist.destroy_process_group)
+            stack.enter_context(_process_group(chosen, timedelta(seconds=timeout)))
         yield Distributed(rank, world, chosen)
+
+
+@contextlib.contextmanager
+def _process_group(device: torch.device, timeout: timedelta) -> Iterator[None]:
+    """Join the process group, and leave it at the end.
+
+    After an error a group of GPUs is not left: nccl would wait for ranks that do not come.
+    """
+    if device.type == "cpu":
+        dist.init_process_group("gloo", timeout=timeout)
+    else:
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout, device_id=device)
+    try:
+        yield
+    except BaseException:
+        if device.type == "cpu":
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 @contextlib.contextmanager

@@ -62,6 +62,8 @@ def measure(
     is blurred once for all of them. Regions, gradient, signal and MS-SSIM are measured for the
     first pair only.
     """
+    # Reconstructions of a model may be channels last, and rows of windows must be contiguous.
+    images = [image.contiguous() for image in images]
     binned = [(buckets, buckets.of(values)), *[_one_bucket(values)] * (len(pairs) - 1)]
     image, other = (images[number] for number in pairs[0])
     pointwise = [

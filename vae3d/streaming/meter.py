@@ -22,6 +22,8 @@ def metered() -> Iterator["Meter"]:
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors as they are created and freed: now (`bytes`) and at the peak.
 
+    `largest` is the number of elements of the largest tensor that was created.
+
     It also works on the meta device, where nothing is computed. Tensors that existed before are
     not counted, nor is the memory that a kernel allocates for itself.
 
@@ -32,6 +34,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
         self.peak = 0
+        self.largest = 0
         self._registered: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     @classmethod
@@ -48,7 +51,9 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = meta_output(func, args)
         if result is NotImplemented:
             result = func(*args, **(kwargs or {}))
-        for storage in _storages(result):
+        for tensor in _tensors(result):
+            self.largest = max(self.largest, tensor.numel())
+            storage = tensor.untyped_storage()
             if storage not in self._registered:
                 self._registered.add(storage)
                 self._count(storage.nbytes())
@@ -76,5 +81,9 @@ class _FusedAttention(TorchFunctionMode):
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
+    return [tensor.untyped_storage() for tensor in _tensors(values)]
+
+
+def _tensors(values: Any) -> list[Tensor]:
     leaves, _ = tree_flatten(values)
-    return [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]

@@ -62,7 +62,20 @@ class SlidingWindow(Stream):
 
     def _border(self, plane: Tensor, count: int) -> Tensor:
         shape = (*plane.shape[:2], count, *plane.shape[3:])
-        return plane.expand(shape) if self.replicate else plane.new_zeros(shape)
+        return plane.expand(shape) if self.replicate else zeros_like_planes(plane, shape)
+
+
+def zeros_like_planes(plane: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return zeros (B, C, d, *rest), on a GPU in the memory format of a plane.
+
+    Slabs that begin with a border take its format, and a convolution whose weights are channels
+    last would first copy slabs of another one. On a CPU the format decides about the rounding of
+    results, which stay as they were.
+    """
+    if plane.is_cpu or plane.stride(1) != 1:
+        return plane.new_zeros(shape)
+    batch, channels, *spatial = shape
+    return plane.new_zeros(batch, *spatial, channels).movedim(-1, 1)
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ NUMBERS = (
     errno.EAGAIN,
 )
 _IN_SHARED_MEMORY = ("shared memory", "/torch_", "Bus error")
+_DEVICE_MEMORY = re.compile(
+    r"CUDA out of memory|CUDA error: out of memory|CUDNN_STATUS_ALLOC_FAILED"
+    r"|CUBLAS_STATUS_ALLOC_FAILED"
+)
 _NO_THREAD = "can't start new thread"
 _SQLITE_FULL = "database or disk is full"
 
@@ -30,6 +35,8 @@ def limit_reached(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return None
     text = str(error)
+    if is_out_of_device_memory(error):
+        return _device_memory(text)
     number = error_number(error)
     if number in (errno.ENOSPC, errno.ENOMEM, None) and any(w in text for w in _IN_SHARED_MEMORY):
         return _shared_memory()
@@ -52,6 +59,12 @@ def limit_reached(error: BaseException) -> str | None:
         ),
     }
     return reasons[number]()
+
+
+def is_out_of_device_memory(error: BaseException) -> bool:
+    """Return whether an error is torch's about the memory of a GPU, without importing torch."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return "OutOfMemoryError" in names or bool(_DEVICE_MEMORY.search(str(error)))
 
 
 def error_number(error: BaseException) -> int | None:
@@ -138,6 +151,16 @@ def _file_size() -> str:
     if limit == "no limit":
         return "the file would be larger than its file system allows; name another disk"
     return f"the file would be larger than {limit}, the limit of this shell (ulimit -f); raise it"
+
+
+def _device_memory(text: str) -> str:
+    """Return that a GPU's memory is used up, with the size that was asked for."""
+    size = re.search(r"Tried to allocate ([\d.]+ [KMGT]?i?B)", text)
+    asked = f" ({size[1]} more were needed)" if size else ""
+    return (
+        f"the GPU is out of memory{asked}; end other programs on it, or use less: memory=2 "
+        "(evaluation.inference.memory=2 for vae3d eval), smaller images, or precision=bf16"
+    )
 
 
 def _memory() -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 PADDED = 2.0
 """Computed voxels for each voxel of a scan from which on padding is reported."""
+MAX_WORKERS = 8
+"""Loader processes that are recommended for a GPU, at most."""
 
 
 def report_waste(
@@ -29,7 +32,7 @@ def report_waste(
     `size` is that of a patch, None for whole volumes; `shapes` are those of some training cases.
     Idle cores are reported, not warned of: the user may want them for other things.
     """
-    for warning in (*_padding(size, shapes), *_batches(loader), *_workers(loader.workers)):
+    for warning in (*_padding(size, shapes), *_batches(loader), *_workers(loader)):
         log.warning(warning)
     for line in _cores(config.portions or 1, config.threads_per_portion):
         log.info(line)
@@ -58,14 +61,20 @@ def _batches(loader: PatchLoader) -> Iterator[str]:
         )
 
 
-def _workers(workers: int) -> Iterator[str]:
-    cores = usable_cores()
+def _workers(loader: PatchLoader) -> Iterator[str]:
+    cores, workers = usable_cores(), loader.workers
     # torch says the same in more words.
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     if workers > cores:
         yield (
             f"data.workers={workers} are more than the {counted(cores, 'core')} of this process: "
             f"they wait for each other; type data.workers={cores}"
+        )
+    if cores > 1 and not workers and loader.pin_memory:
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        yield (
+            "data.workers=0: the GPU may wait while patches are read; type "
+            f"data.workers={max(1, min(MAX_WORKERS, cores // ranks))}"
         )
 
 

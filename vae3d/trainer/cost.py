@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.runtime.kernels import fast_kernels
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
 from vae3d.trainer.optimizer import build_optimizer
@@ -69,6 +70,17 @@ def _cost(
     size: tuple[int, ...],
 ) -> Cost | None:
     """Return the cost of `call`: batches of 1 and 3 separate fixed bytes from those per image."""
+    with fast_kernels(device):
+        return _measured(name, model, call, device, size)
+
+
+def _measured(
+    name: str,
+    model: CustomVAE,
+    call: Callable[[Tensor], None],
+    device: torch.device,
+    size: tuple[int, ...],
+) -> Cost | None:
     peaks, seconds = [], math.inf
     for batch in (1, 3):
         images = torch.zeros(batch, model.config.in_channels, *size, device=device)

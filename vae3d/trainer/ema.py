@@ -20,8 +20,11 @@ class ExponentialMovingAverage:
         self.decay = decay
         self.updates = 0
         self.average: dict[str, Tensor] = {}
+        self._current: dict[str, Tensor] = {}
         if decay is not None:
-            self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            # They share the memory of the weights, which change in place.
+            self._current = model.state_dict()
+            self.average = {k: v.detach().clone() for k, v in self._current.items()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -30,11 +33,14 @@ class ExponentialMovingAverage:
             return
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self.model.state_dict().items():
+        averages, weights = [], []
+        for name, value in self._current.items():
             if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+                averages.append(self.average[name])
+                weights.append(value)
             else:
                 self.average[name].copy_(value)
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights to validate and save: the average, or the model's own."""

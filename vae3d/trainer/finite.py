@@ -6,12 +6,17 @@ from torch import Tensor
 from vae3d.errors import NonFiniteError
 from vae3d.trainer.state import TrainState
 
+MAX_OVERFLOWS = 25
+"""Steps in a row of which only the gradient may overflow in float16. Each halves the scale, which
+begins at 2^16, so that after these it is far below one and no longer the reason."""
+
 
 class FiniteWatch:
     """Records on the device whether each step was finite, and reads the flags on request.
 
     The flags are of sums over the ranks, equal on all ranks, so that all ranks decide alike. A
     step that is not finite does not change the weights. `limit` of them in a row may be skipped.
+    With `overflow_is_planned`, MAX_OVERFLOWS in a row with a gradient that overflows do not count.
     """
 
     def __init__(self, limit: int, overflow_is_planned: bool) -> None:
@@ -21,6 +26,7 @@ class FiniteWatch:
         self._steps: list[int] = []
         self._flags: list[Tensor] = []
         self._longest = 0
+        self._overflows = 0
 
     def note(self, step: int, scores: dict[str, Tensor]) -> Tensor:
         """Record a step; return whether its scores are all finite, as a tensor on their device."""
@@ -41,16 +47,24 @@ class FiniteWatch:
         bad: dict[int, list[str]] = {}
         for step, row in zip(self._steps, rows, strict=True):
             wrong = [name for name, finite in zip(self._names, row, strict=True) if not finite]
-            # float16 lowers its scale by itself where a gradient overflows.
-            if wrong and not (self.overflow_is_planned and wrong == ["grad_norm"]):
+            if wrong and not self._is_planned(wrong):
                 bad[step] = wrong
                 state.skipped += 1
             else:
                 state.skipped = 0
+            if not wrong:
+                self._overflows = 0
             # The longest row counts, even if finite steps followed before this call.
             self._longest = max(self._longest, state.skipped)
         self._steps, self._flags = [], []
         return bad
+
+    def _is_planned(self, wrong: list[str]) -> bool:
+        """Return whether float16 mends a step itself, by a smaller scale of the gradients."""
+        if not (self.overflow_is_planned and wrong == ["grad_norm"]):
+            return False
+        self._overflows += 1
+        return self._overflows <= MAX_OVERFLOWS
 
     def check(self, bad: dict[int, list[str]], where: str) -> None:
         """Raise a NonFiniteError if more than `limit` steps in a row were skipped."""

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 
-import torch
 from safetensors.torch import save_file
 
 from vae3d.data.run_cases import RunCase, RunCases
@@ -21,7 +20,7 @@ from vae3d.loading.loader import PatchLoader
 from vae3d.logger.rows import Written
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.system.limits import limits_as_errors
+from vae3d.system.limits import is_out_of_device_memory, limits_as_errors
 from vae3d.system.streams import lost_streams
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
@@ -61,19 +60,11 @@ class Journal:
 
         note("running")
         try:
-            with limits_as_errors():
+            with limits_as_errors(), _memory_advice(trainer):
                 yield
         except Interrupted as error:
             note("interrupted", str(error), error.exit_code)
             raise
-        except torch.OutOfMemoryError as error:
-            advice = (
-                f"step {trainer.state.step}: {' '.join(str(error).split())[:200]}; lower "
-                "trainer.batch_size (and raise trainer.accumulation) or patching.size, or set "
-                "model.checkpointing=true"
-            )
-            note("failed", advice, ResourceError.exit_code)
-            raise ResourceError(advice) from error
         except BaseException as error:
             code = error.exit_code if isinstance(error, UserError) else 1
             note("failed", str(error) or type(error).__name__, code)
@@ -175,3 +166,18 @@ class Journal:
             f"step {step}: {', '.join(wrong)} not finite, the weights are unchanged; "
             f"the patches are in {place}"
         )
+
+
+@contextlib.contextmanager
+def _memory_advice(trainer: Trainer) -> Iterator[None]:
+    """Raise an error about a GPU's memory as a ResourceError with the settings that lower it."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_device_memory(error):
+            raise
+        raise ResourceError(
+            f"step {trainer.state.step}: {' '.join(str(error).split())[:200]}; lower "
+            "trainer.batch_size (and raise trainer.accumulation) or patching.size, or set "
+            "model.checkpointing=true"
+        ) from error

@@ -12,7 +12,19 @@ from vae3d.trainer.config import OPTIMIZERS
 # Fused: one kernel for all weights, which can skip a step by a flag on the device (`found_inf`).
 adamw = partial(torch.optim.AdamW, fused=True)
 adam = partial(torch.optim.Adam, fused=True)
-sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True)
+
+
+def sgd(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """Return SGD with Nesterov momentum 0.9, which begins at zero.
+
+    torch would allocate the momentum in the first step, and leave it uninitialised where that
+    step is skipped.
+    """
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def build_optimizer(

@@ -324,7 +324,9 @@ class Trainer:
             self.state.load_state_dict(state["train"])
             self.model.load_state_dict(state["model"])
             self._load_optimizer(state["optimizer"])
-            self.precision.scaler.load_state_dict(state["scaler"])
+            # Checkpoints of other precisions hold no scale: float16 begins with its own.
+            if state["scaler"]:
+                self.precision.scaler.load_state_dict(state["scaler"])
             self.ema.load_state_dict(state["ema"])
 
     def _check_sampler(self, sampler: dict[str, int]) -> None:
@@ -347,6 +349,12 @@ class Trainer:
         if saved and saved != expected:
             raise KeyError(f"the optimizer's state of {len(expected ^ saved)} tensors")
         self.optimizer.load_state_dict(state)
+        # The state may be from a device on which weights have another memory format. The fused
+        # kernels pair numbers by their place in memory, so each has the strides of its weight.
+        for weight, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    values[name] = torch.empty_like(weight).copy_(value)
         # load_state_dict also restored the saved lr and weight decay; the current settings apply.
         for group, current in zip(self.optimizer.param_groups, own, strict=True):
             group.update({k: v for k, v in current.items() if k != "params"})
