@@ -297,3 +297,11 @@ def test_neighbouring_borders_are_not_compared_with_each_other() -> None:
             across += jumps[plane]
             nearby += sum(jumps[i] for i in near) / len(near)
     assert seam_score(image, other, borders) == pytest.approx(across / nearby, rel=1e-5)
+
+
+def test_the_memory_format_of_a_reconstruction_changes_nothing() -> None:
+    """In float64, as on a GPU, windows are summed as shifted views, which keep the strides."""
+    image, other = (one.double() for one in pair(2, 12, 13, 14))
+    last = other[None].contiguous(memory_format=torch.channels_last_3d)[0]
+    assert not last.is_contiguous()
+    assert whole(image, last) == whole(image, other)

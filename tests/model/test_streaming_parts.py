@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.conftest import tiny_model
+from tests.conftest import assert_same_output, tiny_model
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
 from vae3d.streaming import plan as module
@@ -20,7 +20,13 @@ from vae3d.streaming.plan import (
 )
 from vae3d.streaming.stream import Chain, PlaneBuffer, Pointwise, Residual, Stream
 from vae3d.streaming.volume import latent_planes
-from vae3d.streaming.windows import Gather, MeasuredNorm, SlidingWindow, TiledWindows
+from vae3d.streaming.windows import (
+    Gather,
+    MeasuredNorm,
+    SlidingWindow,
+    TiledWindows,
+    zeros_like_planes,
+)
 
 SHAPE = (2, 4, 11, 3)
 
@@ -208,3 +214,48 @@ def test_a_plan_that_fits_to_the_byte_is_taken(monkeypatch: pytest.MonkeyPatch) 
     assert streaming_plan(model, shape, None).bytes == whole
     with pytest.raises(ConfigError, match=r"9 x 8 x 8, got"):
         streaming_plan(model, shape, (whole - 5) / GIB)
+
+
+def test_a_gpu_holds_no_tensor_that_its_kernels_cannot_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, shape = CustomVAE(tiny_model()), (64, 16, 16)
+    whole = streaming_plan(model, shape, None)
+    assert whole.largest >= 4 * 64 * 16 * 16, "the first level has four channels"
+    monkeypatch.setattr(module, "_on_gpu", lambda vae: True)
+    assert streaming_plan(model, shape, None).way == "whole"
+    assert not module.may_exceed_gpu(model, 1, shape)
+    monkeypatch.setattr(module, "MAX_GPU_NUMBERS", whole.largest - 1)
+    # Whatever the memory: also without a limit.
+    assert module.may_exceed_gpu(model, 1, shape)
+    for memory in (None, 100.0):
+        plan = streaming_plan(model, shape, memory)
+        assert plan.way == "streamed"
+        assert plan.largest < whole.largest
+    image = torch.rand(1, 1, *shape)
+    with torch.no_grad():
+        assert_same_output(model.encode(image).mean, model.encode(image, 100.0).mean, model)
+    monkeypatch.setattr(module, "MAX_GPU_NUMBERS", 10)
+    with pytest.raises(ConfigError, match="too large for a GPU even slab by slab"):
+        streaming_plan(model, shape, None)
+
+
+def test_a_gpus_memory_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, shape = CustomVAE(tiny_model()), (64, 64, 64)
+    here = whole_bytes(model, shape), streamed_bytes(model, shape, 8)
+    monkeypatch.setattr(module, "_on_gpu", lambda vae: True)
+    workspace = module.GPU_KERNEL_BYTES - module.KERNEL_BYTES
+    there = whole_bytes(model, shape), streamed_bytes(model, shape, 8)
+    assert all(gpu - workspace < cpu for gpu, cpu in zip(there, here, strict=True))
+
+
+def test_borders_have_the_format_of_their_planes() -> None:
+    meta = torch.empty(2, 4, 3, 5, 6, device="meta")
+    for format_ in (torch.channels_last_3d, torch.contiguous_format):
+        plane = meta.contiguous(memory_format=format_)[:, :, :1]
+        border = zeros_like_planes(plane, (2, 4, 2, 5, 6))
+        assert border.shape == (2, 4, 2, 5, 6)
+        joined = torch.cat([border, plane], dim=2)
+        assert joined.is_contiguous(memory_format=format_)
+    # On a CPU results stay as they were.
+    assert zeros_like_planes(torch.empty(1, 1, 1, 2, 2), (1, 4, 2, 5, 6)).is_contiguous()

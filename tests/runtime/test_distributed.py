@@ -1,6 +1,7 @@
 """One process alone, devices by name, and ranks that are lost."""
 
 import contextlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ def test_devices_by_name() -> None:
     assert choose_device("cpu", 7) == CPU
     with pytest.raises(ConfigError, match="must be auto, cpu or cuda, got 'tpu'"):
         choose_device("tpu")
+    with pytest.raises(ConfigError, match=r"^device must be .*'mps': on Apple's GPUs .* the CPU"):
+        choose_device("mps", key="device")
     if not torch.cuda.is_available():
         assert choose_device("auto", 3) == CPU
         with pytest.raises(ConfigError, match=r"local rank 0 \(0 visible\); start fewer ranks"):
@@ -84,3 +87,22 @@ def test_a_group_is_joined_and_left_whatever_happens(monkeypatch: pytest.MonkeyP
     with start_distributed("cpu") as found:
         assert (found.rank, found.world) == (0, 1)
     assert len(calls) == 4, "alone there is no group"
+
+
+def test_gpus_exchange_by_nccl_and_flags_by_gloo(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def join(backend: str, **given: Any) -> None:
+        calls.append((backend, given["device_id"]))
+
+    monkeypatch.setattr(distributed.dist, "init_process_group", join)
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: calls.append("left"))
+    device = torch.device("cuda", 1)
+    group = distributed._process_group
+    with group(device, timedelta(seconds=7)):
+        pass
+    with contextlib.suppress(KeyError), group(device, timedelta(seconds=7)):
+        raise KeyError
+    joined = ("cpu:gloo,cuda:nccl", device)
+    # nccl would wait for the others after an error.
+    assert calls == [joined, "left", joined]

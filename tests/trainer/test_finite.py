@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vae3d.errors import NonFiniteError
-from vae3d.trainer.finite import FiniteWatch
+from vae3d.trainer.finite import MAX_OVERFLOWS, FiniteWatch
 from vae3d.trainer.state import TrainState
 
 NAN = float("nan")
@@ -62,3 +62,22 @@ def test_an_overflow_that_is_planned_is_none() -> None:
         watch.note(5, {name: torch.tensor(value) for name, value in scores.items()})
         assert watch.bad_steps(state) == wrong
         assert state.skipped == len(wrong)
+
+
+def test_overflows_without_end_are_not_planned() -> None:
+    watch, state = FiniteWatch(0, True), TrainState()
+
+    def steps(count: int, norm: float) -> dict[int, list[str]]:
+        for number in range(count):
+            watch.note(number, {"loss": torch.tensor(1.0), "grad_norm": torch.tensor(norm)})
+        return watch.bad_steps(state)
+
+    # The scale falls, and one finite step in between begins the count again.
+    for count, norm in ((MAX_OVERFLOWS, NAN), (1, 1.0), (MAX_OVERFLOWS - 1, NAN), (1, NAN)):
+        bad = steps(count, norm)
+        assert bad == {}
+        watch.check(bad, "here")
+    bad = steps(1, NAN)
+    assert bad == {0: ["grad_norm"]}
+    with pytest.raises(NonFiniteError, match=r"step 0: grad_norm stopped.*precision=fp32"):
+        watch.check(bad, "here")

@@ -1,5 +1,6 @@
 """The loop: what it logs, what it resumes with, and that only finite numbers reach the weights."""
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -288,3 +289,38 @@ def test_epochs_are_whole_and_steps_are_as_many_as_asked_for(tmp_path: Path) -> 
 def test_the_last_one_is_known(count: int) -> None:
     expected = [(number, number == count - 1) for number in range(count)]
     assert [*with_last(range(count))] == expected
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_moments_of_another_memory_format_stay_with_their_weights(
+    tmp_path: Path, optimizer: str
+) -> None:
+    """A run moves between a CPU and a GPU, and norms over groups are contiguous on one of them."""
+    before = build(tmp_path, steps=2, optimizer=optimizer)
+    before.fit()
+    state = copy.deepcopy(before.state_dict())
+    for held in state["optimizer"]["state"].values():
+        held.update({k: v.contiguous() for k, v in held.items() if isinstance(v, Tensor)})
+    after = build(tmp_path, steps=4, optimizer=optimizer)
+    after.resume(state)
+    formats = set()
+    for weight, held in after.optimizer.state.items():
+        formats.add(weight.is_contiguous())
+        assert all(v.stride() == weight.stride() for v in held.values() if v.dim())
+    assert formats == {True, False}
+    for trainer in (before, after):
+        trainer.train_step(next(trainer.loader.steps(2, 3)))
+    pairs = zip(weights(before), weights(after), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_precision_may_change_to_one_with_a_scale(tmp_path: Path) -> None:
+    trainer = build(tmp_path)
+    state = trainer.state_dict()
+    assert state["scaler"] == {}
+    trainer.precision.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    trainer.resume(state)
+    assert trainer.precision.scaler.get_scale() == 2.0**16
+    scaled = trainer.state_dict()
+    assert scaled["scaler"]
+    build(tmp_path).resume(scaled)

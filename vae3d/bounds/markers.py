@@ -2,7 +2,7 @@
 
 import math
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,17 +74,25 @@ class Between(Number):
 
 
 class OneOf(Bound):
-    """One of some words; `of` may be a `Registry`, to which plugins add names later."""
+    """One of some words; `of` may be a `Registry`, to which plugins add names later.
 
-    def __init__(self, *names: str, of: Collection[str] = ()) -> None:
+    `refused` has the reason why a word that one might expect is none of them.
+    """
+
+    def __init__(
+        self, *names: str, of: Collection[str] = (), refused: Mapping[str, str] | None = None
+    ) -> None:
         self.names = names
         self.of = of
+        self.refused = refused or {}
 
     def checked(self, value: Any, key: str) -> Any:
         """Return the word if it is one of the choices."""
         names = self.choices()
         if value not in names:
             near = did_you_mean(value, names)
+            if isinstance(value, str) and value in self.refused:
+                near = f": {self.refused[value]}"
             raise ConfigError(f"{key} must be one of {', '.join(names)}, got {value!r}{near}")
         return value
 

@@ -3,6 +3,10 @@
 from vae3d.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
+REFUSED_DEVICES = {
+    "mps": "on Apple's GPUs nothing of vae3d is tested, so that it computes on the CPU there",
+}
+"""Devices that torch has and vae3d does not use, and why."""
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SPLITS = ("train", "val", "test")
 SPLIT_RULES = ("hash", "count")

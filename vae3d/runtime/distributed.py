@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae3d.errors import ConfigError, RankError, UserError
+from vae3d.runtime.choices import REFUSED_DEVICES
 from vae3d.runtime.kernels import fast_kernels
 from vae3d.runtime.messages import messages_of_rank
 from vae3d.runtime.threads import follow_quota
@@ -175,7 +176,9 @@ def choose_device(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
-        raise ConfigError(f"{key} must be auto, cpu or cuda, got {device!r}")
+        reason = REFUSED_DEVICES.get(device)
+        why = f": {reason}" if reason else ""
+        raise ConfigError(f"{key} must be auto, cpu or cuda, got {device!r}{why}")
     if device == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count()

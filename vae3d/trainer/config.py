@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vae3d.bounds import Above, AtLeast, Between, OneOf, Settings, SomeOf
-from vae3d.runtime.choices import DEVICES, PRECISIONS
+from vae3d.runtime.choices import DEVICES, PRECISIONS, REFUSED_DEVICES
 from vae3d.runtime.registry import Registry
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class TrainerConfig(Settings, key="trainer"):
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
     """Number format of the forward pass; auto is bf16 where the device computes in it, else
     fp32."""
-    device: Annotated[str, OneOf(*DEVICES)] = "auto"
+    device: Annotated[str, OneOf(*DEVICES, refused=REFUSED_DEVICES)] = "auto"
     """Where to compute; auto takes this rank's GPU if there is one."""
     compile: bool = False
     """Compile the model with torch.compile: minutes at the start, faster steps."""
