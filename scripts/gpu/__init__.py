@@ -1,0 +1,1 @@
+"""What `make gpu` measures, in parts that are resumed, and the page that it writes."""
