@@ -42,7 +42,7 @@ types: $(STAMP) ## mypy --strict
 
 # One process a core; one that has nothing left to do takes tests from another.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
-GATE := -m "not slow and not gpu and not faults and not extras"
+GATE := -m "not slow and not gpu and not rehearsal and not faults and not extras"
 
 .PHONY: test-all
 test-all: $(STAMP) ## the tests and the faults of the gate, in one session
@@ -58,7 +58,7 @@ faults: $(STAMP) ## what breaks and what is malicious: kills, signals, ranks, da
 
 .PHONY: test-extras
 test-extras: $(STAMP) ## agreement with MONAI and browsers, the examples
-	$(PYTEST) -m "extras and not slow and not gpu"
+	$(PYTEST) -m "extras and not slow and not gpu and not rehearsal"
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that take longer
@@ -68,9 +68,17 @@ test-slow: $(STAMP) ## the tests that take longer
 test-faults: $(STAMP) ## the same by the thousand, over night; continued by the same command
 	$(BIN)/python scripts/nightly.py
 
-.PHONY: test-gpu
-test-gpu: $(STAMP) ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+# WHEELS: a folder from gpu-wheels, on a machine without a package index and without a .venv.
+PART ?= all
+GPU := scripts/measure_gpu.py $(PART) $(if $(TINY),--tiny) $(if $(OUT),--out $(OUT))
+
+.PHONY: gpu
+gpu: $(if $(WHEELS),,$(STAMP)) ## test and measure on a CUDA device: PART=tests, ...; TINY=1 on a CPU
+	$(if $(WHEELS),$(PYTHON),$(BIN)/python) $(GPU) $(if $(WHEELS),--wheels $(WHEELS))
+
+.PHONY: gpu-wheels
+gpu-wheels: ## download into WHEELS what make gpu needs on a machine without a package index
+	$(PYTHON) scripts/measure_gpu.py --download $(WHEELS)
 
 .PHONY: settings
 settings: $(STAMP) ## write docs/settings.md from the settings' own sentences

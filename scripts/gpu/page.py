@@ -88,8 +88,8 @@ def _speeds(results: Results) -> Iterator[str]:
 def _peers(results: Results) -> Iterator[str]:
     rows = []
     for key, row in results.of("peers").items():
-        if "error" in row:
-            rows.append([key, "", row["error"], "", "", ""])
+        if reason := row.get("error") or row.get("skipped"):
+            rows.append([key, "", reason, "", "", ""])
             continue
         peer = row["voxels_per_second"][row["peer"]]
         for name, speed in row["voxels_per_second"].items():

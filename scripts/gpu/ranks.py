@@ -26,9 +26,11 @@ def gloo_group(device: torch.device, timeout: timedelta) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def first_device(name: str, local_rank: int = 0, world: int = 1, key: str = "") -> torch.device:
+def first_device(
+    device: str, local_rank: int = 0, world: int = 1, key: str = "trainer.device"
+) -> torch.device:
     """Return the first device of the kind, for every rank."""
-    return own_choice(name, 0, 1, key)
+    return own_choice(device, 0, 1, key)
 
 
 own_choice = distributed.choose_device

@@ -44,7 +44,7 @@ def describe(device: torch.device) -> dict[str, str]:
         "device": f"{name} {memory}".strip(),
         "kind": device.type,
         "torch": torch.__version__,
-        "cudnn": str(torch.backends.cudnn.version()),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         "python": platform.python_version(),
         "commit": commit(),
     }

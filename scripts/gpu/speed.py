@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 
@@ -139,7 +140,9 @@ def peer_tasks(scale: Scale) -> Iterator[Task]:
 
 
 def against(part: str, scale: Scale, name: str, side: int, precision: str) -> Row:
-    """Return the voxels a second and GiB of a peer and of vae3d, and vae3d's ratios."""
+    """Return the voxels a second and GiB of a peer and of vae3d, or that it is not installed."""
+    if find_spec(name) is None:
+        return {"skipped": f"{name} is not installed"}
     with fast_kernels(scale.device):
         images = images_of(scale.batches[side], side, scale.device)
         contenders = matches(name, precision, scale.device)

@@ -149,7 +149,7 @@ def watched(device: torch.device) -> Iterator[Waits]:
     def watched_step(self: Trainer, micro_batches: Any) -> Any:
         scores = step(self, micro_batches)
         if device.type == "cuda":
-            waits.done = torch.cuda.Event()
+            waits.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             waits.done.record()
         return scores
 

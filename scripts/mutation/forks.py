@@ -116,7 +116,7 @@ def run_pytest(slot: Path, arguments: Sequence[str], plugin: object) -> int:
         "no:cacheprovider",
         "--assert=plain",
         "-m",
-        "not slow and not gpu and not faults",
+        "not slow and not gpu and not rehearsal and not faults",
     ]
     options += ["--basetemp", str(slot.parent / f"{slot.name}.tmp"), "--rootdir", str(slot)]
     status = int(pytest.main([*options, *arguments], plugins=[plugin]))
