@@ -29,7 +29,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
-    parser.add_argument("--minutes", type=float, default=7.5, help="begin no row after this time")
+    parser.add_argument("--minutes", type=float, default=6.5, help="begin no row after this time")
     parser.add_argument("--out", type=Path, default=ROOT / ".gpu", help="folder of the results")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to install from")
     parser.add_argument("--download", type=Path, help="download the wheels into this folder")
@@ -50,7 +50,9 @@ def run_with_wheels(wheels: Path, site: Path) -> None:
     install(wheels, site)
     at = sys.argv.index("--wheels")
     words = [*sys.argv[1:at], *sys.argv[at + 2 :]]
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(site), os.environ.get("PYTHONPATH", "")]
+    ).strip(os.pathsep)
     os.execv(sys.executable, [sys.executable, __file__, *words])
 
 

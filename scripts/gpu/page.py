@@ -55,7 +55,7 @@ def _tests(results: Results) -> Iterator[str]:
         counts = [outcomes.count(kind) for kind in ("passed", "skipped")]
         rows.append([key, *counts, row.get("error", "")])
     if rows:
-        yield f"\n### Tests\n\n{table(['file', 'passed', 'skipped', 'error'], rows)}"
+        yield f"\n### Tests\n\n{table(['test', 'passed', 'skipped', 'error'], rows)}"
 
 
 def _speeds(results: Results) -> Iterator[str]:
