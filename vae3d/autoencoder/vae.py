@@ -96,15 +96,8 @@ class CustomVAE(VAE):
         return next(self.parameters()).device
 
     def to_device(self, device: torch.device) -> "CustomVAE":
-        """Move this model to the device, in the memory format that is fastest there.
-
-        Convolutions are faster with channels last, on tensor cores and on CPUs. On a CPU, norms
-        over groups of channels are so much slower with it that nothing is gained
-        (docs/experiments.md).
-        """
-        self.memory_format = torch.contiguous_format
-        if device.type != "cpu" or self.config.norm not in ("group", "instance"):
-            self.memory_format = CHANNELS_LAST[self.spatial_dims]
+        """Move this model to the device, in the memory format that is fastest there."""
+        self.memory_format = memory_format_on(device, self.config)
         # torch's stubs do not know a memory format without a dtype.
         self.to(device, memory_format=self.memory_format)  # type: ignore[call-overload]
         return self
@@ -166,3 +159,14 @@ class CustomVAE(VAE):
         if memory is None:
             return self.plan(shape, None) if may_exceed_gpu(self, batch, shape) else None
         return self.plan(shape, memory / batch)
+
+
+def memory_format_on(device: torch.device, config: VAEConfig) -> torch.memory_format:
+    """Return the memory format in which a network is fastest on the device.
+
+    Convolutions are faster with channels last, on tensor cores and on CPUs. On a CPU, norms over
+    groups of channels are so much slower with it that nothing is gained (docs/experiments.md).
+    """
+    if device.type == "cpu" and config.norm in ("group", "instance"):
+        return torch.contiguous_format
+    return CHANNELS_LAST[config.dims]

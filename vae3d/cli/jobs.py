@@ -134,7 +134,8 @@ def call(command: Command, settings: Any) -> Any:
         sys.stdout.write(f"vae3d {__version__}: {command.name}\n")
         sys.stdout.flush()
     show_messages()
-    if command.maps_large_blocks:
+    limited = getattr(getattr(settings, "trainer", None), "memory", None) is not None
+    if command.maps_large_blocks or limited:
         map_large_blocks()
     return load(command.run)(settings)
 

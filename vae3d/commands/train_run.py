@@ -44,6 +44,7 @@ from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.advice import report_waste
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
+from vae3d.trainer.memory import fit_into_memory
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -101,6 +102,8 @@ class Training:
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
             check_values(self.cases, warns=self.distributed.is_main)
+            loss, trainer = self.config.loss, self.config.trainer
+            fit_into_memory(model, loss, trainer, session.loader, self.distributed)
             session.begin(
                 lambda: write_settings(self.config, self.folder.config), listed(self.cases)
             )

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vae3d.model.attention import Attention
 from vae3d.model.config import ACTIVATIONS, NORMS, VAEConfig
 from vae3d.model.convolution import TRANSPOSED, convolution
 from vae3d.model.layers import SampleDropout
+from vae3d.model.recomputation import recomputed
 
 
 def norm_layer(channels: int, config: VAEConfig) -> nn.Module:
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
         self.activation = activation_layer(config)
         self.dropout = SampleDropout(config.dropout)
         self.skip = channel_projection(inputs, outputs, config)
-        self.checkpointing = config.checkpointing
+        self.recomputes = "block" if config.checkpointing else "nothing"
         self.scale = config.residual_scale
         if config.zero_init:
             # The block starts as its skip connection, so that deep networks learn from the start.
@@ -67,17 +67,27 @@ class ResidualBlock(nn.Module):
         """Map (B, inputs, *spatial) to (B, outputs, *spatial)."""
         # Passed on: the recomputation may run after another batch has replaced the seeds.
         seeds = self.dropout.seeds
-        if self.checkpointing and self.training:
-            result: Tensor = checkpoint(self._forward, x, seeds, use_reentrant=False)
-            return result
+        if self.training and self.recomputes in ("block", "all"):
+            return recomputed(self._forward, x, seeds)
         return self._forward(x, seeds)
 
     def _forward(self, x: Tensor, seeds: list[int] | None) -> Tensor:
-        hidden = self.conv1(self.activation(self.norm1(x)))
-        hidden = self.conv2(self.dropout(self.activation(self.norm2(hidden)), seeds))
+        if self.training and self.recomputes in ("norms", "all"):
+            hidden = recomputed(self._first, x, ends_in_convolution=True)
+            hidden = recomputed(self._second, hidden, seeds, ends_in_convolution=True)
+        else:
+            hidden = self._second(self._first(x), seeds)
         result: Tensor = self.skip(x) + hidden
         # Multiplying by 1 would cost a pass over memory, and one more in the backward pass.
         return result if self.scale == 1 else result * self.scale
+
+    def _first(self, x: Tensor) -> Tensor:
+        result: Tensor = self.conv1(self.activation(self.norm1(x)))
+        return result
+
+    def _second(self, hidden: Tensor, seeds: list[int] | None) -> Tensor:
+        result: Tensor = self.conv2(self.dropout(self.activation(self.norm2(hidden)), seeds))
+        return result
 
 
 def downsample(inputs: int, outputs: int, stride: tuple[int, ...], config: VAEConfig) -> nn.Module:

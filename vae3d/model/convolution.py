@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from vae3d.model.operators import onednn_convolution, weight_gradient
+from vae3d.model.recomputation import needs_output
 
 MAX_UNFOLDED_VALUES = 20480
 """Channels x depth x height up to which torch 2.13 unfolds a single float32 image instead of
@@ -120,7 +121,8 @@ class DirectConv3d(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, D, H, W)."""
         ctx.save_for_backward(x, weight)
-        return _onednn(x, weight, bias)
+        # torch's own convolutions save their input, and end a recomputation, before they compute.
+        return _onednn(x, weight, bias) if needs_output() else x.new_empty(0)
 
     @staticmethod
     @once_differentiable

@@ -1,9 +1,12 @@
 """Norms, activations and dropout for 2D and 3D."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae3d.model.recomputation import is_recomputing
 from vae3d.runtime.seeding import derive_seed
 
 
@@ -76,10 +79,29 @@ class SampleDropout(nn.Module):
         return x * masks.div_(1 - self.rate)
 
 
-BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {
-    2: nn.BatchNorm2d,
-    3: nn.BatchNorm3d,
-}
+class BatchNorm2d(nn.BatchNorm2d):
+    """A batch norm whose running statistics do not count a batch twice that is recomputed."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return _without_update(self, input) if is_recomputing() else super().forward(input)
+
+
+class BatchNorm3d(nn.BatchNorm3d):
+    """A batch norm whose running statistics do not count a batch twice that is recomputed."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, C, D, H, W) to the same shape."""
+        return _without_update(self, input) if is_recomputing() else super().forward(input)
+
+
+def _without_update(norm: Any, x: Tensor) -> Tensor:
+    """Return what a batch norm returns in training; its running statistics stay as they are."""
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    return F.batch_norm(x, mean, variance, norm.weight, norm.bias, training=True, eps=norm.eps)
+
+
+BATCH_NORMS: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d, 3: BatchNorm3d}
 
 
 def rms_norm(dims: int, channels: int, groups: int) -> nn.Module:

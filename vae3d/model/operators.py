@@ -6,6 +6,7 @@ to do so, which takes more than a second. tests/model/test_convolution.py has th
 operator.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch.utils._pytree import tree_flatten
 __all__ = [
     "META_OUTPUTS",
     "TorchDispatchMode",
+    "as_convolution",
     "meta_output",
     "onednn_convolution",
+    "tensors_without_values",
     "tree_flatten",
     "weight_gradient",
 ]
@@ -182,3 +185,26 @@ def weight_gradient(x: Tensor, gradient: Tensor, padding: Sequence[int]) -> Tens
         (False, True, False),  # which gradients: image, weight, bias
     )[1]
     return result
+
+
+def tensors_without_values() -> contextlib.AbstractContextManager[Any]:
+    """Return a context whose tensors have a device but neither values nor memory.
+
+    Unlike those of the meta device they pass through autocast and the device's own operators.
+    Importing this takes more than a second.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode()
+
+
+def as_convolution(func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Return an operator and its arguments, of oneDNN's convolution as torch's own.
+
+    Only the latter takes tensors without values.
+    """
+    if func is not aten.mkldnn_convolution.default:
+        return func, args
+    x, weight, bias, padding, stride, dilation, groups = args
+    whole = (x, weight, bias, stride, padding, dilation, False, [0] * len(stride), groups)
+    return aten.convolution.default, whole

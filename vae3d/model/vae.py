@@ -2,13 +2,13 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
-from vae3d.model.blocks import init_icnr, pixel_shuffle, pixel_unshuffle
+from vae3d.model.blocks import ResidualBlock, init_icnr, pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
@@ -65,6 +65,16 @@ class VAE(nn.Module):
         latent = posterior.mode() if generator is None else posterior.sample(generator)
         reconstruction = self.decode(latent, tuple(image.shape[2:]))
         return VAEOutput(reconstruction, posterior, latent)
+
+    def blocks(self) -> dict[str, ResidualBlock]:
+        """Return the residual blocks by name, in the order in which they compute."""
+        return {n: m for n, m in self.named_modules() if isinstance(m, ResidualBlock)}
+
+    def recompute(self, blocks: Mapping[str, str]) -> None:
+        """Set what each named block recomputes in training, as RECOMPUTATIONS lists."""
+        own = self.blocks()
+        for name, what in blocks.items():
+            own[name].recomputes = what
 
     def encode(self, image: Tensor) -> DiagonalGaussian:
         """Return the posterior of images (B, C, *spatial), of size ceil(spatial / factor)."""

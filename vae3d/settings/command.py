@@ -9,9 +9,9 @@ class Command:
 
     `config` is the dataclass of its settings, `run` the `module:function` that takes them. `plain`
     is the key that words without `=` set. `options` are the options that it takes of a group, if
-    it does not take all. `maps_large_blocks` is for commands with a limit of `memory`. A command
-    that is `quick` starts without torch, and its results alone are on stdout. `interrupted` is
-    what a user does after Ctrl-C.
+    it does not take all. `maps_large_blocks` is for commands with a limit of `memory`; a training
+    has one if `trainer.memory` is set. A command that is `quick` starts without torch, and its
+    results alone are on stdout. `interrupted` is what a user does after Ctrl-C.
     """
 
     name: str

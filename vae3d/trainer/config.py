@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from vae3d.bounds import Above, AtLeast, Between, OneOf, Settings, SomeOf
+from vae3d.bounds import Above, AtLeast, Between, Gibibytes, OneOf, Settings, SomeOf
 from vae3d.runtime.choices import DEVICES, PRECISIONS, REFUSED_DEVICES
 from vae3d.runtime.registry import Registry
 
@@ -84,6 +84,9 @@ class TrainerConfig(Settings, key="trainer"):
     fp32."""
     device: Annotated[str, OneOf(*DEVICES, refused=REFUSED_DEVICES)] = "auto"
     """Where to compute; auto takes this rank's GPU if there is one."""
+    memory: Annotated[Any, Gibibytes()] = None
+    """GiB that a training step may take, by recomputing activations in the backward pass; auto is
+    half of the device's memory, null leaves it to model.checkpointing."""
     compile: bool = False
     """Compile the model with torch.compile: minutes at the start, faster steps."""
     log_every: Annotated[int, AtLeast(1)] = 10

@@ -1,0 +1,159 @@
+"""`footprint`: the memory of a training step, counted with tensors that have no values."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vae3d.autoencoder.summary import FlopMeter
+from vae3d.autoencoder.vae import CustomVAE, memory_format_on
+from vae3d.loss.config import LossConfig
+from vae3d.loss.objective import Objective
+from vae3d.model.config import VAEConfig
+from vae3d.model.operators import as_convolution, tensors_without_values
+from vae3d.runtime.precision import Precision
+
+VALUE_FLOPS = 100
+"""Floating point operations of a convolution in the time that one value of a norm or an activation
+takes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a step: `grown` bytes more are held after it, and at most `peak` more during it.
+
+    `work` is its time in floating point operations, `block` the residual block that it belongs to,
+    None outside of them.
+    """
+
+    block: str | None
+    grown: int
+    peak: int
+    work: float
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The parts of a step in their order: forward, loss and backward."""
+
+    parts: list[Part]
+    largest: int
+    """Bytes of the largest tensor."""
+
+    @property
+    def peak(self) -> int:
+        """The largest number of bytes held, without those that existed before the step."""
+        return max(self._peaks())
+
+    @property
+    def work(self) -> float:
+        """The time of the step in floating point operations."""
+        return sum(part.work for part in self.parts)
+
+    def excess(self, limit: float) -> float:
+        """Return the bytes above the limit, added up over all parts."""
+        return sum(max(0.0, peak - limit) for peak in self._peaks())
+
+    def _peaks(self) -> Iterator[int]:
+        """Yield the largest number of bytes held in each part."""
+        held = 0
+        for part in self.parts:
+            yield held + part.peak
+            held += part.grown
+
+
+def footprint(
+    config: VAEConfig,
+    loss: LossConfig,
+    precision: Precision,
+    device: torch.device,
+    shape: tuple[int, ...],
+    recompute: str,
+) -> Footprint:
+    """Return what forward, loss and backward of a batch hold, if all blocks recompute this.
+
+    `shape` is that of the batch (B, C, *spatial), `recompute` one of RECOMPUTATIONS. Nothing is
+    computed: tensors without values pass through the network and the loss.
+    """
+    with tensors_without_values(), torch.device(device):
+        network = _network(config, device)
+        network.recompute(dict.fromkeys(network.blocks(), recompute))
+        images = torch.empty(shape).to(memory_format=network.memory_format)
+        generators = [torch.Generator(device).manual_seed(0) for _ in range(len(images))]
+        objective = Objective(loss, network.factor)
+        inside = [tuple(shape[2:])] * len(images)
+        with _StepMeter() as meter:
+            _mark_blocks(network, meter)
+            with precision.autocast(device):
+                output = network(images, generators)
+            terms = objective(output, images, inside, 0)
+            del output
+            torch.autograd.backward(terms.total.sum())
+            meter.mark(None)
+    return Footprint(meter.parts, meter.largest)
+
+
+def _network(config: VAEConfig, device: torch.device) -> CustomVAE:
+    """Return a network whose weights have the memory format of the device."""
+    network = CustomVAE(config).train()
+    network.memory_format = memory_format_on(device, config)
+    for parameter in network.parameters():
+        if parameter.dim() == network.spatial_dims + 2:
+            parameter.data = parameter.data.to(memory_format=network.memory_format)
+    return network
+
+
+class _StepMeter(FlopMeter):  # type: ignore[no-untyped-call]
+    """Counts the bytes and the time of each part of a step between two marks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Part] = []
+        self.largest = 0
+        self._work = 0.0
+        self._start = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call the operator and count the tensors that it creates and what it computes."""
+        func, args = as_convolution(func, args)
+        before = self.flops
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        if self.flops == before and isinstance(result, Tensor):
+            self._work += VALUE_FLOPS * result.numel()
+        return result
+
+    def _count(self, number: int) -> None:
+        self.largest = max(self.largest, number)
+        super()._count(number)
+
+    def mark(self, block: str | None) -> None:
+        """End a part, which belongs to `block`."""
+        grown, peak = self.bytes - self._start, self.peak - self._start
+        self.parts.append(Part(block, grown, peak, self._work + self.flops))
+        self._start = self.peak = self.bytes
+        self._work, self.flops = 0.0, 0
+
+
+def _mark_blocks(network: CustomVAE, meter: _StepMeter) -> None:
+    """Mark where each residual block begins and ends, forward and backward."""
+    for name, block in network.blocks().items():
+        block.register_forward_pre_hook(partial(_before, meter, name))
+        block.register_forward_hook(partial(_after, meter, name))
+
+
+def _before(meter: _StepMeter, name: str, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    meter.mark(None)
+    # Called when the gradient of the input is complete: the block's backward pass ends.
+    inputs[0].register_hook(lambda gradient: meter.mark(name))  # type: ignore[no-untyped-call]
+
+
+def _after(
+    meter: _StepMeter, name: str, block: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> None:
+    meter.mark(name)
+    output.register_hook(lambda gradient: meter.mark(None))  # type: ignore[no-untyped-call]
