@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from vae3d.bounds import CODE, PATH, Between, Gibibytes, OneOf, PerAxis, Settings
+from vae3d.bounds import CODE, PATH, AtLeast, Between, Gibibytes, OneOf, PerAxis, Settings
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.choices import DEVICES, PRECISIONS, REFUSED_DEVICES
 from vae3d.settings.command import Command
@@ -20,6 +20,9 @@ class InfoConfig(Settings):
     memory: Annotated[Any, Gibibytes()] = None
     """GiB for which to report whether such an image goes through in one pass or slab by slab; auto
     is half of the device's memory."""
+    batch_size: Annotated[int | None, AtLeast(1)] = None
+    """Patches in a training step whose memory is reported, and what it recomputes to fit in
+    memory; null reports none."""
     measure: bool = True
     """Measure memory and time of a training step and of a reconstruction."""
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
@@ -47,6 +50,7 @@ COMMAND = Command(
         ("vae3d info model=small size=64", "a model on patches of 64^3"),
         ("vae3d info run=runs/ct64 measure=false", "the model of a run, without measuring"),
         ("vae3d info model=base size=[275,512,512] memory=8", "does a whole CT fit in 8 GiB?"),
+        ("vae3d info model=base memory=8 batch_size=4", "what does training recompute in 8 GiB?"),
     ),
     plain="run",
 )

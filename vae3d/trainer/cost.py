@@ -1,5 +1,6 @@
-"""`Cost`: the memory and the time of a training step and of a reconstruction."""
+"""`Cost`: the measured memory and time of a training step and of a reconstruction."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -9,10 +10,18 @@ import torch
 from torch import Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.logger.console import table
+from vae3d.model.config import VAEConfig
 from vae3d.runtime.kernels import fast_kernels
-from vae3d.runtime.memory import peak_memory
+from vae3d.runtime.memory import free_memory, peak_memory
 from vae3d.runtime.precision import Precision
 from vae3d.trainer.optimizer import build_optimizer
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 2**20
+USABLE_SHARE = 0.9
+"""Share of the free memory that is planned with."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +105,34 @@ def _measured(
     grows = max(peaks[1] - peaks[0], 1) / 2
     per_voxel = grows / math.prod(size)
     return Cost(name, max(0.0, peaks[0] - grows), per_voxel, seconds)
+
+
+def print_costs(
+    model: VAEConfig, precision: Precision, device: torch.device, size: tuple[int, ...]
+) -> None:
+    """Measure and print memory and time of a training step and of a reconstruction.
+
+    And the largest batch of images of this size, and the largest image, that fit in free memory.
+    """
+    free = free_memory(device) * USABLE_SHARE
+    log.info(f"{device.type}, {precision.name}, {free / 2**30:.1f} GiB to plan with")
+    voxels, sides = math.prod(size), " x ".join(map(str, size))
+    rows = []
+    for measure_cost in (training_cost, inference_cost):
+        cost = measure_cost(CustomVAE(model).to_device(device), precision, device, size)
+        if cost is None:
+            log.info("memory cannot be measured on this system")
+            return
+        max_voxels = cost.max_voxels(free)
+        side = int(max_voxels ** (1 / model.dims))
+        rows.append(
+            [
+                cost.name,
+                f"{cost.at(voxels) / MEBIBYTE:,.0f} MiB",
+                f"{voxels / cost.seconds / 1e6:.2f}",
+                str(max_voxels // voxels),
+                " x ".join([str(side)] * model.dims),
+            ]
+        )
+    columns = ["", "memory", "Mvoxel/s", f"largest batch of {sides}", "largest image"]
+    table("measured, batch 1", columns, rows)

@@ -36,8 +36,9 @@ COUNTED_VALUES = 1000
 class TrainingStep:
     """All that the memory of a training step depends on.
 
-    `shape` is (B, C, *spatial) of the patches that are in memory at the same time. `ranks` is the
-    number of processes that exchange gradients.
+    `shape` is (B, C, *spatial) of a portion of a batch, `portions` the number of them, of which
+    `lanes` are in memory at the same time. `ranks` is the number of processes that exchange
+    gradients.
     """
 
     model: VAEConfig
@@ -45,7 +46,27 @@ class TrainingStep:
     trainer: TrainerConfig
     device: torch.device
     shape: tuple[int, ...]
+    portions: int = 1
+    lanes: int = 1
     ranks: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        model: VAEConfig,
+        loss: LossConfig,
+        trainer: TrainerConfig,
+        device: torch.device,
+        patch: tuple[int, ...],
+        ranks: int = 1,
+    ) -> "TrainingStep":
+        """Return the step of a training on patches of this size."""
+        portions = min(trainer.portions or 1, trainer.batch_size)
+        threads = trainer.threads_per_portion or 1
+        lanes = trainer.lanes or max(1, torch.get_num_threads() // threads)
+        lanes = min(lanes, portions) if device.type == "cpu" else 1
+        shape = (-(-trainer.batch_size // portions), model.in_channels, *patch)
+        return cls(model, loss, trainer, device, shape, portions, lanes, ranks)
 
     def footprint(self, recompute: str) -> Footprint:
         """Return the tensors of the step, if all blocks recompute this, see RECOMPUTATIONS."""
@@ -62,12 +83,15 @@ class TrainingStep:
             sizes = [parameter.nbytes for parameter in CustomVAE(self.model).parameters()]
         copies = 1 + optimizer_copies(self.trainer.optimizer)
         averaged = self.trainer.ema_decay is not None
-        added = self.trainer.accumulation > 1 or self.ranks > 1
+        added = max(self.trainer.accumulation, self.portions, self.ranks) > 1
         return sum(sizes) * (copies + averaged + added) + 2 * max(sizes) + KERNEL_BYTES
 
     def __str__(self) -> str:
         """Return the patches of the step in words."""
-        return f"{self.shape[0]} x {_sides(self.shape[2:])}"
+        patches = f"{self.trainer.batch_size} x {_sides(self.shape[2:])}"
+        if self.portions == 1:
+            return patches
+        return f"{patches}, {self.shape[0] * self.lanes} of them at a time,"
 
 
 @dataclass(frozen=True)
@@ -100,14 +124,14 @@ class TrainingMemory:
     def __init__(self, step: TrainingStep) -> None:
         self.step = step
         self._plain = step.footprint("nothing")
-        self._held = step.held_bytes() + self._plain.largest
+        self._held = step.held_bytes() + step.lanes * self._plain.largest
 
     def plan(self, memory: float | None) -> TrainingPlan | None:
         """Return the plan that recomputes least in `memory` GiB; None if no plan fits.
 
         Without a limit nothing is recomputed.
         """
-        limit = math.inf if memory is None else memory * GIB - self._held
+        limit = math.inf if memory is None else (memory * GIB - self._held) / self.step.lanes
         if self._plain.peak <= limit:
             return self._plan(nothing(self._plain), {"nothing": self._plain})
         choice = least_work(self._footprints, limit)
@@ -128,7 +152,8 @@ class TrainingMemory:
 
     def _plan(self, choice: Choice, footprints: Footprints) -> TrainingPlan:
         chosen = combined(footprints, choice)
-        return TrainingPlan(choice, self._held + chosen.peak, chosen.work / self._plain.work)
+        taken = self._held + self.step.lanes * chosen.peak
+        return TrainingPlan(choice, taken, chosen.work / self._plain.work)
 
 
 def fit_into_memory(
@@ -148,8 +173,8 @@ def fit_into_memory(
     memory = memory_budget(trainer.memory, distributed.device)
     if memory is None:
         return
-    shape = (trainer.batch_size, model.config.in_channels, *largest_patch(loader))
-    step = TrainingStep(model.config, loss, trainer, distributed.device, shape, distributed.world)
+    device, patch = distributed.device, largest_patch(loader)
+    step = TrainingStep.of(model.config, loss, trainer, device, patch, distributed.world)
     needed = TrainingMemory(step)
     plan = needed.plan(memory)
     if plan is None:
@@ -177,7 +202,7 @@ def training_lines(step: TrainingStep, memory: float | None) -> list[str]:
     ]
     if memory is not None:
         plan = needed.plan(memory)
-        lines.append(f"in {memory:g} GiB".ljust(17) + (str(plan) if plan else "does not fit"))
+        lines.append(f"                 in {memory:g} GiB it {plan or 'does not fit'}")
     return lines
 
 
