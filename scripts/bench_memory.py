@@ -6,12 +6,13 @@
 Memory is measured as in a training with `trainer.memory`: large blocks are mapped on their own, a
 first step is not counted, and the peak is that of the process above what it held before the model.
 The minimum is weights, gradients, optimizer state and what autograd has saved when the backward
-pass begins. A largest patch follows from the peaks at two sizes, which grow with the voxels.
+pass begins. A largest patch follows from the peaks at two sizes, as memory grows with voxels:
+those of peers are measured, those of vae3d planned (the first table compares plans with peaks).
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from peers import Network  # noqa: E402
 from vae3d.loss.config import LossConfig  # noqa: E402
 from vae3d.model.config import VAEConfig  # noqa: E402
 from vae3d.model.recomputation import RECOMPUTATIONS  # noqa: E402
-from vae3d.model.vae import VAE  # noqa: E402
 from vae3d.runtime.distributed import choose_device  # noqa: E402
 from vae3d.runtime.memory import GIB, peak_memory  # noqa: E402
 from vae3d.trainer.config import TrainerConfig  # noqa: E402
@@ -37,7 +37,9 @@ from vae3d.trainer.memory import TrainingMemory, TrainingStep  # noqa: E402
 MODELS = ("tiny", "small", "base", "large", "maisi")
 CONF = Path(__file__).parent.parent / "conf" / "model"
 SIDES = (32, 48)
-"""Sides of the two patches whose peaks are measured."""
+"""Sides of the two patches whose peaks are measured, for peers."""
+PLANNED_SIDES = (64, 128)
+"""Sides of the two patches whose peaks are planned, for vae3d."""
 MEBIBYTE = 2**20
 
 
@@ -112,11 +114,13 @@ def training_step(
 def patch_rows(precision: str, device: torch.device) -> Iterator[PatchRow]:
     """Yield the memory per voxel of vae3d, with and without recomputation, and of its peers."""
     for name in ("small", "base"):
-        for what in ("nothing", "norms", "all"):
-            steps = [training_step(name, precision, device, 1, side) for side in SIDES]
-            blocks = dict.fromkeys(VAE(steps[0].model).blocks(), what)
-            peaks = [measure_step(step, blocks).peak for step in steps]
-            yield patch_row(f"vae3d, model={name}, recomputes {what}", peaks)
+        steps = [training_step(name, precision, device, 1, side) for side in PLANNED_SIDES]
+        memories = [TrainingMemory(step) for step in steps]
+        norms = [memory.uniform("norms").bytes for memory in memories]
+        least = [memory.least().bytes for memory in memories]
+        plain = [memory.uniform("nothing").bytes for memory in memories]
+        for what, planned in (("nothing", plain), ("norms", norms), ("all it can", least)):
+            yield patch_row(f"vae3d, model={name}, recomputes {what}", PLANNED_SIDES, planned)
     makers: tuple[Callable[[str], Network], ...] = (peers.monai, peers.vae3d2d)
     for make in makers:
         try:
@@ -124,15 +128,15 @@ def patch_rows(precision: str, device: torch.device) -> Iterator[PatchRow]:
         except ImportError as error:
             sys.stderr.write(f"left out: {error}\n")
             continue
-        yield patch_row(network.name, [peer_peak(make(precision), device, s) for s in SIDES])
+        peaks = [peer_peak(make(precision), device, side) or 0 for side in SIDES]
+        yield patch_row(network.name, SIDES, peaks)
 
 
-def patch_row(name: str, peaks: list[int | None]) -> PatchRow:
-    """Return the row of the peaks at SIDES."""
-    low, high = (peak or 0 for peak in peaks)
-    voxels = [side**3 for side in SIDES]
-    per_voxel = (high - low) / (voxels[1] - voxels[0])
-    return PatchRow(name, low - per_voxel * voxels[0], per_voxel)
+def patch_row(name: str, sides: Sequence[int], peaks: Sequence[int]) -> PatchRow:
+    """Return the row of the peaks at two sides."""
+    voxels = [side**3 for side in sides]
+    per_voxel = (peaks[1] - peaks[0]) / (voxels[1] - voxels[0])
+    return PatchRow(name, peaks[0] - per_voxel * voxels[0], per_voxel)
 
 
 def peer_peak(network: Network, device: torch.device, side: int) -> int | None:

@@ -151,7 +151,8 @@ def test_a_training_fits_in_its_memory_with_the_same_result(tmp_path: Path) -> N
     def trained(name: str, *arguments: str) -> str:
         done = vae3d(
             "train", "model=tiny", "trainer=debug", "trainer.steps=2", "patching.size=[16]",
-            "data.shape=[24,24,24]", "trainer.precision=fp32", f"name={name}", *arguments,
+            "data.shape=[24,24,24]", "trainer.portions=1", "trainer.precision=fp32",
+            f"name={name}", *arguments,
             cwd=tmp_path,
         )  # fmt: skip
         return done.stderr

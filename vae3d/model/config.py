@@ -210,8 +210,8 @@ class VAEConfig(Settings, key="model"):
     unit_range: bool = False
     """For imported weights whose network expects images in [0, 1] instead of [-1, 1]."""
     checkpointing: bool = False
-    """Recompute activations in the backward pass; saves memory in training, costs about a third of
-    the time."""
+    """Recompute all residual blocks in the backward pass; saves memory in training, costs about a
+    third of the time. trainer.memory replaces it where it is set."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

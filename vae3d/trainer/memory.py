@@ -91,7 +91,7 @@ class TrainingStep:
         patches = f"{self.trainer.batch_size} x {_sides(self.shape[2:])}"
         if self.portions == 1:
             return patches
-        return f"{patches}, {self.shape[0] * self.lanes} of them at a time,"
+        return f"{patches} ({self.shape[0] * self.lanes} at a time)"
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ def fit_into_memory(
     if plan is None:
         raise ConfigError(
             f"trainer.memory must be at least {_rounded_up(needed.least())} for {step}, got "
-            f"{memory:.3g}; lower trainer.batch_size (and raise trainer.accumulation) or "
-            "patching.size"
+            f"{memory:.3g}; lower {'trainer.lanes, ' if step.lanes > 1 else ''}trainer.batch_size "
+            "(and raise trainer.accumulation) or patching.size"
         )
     model.recompute(plan.blocks)
     if distributed.is_main:
