@@ -6,8 +6,8 @@
 Memory is measured as in a training with `trainer.memory`: large blocks are mapped on their own, a
 first step is not counted, and the peak is that of the process above what it held before the model.
 The minimum is weights, gradients, optimizer state and what autograd has saved when the backward
-pass begins. A largest patch follows from the peaks at two sizes, as memory grows with voxels:
-those of peers are measured, those of vae3d planned (the first table compares plans with peaks).
+pass begins. Largest patches follow from bytes a voxel: those of peers are measured, those of vae3d
+planned (the first table compares plans with peaks).
 """
 
 import argparse
@@ -36,8 +36,8 @@ from vae3d.trainer.memory import TrainingMemory, TrainingStep  # noqa: E402
 
 MODELS = ("tiny", "small", "base", "large", "maisi")
 CONF = Path(__file__).parent.parent / "conf" / "model"
-SIDES = (32, 48)
-"""Sides of the two patches whose peaks are measured, for peers."""
+PEER_SIDE = 80
+"""Side of the patch whose peak is measured, for peers; torch unfolds smaller ones."""
 PLANNED_SIDES = (64, 128)
 """Sides of the two patches whose peaks are planned, for vae3d."""
 MEBIBYTE = 2**20
@@ -128,8 +128,10 @@ def patch_rows(precision: str, device: torch.device) -> Iterator[PatchRow]:
         except ImportError as error:
             sys.stderr.write(f"left out: {error}\n")
             continue
-        peaks = [peer_peak(make(precision), device, side) or 0 for side in SIDES]
-        yield patch_row(network.name, SIDES, peaks)
+        # Weights, gradients and the two averages of AdamW.
+        fixed = 4 * sum(p.nbytes for p in network.model.parameters())
+        peak = peer_peak(network, device, PEER_SIDE) or 0
+        yield PatchRow(network.name, fixed, (peak - fixed) / PEER_SIDE**3)
 
 
 def patch_row(name: str, sides: Sequence[int], peaks: Sequence[int]) -> PatchRow:

@@ -150,18 +150,18 @@ def test_a_step_takes_what_was_planned(precision: str) -> None:
 def test_a_training_fits_in_its_memory_with_the_same_result(tmp_path: Path) -> None:
     def trained(name: str, *arguments: str) -> str:
         done = vae3d(
-            "train", "model=tiny", "trainer=debug", "trainer.steps=2", "patching.size=[16]",
-            "data.shape=[24,24,24]", "trainer.portions=1", "trainer.precision=fp32",
+            "train", "model=tiny", "trainer=debug", "trainer.steps=2", "patching.size=[32]",
+            "data.shape=[36,36,36]", "trainer.portions=1", "trainer.precision=fp32",
             f"name={name}", *arguments,
             cwd=tmp_path,
         )  # fmt: skip
         return done.stderr
 
     trained("plain")
-    assert re.search("recomputes (the norms|all) of", trained("fits", "trainer.memory=0.009"))
+    assert re.search("recomputes (the norms|all) of", trained("fits", "trainer.memory=0.016"))
     same = [tmp_path / "runs" / n / "weights/latest/model.safetensors" for n in ("plain", "fits")]
     assert same[0].read_bytes() == same[1].read_bytes()
-    refused = trained("refused", "trainer.memory=0.001")
-    assert "vae3d: trainer.memory must be at least 0.01" in refused
+    refused = trained("refused", "trainer.memory=0.01")
+    assert "vae3d: trainer.memory must be at least 0.02" in refused
     assert "lower trainer.batch_size" in refused
     assert not (tmp_path / "runs/refused/config.yaml").exists()

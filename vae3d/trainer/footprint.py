@@ -82,7 +82,7 @@ def footprint(
         network = _network(config, device)
         network.recompute(dict.fromkeys(network.blocks(), recompute))
         images = torch.empty(shape).to(memory_format=network.memory_format)
-        generators = [torch.Generator(device).manual_seed(0) for _ in range(len(images))]
+        generators = [torch.Generator().manual_seed(0) for _ in range(len(images))]
         objective = Objective(loss, network.factor)
         inside = [tuple(shape[2:])] * len(images)
         with _StepMeter() as meter:
