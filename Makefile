@@ -80,6 +80,10 @@ gpu: $(if $(WHEELS),,$(STAMP)) ## test and measure on a CUDA device: PART=tests,
 gpu-wheels: ## download into WHEELS what make gpu needs on a machine without a package index
 	$(PYTHON) scripts/measure_gpu.py --download $(WHEELS)
 
+.PHONY: bench
+bench: $(STAMP) ## the tables of docs/benchmarks.md; what was measured on this commit is kept
+	$(BIN)/python scripts/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: settings
 settings: $(STAMP) ## write docs/settings.md from the settings' own sentences
 	$(BIN)/python scripts/write_settings.py

@@ -1,0 +1,1 @@
+"""The parts of `scripts/bench.py`; each module of `tables/` is one table."""

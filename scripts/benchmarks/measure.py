@@ -1,0 +1,33 @@
+"""Measure one table in this process: `python -m benchmarks.measure NAME SCALE FILE CHANGE...`.
+
+The blocks, with the machine and the peers, are written to FILE as JSON.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.machine import describe_machine, version
+from benchmarks.table import Table
+from vae3d.runtime.messages import show_messages
+
+
+def main(name: str, scale: str, file: str, *changes: str) -> None:
+    """Measure and write."""
+    show_messages()
+    table = Table.load(name)
+    # Described first: a table may set the number of threads.
+    machine = describe_machine()
+    blocks = table.blocks(scale, [*changes])
+    measured = {
+        "title": table.title,
+        "machine": machine,
+        "peers": {peer: version(peer) for peer in table.peers},
+        "blocks": [asdict(block) for block in blocks],
+    }
+    Path(file).write_text(json.dumps(measured), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
