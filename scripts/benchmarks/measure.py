@@ -1,9 +1,11 @@
-"""Measure one table in this process: `python -m benchmarks.measure NAME SCALE FILE CHANGE...`.
+"""Measure one table: `python -m benchmarks.measure NAME SCALE FILE FOLDER CHANGE...`.
 
-The blocks, with the machine and the peers, are written to FILE as JSON.
+The blocks, with the machine and the peers, are written to FILE as JSON. Paths among the changes
+are relative to FOLDER.
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +15,9 @@ from benchmarks.table import Table
 from vae3d.runtime.messages import show_messages
 
 
-def main(name: str, scale: str, file: str, *changes: str) -> None:
+def main(name: str, scale: str, file: str, folder: str, *changes: str) -> None:
     """Measure and write."""
+    os.chdir(folder)
     show_messages()
     table = Table.load(name)
     # Described first: a table may set the number of threads.

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPTS = ROOT / "scripts"
+"""Where processes start: `python -m` also searches the folder that it is started in, and another
+one could hold another vae3d."""
 
 
 def source() -> Path:
@@ -18,7 +21,7 @@ def source() -> Path:
 def environment(of: Path | None = None) -> dict[str, str]:
     """Return the environment in which `vae3d` is that of a checkout, and `benchmarks` this one."""
     folder = source() if of is None else of
-    paths = [str(folder), str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(folder), str(SCRIPTS), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
@@ -36,6 +39,7 @@ def fresh(module: str, *words: str) -> Any:
     done = subprocess.run(
         module_command(module, *words),
         env=environment(),
+        cwd=SCRIPTS,
         stdout=subprocess.PIPE,
         check=True,
         text=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.load import LoadMeter
 from benchmarks.machine import commit_of, cpu_name, usable_cores
-from benchmarks.processes import ROOT, environment, module_command
+from benchmarks.processes import ROOT, SCRIPTS, environment, module_command
 from benchmarks.result import Result
 
 RESULTS = ROOT / "benchmarks"
@@ -50,10 +50,10 @@ class Runs:
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "measured.json")
-            command = module_command(
-                "benchmarks.measure", name, self.scale, str(file), *self.changes
-            )
-            done = subprocess.run(command, env=environment(self.source), check=False)
+            words = (name, self.scale, str(file), str(Path.cwd()), *self.changes)
+            command = module_command("benchmarks.measure", *words)
+            given = environment(self.source)
+            done = subprocess.run(command, cwd=SCRIPTS, env=given, check=False)
             seconds, load = time.monotonic() - start, meter.load()
             if done.returncode or not file.exists():
                 sys.stderr.write(f"{name}: ended with exit code {done.returncode}\n")

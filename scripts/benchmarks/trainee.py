@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.processes import environment, module_command
+from benchmarks.processes import SCRIPTS, environment, module_command
 
 if TYPE_CHECKING:
     from benchmarks.training import Job
@@ -34,6 +34,7 @@ class Trainee:
             subprocess.Popen(
                 module_command("benchmarks.trainee_process"),
                 env={**given, "RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else given,
+                cwd=SCRIPTS,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -15,7 +15,7 @@ from benchmarks import machine
 NAMES = ("model", "inference", "latents", "loader", "overlap", "verification", "rate")
 """Tables whose contenders are calls; those that start processes take too long for the gate."""
 PEERS = ("monai", "torchio", "vae3d2d")
-SLOW = ("start", "operators", "catalog", "cases", "portions", "evaluation")
+SLOW = ("start", "operators", "catalog", "cases", "portions", "evaluation", "commands", "slowdown")
 
 
 def check(blocks: list[Block]) -> None:

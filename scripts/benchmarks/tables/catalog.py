@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bench_catalog
 
-from benchmarks.processes import environment, module_command
+from benchmarks.processes import SCRIPTS, environment, module_command
 from benchmarks.result import Block
 from benchmarks.timing import Spread, timed
 from vae3d.files.atomic import write_json
@@ -66,6 +66,7 @@ def opening(folder: Path) -> dict[str, tuple[float, float]]:
     done = subprocess.run(
         module_command("bench_catalog", "--open", str(folder)),
         env=environment(),
+        cwd=SCRIPTS,
         stderr=subprocess.PIPE,
         check=True,
         text=True,

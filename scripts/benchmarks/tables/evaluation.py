@@ -61,8 +61,7 @@ def measure(sizes: Sizes) -> list[Block]:
     """Train one step on made-up scans, and time their evaluation."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_scans(folder / "scans", sizes)
-        run = train(composed("train", f"model={sizes.model}", *training(folder, sizes)))
+        run = trained(folder, sizes)
         model = CustomVAE.from_pretrained(run / "weights" / "latest")
         device = choose_device("auto")
         config = InferenceConfig((sizes.size,), sizes.overlap, batch_size=sizes.batch)
@@ -80,12 +79,23 @@ def measure(sizes: Sizes) -> list[Block]:
         [title, f"{samples.spread(title).median:.1f}", samples.ratio(title, ALONE).shown()]
         for title in calls
     ]
-    caption = (
+    heads = ["", "seconds", "times the reconstructions"]
+    return [Block.of(described(sizes), heads, rows, samples)]
+
+
+def described(sizes: Sizes) -> str:
+    """Return what is evaluated."""
+    return (
         f"`model={sizes.model}`, `mode=patch`, {sizes.cases} cases of "
         f"{'x'.join(map(str, sizes.shape))}, patches of {sizes.size}, overlap {sizes.overlap:g}, "
         f"{sizes.precision}, {torch.get_num_threads()} threads"
     )
-    return [Block.of(caption, ["", "seconds", "times the reconstructions"], rows, samples)]
+
+
+def trained(folder: Path, sizes: Sizes) -> Path:
+    """Return a run of one step on made-up scans in a store."""
+    make_scans(folder / "scans", sizes)
+    return train(composed("train", f"model={sizes.model}", *training(folder, sizes)))
 
 
 def make_scans(folder: Path, sizes: Sizes) -> None:

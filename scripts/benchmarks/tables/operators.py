@@ -13,7 +13,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks.processes import environment
+from benchmarks.processes import SCRIPTS, environment
 from benchmarks.result import Block
 from benchmarks.timing import alternate, timed
 from vae3d.loss.structural import ssim
@@ -126,7 +126,7 @@ def similarity(shape: tuple[int, ...]) -> Callable[[], None]:
 def plan(change: str) -> None:
     """Plan a volume's memory in a new Python."""
     command = [sys.executable, "-c", PLAN.format(change=change)]
-    subprocess.run(command, check=True, env=environment())
+    subprocess.run(command, check=True, env=environment(), cwd=SCRIPTS)
 
 
 def without(call: Callable[[], None]) -> None:
