@@ -8,8 +8,9 @@
 
 Each table is measured in a process of its own and written into its section of the page, with the
 machine, the peers, and how much of the machine other processes used. Results are kept as JSON in
-`benchmarks/COMMIT/`; what is there is not measured again. `--quick`, `--set`, `--source` and
-uncommitted changes leave the page as it is, unless `--write` asks for it.
+`benchmarks/COMMIT/`, with what was printed meanwhile; what is there is not measured again.
+`--quick`, `--set`, `--source` and uncommitted changes leave the page as it is, unless `--write`
+asks for it.
 """
 
 import argparse

@@ -38,8 +38,10 @@ class Block:
     def markdown(self) -> str:
         """Return caption and grid."""
         lines = [self.heads, ["---"] * len(self.heads), *self.rows]
-        grid = "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("|  |", "| |")
-        return f"{self.caption}\n\n{grid}"
+        grid = [
+            "|".join(["", *(f" {cell} " if cell else " " for cell in line), ""]) for line in lines
+        ]
+        return "\n".join([self.caption, "", *grid])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load import LoadMeter
 from benchmarks.machine import commit_of, cpu_name, usable_cores
@@ -48,31 +49,38 @@ class Runs:
         """Measure a table and keep its result; return None if it failed."""
         meter = LoadMeter()
         start = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "measured.json")
-            words = (name, self.scale, str(file), str(Path.cwd()), *self.changes)
-            command = module_command("benchmarks.measure", *words)
-            given = environment(self.source)
-            done = subprocess.run(command, cwd=SCRIPTS, env=given, check=False)
-            seconds, load = time.monotonic() - start, meter.load()
-            if done.returncode or not file.exists():
-                sys.stderr.write(f"{name}: ended with exit code {done.returncode}\n")
-                return None
-            measured = json.loads(file.read_text(encoding="utf-8"))
-        result = Result.from_json(
-            {
-                **measured,
-                "name": name,
-                "scale": self.scale,
-                "changes": self.changes,
-                "commit": self.commit,
-                "date": date.today().isoformat(),
-                "load": vars(load),
-                "seconds": round(seconds, 1),
-            }
-        )
+        measured = self._in_its_process(name)
+        seconds, load = time.monotonic() - start, meter.load()
+        if measured is None:
+            return None
+        about = {"name": name, "scale": self.scale, "changes": self.changes, "commit": self.commit}
+        when = {"date": date.today().isoformat(), "seconds": round(seconds, 1), "load": vars(load)}
+        result = Result.from_json({**measured, **about, **when})
         self.keep(result)
         return result
+
+    def _in_its_process(self, name: str) -> dict[str, Any] | None:
+        """Return what a table's process measured; what it prints goes into a file."""
+        log = self.file(name, "log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder, log.open("wb") as output:
+            file = Path(folder, "measured.json")
+            words = (name, self.scale, str(file), str(Path.cwd()), *self.changes)
+            done = subprocess.run(
+                module_command("benchmarks.measure", *words),
+                cwd=SCRIPTS,
+                env=environment(self.source),
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+            if done.returncode == 0 and file.exists():
+                measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+                return measured
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        why = f"exit code {done.returncode}: {lines[-1] if lines else 'nothing was printed'}"
+        sys.stderr.write(f"{name}: ended with {why} ({log})\n")
+        return None
 
     def keep(self, result: Result) -> None:
         """Write a result into the folder of results, whole or not at all."""
@@ -82,7 +90,7 @@ class Runs:
         part.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
         part.replace(file)
 
-    def file(self, name: str) -> Path:
-        """Return the file of a table's result."""
+    def file(self, name: str, suffix: str = "json") -> Path:
+        """Return the file of a table's result, or of what was printed while it was measured."""
         kind = f"{self.scale}-changed" if self.changes else self.scale
-        return self.results / self.commit / kind / f"{name}.json"
+        return self.results / self.commit / kind / f"{name}.{suffix}"

@@ -1,8 +1,8 @@
 """Training steps in portions, each on threads of its own, idle and beside one busy process.
 
 Every contender is a process of its own, which steps with vae3d's Trainer on a batch that stays:
-the defaults, `trainer.portions=1`, two ranks of one thread, and the defaults of another checkout
-(`--set earlier=FOLDER`).
+the defaults, `trainer.portions=1`, two ranks of one thread with `trainer.portions=1`, and the
+defaults of another checkout (`--set earlier=FOLDER`).
 """
 
 import contextlib
@@ -65,7 +65,7 @@ def measure(sizes: Sizes) -> list[Block]:
         if knows("portions"):
             contenders[WHOLE] = Contender(trainee(), {"portions": 1})
         if sizes.ranks and usable_cores() >= 2:
-            contenders[RANKS] = Contender(trainee(ranks=2, threads=1))
+            contenders[RANKS] = Contender(trainee(ranks=2, threads=1), {"portions": 1})
         if sizes.earlier:
             contenders[EARLIER] = Contender(trainee(source=sizes.earlier))
         return [block(model, contenders, busy, sizes) for model in sizes.models]
