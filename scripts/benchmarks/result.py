@@ -38,10 +38,8 @@ class Block:
     def markdown(self) -> str:
         """Return caption and grid."""
         lines = [self.heads, ["---"] * len(self.heads), *self.rows]
-        grid = [
-            "|".join(["", *(f" {cell} " if cell else " " for cell in line), ""]) for line in lines
-        ]
-        return "\n".join([self.caption, "", *grid])
+        padded = [[f" {cell} " if cell else " " for cell in line] for line in lines]
+        return "\n".join([self.caption, "", *(f"|{'|'.join(line)}|" for line in padded)])
 
 
 @dataclass(frozen=True)

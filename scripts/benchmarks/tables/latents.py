@@ -32,7 +32,7 @@ PEERS = ("monai",)
 SIZES = {
     "full": Sizes(),
     "quick": Sizes(
-        shape=(32, 64, 96), memory=(0.02,), size=32, overlap=(0.25,), rounds=2, own_process=False
+        shape=(64, 96, 96), memory=(0.05,), size=32, overlap=(0.25,), rounds=2, own_process=False
     ),
     "miniature": Sizes(
         "tiny", (16, 16, 16), (0.04,), 16, (0.25,), splits=(1,), rounds=1, own_process=False

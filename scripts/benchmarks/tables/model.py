@@ -67,10 +67,7 @@ def compare(peer: str, installed: bool, batch: int, device: torch.device, sizes:
     """Measure all contenders of a peer at a batch."""
     images = torch.rand(batch, 1, *(sizes.side,) * 3, device=device) * 2 - 1
     contenders = build(peer, installed, device)
-    calls: dict[str, Callable[[], None]] = {}
-    for contender in contenders:
-        calls[f"training, {contender.title}"] = trainer(contender, images)
-        calls[f"reconstruction, {contender.title}"] = reconstructor(contender, images)
+    calls = calls_of(contenders, images)
     memory = {}
     for name, call in calls.items():
         call()
@@ -85,7 +82,8 @@ def compare(peer: str, installed: bool, batch: int, device: torch.device, sizes:
         sizes.rounds,
         sizes.seconds,
     )
-    work = {name: flops(call) for name, call in calls.items()}
+    # Counted on one image, which takes less time.
+    work = {name: batch * flops(call) for name, call in calls_of(contenders, images[:1]).items()}
     rows = []
     for contender in contenders:
         row = [contender.title]
@@ -119,6 +117,15 @@ def build(peer: str, installed: bool, device: torch.device) -> list[Network]:
     return contenders
 
 
+def calls_of(contenders: list[Network], images: Tensor) -> dict[str, Callable[[], None]]:
+    """Return a training step and a reconstruction of each contender."""
+    calls: dict[str, Callable[[], None]] = {}
+    for contender in contenders:
+        calls[f"training, {contender.title}"] = trainer(contender, images)
+        calls[f"reconstruction, {contender.title}"] = partial(reconstruct, contender, images)
+    return calls
+
+
 def speeds(samples: Samples, sizes: Sizes) -> str:
     """Return the speed of the matrix products."""
     work = 2 * sizes.matrix**3 / 1e9
@@ -144,11 +151,6 @@ def trainer(contender: Network, images: Tensor) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def reconstructor(contender: Network, images: Tensor) -> Callable[[], None]:
-    """Return one reconstruction without gradients."""
-    return partial(reconstruct, contender, images)
 
 
 def reconstruct(contender: Network, images: Tensor) -> None:

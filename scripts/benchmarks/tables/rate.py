@@ -6,6 +6,7 @@ Operations are counted by torch: a multiplication with its addition as two.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -51,10 +52,10 @@ def measure(sizes: Sizes) -> list[Block]:
         step, reconstruct = f"`{name}`, training step", f"`{name}`, reconstruction"
         calls[step] = training_step(Job(name, sizes.batch, sizes.side, settings))
         model, images = network(name, sizes)
-        calls[reconstruct] = lambda model=model, images=images: reconstruction(model, images)  # type: ignore[misc]
-        work[reconstruct] = flops(calls[reconstruct])
-        # Portions run in threads of their own, where nothing is counted.
-        work[step] = flops(lambda model=model, images=images: plain_step(model, images))  # type: ignore[misc]
+        calls[reconstruct] = partial(reconstruction, model, images)
+        # Counted on one image, which takes less time, and in this thread: portions have their own.
+        work[reconstruct] = sizes.batch * flops(partial(reconstruction, model, images[:1]))
+        work[step] = sizes.batch * flops(partial(plain_step, model, images[:1]))
     samples = alternate(
         {name: timed(call) for name, call in calls.items()}, sizes.rounds, sizes.seconds
     )
