@@ -88,7 +88,8 @@ def tabulate(runs: Runs, name: str, again: str, writes: bool) -> bool:
         result = runs.measure(name)
     if result is None:
         return False
-    show(f"\n## {result.title} ({result.seconds:.0f} s)\n\n{section(result)}\n")
+    spent = f"{result.seconds:.0f} s, {result.load.own:.0f} CPU s"
+    show(f"\n## {result.title} ({spent})\n\n{section(result)}\n")
     if writes:
         write_table(ROOT / PAGE, result)
     return True

@@ -16,12 +16,13 @@ class Load:
     """Cores that other processes used on average before and during a measurement.
 
     Both are None where the system does not count them. `average` is the load average of the
-    minute before.
+    minute before, `own` the CPU seconds of the measurement itself.
     """
 
     before: float | None
     during: float | None
     average: float
+    own: float
 
     @property
     def is_idle(self) -> bool:
@@ -51,7 +52,8 @@ class LoadMeter:
 
     def load(self) -> Load:
         """Return the load; the processes that this one started must have ended."""
-        return Load(self.before, self._others(), self.average)
+        others, own = self._others(), own_seconds() - self._own
+        return Load(self.before, others, round(self.average, 2), round(own, 1))
 
     def _mark(self) -> None:
         self._start, self._busy, self._own = time.monotonic(), busy_seconds(), own_seconds()

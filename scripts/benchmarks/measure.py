@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe_machine, version
 from benchmarks.table import Table
+from vae3d.runtime import threads
 from vae3d.runtime.messages import show_messages
 
 
@@ -19,6 +20,9 @@ def main(name: str, scale: str, file: str, folder: str, *changes: str) -> None:
     """Measure and write."""
     os.chdir(folder)
     show_messages()
+    # As the commands do. Earlier versions, which --against measures, have no such function.
+    if hasattr(threads, "follow_quota"):
+        threads.follow_quota()
     table = Table.load(name)
     # Described first: a table may set the number of threads.
     machine = describe_machine()

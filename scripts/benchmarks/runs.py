@@ -7,6 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ class Runs:
     source: Path = ROOT
     results: Path = RESULTS
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "commit", commit_of(self.source))
-
-    commit: str = field(init=False)
+    @cached_property
+    def commit(self) -> str:
+        """The commit of the checkout, with `-changed` if files differ from it."""
+        return commit_of(self.source)
 
     def kept(self, name: str) -> Result | None:
         """Return the result of a table if it was measured on this commit and this machine."""

@@ -31,7 +31,7 @@ def result_of(name: str = "rate", during: float | None = 0.0, seconds: float = 1
     return Result(
         **{"name": name, "title": "Rate", "scale": "full", "changes": [], "commit": "abc"},
         **{"date": "2026-01-02", "machine": machine, "peers": {"monai": "1.6.1", "torchio": None}},
-        **{"load": Load(0.0, during, 0.1), "seconds": 3.0, "blocks": blocks},
+        **{"load": Load(0.0, during, 0.1, 1.0), "seconds": 3.0, "blocks": blocks},
     )
 
 
@@ -109,9 +109,10 @@ def test_the_load_counts_others_and_not_our_own() -> None:
         pass
     load = meter.load()
     assert load.during is None or load.during <= len(os.sched_getaffinity(0))
-    assert Load(0.0, 0.05, 1.0).is_idle
-    assert not Load(0.0, 0.5, 0.0).is_idle
-    assert not Load(None, None, 0.0).is_idle
+    assert load.own >= 0.3
+    assert Load(0.0, 0.05, 1.0, 9.0).is_idle
+    assert not Load(0.0, 0.5, 0.0, 9.0).is_idle
+    assert not Load(None, None, 0.0, 9.0).is_idle
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(cases=20_000, rounds=2),
+    "quick": Sizes(cases=5_000, rounds=2),
     "miniature": Sizes(cases=10, rounds=0),
 }
 

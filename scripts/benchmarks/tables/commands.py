@@ -35,7 +35,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(planes=(32,), side=160, memory=0.1, rounds=1),
+    "quick": Sizes(planes=(32,), side=128, memory=0.1, rounds=1),
     "miniature": Sizes(model="tiny", planes=(16,), side=16, memory=0.1, rounds=1),
 }
 

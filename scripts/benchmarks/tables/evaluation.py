@@ -52,7 +52,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(cases=2, shape=(64, 112, 112), rounds=2),
+    "quick": Sizes(cases=2, shape=(64, 64, 112), rounds=2),
     "miniature": Sizes(model="tiny", cases=1, shape=(16, 16, 16), size=16, rounds=1),
 }
 

@@ -44,7 +44,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(shape=(64, 112, 112), rounds=3, seconds=8.0),
+    "quick": Sizes(shape=(64, 112, 112), rounds=3, seconds=4.0),
     "miniature": Sizes(models=("tiny",), shape=(16, 16, 24), size=16, rounds=2),
 }
 

@@ -20,7 +20,7 @@ TITLE = "Beside a busy process"
 PEERS = ()
 SIZES = {
     "full": Sizes(cases=4, shape=(192, 192, 192), rounds=5, seconds=1200.0),
-    "quick": Sizes(cases=2, shape=(64, 112, 112), rounds=2),
+    "quick": Sizes(cases=2, shape=(64, 64, 112), rounds=2),
     "miniature": Sizes(model="tiny", cases=1, shape=(16, 16, 16), size=16, rounds=1),
 }
 
