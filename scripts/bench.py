@@ -4,7 +4,7 @@
     python scripts/bench.py --quick              # all of them at small sizes, five minutes
     python scripts/bench.py --only start,loader --list
     python scripts/bench.py --only inference --set shape=256,256,256 rounds=3
-    python scripts/bench.py --quick --against ../earlier   # another checkout, in turns
+    python scripts/bench.py --quick --against ../earlier   # another checkout, alternating
 
 Each table is measured in a process of its own and written into its section of the page, with the
 machine, the peers, and how much of the machine other processes used. Results are kept as JSON in
@@ -62,7 +62,7 @@ def parsed() -> argparse.Namespace:
     )
     add("--write", action=argparse.BooleanOptionalAction, help=f"write into {PAGE}")
     add("--source", type=Path, default=ROOT, help="measure the vae3d of another checkout")
-    add("--against", type=Path, help="compare with another checkout, table by table in turns")
+    add("--against", type=Path, help="compare with another checkout, table by table")
     add("--repeats", type=int, default=2, help="times that --against measures each table")
     return parser.parse_args()
 

@@ -24,7 +24,8 @@ class Row:
         """Whether the median is worse by more than the earlier values spread."""
         now, earlier = median(self.now), median(self.earlier)
         worse = earlier - now if self.unit.endswith(MORE_IS_BETTER) else now - earlier
-        return worse > max(self.earlier) - min(self.earlier)
+        # A value below the resolution of its clock is compared with nothing.
+        return earlier > 0 and worse > max(self.earlier) - min(self.earlier)
 
     def cells(self) -> list[str]:
         """Return name, medians, ratio, the spread of the earlier values, and a verdict."""
@@ -51,7 +52,7 @@ def median(values: list[float]) -> float:
 def compare(
     names: list[str], now: Runs, earlier: Runs, repeats: int, show: Callable[[str], None]
 ) -> int:
-    """Measure each table of both, `repeats` times in turns; show the rows; return an exit code."""
+    """Measure each table of both, `repeats` times alternating; show the rows; return an exit code."""
     failed = False
     for name in names:
         pairs: list[tuple[Result, Result]] = []
@@ -73,8 +74,9 @@ def shown(name: str, pairs: list[tuple[Result, Result]]) -> str:
     heads = ["", "earlier", "now", "ratio", "spread of the earlier rounds", ""]
     found = [row.cells() for row in rows(pairs)]
     commits = f"{pairs[0][1].commit} and {pairs[0][0].commit}"
-    loads = " ".join(one.load.sentence() for pair in pairs for one in pair if not one.load.is_idle)
-    caption = f"{name}, {commits}, {len(pairs)} times in turns. {loads}".strip()
+    # The busiest of all measurements speaks for them.
+    load = max((one.load for pair in pairs for one in pair), key=lambda load: load.during or 0.0)
+    caption = f"{name}, {commits}, {len(pairs)} times alternating. {load.sentence()}"
     return Block(caption, heads, found).markdown()
 
 

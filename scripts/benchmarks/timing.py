@@ -1,4 +1,4 @@
-"""`alternate`: contenders measured in turns, so that their ratios are of the same minutes."""
+"""`alternate`: contenders measured alternately, so that their ratios are of the same minutes."""
 
 import math
 import statistics
