@@ -52,7 +52,7 @@ def median(values: list[float]) -> float:
 def compare(
     names: list[str], now: Runs, earlier: Runs, repeats: int, show: Callable[[str], None]
 ) -> int:
-    """Measure each table of both, `repeats` times alternating; show the rows; return an exit code."""
+    """Measure each table of both `repeats` times; show the rows; return an exit code."""
     failed = False
     for name in names:
         pairs: list[tuple[Result, Result]] = []

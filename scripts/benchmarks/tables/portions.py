@@ -35,7 +35,7 @@ class Sizes:
     earlier: str = ""
     turn_seconds: float = 0.5
     rounds: int = 7
-    seconds: float = 180.0
+    seconds: float = 90.0
 
 
 SIZES = {

@@ -36,7 +36,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(rounds=5, seconds=12.0),
+    "quick": Sizes(models=("small",), rounds=5, seconds=6.0),
     "miniature": Sizes(models=("tiny",), batch=1, side=16, matrix=64, rounds=2),
 }
 
