@@ -23,6 +23,7 @@ from benchmarks.result import Block
 from benchmarks.timing import alternate
 from vae3d.data.config import CTConfig
 from vae3d.scans.synthetic import phantom
+from vae3d.store.arrays import CODECS
 
 TITLE = "Loading patches"
 PEERS = ("torchio", "monai", "nibabel")
@@ -110,7 +111,7 @@ def contenders(scans: Path, folder: Path, size: tuple[int, ...]) -> dict[str, Ma
     raw = CTConfig(root=str(scans), store=None, cache_gib=0)
     stores = {
         codec: CTConfig(root=str(scans), store=str(folder / codec), codec=codec)
-        for codec in ("none", "lz4", "zstd")
+        for codec in ("none", *(name for name in CODECS if name != "none"))
     }
     ours = bench_loader.from_vae3d
     makers: dict[str, Make] = {"vae3d, RAM, cut": partial(ours, ram, size)}
