@@ -23,11 +23,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import peers
 import torch
-from peers import Network
 from torch import Tensor, nn
 
+import peers
+from peers import Network
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig

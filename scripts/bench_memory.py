@@ -20,11 +20,11 @@ from vae3d.runtime.heap import map_large_blocks
 
 map_large_blocks()  # before torch is imported
 
-import peers  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
-from peers import Network  # noqa: E402
 
+import peers  # noqa: E402
+from peers import Network  # noqa: E402
 from vae3d.loss.config import LossConfig  # noqa: E402
 from vae3d.model.config import VAEConfig  # noqa: E402
 from vae3d.model.recomputation import RECOMPUTATIONS  # noqa: E402

@@ -59,6 +59,7 @@ def run_with_wheels(wheels: Path, site: Path) -> None:
 def measure(options: argparse.Namespace) -> int:
     """Measure the part's rows, write the page, and return the exit code."""
     import torch
+
     from gpu.page import page
     from gpu.results import Results, Task, describe, say
     from gpu.speed import Scale, inference_tasks, peer_tasks, train_tasks

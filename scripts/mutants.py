@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from mutation.areas import AREAS, ROOT, tests_of
 from mutation.baseline import Baseline, find_baseline
 from mutation.faults import Mutant, mutants_of

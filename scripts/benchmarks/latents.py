@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from peers import MONAI_CHANNELS
 from torch import Tensor, nn
 
 from benchmarks.machine import version
+from peers import MONAI_CHANNELS
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.commands.train import TrainConfig

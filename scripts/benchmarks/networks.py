@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import peers
 import torch
-from peers import MONAI_CHANNELS, Network
 from torch import Tensor
 
+import peers
+from peers import MONAI_CHANNELS, Network
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.model.config import LevelSpec, VAEConfig
 

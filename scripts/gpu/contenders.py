@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import peers
 import torch
 from torch import Tensor, nn
 
+import peers
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.model.config import LevelSpec, VAEConfig

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from benchmarks import runs as module
 from benchmarks.comparison import Row, rows, shown
 from benchmarks.load import Load, LoadMeter
 from benchmarks.machine import commit_of, cpu_name, cpu_quota, machine_sentence, usable_cores
 from benchmarks.page import with_table
 from benchmarks.result import Block, Result
 from benchmarks.runs import Runs
-
-from benchmarks import runs as module
 
 BEGIN, END = "<!-- begin table rate -->", "<!-- end of table rate -->"
 PAGE = f"# Benchmarks\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n"

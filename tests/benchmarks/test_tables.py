@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from benchmarks import machine
 from benchmarks.result import Block
 from benchmarks.table import SCALES, Table, changed, purpose, table_names
 from benchmarks.tables import loader
-
-from benchmarks import machine
 
 NAMES = ("model", "inference", "latents", "loader", "overlap", "verification", "rate")
 """Tables whose contenders are calls; those that start processes take too long for the gate."""

@@ -1,6 +1,7 @@
 """The timer alternates, and its ratios are those of the same round."""
 
 import pytest
+
 from benchmarks.timing import Samples, Spread, alternate
 
 

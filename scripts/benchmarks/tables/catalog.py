@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bench_catalog
-
 from benchmarks.processes import SCRIPTS, environment, module_command
 from benchmarks.result import Block
 from benchmarks.timing import Spread, timed

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import bench_loader
 import blosc2
 import nibabel
 import numpy as np
 import torch
 
+import bench_loader
 from benchmarks.machine import version
 from benchmarks.result import Block
 from benchmarks.timing import alternate

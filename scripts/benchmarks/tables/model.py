@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from peers import DTYPES, Network
 from torch import Tensor
 
 from benchmarks.machine import version
@@ -19,6 +18,7 @@ from benchmarks.networks import MATCHES
 from benchmarks.rates import flops, matrix_product
 from benchmarks.result import Block
 from benchmarks.timing import Samples, alternate, timed
+from peers import DTYPES, Network
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import peak_memory

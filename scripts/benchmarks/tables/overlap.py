@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from bench_loader import dataset_of
 from torch import Tensor
 
+from bench_loader import dataset_of
 from benchmarks.result import Block
 from benchmarks.tables import loader
 from benchmarks.timing import alternate, timed

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import bench_verification
 import blosc2
 import torch
 
+import bench_verification
 from benchmarks.result import Block
 from benchmarks.timing import Samples, alternate
 from vae3d.data.build import open_cases
