@@ -132,6 +132,7 @@ def test_writing_takes_no_second_volume(
     map_ = affine @ Orientation.of(affine).index_map(shape)
     source = SourceGeometry(tmp_path / "scan.nii", shape, affine, "int16")
     volume = Volume(torch.zeros(1, 160, 128, 128), map_, "case", source)
+    write_volume(volume, tmp_path / f"a{suffix}", dtype="source")  # imports the writer
     tracemalloc.start()
     try:
         write_volume(volume, tmp_path / f"a{suffix}", dtype="source")
