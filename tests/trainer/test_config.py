@@ -62,7 +62,7 @@ def test_defaults_are_pinned() -> None:
         "portions": None, "threads_per_portion": None, "lanes": None,
         "lr": 2e-3, "weight_decay": 0.01, "warmup_steps": 100, "min_lr_ratio": 0.01,
         "clip_norm": 1.0, "ema_decay": None, "precision": "auto", "device": "auto",
-        "compile": False, "log_every": 10, "val_every": None, "val_cases": 8,
+        "memory": None, "compile": False, "log_every": 10, "val_every": None, "val_cases": 8,
         "checkpoint_every": 500, "keep_checkpoints": 2, "keep_best": 1, "best_by": "psnr",
         "patience": None, "max_nonfinite": 0, "timeout": 1800.0, "resume": None,
         "allow_change": [],
