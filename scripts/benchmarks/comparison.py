@@ -7,7 +7,7 @@ from benchmarks.result import Block, Result
 from benchmarks.runs import Runs
 
 MORE_IS_BETTER = "/s"
-"""The end of units of which more is better; of all others less is."""
+"""What units have of which more is better; of all others less is."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Row:
     def slower(self) -> bool:
         """Whether the median is worse by more than the earlier values spread."""
         now, earlier = median(self.now), median(self.earlier)
-        worse = earlier - now if self.unit.endswith(MORE_IS_BETTER) else now - earlier
+        # The columns of a script's table have no common unit, but their heads name it.
+        more = (self.unit or self.name).find(MORE_IS_BETTER) >= 0
+        worse = earlier - now if more else now - earlier
         # A value below the resolution of its clock is compared with nothing.
         return earlier > 0 and worse > max(self.earlier) - min(self.earlier)
 
