@@ -27,7 +27,7 @@ WANTED = (
 )  # fmt: skip
 """vae3d, its tests and MONAI need these. No video is written (imageio-ffmpeg) and no log is sent
 (wandb); torch and what it needs are on the machine."""
-PEERS = ("vae3d2d==0.2.0",)
+PEERS = ("vae3d2d==0.2.0", "tqdm==4.70.1")
 
 
 def pinned() -> dict[str, str]:
