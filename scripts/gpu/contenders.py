@@ -1,7 +1,10 @@
 """The networks that are timed: presets of vae3d, and peers with networks of the same shape."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +53,28 @@ def ours(
 
 def peer(name: str, precision: str, device: torch.device) -> Contender:
     """Return the network of `monai` or `vae3d2d` as it runs by itself."""
+    if name == "vae3d2d":
+        import_network_of(name)
     network = {"monai": peers.monai, "vae3d2d": peers.vae3d2d}[name]("fp32")
     network.model.to(device)
     return Contender(
         network.model, Precision(precision, device), network.losses, network.reconstruct
     )
+
+
+def import_network_of(package: str) -> None:
+    """Import the network of vae3d2d alone: the package's own imports need wandb and matplotlib.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    spec = find_spec(package)
+    if spec is None:
+        raise ImportError(f"{package} is not installed")
+    if package not in sys.modules:
+        sys.modules[package] = module_from_spec(spec)
+        network = import_module(f"{package}.model").CustomVAE
+        sys.modules[package].CustomVAE = network  # type: ignore[attr-defined]
 
 
 def like_monai() -> VAEConfig:
