@@ -24,15 +24,15 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 
 import peers  # noqa: E402
+from benchmarks.step_memory import StepMemory, measure_step  # noqa: E402
 from peers import Network  # noqa: E402
+from vae3d.budget.memory import TrainingMemory, TrainingStep  # noqa: E402
 from vae3d.loss.config import LossConfig  # noqa: E402
 from vae3d.model.config import VAEConfig  # noqa: E402
 from vae3d.model.recomputation import RECOMPUTATIONS  # noqa: E402
 from vae3d.runtime.distributed import choose_device  # noqa: E402
 from vae3d.runtime.memory import GIB, peak_memory  # noqa: E402
 from vae3d.trainer.config import TrainerConfig  # noqa: E402
-from vae3d.trainer.measured import StepMemory, measure_step  # noqa: E402
-from vae3d.trainer.memory import TrainingMemory, TrainingStep  # noqa: E402
 
 MODELS = ("tiny", "small", "base", "large", "maisi")
 CONF = Path(__file__).parent.parent / "conf" / "model"

@@ -27,7 +27,7 @@ FLOORS = [
     {"cli", "library"},
     {"commands"},
     {"settings"},
-    {"verification"},
+    {"verification", "budget"},
     {"evaluation", "trainer", "comparison"},
     {"report"},
     {"scoring", "latents", "pictures", "loading"},

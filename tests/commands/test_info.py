@@ -8,9 +8,9 @@ import torch
 
 from tests.conftest import tiny_model, vae3d
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.budget.cost import Cost, inference_cost, training_cost
 from vae3d.runtime.memory import free_memory, peak_memory
 from vae3d.runtime.precision import Precision
-from vae3d.trainer.cost import Cost, inference_cost, training_cost
 
 CPU = torch.device("cpu")
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from vae3d.autoencoder.memory import memory_lines
 from vae3d.autoencoder.summary import Summary, summarise
+from vae3d.budget.cost import print_costs
+from vae3d.budget.memory import TrainingStep, training_lines
 from vae3d.commands.info import InfoConfig
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
@@ -19,8 +21,6 @@ from vae3d.runtime.precision import Precision
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.threads import follow_quota
 from vae3d.trainer.config import TrainerConfig
-from vae3d.trainer.cost import print_costs
-from vae3d.trainer.memory import TrainingStep, training_lines
 
 
 def info(config: InfoConfig) -> Summary:

@@ -15,6 +15,7 @@ from torch import Tensor
 from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
+from vae3d.budget.memory import fit_into_memory
 from vae3d.commands.saved import check_changes, frozen, recorded
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
@@ -44,7 +45,6 @@ from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.advice import report_waste
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
-from vae3d.trainer.memory import fit_into_memory
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps

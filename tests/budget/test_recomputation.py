@@ -12,15 +12,15 @@ from torch import Tensor
 
 from tests.conftest import ROOT, tiny_model, vae3d
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.budget.footprint import Footprint, Part
+from vae3d.budget.memory import TrainingStep, optimizer_copies
+from vae3d.budget.recomputation import combined, least_work, nothing, smallest
 from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import Objective
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.recomputation import RECOMPUTATIONS
 from vae3d.runtime.precision import Precision, has_bf16
 from vae3d.trainer.config import TrainerConfig
-from vae3d.trainer.footprint import Footprint, Part
-from vae3d.trainer.memory import TrainingStep, optimizer_copies
-from vae3d.trainer.recomputation import combined, least_work, nothing, smallest
 
 CPU = torch.device("cpu")
 
@@ -114,8 +114,8 @@ from vae3d.runtime.heap import map_large_blocks
 map_large_blocks()
 import torch
 from tests.trainer.test_recomputation import large_step
-from vae3d.trainer.measured import measure_step
-from vae3d.trainer.memory import TrainingMemory
+from benchmarks.step_memory import measure_step
+from vae3d.budget.memory import TrainingMemory
 memory = TrainingMemory(large_step(sys.argv[1]))
 whole = memory.plan(None)
 for plan in (whole, memory.plan(0.7 * whole.bytes / 2**30)):

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.budget.footprint import Footprint, footprint
+from vae3d.budget.recomputation import Choice, Footprints, combined, least_work, nothing, smallest
 from vae3d.errors import ConfigError
 from vae3d.loading.loader import PatchLoader
 from vae3d.loss.config import LossConfig
@@ -20,8 +22,6 @@ from vae3d.runtime.memory import GIB, memory_budget
 from vae3d.runtime.messages import counted
 from vae3d.runtime.precision import Precision, has_bf16
 from vae3d.trainer.config import OPTIMIZERS, TrainerConfig
-from vae3d.trainer.footprint import Footprint, footprint
-from vae3d.trainer.recomputation import Choice, Footprints, combined, least_work, nothing, smallest
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.budget.memory import TrainingStep
 from vae3d.loss.objective import Objective
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
 from vae3d.trainer.ema import ExponentialMovingAverage
-from vae3d.trainer.memory import TrainingStep
 from vae3d.trainer.optimizer import build_optimizer
 
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from vae3d.budget.footprint import Footprint
 from vae3d.model.recomputation import RECOMPUTATIONS
-from vae3d.trainer.footprint import Footprint
 
 Choice = dict[str, str]
 """What each residual block recomputes, one of RECOMPUTATIONS, by its name."""
