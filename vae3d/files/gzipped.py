@@ -21,7 +21,7 @@ except ImportError:
     pass
 else:
     _reader, _crc32 = gzip_ng.GzipNGFile, zlib_ng.crc32
-    GZIP_ERRORS = (*GZIP_ERRORS, zlib_ng.error)
+    GZIP_ERRORS += (cast(type[Exception], zlib_ng.error),)
 
 
 def open_gzip(file: BinaryIO) -> BinaryIO:
