@@ -86,6 +86,20 @@ def test_gradients_are_added_in_the_memory_order_of_the_weight() -> None:
     assert torch.equal(weight.grad, 2 * gradient)
 
 
+def test_every_lane_trains() -> None:
+    """Also if the model was in eval mode when its lanes were made."""
+    modes = []
+
+    def note(model: nn.Module, part: Batch) -> tuple[Tensor, None]:
+        modes.append(model.training)
+        return model(part.images).reconstruction.sum(), None
+
+    portions = Portions(CustomVAE(tiny_model()).eval(), 4, 1, 2)
+    [*portions.backward(note, [batch(4)])]
+    portions.close()
+    assert modes == [True] * 4
+
+
 def test_an_error_in_a_lane_reaches_the_caller() -> None:
     def fails(model: nn.Module, part: Batch) -> tuple[Tensor, None]:
         raise ValueError(f"patch {part.noise_seeds}")

@@ -68,7 +68,7 @@ class Portions:
         """
 
         def gradients(portion: Batch) -> tuple[tuple[Tensor | None, ...], S]:
-            model = self._models.get()
+            model = self._models.get().train()
             try:
                 total, known = loss(model, portion)
                 return torch.autograd.grad(total, self.parameters, allow_unused=True), known

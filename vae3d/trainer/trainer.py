@@ -31,8 +31,6 @@ from vae3d.trainer.state import TrainState
 
 T = TypeVar("T")
 Scores = dict[str, float]
-STOP_EVERY = 10
-"""Steps between two checks on several GPUs whether a rank must stop."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class Trainer:
                     break
                 scores = self.train_step(micro_batches)
                 if self._is_time(self.config.log_every):
-                    self._log({name: value.item() for name, value in scores.items()})
+                    self._log(dict(zip(scores, as_floats(scores.values()), strict=True)))
                 self._after_step()
         return self.state
 
@@ -127,7 +125,7 @@ class Trainer:
             self._check_finite()
 
         # All ranks decide together: a rank that continues would wait for one that stopped.
-        stopping = self._must_stop()
+        stopping = self.distributed.any(self.stop.came)
 
         # A validation that a signal interrupts or precedes is recorded as due and done first on
         # resuming, so that the log equals that of an uninterrupted training.
@@ -151,12 +149,6 @@ class Trainer:
     def _is_time(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.total_steps
 
-    def _must_stop(self) -> bool:
-        # Asking the other ranks makes a GPU wait, so it is done every STOP_EVERY steps there.
-        if self.distributed.device.type != "cpu" and self.state.step % STOP_EVERY:
-            return self.distributed.world == 1 and self.stop.came
-        return self.distributed.any(self.stop.came)
-
     @property
     def exhausted(self) -> bool:
         """Whether training stops early, after `patience` validations without a better score."""
@@ -175,7 +167,7 @@ class Trainer:
         backward = self._backward_in_portions if self.portions else self._backward
         for parts in backward(self._counted(batches)):
             for name, value in parts.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+                sums[name] = sums[name] + value if name in sums else value
         totals = self.distributed.sum(torch.stack([*sums.values()]))
         scores = dict(zip(sums, totals, strict=True))
         # Norms are sums, whose rounding depends on the number of threads.
@@ -365,6 +357,12 @@ def total_steps(config: TrainerConfig, loader: PatchLoader) -> int:
     if config.epochs is not None:
         return config.epochs * loader.plan.steps_per_epoch
     return config.steps
+
+
+def as_floats(values: Iterable[Tensor]) -> list[float]:
+    """Return scalars as numbers; a GPU is waited for once."""
+    floats: list[float] = torch.stack([*values]).tolist()
+    return floats
 
 
 def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
