@@ -70,11 +70,13 @@ class Decoding:
         bar = ProgressBar("decode", distributed.is_main)
         command = digest_of(config, self.trained.weights, config.like, config.statistics)
         inputs = {name: stamp_of(file) for name, (file, _) in readers.items()}
-        with outputs.claimed(inputs, distributed, command) as due:
-            loop, decode_latent = CaseLoop(distributed, bar, "decoded"), self.codec.decode
-            loop.run_staged(
-                due, lambda n: readers[n][1](), lambda _, z: decode_latent(*z), outputs.write
-            )
+        loop, codec = CaseLoop(distributed, bar, "decoded"), self.codec
+        with (
+            outputs.claimed(inputs, distributed, command) as due,
+            codec.runner.concurrently(len(due)) as lanes,
+        ):
+            read, write = (lambda name: readers[name][1]()), outputs.write
+            loop.run_staged(due, read, lambda _, latent: codec.decode(*latent), write, lanes)
         log.info(f"{len(readers)} decoded: {place}")
         return place
 

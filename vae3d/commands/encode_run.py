@@ -75,8 +75,9 @@ class Encoding:
                 check_file_stems(self.output / NIFTI_FOLDER, map(cases.case_id, order))
             bar = ProgressBar("encode", distributed.is_main)
             loop = CaseLoop(distributed, bar, "encoded", cases.config.on_error, "data.on_error")
-            with checked_as_read(cases, distributed):
-                mine = loop.run_staged(order, self._read, self._encode, self._write)
+            runner = self.codec.runner
+            with checked_as_read(cases, distributed), runner.concurrently(len(order)) as lanes:
+                mine = loop.run_staged(order, self._read, self._encode, self._write, lanes)
             self._finish(distributed.merge(mine))
         words = f"run={self.trained.folder.path}", f"input={self.output}"
         log.info(f"{next_command('decode', *words)}, or vae3d.LatentDataset in Python")

@@ -56,10 +56,12 @@ def reconstruct(config: ReconstructConfig) -> Path:
         with outputs.claimed(inputs, distributed, digest_of(config, trained.weights)) as due:
             if len(due) < len(numbers):
                 cases.config = cases.config.lenient()
-            with checked_as_read(cases, distributed, "check"):
-                mine = loop.run_staged(
-                    due, lambda n: cases[numbers[n]], reconstructed, outputs.write
-                )
+            with (
+                checked_as_read(cases, distributed, "check"),
+                codec.runner.concurrently(len(due)) as lanes,
+            ):
+                read, write = (lambda name: cases[numbers[name]]), outputs.write
+                mine = loop.run_staged(due, read, reconstructed, write, lanes)
         count = len(numbers) - len(due) + len(distributed.merge(mine))
         log.info(f"{count} reconstructed: {place}")
         return place

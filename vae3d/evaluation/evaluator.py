@@ -1,5 +1,6 @@
 """`Evaluator`: reconstruct every case once, score it on the whole volume, and draw it."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from vae3d.runtime.case_loop import CaseLoop, read_ahead
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.seeding import torch_generator
+from vae3d.runtime.threads import Lanes
 from vae3d.scans.files import write_volume
 from vae3d.scoring.scorer import CaseScorer
 from vae3d.scoring.scores import worth
@@ -118,23 +120,30 @@ class Evaluator:
         loop = CaseLoop(self.distributed, self.progress, "scored")
         # One per case, merged in order: the result is bit-identical for any number of ranks.
         health: dict[int, LatentHealth] = {}
+        share = loop.share(places)
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
-            share = (indices[place] for place in loop.share(places))
-            images = read_ahead(reader, self._load, share)
+            images = read_ahead(reader, self._load, (indices[place] for place in share))
             unfinished: Future[CaseScore] | None = None
+
+            def reconstruct(placed: tuple[int, Future[LoadedImage]]) -> ReconstructedCase:
+                place, image = placed
+                health[place] = LatentHealth()
+                on_posterior = health[place].add if self.config.latents else ignore
+                return self._reconstruct(image.result(), on_posterior)
 
             def score_case(place: int) -> Future[CaseScore]:
                 nonlocal unfinished
-                health[place] = LatentHealth()
-                on_posterior = health[place].add if self.config.latents else ignore
-                case = self._reconstruct(next(images).result(), on_posterior)
+                case = next(reconstructed)
                 # At most one case is unfinished, because it holds whole volumes in memory.
                 if unfinished:
                     unfinished.result()
                 unfinished = finisher.submit(self._finish, case, place, folder, logger, step)
                 return unfinished
 
-            mine = loop.run(places, score_case, interrupted)
+            with self.runner.concurrently(len(share)) as count, Lanes.of(count) as lanes:
+                reconstructed = lanes.map(reconstruct, zip(share, images, strict=True))
+                with contextlib.closing(reconstructed):
+                    mine = loop.run(places, score_case, interrupted)
         if self.distributed.any(interrupted()):
             raise Interrupted("a signal", "the evaluation was interrupted")
         scores = self._of_all_ranks({place: score.result() for place, score in mine.items()})

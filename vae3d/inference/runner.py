@@ -1,7 +1,9 @@
 """`ModelRunner`: images through a model on a device, in bounded memory or patch by patch."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import Lock, Semaphore
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -38,11 +40,12 @@ def ignore(posterior: DiagonalGaussian) -> None:
 
 
 class ModelRunner:
-    """Encodes, decodes and reconstructs one image at a time, in eval mode without gradients.
+    """Encodes, decodes and reconstructs images, in eval mode without gradients.
 
     Images (C, *spatial) in [-1, 1] and latents are on the CPU, as input and as output. An image
     that does not fit into `memory` in one pass goes through the network slab by slab, with the
-    same result up to rounding. The model is moved to the device.
+    same result up to rounding. The model is moved to the device. As many threads may call this as
+    `concurrently` says: images that are computed at the same time share `memory`.
 
     Raises:
         ConfigError: from any method, if an image does not fit into `memory` in any way.
@@ -64,6 +67,23 @@ class ModelRunner:
         self.precision = precision
         self.memory = memory
         self.memory_key = memory_key
+        self._lanes = 1
+        self._shares = Semaphore(1)
+        self._turn = Lock()
+
+    @contextlib.contextmanager
+    def concurrently(self, images: int) -> Iterator[int]:
+        """Enter with the number of these images to compute at a time: on a CPU two, if there are.
+
+        The threads of one convolution wait for each other, so that a process that takes one core
+        stops them all; two images do not wait for each other.
+        """
+        count = lanes(min(2, max(1, images))) if self.device.type == "cpu" else 1
+        self._lanes, self._shares = count, Semaphore(count)
+        # Here, as the first of two threads that leave the mode would end that of the other.
+        with eval_mode(self.model):
+            yield count
+        self._lanes, self._shares = 1, Semaphore(1)
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -126,9 +146,8 @@ class ModelRunner:
         With `memory` auto it is called again with half of them if the device has too little
         memory: other programs may use the rest.
         """
-        gib = self._memory_for(shape)
         # A volume has a shape of its own, for which a search of kernels does not pay.
-        with kernel_search(self.device, False):
+        with self._share(shape) as gib, kernel_search(self.device, False):
             try:
                 return call(gib)
             except torch.OutOfMemoryError:
@@ -142,16 +161,36 @@ class ModelRunner:
             )
             return call(gib / 2)
 
-    def _memory_for(self, shape: tuple[int, ...]) -> float | None:
-        """Return the GiB that an image of this shape may take; None is no limit.
+    @contextlib.contextmanager
+    def _share(self, shape: tuple[int, ...]) -> Iterator[float | None]:
+        """Enter with the GiB that an image of this shape may take now; None is no limit.
+
+        It is an equal share of `memory`, and all of it, once other images are done, if the image
+        does not fit into its share.
 
         Raises:
             ConfigError: it does not fit, even in the thinnest slabs.
         """
         gib = memory_budget(self.memory, self.device)
-        if gib is not None:
-            self.plan(shape)
-        return gib
+        if gib is None:
+            yield None
+            return
+        self.plan(shape)
+        shares = 1 if self._fits(shape, gib / self._lanes) else self._lanes
+        # One image at a time collects its shares: two that both need all would wait for ever.
+        with self._turn:
+            for _ in range(shares):
+                self._shares.acquire()
+        try:
+            yield gib * shares / self._lanes
+        finally:
+            self._shares.release(shares)
+
+    def _fits(self, shape: tuple[int, ...], gib: float) -> bool:
+        with contextlib.suppress(ConfigError):
+            self.model.plan(shape, gib)
+            return True
+        return False
 
     def _noise(self, image: Tensor, generator: Generator | None) -> Tensor | None:
         """Return unit noise (1, latent_channels, *size) for an image, None without a generator."""
@@ -258,6 +297,11 @@ class PatchRunner(ModelRunner):
         assert memory is not None
         fits = 2 * image.nbytes <= 2 * memory * STITCHING_SHARE * GIB
         return self.device if fits else CPU
+
+    @contextlib.contextmanager
+    def concurrently(self, images: int) -> Iterator[int]:
+        """Enter with 1: the patches of one image are computed concurrently."""
+        yield 1
 
     def borders(self, shape: tuple[int, ...]) -> list[list[int]]:
         """Return, for each axis, where a patch begins or ends inside of an image."""

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar, cast
 from vae3d.errors import DataError, VolumeError, with_way_out
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.progress import Progress
+from vae3d.runtime.threads import Lanes
 
 K = TypeVar("K")
 A = TypeVar("A")
@@ -69,12 +70,14 @@ class CaseLoop:
         read: Callable[[K], A],
         compute: Callable[[K, A], B],
         write: Callable[[K, B], R],
+        lanes: int = 1,
     ) -> dict[K, R]:
         """Read, compute and write this rank's share; return what `write` made of each case.
 
-        All ranks call this together. While one case is computed, in the calling thread, the next
-        one is read and the previous one is written, in threads of their own, and no other is in
-        memory. Each stage takes the cases in order, and the error of an earlier case comes first.
+        All ranks call this together. While `lanes` cases are computed, the next ones are read and
+        the previous one is written, in threads of their own. In memory are, besides those that are
+        computed, two to read and one to write. Reading and writing take the cases in order, and
+        the error of an earlier case comes first.
 
         Raises:
             VolumeError, DataError: as `run`.
@@ -92,19 +95,20 @@ class CaseLoop:
             results.reported(len(share)),
             ThreadPoolExecutor(1) as reader,
             ThreadPoolExecutor(1) as writer,
+            Lanes.of(lanes) as computing,
         ):
-            loading = read_ahead(reader, read, share)
 
-            def begin(case: K) -> None:
-                computed = _outcome(lambda: compute(case, next(loading).result()))
+            def computed(loaded: tuple[K, Future[A]]) -> tuple[K, Future[B]]:
+                case, voxels = loaded
+                return case, _outcome(lambda: compute(case, voxels.result()))
+
+            loading = zip(share, read_ahead(reader, read, share), strict=True)
+            for case, outcome in computing.map(computed, loading):
                 take_written()
-                if computed.exception() is None:
-                    writing.append((case, writer.submit(write, case, computed.result())))
+                if outcome.exception() is None:
+                    writing.append((case, writer.submit(write, case, outcome.result())))
                 else:
-                    results.take(case, cast("Future[R]", computed).result)
-
-            for case in share:
-                begin(case)
+                    results.take(case, cast("Future[R]", outcome).result)
             take_written()
         return results.by_case
 

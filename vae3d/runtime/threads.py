@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
@@ -29,7 +29,14 @@ class Lanes:
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
-    def map(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, count: int) -> Iterator["Lanes"]:
+        """Enter with lanes among which the threads of torch are divided, which then end."""
+        with contextlib.closing(cls(count, torch.get_num_threads() // count)) as lanes:
+            yield lanes
+
+    def map(self, call: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
         """Yield the results of `call` for each item, in the order of the items.
 
         Gradients are recorded as in the calling thread. An error comes to the caller when no call
@@ -134,8 +141,5 @@ def map_concurrently(call: Callable[[T], R], items: Iterable[T], count: int) -> 
 
     Torch's threads are divided among the concurrent items.
     """
-    one = Lanes(count, torch.get_num_threads() // count)
-    try:
-        yield from one.map(call, items)
-    finally:
-        one.close()
+    with Lanes.of(count) as concurrent:
+        yield from concurrent.map(call, items)
