@@ -54,9 +54,11 @@ class Stages:
         return [case for name, case in self.done if name == stage]
 
 
-def run(stages: Stages, cases: list[int], on_error: str = "fail", key: str = "") -> dict[int, int]:
+def run(
+    stages: Stages, cases: list[int], on_error: str = "fail", key: str = "", lanes: int = 1
+) -> dict[int, int]:
     loop = CaseLoop(Distributed(), Silent(), "read", on_error, key)
-    return loop.run_staged(cases, stages.read, stages.compute, stages.write)
+    return loop.run_staged(cases, stages.read, stages.compute, stages.write, lanes)
 
 
 def broken(case: int) -> VolumeError:
@@ -96,16 +98,32 @@ def test_the_next_case_is_read_and_the_previous_one_written_meanwhile() -> None:
     ]
 
 
+def test_cases_are_computed_in_lanes_and_written_in_order() -> None:
+    met = threading.Barrier(2, timeout=20)
+
+    class Together(Stages):
+        def compute(self, case: int, item: Item) -> Item:
+            # Each case waits for the other of its pair, the first of which ends last.
+            met.wait()
+            return super().compute(case, item)
+
+    stages = Together()
+    assert list(run(stages, [*range(8)], lanes=2).items()) == [(n, 10 * n) for n in range(8)]
+    assert stages.of("read") == stages.of("write") == [*range(8)]
+    assert len(stages.threads["compute"]) == 2
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_case_that_cannot_be_used_is_skipped_or_ends_the_loop(
-    stage: str, caplog: pytest.LogCaptureFixture
+    stage: str, lanes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     stages = Stages({(stage, 1): broken(1)})
-    assert [*run(stages, [0, 1, 2, 3], "skip")] == [0, 2, 3]
+    assert [*run(stages, [0, 1, 2, 3], "skip", lanes=lanes)] == [0, 2, 3]
     assert "skipped 1.nii: is broken" in caplog.text
     with pytest.raises(VolumeError, match=r"1\.nii: is broken.*data\.on_error=skip"):
-        run(stages, [0, 1, 2, 3], key="data.on_error")
+        run(stages, [0, 1, 2, 3], key="data.on_error", lanes=lanes)
     with pytest.raises(DataError, match=r"none of the cases can be read, the first: 1\.nii"):
         run(stages, [1], "skip")
 

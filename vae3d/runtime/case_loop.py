@@ -109,6 +109,8 @@ class CaseLoop:
                     writing.append((case, writer.submit(write, case, outcome.result())))
                 else:
                     results.take(case, cast("Future[R]", outcome).result)
+                # The next case is computed before this name has another value.
+                del outcome
             take_written()
         return results.by_case
 

@@ -46,7 +46,10 @@ class Lanes:
             for item in items:
                 with using_threads(self.threads):
                     result = call(item)
+                # Items may be whole volumes: none is held while its result is used.
+                del item
                 yield result
+                del result
             return
         # Started when needed: processes that are forked before have no threads to inherit.
         self._pool = pool = self._pool or started_pool(
@@ -63,6 +66,7 @@ class Lanes:
         try:
             for item in items:
                 pending.append(pool.submit(call_with_modes, item))
+                del item
                 # One item more than the lanes run: a lane that finishes has the next one.
                 if len(pending) > self.count:
                     yield pending.popleft().result()
