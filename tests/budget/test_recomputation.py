@@ -113,7 +113,7 @@ import sys
 from vae3d.runtime.heap import map_large_blocks
 map_large_blocks()
 import torch
-from tests.trainer.test_recomputation import large_step
+from tests.budget.test_recomputation import large_step
 from benchmarks.step_memory import measure_step
 from vae3d.budget.memory import TrainingMemory
 memory = TrainingMemory(large_step(sys.argv[1]))

@@ -191,7 +191,7 @@ def test_a_plan_follows_from_the_memory() -> None:
     assert (whole.way, whole.planes, whole.passes) == ("whole", 200, 2)
     assert streaming_plan(model, shape, whole.bytes / GIB) == whole
     less = streaming_plan(model, shape, 0.9 * whole.bytes / GIB)
-    assert less == StreamingPlan("streamed", 32, 2, less.bytes)
+    assert less == StreamingPlan("streamed", 32, 2, less.bytes, less.largest)
     least = streaming_plan(model, shape, 0.7 * less.bytes / GIB)
     assert least.planes < 32
     assert least.bytes <= 0.7 * less.bytes

@@ -338,7 +338,7 @@ COMMANDS = {
 }
 OWN = {
     "store": ("store", "out"),
-    "run": ("runs/run", "out", "compared", "out.nii.gz"),
+    "run": ("runs/run", "out", "compared", "out.nii.gz", ".out.nii.gz.finished"),
     "weights": ("runs/run", "latents"),
     "latents": ("latents", "decoded"),
 }

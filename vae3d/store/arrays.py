@@ -161,6 +161,8 @@ def write_array(path: Path, data: NDArray[Any], codec: str) -> int:
             blocks=blocks,
             # One thread: cases are compressed in parallel, one in each thread of the preparation.
             cparams=blosc2.CParams(**settings, typesize=data.itemsize, nthreads=1),
+            # Threads are written to the file, which would depend on the cores of the machine.
+            dparams=blosc2.DParams(nthreads=1),
             urlpath=str(temporary),
             mode="w",
         )
