@@ -133,7 +133,7 @@ def test_saved_settings_read_back(tmp_path: Path, data: str, patching: str) -> N
             **{"resampling": "filtered", "reader": 2},
         }
     )
-    config.trainer = config.trainer.divided("cpu", in_parts=True)
+    config.trainer = config.trainer.divided("cpu", cores=2, in_parts=True)
     write_settings(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
     assert differences(describe(config), describe(load_config(tmp_path / "config.yaml"))) == []

@@ -52,7 +52,8 @@ def training_step(job: Job, distributed: Distributed | None = None) -> Callable[
     settings = {name: value for name, value in job.settings.items() if knows(name)}
     config = TrainerConfig(batch_size=job.batch // distributed.world, steps=10**6, **settings)
     if hasattr(config, "divided"):  # not in earlier versions, which --against measures
-        config = config.divided(distributed.device.type, in_parts=True)
+        cores = torch.get_num_threads()
+        config = config.divided(distributed.device.type, cores, in_parts=True)
     torch.manual_seed(0)
     train: Any = composed("train", f"model={job.model}")
     model = CustomVAE(train.model)

@@ -131,15 +131,19 @@ def test_a_training_is_the_same_in_any_number_of_lanes(tmp_path: Path) -> None:
 
 def test_defaults_follow_from_batch_and_device() -> None:
     def divided(
-        device: str, in_parts: bool = True, **values: int
-    ) -> tuple[int | None, int | None]:
-        config = TrainerConfig(**values).divided(device, in_parts)  # type: ignore[arg-type]
+        device: str, cores: int = 2, in_parts: bool = True, **values: int
+    ) -> tuple[Any, Any]:
+        config = TrainerConfig(**values).divided(device, cores, in_parts)  # type: ignore[arg-type]
         return config.portions, config.threads_per_portion
 
     assert divided("cpu", batch_size=1) == (1, None)
-    assert divided("cpu", batch_size=3) == (3, 1)
-    assert divided("cpu", batch_size=8) == (4, 1)
-    assert divided("cpu", batch_size=12) == (6, 1)
+    assert divided("cpu", batch_size=2) == (2, 1)
+    assert divided("cpu", batch_size=3) == (2, 1)
+    assert divided("cpu", batch_size=4) == (2, 1)
+    assert divided("cpu", batch_size=9) == (4, 1)
+    assert divided("cpu", cores=8, batch_size=4) == (2, 4)
+    assert divided("cpu", cores=7, batch_size=4) == (2, 3)
+    assert divided("cpu", cores=1, batch_size=4) == (2, 1)
     assert divided("cuda", batch_size=8) == (1, None)
     assert divided("cpu", in_parts=False, batch_size=8) == (1, None)
     assert divided("cuda", batch_size=8, portions=2) == (2, 1)

@@ -41,7 +41,7 @@ def info(config: InfoConfig) -> Summary:
     lines = memory_lines(model, size, memory)
     if config.batch_size is not None:
         trainer = TrainerConfig(batch_size=config.batch_size, precision=precision.name)
-        trainer = trainer.divided(device.type, in_parts=model.norm != "batch")
+        trainer = trainer.divided(device.type, torch.get_num_threads(), model.norm != "batch")
         step = TrainingStep.of(model, LossConfig(), trainer, device, size)
         lines += training_lines(step, memory)
     summary = summarise(model, size)

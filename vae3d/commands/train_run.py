@@ -245,7 +245,7 @@ def resolved(config: TrainConfig, spatial_dims: int, distributed: Distributed) -
         inference = replace(inference, size=inference.size or size)
     # Statistics of a batch norm are those of a whole batch, and so is what is compiled.
     in_parts = config.model.norm != "batch" and not config.trainer.compile
-    trainer = config.trainer.divided(device.type, in_parts)
+    trainer = config.trainer.divided(device.type, torch.get_num_threads(), in_parts)
     precision = choose_precision(trainer.precision, device, "trainer.precision")
     return replace(
         config,

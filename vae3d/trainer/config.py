@@ -33,8 +33,6 @@ ALLOWABLE = (
 """Keys that affect the coming steps and may change in a run if `allow_change` lists them."""
 RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay")
 """Keys that affect the coming steps; all others may change whenever a run resumes."""
-PORTIONS = 4
-"""Portions of one patch, at most: for more patches, two to a portion are faster."""
 RECORDED = ("portions", "threads_per_portion", "val_every")
 """Keys that are null until a run begins, which keeps them."""
 
@@ -56,10 +54,11 @@ class TrainerConfig(Settings, key="trainer"):
     accumulation: Annotated[int, AtLeast(1)] = 1
     """Forward passes whose gradients are added up for one optimizer step."""
     portions: Annotated[int | None, AtLeast(1)] = None
-    """Parts of a batch whose gradients are computed independently and added up; null is batch_size
-    up to 4, then half of it from 8 on; and 1 on a GPU and for runs of earlier versions."""
+    """Parts of a batch whose gradients are computed independently and added up; null is half of
+    batch_size and at least 2 on a CPU, 1 elsewhere and for runs of earlier versions."""
     threads_per_portion: Annotated[int | None, AtLeast(1)] = None
-    """Threads that compute one portion; null is 1, and all with one portion."""
+    """Threads that compute one portion; null is an equal share of the cores on which the run
+    begins, and always all of them with one portion."""
     lanes: Annotated[int | None, AtLeast(1)] = None
     """Portions computed at the same time, which changes memory and speed but no result; null is as
     many as the cores of this process have threads for."""
@@ -122,15 +121,16 @@ class TrainerConfig(Settings, key="trainer"):
         values: dict[str, Any] = {name: recorded.get(name) for name in missing}
         return replace(self, **values)
 
-    def divided(self, device: str, in_parts: bool) -> "TrainerConfig":
+    def divided(self, device: str, cores: int, in_parts: bool) -> "TrainerConfig":
         """Return these settings with the portions of a batch filled in, for a kind of device.
 
         Unless a batch can be computed `in_parts`, it is one portion by default.
         """
-        most = max(min(self.batch_size, PORTIONS), self.batch_size // 2)
-        default = most if device == "cpu" and in_parts else 1
-        portions = self.portions or default
-        threads = self.threads_per_portion or (1 if portions > 1 else None)
+        # Two patches to a portion: one alone takes a fifth more time (docs/experiments.md).
+        default = max(self.batch_size // 2, min(self.batch_size, 2))
+        portions = self.portions or (default if device == "cpu" and in_parts else 1)
+        share = max(1, cores // portions) if portions > 1 else None
+        threads = self.threads_per_portion or share
         return replace(self, portions=portions, threads_per_portion=threads)
 
     def validation_interval(self, total_steps: int) -> int:
