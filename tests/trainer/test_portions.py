@@ -137,8 +137,7 @@ def test_defaults_follow_from_batch_and_device() -> None:
         return config.portions, config.threads_per_portion
 
     assert divided("cpu", batch_size=1) == (1, None)
-    assert divided("cpu", batch_size=2) == (2, 1)
-    assert divided("cpu", batch_size=3) == (2, 1)
+    assert divided("cpu", batch_size=3) == (1, None)
     assert divided("cpu", batch_size=4) == (2, 1)
     assert divided("cpu", batch_size=9) == (4, 1)
     assert divided("cpu", cores=8, batch_size=4) == (2, 4)

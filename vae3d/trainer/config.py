@@ -55,7 +55,7 @@ class TrainerConfig(Settings, key="trainer"):
     """Forward passes whose gradients are added up for one optimizer step."""
     portions: Annotated[int | None, AtLeast(1)] = None
     """Parts of a batch whose gradients are computed independently and added up; null is half of
-    batch_size and at least 2 on a CPU, 1 elsewhere and for runs of earlier versions."""
+    batch_size on a CPU, 1 elsewhere and for runs of earlier versions."""
     threads_per_portion: Annotated[int | None, AtLeast(1)] = None
     """Threads that compute one portion; null is an equal share of the cores on which the run
     begins, and always all of them with one portion."""
@@ -127,8 +127,8 @@ class TrainerConfig(Settings, key="trainer"):
         Unless a batch can be computed `in_parts`, it is one portion by default.
         """
         # Two patches to a portion: one alone takes a fifth more time (docs/experiments.md).
-        default = max(self.batch_size // 2, min(self.batch_size, 2))
-        portions = self.portions or (default if device == "cpu" and in_parts else 1)
+        default = max(1, self.batch_size // 2) if device == "cpu" and in_parts else 1
+        portions = self.portions or default
         share = max(1, cores // portions) if portions > 1 else None
         threads = self.threads_per_portion or share
         return replace(self, portions=portions, threads_per_portion=threads)
