@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import torch
+
 from vae3d.autoencoder.memory import memory_lines
 from vae3d.autoencoder.summary import Summary, summarise
 from vae3d.budget.cost import print_costs
