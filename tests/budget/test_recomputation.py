@@ -1,6 +1,7 @@
 """What is recomputed changes the memory of a step, and no bit of its result."""
 
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -138,6 +139,7 @@ def test_a_step_takes_what_was_planned(precision: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, precision],
         capture_output=True, text=True, check=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"},
     )  # fmt: skip
     rows = [line.split() for line in done.stdout.splitlines()]
     assert len(rows) == 2

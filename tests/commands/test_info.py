@@ -36,8 +36,8 @@ def test_memory_in_one_pass_and_slab_by_slab_is_reported(tmp_path: Path) -> None
     assert "more passes" not in large
     assert "in 8 GiB         in one pass" in reported("size=[16]", "memory=8", "model.norm=group")
     assert "norms need all of it first" in reported("size=[16]", "model.norm=group")
-    training = reported("size=[16]", "memory=0.05", "batch_size=2")
-    assert "training         2 x 16 x 16 x 16 (1 at a time): 0.01 GiB" in training
+    training = reported("size=[16]", "memory=0.05", "batch_size=4")
+    assert "training         4 x 16 x 16 x 16 (2 at a time): 0.01 GiB" in training
     assert "in 0.05 GiB it recomputes nothing" in training
     for memory, rule in (("1e-4", "at least"), ("0", "positive")):
         refused = reported("size=[16]", f"memory={memory}")

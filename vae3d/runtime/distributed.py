@@ -1,6 +1,7 @@
 """`Distributed`: one interface for one process and for many."""
 
 import contextlib
+import gc
 import os
 import re
 import warnings
@@ -148,8 +149,18 @@ def _process_group(device: torch.device, timeout: timedelta) -> Iterator[None]:
         yield
     except BaseException:
         if device.type == "cpu":
-            dist.destroy_process_group()
+            _leave()
         raise
+    _leave()
+
+
+def _leave() -> None:
+    """Leave the process group after all that refers to it is gone.
+
+    The last one to refer to it waits for the threads of the group. DDP would do so with Python's
+    lock, for which one of those threads may wait.
+    """
+    gc.collect()
     dist.destroy_process_group()
 
 

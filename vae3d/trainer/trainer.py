@@ -105,8 +105,7 @@ class Trainer:
             lost_ranks_as_errors(lambda: self.state.step),
             contextlib.ExitStack() as stack,
         ):
-            if self.portions:
-                stack.callback(self.portions.close)
+            stack.callback(self._release)
             if self.state.validation_due:
                 self._after_step()
             for micro_batches in self.loader.steps(self.state.step, self.total_steps):
@@ -117,6 +116,12 @@ class Trainer:
                     self._log(dict(zip(scores, as_floats(scores.values()), strict=True)))
                 self._after_step()
         return self.state
+
+    def _release(self) -> None:
+        """End the threads of the portions, and let go of DDP before its ranks part."""
+        if self.portions:
+            self.portions.close()
+        self.network = self.model
 
     def _after_step(self) -> None:
         """Check, validate and save between two steps, on all ranks alike."""
