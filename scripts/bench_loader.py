@@ -151,7 +151,8 @@ def measured(patches: Patches, seconds: float, size: tuple[int, ...]) -> tuple[f
     # Linux: forgets the highest resident size so far.
     Path("/proc/self/clear_refs").write_text("5")
     before, start, count = memory("VmRSS"), time.perf_counter(), 0
-    while (spent := time.perf_counter() - start) < seconds:
+    # At least one patch, also where the clock has passed `seconds` before it.
+    while (spent := time.perf_counter() - start) < seconds or not count:
         assert next(patches).numel() == math.prod(size)
         count += 1
     return count / spent, memory("VmHWM") - before

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 from unittest import mock
@@ -32,11 +31,11 @@ SIDE = 32
 WARM = 8
 """Scans of the first run of a process, which imports everything."""
 ENDS = {
-    "train": ("vae3d.trainer.trainer", "Trainer.fit"),
-    "eval": ("vae3d.evaluation.evaluator", "Evaluator.evaluate"),
-    "inspect": ("vae3d.commands.inspect_run", "reading"),
+    "train": "vae3d.trainer.trainer.Trainer.fit",
+    "eval": "vae3d.evaluation.evaluator.Evaluator.evaluate",
+    "inspect": "vae3d.commands.inspect_run.reading",
 }
-"""The call of each command, as module and name, at which its cases are open."""
+"""The call of each command at which its cases are open."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def table(rows: Sequence[Opening]) -> str:
 
 
 def measure(counts: Sequence[int], rounds: int, *, store: bool = True) -> list[Opening]:
-    """Measure all commands on folders of so many scans, alternating between them."""
+    """Measure all commands on folders of these numbers of scans, alternating between them."""
     found: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as work:
         for count in (WARM, *counts):
@@ -153,10 +152,7 @@ def stopping(command: str) -> Iterator[None]:
     def stop(*_: object, **__: object) -> NoReturn:
         raise _Reached
 
-    module, name = ENDS[command]
-    *owner, attribute = name.split(".")
-    place = import_module(module)
-    with mock.patch.object(getattr(place, owner[0]) if owner else place, attribute, stop):
+    with mock.patch(ENDS[command], stop):
         yield
 
 

@@ -4,7 +4,7 @@
 
 The first table has, for each codec, the ratio of voxels to bytes on disk, MB of voxels that one
 thread compresses in a second of CPU time, and random patches that it reads in one. The second has
-MB of voxels a second on the clock: of `vae3d prepare` with a number of threads, and of so many
+MB of voxels a second on the clock: of `vae3d prepare` with a number of threads, and of as many
 threads that only decompress the same files (`inflate`). All alternate; medians of the rounds. The
 files are in the page cache.
 """
@@ -177,7 +177,7 @@ def python_gzip(file: BinaryIO) -> Any:
 
 
 def inflate(paths: Sequence[Path], workers: int, reader: Callable[[BinaryIO], Any]) -> None:
-    """Decompress files with so many threads, by what opens a stream."""
+    """Decompress files with this number of threads, by what opens a stream."""
 
     def one(path: Path) -> None:
         buffer = bytearray(_PIECE)

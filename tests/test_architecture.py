@@ -205,7 +205,7 @@ OPENED_ELSEWHERE = {
     "system/streams.py": "/dev/null",
     "runtime/heap.py": "/sys",
     "runtime/memory.py": "/proc",
-    "verification/findings.py": "decompresses a file that is open",
+    "files/gzipped.py": "decompresses a file that is open",
     "settings/groups.py": "option files, which may run code as a program does",
     "settings/schema.py": "sources of the package",
     "report/page.py": "assets of the package",

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 
 import torch
@@ -54,7 +53,7 @@ def ours(
 def peer(name: str, precision: str, device: torch.device) -> Contender:
     """Return the network of `monai` or `vae3d2d` as it runs by itself."""
     if name == "vae3d2d":
-        import_network_of(name)
+        import_vae3d2d()
     network = {"monai": peers.monai, "vae3d2d": peers.vae3d2d}[name]("fp32")
     network.model.to(device)
     return Contender(
@@ -62,19 +61,20 @@ def peer(name: str, precision: str, device: torch.device) -> Contender:
     )
 
 
-def import_network_of(package: str) -> None:
+def import_vae3d2d() -> None:
     """Import the network of vae3d2d alone: the package's own imports need wandb and matplotlib.
 
     Raises:
         ImportError: it is not installed.
     """
-    spec = find_spec(package)
+    spec = find_spec("vae3d2d")
     if spec is None:
-        raise ImportError(f"{package} is not installed")
-    if package not in sys.modules:
-        sys.modules[package] = module_from_spec(spec)
-        network = import_module(f"{package}.model").CustomVAE
-        sys.modules[package].CustomVAE = network  # type: ignore[attr-defined]
+        raise ImportError("vae3d2d is not installed")
+    if "vae3d2d" not in sys.modules:
+        package = sys.modules["vae3d2d"] = module_from_spec(spec)
+        from vae3d2d.model import CustomVAE
+
+        package.CustomVAE = CustomVAE  # type: ignore[attr-defined]
 
 
 def like_monai() -> VAEConfig:

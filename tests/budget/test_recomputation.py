@@ -71,7 +71,7 @@ WORK = {"nothing": 0.0, "norms": 1.0, "block": 10.0, "all": 12.0}
 
 
 def prints(scales: tuple[int, ...]) -> dict[str, Footprint]:
-    """Footprints of blocks that are so many times as large as SIZES."""
+    """Footprints of blocks that are SIZES times a factor."""
     found = {}
     for what, (kept, peak) in SIZES.items():
         forward = [Part(str(n), kept * s, (kept + 5) * s, 100 * s) for n, s in enumerate(scales)]

@@ -1,4 +1,4 @@
-"""A file that is damaged, lies in its header or is no scan is refused by name."""
+"""A file that is damaged, has a false header or is no scan is refused by name."""
 
 import gzip
 import tracemalloc

@@ -139,7 +139,7 @@ SCANS = [
     Bad("end.nii.gz", packed(lambda content: content[:-8]), "is truncated"),
     Bad("sum.nii.gz", packed(lambda content: content[:-8] + bytes(8)), "no whole gzip file"),
     Bad("bit.nii.gz", packed(flipped), "gzip"),
-    Bad("tail.nii.gz", packed(lambda content: content + bytes([10]) * 20), "no whole gzip file"),
+    Bad("tail.nii.gz", packed(lambda content: content + b"\n"), "no whole gzip file"),
     Bad("half.nii", edited(magic=b"ni1"), "half of a NIfTI pair"),
     Bad("magic.nii", edited(magic=b"abc"), "no NIfTI file"),
     Bad("type.nii", edited(datatype=999), "no readable NIfTI"),

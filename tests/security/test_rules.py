@@ -12,7 +12,6 @@ SOURCES = sorted([*(ROOT / "vae3d").rglob("*.py"), *(ROOT / "scripts").rglob("*.
 IMPORTERS = {
     *("vae3d/__init__.py", "vae3d/runtime/registry.py"),
     *("vae3d/data/custom.py", "scripts/mutation/forks.py", "scripts/benchmarks/table.py"),
-    *("scripts/bench_opening.py", "scripts/gpu/contenders.py"),
 }
 """The tables of names, which are code; the Dataset and the plugins that the command line names."""
 

@@ -79,24 +79,14 @@ def _cost(
     size: tuple[int, ...],
 ) -> Cost | None:
     """Return the cost of `call`: batches of 1 and 3 separate fixed bytes from those per image."""
-    with fast_kernels(device):
-        return _measured(name, model, call, device, size)
-
-
-def _measured(
-    name: str,
-    model: CustomVAE,
-    call: Callable[[Tensor], None],
-    device: torch.device,
-    size: tuple[int, ...],
-) -> Cost | None:
     peaks, seconds = [], math.inf
     for batch in (1, 3):
         images = torch.zeros(batch, model.config.in_channels, *size, device=device)
-        # The first call allocates what later ones reuse: optimizer state, algorithm choices.
-        call(images)
-        start = time.perf_counter()
-        peak = peak_memory(lambda images=images: call(images), device)  # type: ignore[misc]
+        with fast_kernels(device):
+            # The first call allocates what later ones reuse: optimizer state, algorithm choices.
+            call(images)
+            start = time.perf_counter()
+            peak = peak_memory(lambda images=images: call(images), device)  # type: ignore[misc]
         if batch == 1:
             seconds = time.perf_counter() - start
         if peak is None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vae3d.errors import VolumeError
 from vae3d.files.atomic import atomic_write
-from vae3d.files.gzipped import GZIP_ERRORS, open_gzip
+from vae3d.files.gzipped import GZIP_ERRORS, exact_errors, open_gzip
 from vae3d.files.reading import open_regular, reason_of
 from vae3d.scans.grid import as_stored
 from vae3d.scans.orientation import Orientation
@@ -128,7 +128,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if path.suffix.lower() != ".gz":
             yield file
             return
-        with open_gzip(file) as stream:
+        with exact_errors(file), open_gzip(file) as stream:
             yield stream
 
 
