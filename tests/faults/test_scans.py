@@ -151,6 +151,12 @@ def tiff(dtype: str, **options: object) -> bytes:
     return saved(lambda file: tifffile.imwrite(file, GRAY.astype(dtype), **options))
 
 
+def lzw() -> bytes:
+    """A TIFF that libtiff decodes, which speaks on the terminal if nobody stops it."""
+    image = Image.fromarray(GRAY)
+    return saved(lambda file: image.save(file, "TIFF", compression="tiff_lzw"))
+
+
 def npy(array: np.ndarray) -> bytes:
     """An array."""
     return saved(lambda file: np.save(file, array))
@@ -167,6 +173,7 @@ WHOLE: dict[str, list[Callable[[], bytes]]] = {
         lambda: tiff("float32", rowsperstrip=2),
         lambda: tiff("uint16", compression="zlib"),
         lambda: tiff("uint8", compression="zlib", tile=(16, 16)),
+        lzw,
     ],
 }
 

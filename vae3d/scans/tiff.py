@@ -1,5 +1,6 @@
 """TIFF files as the arrays that a viewer shows."""
 
+import ctypes
 import logging
 import math
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, _imaging
 
 from vae3d.errors import VolumeError
 from vae3d.files.reading import check_regular
@@ -25,6 +26,12 @@ from vae3d.scans.voxels import check_size
 
 # tifffile logs damaged tags to stderr, where they would hide the one error message.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
+# So does libtiff, whose errors Pillow also raises. Looking a name up in a library
+# also looks in those that it is linked with.
+_set_error_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+if _set_error_handler is not None:
+    _set_error_handler.argtypes = [ctypes.c_void_p]
+    _set_error_handler(None)
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 """Values of the tag PhotometricInterpretation that can be read."""
