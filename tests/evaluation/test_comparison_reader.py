@@ -15,7 +15,7 @@ from vae3d.comparison.reader import (
     read_report,
     read_scores,
 )
-from vae3d.errors import ConfigError, UserError
+from vae3d.errors import ConfigError, RunError, UserError
 
 
 def test_errors_of_missing_reports_name_the_command(tmp_path: Path) -> None:
@@ -110,3 +110,11 @@ def test_a_run_that_is_a_link_has_the_name_of_the_link(tmp_path: Path) -> None:
     assert named_runs([small, large]) == ["small", "large"]
     with pytest.raises(ConfigError, match="twice"):
         named_runs([small, str(tmp_path / "disk/x/run")])
+
+
+def test_a_link_to_itself_is_a_missing_run(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    run = str(tmp_path / "loop")
+    assert named_runs([run, str(tmp_path / "b")]) == ["loop", "b"]
+    with pytest.raises(RunError, match="loop"):
+        read_report(run, "full", "loop")

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from vae3d.files.reading import check_regular, open_regular, read_bytes, read_text
+from vae3d.files.reading import (
+    MAX_LINE_BYTES,
+    check_regular,
+    lines_of,
+    open_regular,
+    read_bytes,
+    read_text,
+)
 
 
 def a_socket(path: Path) -> None:
@@ -79,3 +86,14 @@ def test_a_link_put_there_in_between_is_not_followed(
     monkeypatch.setattr(Path, "stat", lambda _: seen)
     with pytest.raises(OSError, match="is a device"):
         open_regular(tmp_path / "pipe")
+
+
+def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b"a\r\n\n" + b"x" * (MAX_LINE_BYTES - 1) + b"\nb")
+    with open_regular(path) as file:
+        assert [len(line) for line in lines_of(file, path)] == [3, 1, MAX_LINE_BYTES, 1]
+    with path.open("ab") as file:
+        file.truncate(2**40)
+    with open_regular(path) as file, pytest.raises(OSError, match="line of more than 1 MiB"):
+        list(lines_of(file, path))

@@ -1,9 +1,10 @@
 """`History`: a growing metrics.csv as curves of bounded length, read incrementally."""
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vae3d.files.reading import open_regular
+from vae3d.files.reading import lines_of, open_regular
 
 MAX_POINTS = 400
 MAX_ABSOLUTE_VALUE = 1e300
@@ -63,11 +64,13 @@ class History:
             if self.path.stat().st_size < self._offset:
                 self.reset()
             file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._offset += len(line)
-                self._add_row(line.decode(errors="replace"))
+            # What follows a line that is too long is damaged too.
+            with contextlib.suppress(OSError):
+                for line in lines_of(file, self.path):
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    self._add_row(line.decode(errors="replace"))
 
     def of(self, split: str) -> list[str]:
         """Return the names that have values in this split."""

@@ -78,10 +78,10 @@ def report(folder: Path, data: PreparableData, seconds: float, check: ValueCheck
     size = f"{gib(stored)} on disk for {gib(decoded)} of voxels"
     log.info(f"{counted(count)}, {size}, {seconds:.1f} s")
     log.info(f"store: {folder}")
-    log.info(next_command("train", *(w for w in sys.argv[1:] if w.startswith("data"))))
     if failures and data.on_error == "fail":
         raise DataError(
             f"{len(failures)} of {len(catalog)} cases cannot be used, the first: "
             f"{': '.join(failures[0])}; data.on_error=skip leaves them out"
         )
     check.report()
+    log.info(next_command("train", *(w for w in sys.argv[1:] if w.startswith("data"))))

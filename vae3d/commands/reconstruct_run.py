@@ -32,7 +32,7 @@ def reconstruct(config: ReconstructConfig) -> Path:
     with TrainedRun.opened(config) as trained:
         data = trained.scans(
             config.input,
-            channel=config.channel,
+            channel=trained.contract.channel if config.channel is None else config.channel,
             voxel=config.voxel,
             on_error=config.on_error,
             nonfinite=config.nonfinite,

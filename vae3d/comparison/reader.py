@@ -12,7 +12,7 @@ from typing import Any
 from vae3d.errors import ConfigError, RunError
 from vae3d.files.checksums import warn_if_changed
 from vae3d.files.links import check_no_links
-from vae3d.files.paths import user_path
+from vae3d.files.paths import resolved, user_path
 from vae3d.files.plain import from_plain, read_json
 from vae3d.files.reading import open_text
 from vae3d.report.facts import fact_lines
@@ -60,14 +60,14 @@ def named_runs(runs: Sequence[str]) -> list[str]:
         raise ConfigError(
             f"run must name two or more run folders, got {[*runs]}: vae3d compare runs/a runs/b"
         )
-    places = [user_path(run).resolve() for run in runs]
+    places = [resolved(user_path(run)) for run in runs]
     for number, place in enumerate(places):
         if place in places[:number]:
             raise ConfigError(f"run names {runs[number]} twice")
     # Without `..` a path may lead elsewhere, if it goes through a link.
     typed = [Path(os.path.abspath(user_path(run))) for run in runs]  # noqa: PTH100 - keeps links
     paths = [
-        path if path.resolve() == place else place
+        path if resolved(path) == place else place
         for path, place in zip(typed, places, strict=True)
     ]
     for depth in range(1, max(len(path.parts) for path in paths) + 1):

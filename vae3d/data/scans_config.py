@@ -18,7 +18,7 @@ from vae3d.data.case_config import (
     check_unit,
 )
 from vae3d.errors import ConfigError
-from vae3d.files.paths import user_path
+from vae3d.files.paths import resolved, user_path
 from vae3d.runtime.choices import LABEL_MAPS, READERS, RESAMPLINGS
 
 
@@ -132,8 +132,8 @@ class ScansConfig(PreparableData):
     def identity(self) -> dict[str, Any]:
         """Return where the scans are and how their voxels are chosen."""
 
-        def resolved(path: str | None) -> str | None:
-            return path and str(user_path(path).resolve())
+        def place_of(path: str | None) -> str | None:
+            return path and str(resolved(user_path(path)))
 
         # Stores of earlier versions do not name these.
         later = {
@@ -145,8 +145,8 @@ class ScansConfig(PreparableData):
         }
         return {
             "kind": type(self).__name__.removesuffix("Config"),
-            "root": resolved(self.root),
-            "list": resolved(self.list),
+            "root": place_of(self.root),
+            "list": place_of(self.list),
             "channel": self.channel,
             "spacing": self.spacing and [float(s) for s in self.spacing],
             **{key: value for key, value in later.items() if value},
@@ -155,7 +155,7 @@ class ScansConfig(PreparableData):
     @property
     def label(self) -> str:
         """The name of the folder or of the list."""
-        return user_path(self.list or self.root or "").resolve().name.partition(".")[0]
+        return resolved(user_path(self.list or self.root or "")).name.partition(".")[0]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any
 
 from vae3d.data.config import CaseData, DataConfig
 from vae3d.data.run_cases import RunCases
+from vae3d.files.paths import resolved
 from vae3d.values.identity import ScanIdentity
 
 CONTENT = (
@@ -57,4 +58,4 @@ def label_of_data(
 def _resolved(value: Any) -> Any:
     """Return a path without links and dots, however it was written."""
     # It may be the home of a user of another machine, which Path.expanduser refuses.
-    return Path(os.path.expanduser(value)).resolve() if isinstance(value, str) else value  # noqa: PTH111
+    return resolved(Path(os.path.expanduser(value))) if isinstance(value, str) else value  # noqa: PTH111

@@ -22,6 +22,14 @@ def user_path(text: str | Path) -> Path:
         ) from error
 
 
+def resolved(path: Path) -> Path:
+    """Return an absolute path without links; one that leads in a circle stays as it is.
+
+    `Path.resolve` raises a RuntimeError there, until Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 def possible_path(text: str | Path) -> Path:
     """Return a path.
 

@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +17,8 @@ MAX_REASON = 300
 """Characters of a library's own message that are repeated."""
 MAX_TABLE_BYTES = 64 * MIB
 """Largest list of scans, manifest, or other table of cases: some 500,000 rows."""
+MAX_LINE_BYTES = MIB
+"""Longest line of a journal or of metrics.csv. A file of zeros, as a crash leaves, is one line."""
 NONBLOCKING = os.O_NONBLOCK | os.O_CLOEXEC
 KINDS: dict[str, Callable[[int], bool]] = {
     "a folder": stat.S_ISDIR,
@@ -104,6 +106,19 @@ def open_text(path: Path, limit: int | None = MAX_TABLE_BYTES, errors: str = "st
         OSError: as `open_regular`. Reading may raise a UnicodeDecodeError.
     """
     return io.TextIOWrapper(open_regular(path, limit), "utf-8", errors, newline="")
+
+
+def lines_of(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
+    """Yield the lines of the open file `path`, with their ends; the last may be cut off.
+
+    Raises:
+        OSError: a line has more than MAX_LINE_BYTES.
+    """
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            reason = f"has a line of more than {MAX_LINE_BYTES / MIB:g} MiB"
+            raise OSError(errno.EFBIG, reason, str(path))
+        yield line
 
 
 def reason_of(error: Exception) -> str:

@@ -21,7 +21,7 @@ from vae3d.files.atomic import atomic_write
 from vae3d.files.checksums import CHECKSUMS, is_changed
 from vae3d.files.links import check_inside, open_own
 from vae3d.files.plain import from_plain
-from vae3d.files.reading import check_regular, open_text, reason_of
+from vae3d.files.reading import check_regular, lines_of, open_regular, reason_of
 from vae3d.runtime.choices import SPLITS
 from vae3d.scans.volume import SourceGeometry
 from vae3d.store.arrays import check_file
@@ -354,10 +354,10 @@ class Journal:
 
     def records(self) -> Iterator[CaseRecord]:
         """Yield the complete records; lines that were cut off are skipped."""
-        with open_text(self.path, None, errors="replace") as file:
-            for line in file:
+        with open_regular(self.path) as file:
+            for line in lines_of(file, self.path):
                 with contextlib.suppress(ValueError):
-                    yield CaseRecord.from_json(line)
+                    yield CaseRecord.from_json(line.decode(errors="replace"))
 
 
 def latest_records(records: Iterable[CaseRecord], case_ids: Iterable[str]) -> Iterator[CaseRecord]:

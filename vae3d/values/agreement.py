@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 SETTINGS, DATA = "these settings say", "these data have"
 """What a value comes from that differs from the weights'."""
+KINDS = {"window": "data=ct", "percentiles": "data=mri"}
+"""The data whose intensity contract is of a kind."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class Agreement:
         if (intensity.kind, intensity.unit) != (offered.kind, offered.unit):
             raise ConfigError(
                 f"the weights of {self.owner} expect {intensity.kind} in {intensity.unit}, "
-                f"these data have {offered.kind} in {offered.unit}"
+                f"these data have {offered.kind} in {offered.unit}; "
+                f"{_way_to(intensity, offered)}"
             )
         return intensity
 
@@ -124,6 +127,13 @@ class Agreement:
             f"the weights of {self.owner} were trained with {trained}; {of} {asked}; "
             f"{way}, or add allow=[{names}] to use {asked}"
         )
+
+
+def _way_to(wanted: IntensityContract, offered: IntensityContract) -> str:
+    """Return what to type for data that are as the weights expect them."""
+    if wanted.kind == offered.kind:
+        return f"data.unit={wanted.unit} if their values are in {wanted.unit}, else other data"
+    return f"type {KINDS[wanted.kind]} if these scans fit, else choose other data"
 
 
 def _key(value: Any) -> Any:
