@@ -13,8 +13,16 @@ import torch
 
 from tests.conftest import ROOT, tiny_model
 from vae3d.autoencoder.hub import FILES, is_hub_id, local_folder
+from vae3d.autoencoder.places import find_weights
+from vae3d.autoencoder.start import licence_of, read_start
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.errors import RunError
+from vae3d.commands import COMMANDS
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.data.config import SyntheticConfig
+from vae3d.errors import ConfigError, RunError
+from vae3d.runtime.registry import load
+from vae3d.runtime.run_folder import RunFolder
 
 NAME, COMMIT, OLDER = "some-one/ct_vae.v2", "4f" * 20, "1b" * 20
 
@@ -49,6 +57,10 @@ def keep(repository: Path, commit: str, folder: Path) -> None:
         (snapshot / name).symlink_to(Path("../../blobs") / blob)
 
 
+def digest_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
 def assert_equal(first: CustomVAE, second: CustomVAE) -> None:
     other = second.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
@@ -73,6 +85,85 @@ def test_what_was_downloaded_once_is_read_offline(cache: Path, tmp_path: Path) -
     assert_equal(CustomVAE.from_pretrained(NAME, revision=OLDER), older)
 
 
+def test_hub_names_a_revision(cache: Path, tmp_path: Path) -> None:
+    newest = CustomVAE.from_pretrained(tmp_path / COMMIT)
+    older = CustomVAE.from_pretrained(tmp_path / OLDER)
+    assert_equal(CustomVAE.from_pretrained(f"hub:{NAME}"), newest)
+    for name in (f"hub:{NAME}@old", f"{NAME}@{OLDER}"):
+        assert_equal(CustomVAE.from_pretrained(name), older)
+    assert "check the name" in refusal(f"hub:{NAME}@missing")
+
+
+def test_a_mistyped_run_is_never_asked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*arguments: Any, **options: Any) -> str:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    run = RunFolder(tmp_path / "runs/ct64")
+    run.checkpoints.mkdir(parents=True)
+    run.config.write_text("{}")
+    with pytest.raises(RunError, match=r"did you mean run=runs/ct64\? runs here: runs/ct64"):
+        CustomVAE.from_pretrained("runs/ct65")
+    for command in ("eval", "info"):
+        with pytest.raises(RunError, match=r"runs/ct65: no run here .*run=runs/ct64"):
+            load(COMMANDS[command].run)(COMMANDS[command].config(run="runs/ct65"))
+
+
+@pytest.mark.parametrize(
+    "name", ["hub:", "hub:model", "hub:a/b/c", "hub:a/b@", "hub:../a", "hub:a/b@c..d"]
+)
+def test_what_is_no_name_on_the_hub_is_refused(name: str) -> None:
+    assert "must be hub:owner/name or hub:owner/name@revision" in refusal(name)
+
+
+def test_commands_take_names_on_the_hub(cache: Path, tmp_path: Path) -> None:
+    assert find_weights(f"hub:{NAME}@old").weights == find_weights(f"{NAME}@{OLDER}").weights
+    start = read_start(NAME)
+    assert start.ancestors[0].hub == NAME
+    with pytest.raises(ConfigError, match="drop weights=best"):
+        find_weights(NAME, "best")
+    config = EvalConfig(run=NAME, data=SyntheticConfig(shape=(8, 8, 8), count=2))
+    with pytest.raises(ConfigError, match="output must name a folder"):
+        evaluate(config)
+
+
+def test_the_licence_is_that_of_the_card(cache: Path, tmp_path: Path) -> None:
+    card = "---\ntags:\n- vae\nlicense: apache-2.0\n---\n# Weights\n"
+    for path in (cache / f"models--{NAME.replace('/', '--')}").glob("snapshots/*"):
+        (path / "README.md").unlink()
+        (path / "README.md").write_text(card)
+    assert read_start(f"hub:{NAME}@old").ancestors[0].text == (
+        f"{NAME}@old (licence apache-2.0, SHA-256 {digest_of(tmp_path / OLDER)[:12]})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: 'mit'\n---\n", "mit"),
+        ("---\r\nlicense: mit\r\n---\r\n", "mit"),
+        ("---\nlicense: other\nlicense_name: nv-open\n---\n", "nv-open"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("license: mit\n", ""),
+        ("---\ntags: x\n---\nlicense: mit\n", ""),
+        ("---\nlicense: [a](http://x)\n---\n", ""),
+        ("---\nlicense: " + "m" * 100 + "\n---\n", ""),
+        ("---\n" + "a: b\n" * 100_000 + "license: mit\n---\n", ""),
+    ],
+)
+def test_a_licence_is_one_plain_word(tmp_path: Path, card: str, licence: str) -> None:
+    (tmp_path / "README.md").write_bytes(card.encode())
+    assert licence_of(tmp_path) == licence
+
+
+def test_a_card_that_is_no_file_has_no_licence(tmp_path: Path) -> None:
+    assert licence_of(tmp_path) == ""
+    os.mkfifo(tmp_path / "README.md")
+    assert licence_of(tmp_path) == ""
+
+
 def test_a_process_with_the_cache_alone_reads_it(cache: Path, tmp_path: Path) -> None:
     command = "import sys; from vae3d import CustomVAE; CustomVAE.from_pretrained(sys.argv[1])"
     done = subprocess.run(
@@ -93,7 +184,11 @@ def test_a_folder_of_that_name_comes_first(cache: Path, tmp_path: Path) -> None:
     own = CustomVAE(tiny_model())
     own.save_pretrained(tmp_path / NAME)
     assert_equal(CustomVAE.from_pretrained(NAME), own)
-    assert "only a name on the hub (owner/name) has a revision" in refusal(NAME, "main")
+    assert "only a name on the hub has a revision" in refusal(NAME, "main")
+    # `hub:` means the hub all the same.
+    assert not torch.equal(
+        next(CustomVAE.from_pretrained(f"hub:{NAME}").parameters()), next(own.parameters())
+    )
 
 
 def test_a_failed_download_is_reported_on_one_line(cache: Path) -> None:
@@ -113,7 +208,7 @@ def test_whatever_goes_wrong_there_is_one_line(
     cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(*arguments: Any, **options: Any) -> str:
-        assert options["allow_patterns"] == ["config.json", "model.safetensors"]
+        assert options["allow_patterns"] == ["config.json", "model.safetensors", "README.md"]
         raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fails)

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+from vae3d.autoencoder.description import Origin
 from vae3d.model.config import VAEConfig
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
@@ -55,20 +56,29 @@ def model_card(
     contract: InputContract,
     statistics: LatentStatistics | None,
     parameters: int,
+    origin: Origin | None = None,
 ) -> str:
     """Return Markdown with the hub's front matter, the same for the same weights.
 
     It contains no name of a run or case, no path and no time. From the contract it takes only
-    numbers and a one-word unit, because the contract may come from untrusted weights.
+    numbers and a one-word unit, because the contract may come from untrusted weights. Of the
+    `origin` it states what the training started from: a name of the hub, a licence, a SHA-256.
     """
+    ancestors = origin.started_from if origin else ()
+    started = {"Started from": ", which started from ".join(a.text for a in ancestors)}
     facts = "\n".join(
         f"* {name}: {value}"
-        for name, value in _facts(config, contract, statistics, parameters).items()
+        for name, value in {
+            **_facts(config, contract, statistics, parameters),
+            **(started if ancestors else {}),
+        }.items()
     )
+    hub = ancestors[0].hub.partition("@")[0] if ancestors else ""
+    base = f"base_model: {hub}\n" if hub else ""
     tags = "\n".join(f"- {tag}" for tag in ("vae", "medical-imaging", f"{config.dims}d"))
     what = {2: "2D images", 3: "3D scans"}[config.dims]
     return (
-        f"---\nlibrary_name: vae3d\ntags:\n{tags}\n---\n\n"
+        f"---\nlibrary_name: vae3d\n{base}tags:\n{tags}\n---\n\n"
         f"# A variational autoencoder for {what}\n\n{facts}\n\n"
         f"```python\n{_code(config, contract.intensity, statistics)}```\n\n"
         f'"{PLACEHOLDER}" is this folder, or "owner/name" on the Hugging Face hub '

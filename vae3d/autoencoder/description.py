@@ -1,7 +1,8 @@
 """`config.json` of weights: everything about them but the tensors, as plain values."""
 
 import dataclasses
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,79 @@ FORMAT_VERSION = 2
 CONFIG_FILE = "config.json"
 LATENTS = "latents"
 """The key with the statistics of these weights' latents."""
+STARTED_FROM = "started_from"
+"""The key with the weights that a training started from; earlier versions pass it over."""
 MAX_TEXT = 200
+MAX_ANCESTORS = 20
+_HUB = re.compile(r"[\w./@-]{3,310}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,59}")
+
+
+def is_licence(text: str) -> bool:
+    """Return whether this can be the identifier of a licence, such as apache-2.0."""
+    return bool(_LICENCE.fullmatch(text))
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What made weights: a program, its version, and the step of a training."""
+class Ancestor:
+    """Weights that a training started from.
 
-    by: str
+    `hub` is their name on the hub, `owner/name` or `owner/name@revision`; it is empty for weights
+    of a local folder, whose name is private to the run. `digest` is the SHA-256 of their tensors'
+    file. `licence` is the one that their model card states, empty if it states none. `by`,
+    `version` and `step` are those of their `Origin`.
+    """
+
+    hub: str = ""
+    digest: str = ""
+    licence: str = ""
+    by: str = ""
     version: str = ""
     step: int | None = None
 
     def __post_init__(self) -> None:
+        # Cards and pages repeat these texts, and the file may come from anyone.
+        for key, form in (("hub", _HUB), ("digest", _DIGEST), ("licence", _LICENCE)):
+            if getattr(self, key) and not form.fullmatch(getattr(self, key)):
+                raise ConfigError(f"{key} is not valid: {getattr(self, key)!r:.60}")
         if max(len(self.by), len(self.version)) > MAX_TEXT:
             raise ConfigError(f"by and version must be at most {MAX_TEXT} characters")
+
+    @property
+    def details(self) -> str:
+        """Licence, SHA-256 and step, as far as they are known."""
+        known = [
+            f"licence {self.licence}" if self.licence else "",
+            f"SHA-256 {self.digest[:12]}" if self.digest else "",
+            f"step {self.step:,}" if self.step is not None else "",
+        ]
+        return ", ".join(filter(None, known))
+
+    @property
+    def text(self) -> str:
+        """The weights in words, without anything that is private."""
+        return f"{self.hub or 'other weights'}{f' ({self.details})' if self.details else ''}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made weights: a program, its version, and the step of a training.
+
+    `started_from` are the weights that the training started from, those that they came from, and
+    so on.
+    """
+
+    by: str
+    version: str = ""
+    step: int | None = None
+    started_from: tuple[Ancestor, ...] = ()
+
+    def __post_init__(self) -> None:
+        if max(len(self.by), len(self.version)) > MAX_TEXT:
+            raise ConfigError(f"by and version must be at most {MAX_TEXT} characters")
+        if len(self.started_from) > MAX_ANCESTORS:
+            raise ConfigError(f"started_from must hold at most {MAX_ANCESTORS} entries")
 
 
 @dataclass(frozen=True)
@@ -73,11 +133,17 @@ class Description:
             "architecture": self.architecture,
             "contracts": [{"set": None, **contract}] if contract else [],
             "digest": self.digest,
-            "origin": self.origin and dataclasses.asdict(self.origin),
+            "origin": None,
             "split_rule": self.split_rule and dataclasses.asdict(self.split_rule),
             "plugins": [*self.plugins],
             "quantizer": None,
         }
+        if self.origin is not None:
+            origin = dataclasses.asdict(self.origin)
+            ancestors = [*origin.pop(STARTED_FROM)]
+            values["origin"] = origin
+            if ancestors:
+                values[STARTED_FROM] = ancestors
         if self.statistics is not None:
             values[LATENTS] = self.statistics.describe()
         return values
@@ -118,11 +184,17 @@ def _parsed(values: dict[str, Any], version: int) -> Description:
         values["architecture"],
         _contract(values, version),
         _typed(str | None, values, "digest"),
-        _typed(Origin | None, values, "origin"),
+        _origin(values),
         _typed(SplitRecord | None, values, "split_rule"),
         plugins=tuple(_typed(list[str], {"plugins": [], **values}, "plugins")),
         statistics=_typed(LatentStatistics | None, values, LATENTS),
     )
+
+
+def _origin(values: dict[str, Any]) -> Origin | None:
+    origin: Origin | None = _typed(Origin | None, values, "origin")
+    ancestors = _typed(tuple[Ancestor, ...], {STARTED_FROM: [], **values}, STARTED_FROM)
+    return origin and replace(origin, started_from=ancestors)
 
 
 def _typed(hint: Any, values: dict[str, Any], key: str) -> Any:

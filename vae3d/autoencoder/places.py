@@ -1,11 +1,58 @@
-"""Where the weights of `run=` are: in a run, or alone."""
+"""Where the weights of `run=` and `init_from=` are: in a run, alone, or on the hub."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from vae3d.autoencoder.description import CONFIG_FILE
+from vae3d.autoencoder.hub import HubName, download, hub_name
 from vae3d.errors import ConfigError
 from vae3d.files.links import check_no_links
+from vae3d.files.paths import user_path
 from vae3d.runtime.run_folder import RunFolder
+from vae3d.runtime.run_list import no_run
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where weights are: `which` of a run, or alone in `folder`; `hub` if that was downloaded."""
+
+    folder: RunFolder
+    which: str = "auto"
+    hub: HubName | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether these are weights without a run."""
+        return holds_weights(self.folder.path)
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the weights; `auto` is the best ones of a run, or else the latest."""
+        if self.is_alone:
+            return self.folder.path
+        if self.which != "auto":
+            return self.folder.weights(self.which)
+        best = self.folder.weights("best")
+        return best if best.exists() else self.folder.weights("latest")
+
+
+def find_weights(name: str | Path, which: str = "auto", revision: str | None = None) -> Place:
+    """Return where the weights are that a user names: a run, a folder of weights, or the hub.
+
+    Raises:
+        ConfigError: `name` is of weights, and `which` asks for others.
+        DataError: there is a link inside of a run.
+        RunError: there is no such folder, or the download failed.
+    """
+    on_hub = hub_name(name, revision)
+    if on_hub is not None:
+        if which != "auto":
+            raise ConfigError(f"{name} names weights already; drop weights={which}")
+        return Place(RunFolder(download(on_hub)), hub=on_hub)
+    path = user_path(name)
+    if not path.is_dir():
+        raise no_run(path)
+    return Place(*locate(path, which))
 
 
 def holds_weights(path: Path) -> bool:

@@ -100,7 +100,8 @@ def save_weights(
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     parameters = [v for name, v in tensors.items() if name.split(".")[-1] not in BUFFERS]
-    card = model_card(config, contract, statistics, sum(v.numel() for v in parameters))
+    count = sum(v.numel() for v in parameters)
+    card = model_card(config, contract, statistics, count, origin)
     with atomic_folder(folder) as temporary:
         save_file(tensors, temporary / TENSOR_FILE)
         description = Description(

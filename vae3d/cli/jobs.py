@@ -59,14 +59,17 @@ def checked_settings(line: Line) -> tuple[Any, Any]:
 
 
 def mark_typed(settings: Any, line: Line) -> Any:
-    """Return the settings, each of which knows its keys that were typed, defaults too."""
-    for key in line.set_values:
-        *groups, name = key.split(".")
+    """Return the settings, each of which knows its keys that were typed, defaults too.
+
+    A key below is known as a whole, `levels.1.channels`, and a group as `model`.
+    """
+    for key in [*line.set_values, *line.chosen_by_hand]:
+        parts = key.split(".")
         owner = settings
-        for group in groups:
-            owner = getattr(owner, group, None)
-        if isinstance(owner, Settings):
-            owner.typed |= {name}
+        for depth, name in enumerate(parts):
+            if isinstance(owner, Settings):
+                owner.typed |= {".".join(parts[depth:])}
+            owner = getattr(owner, name, None)
     return settings
 
 

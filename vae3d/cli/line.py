@@ -89,6 +89,11 @@ class Line:
         return defaults | {key: value for key, value in self._pairs() if key in self.groups}
 
     @property
+    def chosen_by_hand(self) -> list[str]:
+        """The groups of which an option was typed."""
+        return [key for key, _ in self._pairs() if key in self.groups]
+
+    @property
     def set_values(self) -> dict[str, str]:
         """The values that were typed, by key."""
         return {key: value for key, value in self._pairs() if key not in self.groups}

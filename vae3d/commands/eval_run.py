@@ -12,6 +12,7 @@ from vae3d.data.cases import Cases
 from vae3d.data.check import check_values
 from vae3d.data.config import ScansConfig, StoreConfig
 from vae3d.data.run_cases import RunCases
+from vae3d.errors import ConfigError
 from vae3d.evaluation.choice import adopt_splits, choose, notes_on
 from vae3d.evaluation.console import log_scores, show
 from vae3d.evaluation.evaluator import Evaluator
@@ -47,6 +48,8 @@ def evaluate(config: EvalConfig, source: CaseSource | None = None) -> Evaluation
         UserError: the run does not exist, or the data do not fit its weights.
     """
     with TrainedRun.opened(config) as trained:
+        if trained.place.hub and config.output is None:
+            raise ConfigError("output must name a folder for a report on weights of the hub")
         return Evaluation(config, trained, source).run()
 
 
@@ -195,5 +198,8 @@ class Evaluation:
     def _settings(self) -> dict[str, Any]:
         """The settings of the training as plain values; of weights without a run their name."""
         if self.trained.is_alone:
-            return {"name": self.trained.folder.path.absolute().name}
+            place = self.trained.place
+            return {
+                "name": place.hub.repository if place.hub else place.folder.path.absolute().name
+            }
         return describe(self.trained.settings)

@@ -14,7 +14,7 @@ class InfoConfig(Settings):
     """The settings of a model summary."""
 
     run: Annotated[str | None, PATH] = None
-    """Run folder whose model is shown; null shows the model of model=."""
+    """Run folder or folder of weights whose model is shown; null shows the model of model=."""
     size: Annotated[Any, PerAxis(Between(1, 4096))] = (64,)
     """Side of the image or patch in voxels, one number or one per axis."""
     memory: Annotated[Any, Gibibytes()] = None

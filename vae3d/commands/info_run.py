@@ -6,6 +6,8 @@ from dataclasses import replace
 import torch
 
 from vae3d.autoencoder.memory import memory_lines
+from vae3d.autoencoder.places import find_weights
+from vae3d.autoencoder.start import read_start
 from vae3d.autoencoder.summary import Summary, summarise
 from vae3d.budget.cost import print_costs
 from vae3d.budget.memory import TrainingStep, training_lines
@@ -13,14 +15,12 @@ from vae3d.commands.info import InfoConfig
 from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
 from vae3d.files.links import check_inside
-from vae3d.files.paths import user_path
 from vae3d.logger.console import print_lines, table
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import memory_budget
 from vae3d.runtime.precision import Precision
-from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.threads import follow_quota
 from vae3d.trainer.config import TrainerConfig
 
@@ -58,8 +58,10 @@ def chosen_model(config: InfoConfig) -> VAEConfig:
     """Return the model settings of the run, or those of `model=`."""
     if config.run is None:
         return replace(config.model, spatial_dims=config.model.dims)
-    folder = user_path(config.run)
-    return load_config(check_inside(folder, RunFolder(folder).config)).model
+    place = find_weights(config.run)
+    if place.is_alone:
+        return read_start(config.run).config
+    return load_config(check_inside(place.folder.path, place.folder.config)).model
 
 
 def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ from vae3d.runtime.choices import EARLIER
 from vae3d.runtime.differences import as_typed, differences
 from vae3d.runtime.run_list import no_run
 from vae3d.settings.saved import describe, read_settings
+from vae3d.trainer.beginning import Asked
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,14 @@ def load_config(path: Path) -> TrainConfig:
     return replace(config, data=config.data.keeping(EARLIER), trainer=trainer)
 
 
-def recorded(path: Path, group: str) -> dict[str, Any]:
-    """Return the settings of a group of a run; empty if there is no run yet."""
-    return asdict(getattr(load_config(path), group)) if path.exists() else {}
+def load_earlier(path: Path) -> TrainConfig | None:
+    """Return the settings with which a run began; None if there is no run yet."""
+    return load_config(path) if path.exists() else None
+
+
+def asked(config: TrainConfig) -> Asked:
+    """Return which network and weights settings ask for."""
+    return Asked(config.init_from, config.model, "model" in config.typed)
 
 
 def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> None:
@@ -89,6 +95,8 @@ def check_changes(file: Path, config: TrainConfig, has_checkpoints: bool) -> Non
 def frozen(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the part of described settings that is fixed for a run."""
     fixed: dict[str, Any] = {"seed": settings["seed"]}
+    if settings.get("init_from") is not None:
+        fixed["init_from"] = settings["init_from"]
     for group, free in MAY_CHANGE.items():
         fixed[group] = {k: v for k, v in settings[group].items() if k not in free}
     return fixed

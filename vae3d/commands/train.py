@@ -30,6 +30,12 @@ class TrainConfig(Settings):
     plugins: Annotated[list[str], CODE] = field(default_factory=list)
     """Python modules to import first, which register losses, metrics, norms or activations of your
     own; taken from the command line only."""
+    init_from: Annotated[str | None, PATH] = None
+    """Weights to start from: a run (its best ones), a folder of weights, or hub:owner/name; the
+    architecture is theirs, with the keys of model that are typed, unless model= is typed."""
+    init_strict: bool = True
+    """Refuse weights that do not fit the architecture; false leaves out the tensors that do not
+    fit, which keep their random values."""
     data: DataConfig = field(default_factory=SyntheticConfig)
     """The cases to train on."""
     patching: PatchingConfig = field(default_factory=RandomPatchesConfig)
@@ -69,6 +75,7 @@ COMMAND = Command(
     examples=(
         ("vae3d train", "phantoms, no data needed"),
         ("vae3d train data=ct data.root=/scans name=ct64", "a folder of CT scans"),
+        ("vae3d train data=mri data.root=/scans init_from=runs/ct64", "from trained weights"),
         ("vae3d train -m trainer.lr=1e-4,1e-3 name=sweep", "a sweep, one run a value"),
     ),
     options={"data": tuple(DATA)},

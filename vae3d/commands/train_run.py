@@ -16,7 +16,7 @@ from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
 from vae3d.budget.memory import fit_into_memory
-from vae3d.commands.saved import check_changes, frozen, recorded
+from vae3d.commands.saved import asked, check_changes, frozen, load_earlier
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_channels, check_values
@@ -27,7 +27,7 @@ from vae3d.evaluation.validation import Validation, brief
 from vae3d.inference.runner import build_runner
 from vae3d.loading.loader import PatchLoader
 from vae3d.loading.patches import PatchDataset
-from vae3d.logger.base import Logger
+from vae3d.logger.base import Logger, LoggerGroup
 from vae3d.logger.build import build_loggers, with_files
 from vae3d.logger.console import ProgressBar
 from vae3d.logger.csv import CsvLogger
@@ -43,6 +43,7 @@ from vae3d.runtime.shell import next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.advice import report_waste
+from vae3d.trainer.beginning import Beginning, Extras
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.session import Session
@@ -53,7 +54,9 @@ from vae3d.version import __version__
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
+def train(
+    config: TrainConfig, source: CaseSource | None = None, extras: Extras | None = None
+) -> Path:
     """Train a new run, or resume an interrupted one; return the run folder.
 
     Raises:
@@ -65,27 +68,36 @@ def train(config: TrainConfig, source: CaseSource | None = None) -> Path:
         start_distributed(config.trainer.device, config.trainer.timeout) as distributed,
         claimed(folder, distributed),
     ):
-        return Training(config, source, distributed).run()
+        return Training(config, source, distributed, extras or Extras()).run()
 
 
 class Training:
     """Everything that a training needs, built from its settings."""
 
     def __init__(
-        self, config: TrainConfig, source: CaseSource | None, distributed: Distributed
+        self,
+        config: TrainConfig,
+        source: CaseSource | None,
+        distributed: Distributed,
+        extras: Extras,
     ) -> None:
         self.distributed = distributed
+        self.extras = extras
         self.folder = RunFolder(config.folder)
         bar = ProgressBar("prepare", distributed.is_main)
         # A run keeps what it recorded, such as the rule by which its splits were drawn.
-        saved = self.folder.config
-        data = config.data.keeping(recorded(saved, "data"))
-        trainer = config.trainer.keeping(recorded(saved, "trainer"))
+        earlier = load_earlier(self.folder.config)
+        data = config.data.keeping(asdict(earlier.data) if earlier else {})
+        trainer = config.trainer.keeping(asdict(earlier.trainer) if earlier else {})
         # A training that resumes has used these values before.
-        opened = data.lenient() if saved.exists() else data
+        opened = data.lenient() if earlier else data
+        before = asked(earlier) if earlier else None
+        self.beginning = Beginning(self.folder, asked(config), before, extras.start)
+        source = self.beginning.check(source, opened)
         self.cases = open_cases(opened, bar, source)
         data = data.keeping(self.cases.recorded)
-        config = replace(config, data=data, trainer=trainer)
+        init_from, model = self.beginning.init_from, self.beginning.model
+        config = replace(config, data=data, trainer=trainer, init_from=init_from, model=model)
         self.config = resolved(config, self.cases.spatial_dims, distributed)
 
     def run(self) -> Path:
@@ -95,6 +107,7 @@ class Training:
         if self.folder.config.exists():
             steps = CheckpointFolder(self.folder.checkpoints).steps()
             check_changes(self.folder.config, self.config, has_checkpoints=bool(steps))
+        self.beginning.begin(model, self.config.init_strict, self.cases.input_contract)
         train, val = self.cases.survey("train"), self.cases.survey("val")
         val = val[: self.config.trainer.val_cases]
         session = self._session(train)
@@ -104,9 +117,7 @@ class Training:
             check_values(self.cases, warns=self.distributed.is_main)
             loss, trainer = self.config.loss, self.config.trainer
             fit_into_memory(model, loss, trainer, session.loader, self.distributed)
-            session.begin(
-                lambda: write_settings(self.config, self.folder.config), listed(self.cases)
-            )
+            session.begin(self._save_settings, listed(self.cases))
             if self.distributed.is_main:
                 some = [*self.cases.shapes(train[:100])]
                 size = getattr(self.config.patching, "size", None)
@@ -118,6 +129,10 @@ class Training:
         log.info(f"curves: {self.folder.progress}")
         log.info(next_command("eval", f"run={self.folder.path}"))
         return self.folder.path
+
+    def _save_settings(self) -> None:
+        write_settings(self.config, self.folder.config)
+        self.beginning.write()
 
     def _fit(
         self, session: Session, model: CustomVAE, val: list[int]
@@ -131,6 +146,8 @@ class Training:
             if session.checkpoint:
                 trainer.resume(session.checkpoint.state)
             with session.journal.watching(trainer):
+                if self.beginning.start is not None:
+                    trainer.save_beginning()
                 state = trainer.fit()
             failed = False
         finally:
@@ -186,7 +203,8 @@ class Training:
 
         def save(which: str, step: int, state: dict[str, Tensor]) -> None:
             latents = validation.latents_at(step)
-            folder, origin = self.folder.weights(which), Origin("vae3d train", __version__, step)
+            folder, ancestors = self.folder.weights(which), self.beginning.ancestors
+            origin = Origin("vae3d train", __version__, step, ancestors)
             save_weights(folder, config.model, state, contract, latents, origin, split_rule)
 
         return Trainer(
@@ -213,6 +231,7 @@ class Training:
         config = self.config
         table.truncate_after(session.first_step, session.logged)
         chosen = build_loggers(config.logger, self.folder.path, config.name, describe(config))
+        chosen = LoggerGroup([chosen, *self.extras.loggers])
         return with_files(table, self.folder, session.total_steps, chosen)
 
     @property

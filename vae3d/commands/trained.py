@@ -7,34 +7,24 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from vae3d.autoencoder.places import holds_weights, locate
+from vae3d.autoencoder.places import Place, find_weights
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.saved import load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.commands.trained_config import CodecConfig, TrainedConfig
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import (
-    CaseData,
-    CTConfig,
-    DataConfig,
-    Images2DConfig,
-    MRIConfig,
-    PreparableData,
-    RunData,
-    ScansConfig,
-)
+from vae3d.data.config import CaseData, DataConfig, PreparableData, RunData, ScansConfig
+from vae3d.data.scans_config import scans_for
 from vae3d.data.stored import without_stale_store
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.choice import check_place
-from vae3d.files.paths import user_path
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.runtime.run_list import no_run
 from vae3d.scans.source import CaseSource
 from vae3d.values.agreement import DATA, Agreement
 from vae3d.values.contract import InputContract
@@ -45,12 +35,10 @@ from vae3d.values.intensity import IntensityContract
 class TrainedRun:
     """A run folder, or a folder of weights without a run, and the ranks that compute with it.
 
-    `which` chooses the weights of a run: `best`, `latest`, or `auto` for the best ones if they
-    exist, else the latest. `allow` names what may differ from the training.
+    `allow` names what may differ from the training.
     """
 
-    folder: RunFolder
-    which: str
+    place: Place
     distributed: Distributed
     allow: tuple[str, ...] = ()
 
@@ -65,23 +53,23 @@ class TrainedRun:
         if config.run is None:
             raise ConfigError("run must name a run folder, for example run=runs/vae3d")
         with start_distributed(config.device, key="device") as distributed:
-            folder, which = locate(user_path(config.run), config.weights)
-            yield cls(folder, which, distributed, (*config.allow,))
+            place = find_weights(config.run, config.weights)
+            yield cls(place, distributed, (*config.allow,))
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder of the run, or of weights without one."""
+        return self.place.folder
 
     @property
     def is_alone(self) -> bool:
         """Whether these are weights without a run."""
-        return holds_weights(self.folder.path)
+        return self.place.is_alone
 
     @property
     def weights(self) -> Path:
         """The folder of the weights."""
-        if self.is_alone:
-            return self.folder.path
-        if self.which != "auto":
-            return self.folder.weights(self.which)
-        best = self.folder.weights("best")
-        return best if best.exists() else self.folder.weights("latest")
+        return self.place.weights
 
     @cached_property
     def settings(self) -> TrainConfig:
@@ -99,8 +87,6 @@ class TrainedRun:
         Raises:
             RunError: the weights are missing or damaged.
         """
-        if not self.folder.path.is_dir():
-            raise no_run(self.folder.path)
         return CustomVAE.from_pretrained(self.weights)
 
     def codec(self, config: CodecConfig) -> Codec:
@@ -194,17 +180,7 @@ class TrainedRun:
 
         The run's own data may be of any kind. `given` are fields of ScansConfig.
         """
-        contract = self.contract
+        contract = replace(self.contract, intensity=self.intensity)
         if channel is not None:
             contract = self.agreement.on({"channel": channel}, {"channel": "channel"})
-        # Commands with input= have no settings that choose among scans.
-        values = {**given, "root": root, "channel": channel, "store": None, "cache_gib": 0.0}
-        values |= {"resampling": contract.resampling, "reader": contract.reader}
-        values["label_maps"] = "keep"
-        limits = (self.intensity.low, self.intensity.high)
-        if self.model.spatial_dims == 2:
-            return Images2DConfig(**values, window=limits)
-        values["spacing"] = contract.spacing
-        if self.intensity.kind == "percentiles":
-            return MRIConfig(**values, percentiles=limits)
-        return CTConfig(**values, window=limits)
+        return scans_for(contract, self.model.spatial_dims, root, {**given, "channel": channel})

@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def start(self) -> Path:
+        """The weights that the training started from, if it did not start from random ones."""
+        return self.path / "start.json"
+
+    @property
     def cases(self) -> Path:
         """The cases that the run trains on and is validated with."""
         return self.path / "cases.csv"

@@ -86,18 +86,23 @@ def is_run(folder: Path) -> bool:
 
 def no_run(path: Path) -> RunError:
     """Return the error for a folder that is no run, with the runs that are near it."""
+    hint = runs_near(path) or "; vae3d runs FOLDER lists the runs of a folder"
+    return RunError(f"{path}: no run here (config.yaml is missing){hint}")
+
+
+def runs_near(path: Path) -> str:
+    """Return the runs near a folder that is none, for a message; empty if there are none."""
     near = path if path.is_dir() and any(run_folders(path, 1)) else path.parent
     runs = [*islice(run_folders(near, 2), MAX_SEARCHED)]
     if near.absolute() == Path.cwd() and not runs:
         runs = [*islice(run_folders(Path("runs"), 2), MAX_SEARCHED)]
-    hint = "; vae3d runs FOLDER lists the runs of a folder"
-    if runs:
-        names = {run.name: run for run in reversed(runs)}
-        close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-        meant = f", did you mean run={names[close[0]]}?" if close else ";"
-        listed = ", ".join(map(str, runs[:MAX_NAMED]))
-        hint = f"{meant} runs here: {listed}{', ...' if len(runs) > MAX_NAMED else ''}"
-    return RunError(f"{path}: no run here (config.yaml is missing){hint}")
+    if not runs:
+        return ""
+    names = {run.name: run for run in reversed(runs)}
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    meant = f", did you mean run={names[close[0]]}?" if close else ";"
+    listed = ", ".join(map(str, runs[:MAX_NAMED]))
+    return f"{meant} runs here: {listed}{', ...' if len(runs) > MAX_NAMED else ''}"
 
 
 def run_record(path: Path, base: Path) -> RunRecord:

@@ -138,7 +138,8 @@ class Session:
         forget(self.folder.path, "*")
         save_settings()
         self.journal.cases(cases, len(self.loader.dataset.indices))
-        seal(self.folder.path, self.folder.config.name, self.folder.cases.name)
+        names = (file.name for file in (self.folder.config, self.folder.start, self.folder.cases))
+        seal(self.folder.path, *names)
 
 
 def _make_way(run: RunFolder) -> None:

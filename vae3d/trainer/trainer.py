@@ -277,6 +277,10 @@ class Trainer:
         score = scores[self.config.best_by] * BEST_BY[self.config.best_by]
         return self.state.take(score, self.config.keep_best)
 
+    def save_beginning(self) -> None:
+        """Save step 0: a training that began with other weights resumes without them."""
+        self._save(best=False)
+
     def _save(self, best: bool) -> None:
         self._check_finite()
         if self.distributed.is_main:
