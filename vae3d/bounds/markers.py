@@ -1,6 +1,7 @@
 """The bounds that the type of a field may have: numbers, words, lists, weights and text."""
 
 import math
+import re
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -76,20 +77,27 @@ class Between(Number):
 class OneOf(Bound):
     """One of some words; `of` may be a `Registry`, to which plugins add names later.
 
-    `refused` has the reason why a word that one might expect is none of them.
+    `refused` has the reason why a word that one might expect is none of them. Words of the form
+    `like`, a regular expression, are allowed too.
     """
 
     def __init__(
-        self, *names: str, of: Collection[str] = (), refused: Mapping[str, str] | None = None
+        self,
+        *names: str,
+        of: Collection[str] = (),
+        refused: Mapping[str, str] | None = None,
+        like: str = "",
     ) -> None:
         self.names = names
         self.of = of
         self.refused = refused or {}
+        self.like = like
 
     def checked(self, value: Any, key: str) -> Any:
         """Return the word if it is one of the choices."""
         names = self.choices()
-        if value not in names:
+        special = self.like and isinstance(value, str) and re.fullmatch(self.like, value)
+        if value not in names and not special:
             near = did_you_mean(value, names)
             if isinstance(value, str) and value in self.refused:
                 near = f": {self.refused[value]}"

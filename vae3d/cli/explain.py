@@ -5,8 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from vae3d.bounds import did_you_mean
-from vae3d.settings.nearest import key_hint
+from vae3d.settings.nearest import no_option, unknown_key
 
 RULES = {
     r"Value (.*) of type .* could not be converted to Integer": "be a whole number, got {}",
@@ -57,21 +56,6 @@ def wrong_type(key: str, message: str) -> str:
         if match := re.search(pattern, message):
             return f"{key} must {rule.format(*match.groups())}"
     return f"{key}: {message}"
-
-
-def unknown_key(key: str, keys: Sequence[str]) -> str:
-    """Return why a key cannot be set, with the most similar one that can."""
-    if re.sub(r"\.\d+\.", ".N.", key) in keys:
-        group = key.split(".")[0]
-        return f"{key} does not belong to the chosen option of {group}, choose another {group}="
-    return f"unknown key {key!r}{key_hint(key, keys)}"
-
-
-def no_option(group: str, chosen: str, options: Sequence[str]) -> str:
-    """Return that a group has no such option, with the options that it has."""
-    visible = [option for option in options if not option.endswith("_schema")]
-    near = did_you_mean(chosen, visible) or ","
-    return f"{group} has no option {chosen!r}{near} choose from {', '.join(visible)}"
 
 
 def fail(message: str, code: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vae3d.cli.explain import NOT_UNDERSTOOD, no_option, unknown_key
+from vae3d.cli.explain import NOT_UNDERSTOOD
 from vae3d.cli.keys import keys_of
 from vae3d.cli.words import overrides, parts
 from vae3d.commands import COMMANDS
@@ -16,7 +16,7 @@ from vae3d.errors import ConfigError
 from vae3d.loss.config import LOSSES
 from vae3d.settings.command import Command
 from vae3d.settings.groups import Group, chosen_by_default, groups_of, option_files
-from vae3d.settings.nearest import RENAMED
+from vae3d.settings.nearest import RENAMED, no_option, unknown_key
 from vae3d.settings.schema import settings_of
 
 WORD = re.compile(r"[\w.-]+")

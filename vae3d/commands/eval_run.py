@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from vae3d.files.links import check_inside, check_no_links
 from vae3d.files.paths import user_path
 from vae3d.files.sole_writer import sole_writer
 from vae3d.inference.runner import build_runner
-from vae3d.logger.base import Logger, NamedLogger
+from vae3d.logger.base import Logger, LoggerGroup, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
@@ -41,7 +42,9 @@ from vae3d.trainer.recorded import warn_of_metrics
 log = logging.getLogger(__name__)
 
 
-def evaluate(config: EvalConfig, source: CaseSource | None = None) -> EvaluationResult:
+def evaluate(
+    config: EvalConfig, source: CaseSource | None = None, loggers: Sequence[Logger] = ()
+) -> EvaluationResult:
     """Score a run and write scores and pictures, by default to its `report/<mode>`.
 
     Raises:
@@ -50,7 +53,7 @@ def evaluate(config: EvalConfig, source: CaseSource | None = None) -> Evaluation
     with TrainedRun.opened(config) as trained:
         if trained.place.hub and config.output is None:
             raise ConfigError("output must name a folder for a report on weights of the hub")
-        return Evaluation(config, trained, source).run()
+        return Evaluation(config, trained, source, loggers).run()
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Evaluation:
     config: EvalConfig
     trained: TrainedRun
     source: CaseSource | None
+    loggers: Sequence[Logger] = ()
 
     def run(self) -> EvaluationResult:
         """Score the cases, write the report and print the means; return the scores."""
@@ -192,7 +196,7 @@ class Evaluation:
         logger = build_loggers(self.config.logger, path, about["name"], about)
         # Train, the modes of eval and other data may log into one run: names tell them apart.
         report = output.name if self.config.output is None else self.config.mode
-        return NamedLogger(logger, f"eval_{report}")
+        return NamedLogger(LoggerGroup([logger, *self.loggers]), f"eval_{report}")
 
     @property
     def _settings(self) -> dict[str, Any]:

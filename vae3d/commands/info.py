@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from vae3d.bounds import CODE, PATH, AtLeast, Between, Gibibytes, OneOf, PerAxis, Settings
 from vae3d.model.config import VAEConfig
-from vae3d.runtime.choices import DEVICES, PRECISIONS, REFUSED_DEVICES
+from vae3d.runtime.choices import DEVICES, ONE_GPU, PRECISIONS, REFUSED_DEVICES
 from vae3d.settings.command import Command
 
 
@@ -28,8 +28,8 @@ class InfoConfig(Settings):
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
     """Number format of the measured passes; auto is bf16 where the device computes in it, else
     fp32."""
-    device: Annotated[str, OneOf(*DEVICES, refused=REFUSED_DEVICES)] = "auto"
-    """Where to compute; auto takes the GPU if there is one."""
+    device: Annotated[str, OneOf(*DEVICES, like=ONE_GPU, refused=REFUSED_DEVICES)] = "auto"
+    """Where to compute; auto takes the GPU if there is one; cuda:1 is one of several."""
     plugins: Annotated[list[str], CODE] = field(default_factory=list)
     """Python modules to import first, for models with norms or activations of your own; taken from
     the command line only."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from vae3d.bounds import CODE, PATH, Gibibytes, OneOf, Settings, SomeOf
-from vae3d.runtime.choices import ALLOWABLE, DEVICES, PRECISIONS, REFUSED_DEVICES
+from vae3d.runtime.choices import ALLOWABLE, DEVICES, ONE_GPU, PRECISIONS, REFUSED_DEVICES
 from vae3d.scans.formats import DTYPES
 
 WEIGHTS = ("auto", "best", "latest")
@@ -23,8 +23,9 @@ class TrainedConfig(Settings):
     allow: Annotated[list[str], SomeOf(*ALLOWABLE)] = field(default_factory=list)
     """What may differ from what the weights were trained with, as in allow=[window]; all else that
     differs is refused; weights allows latents of other weights."""
-    device: Annotated[str, OneOf(*DEVICES, refused=REFUSED_DEVICES)] = "auto"
-    """Where to compute; auto takes this rank's GPU if there is one."""
+    device: Annotated[str, OneOf(*DEVICES, like=ONE_GPU, refused=REFUSED_DEVICES)] = "auto"
+    """Where to compute; auto takes this rank's GPU if there is one; cuda:1 is one of
+    several."""
     plugins: Annotated[list[str], CODE] = field(default_factory=list)
     """Python modules to import first, for weights that use norms, activations or metrics of your
     own; taken from the command line only."""

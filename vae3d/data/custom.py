@@ -22,6 +22,8 @@ MAX_OUTSIDE_SHARE = 0.5
 class DatasetSource(CaseSource):
     """The items of a map-style torch Dataset as volumes.
 
+    With a second Dataset of validation cases, all items of the first are training cases.
+
     Raises:
         DataError: the Dataset is empty, has no length, or its items hold no image.
     """
@@ -31,20 +33,22 @@ class DatasetSource(CaseSource):
         dataset: Dataset[Any],
         window: tuple[float, ...] = (-1.0, 1.0),
         unit: str = ARBITRARY,
+        val_dataset: Dataset[Any] | None = None,
     ) -> None:
         self.dataset = dataset
-        try:
-            count = len(dataset)  # type: ignore[arg-type]
-        except TypeError:
-            raise DataError("data.dataset must have a length (a map-style Dataset)") from None
-        if count == 0:
-            raise DataError("data.dataset is empty")
-        first = self._item(0)
+        self.val_dataset = val_dataset
+        self.count = _length(dataset, "data.dataset")
+        case_ids = [f"item_{index:05d}" for index in range(self.count)]
+        splits: list[str | None] = [None] * self.count
+        if val_dataset is not None:
+            held_out = _length(val_dataset, "val_dataset")
+            case_ids += [f"val_{index:05d}" for index in range(held_out)]
+            splits = [*["train"] * self.count, *["val"] * held_out]
         super().__init__(
-            spatial_dims=first["image"].dim() - 1,
+            spatial_dims=self._item(0)["image"].dim() - 1,
             contract=IntensityContract("window", window[0], window[1], unit),
-            case_ids=[f"item_{index:05d}" for index in range(count)],
-            splits=[None] * count,
+            case_ids=case_ids,
+            splits=splits,
         )
 
     def read(self, index: int) -> Volume:
@@ -67,22 +71,35 @@ class DatasetSource(CaseSource):
         return Volume(image, grid, case_id)
 
     def _item(self, index: int) -> dict[str, Any]:
-        item = self.dataset[index]
+        name, dataset = "data.dataset", self.dataset
+        if self.val_dataset is not None and index >= self.count:
+            name, dataset, index = "val_dataset", self.val_dataset, index - self.count
+        item = dataset[index]
         if not isinstance(item, dict):
             item = {"image": item}
         key = next((k for k in IMAGE_KEYS if k in item), None)
         if key is None:
             raise DataError(
-                f"item {index} of data.dataset has keys {sorted(map(str, item))}, "
+                f"item {index} of {name} has keys {sorted(map(str, item))}, "
                 f"but neither {' nor '.join(IMAGE_KEYS)}"
             )
         image = torch.as_tensor(item[key])
         if image.dim() not in (3, 4) or image.is_complex():
             raise DataError(
-                f"item {index} of data.dataset must be (C, D, H, W) or (C, H, W), "
+                f"item {index} of {name} must be (C, D, H, W) or (C, H, W), "
                 f"got {tuple(image.shape)} of {image.dtype}"
             )
         return {**item, "image": image.detach().float()}
+
+
+def _length(dataset: Dataset[Any], name: str) -> int:
+    try:
+        count = len(dataset)  # type: ignore[arg-type]
+    except TypeError:
+        raise DataError(f"{name} must have a length (a map-style Dataset)") from None
+    if count == 0:
+        raise DataError(f"{name} is empty")
+    return count
 
 
 def import_dataset(config: CustomConfig) -> Dataset[Any]:

@@ -69,7 +69,7 @@ def check_splits(cases: Cases, resumes: bool) -> None:
     """
     config = cases.config
     for name, asked in (("val", config.val_fraction), ("test", config.test_fraction)):
-        if not cases.splits[name].size and (asked or cases.is_listed):
+        if not cases.splits[name].size and asked:
             log.warning(EMPTY[name])
     for line in cases.findings():
         log.warning(line)

@@ -108,3 +108,10 @@ class LoggerGroup(Logger):
         """Close all loggers, the others too if one fails."""
         for logger in self.loggers:
             logger.close(failed)
+
+
+class BorrowedLoggers(LoggerGroup):
+    """Loggers of a program that uses them before and after: they are not closed."""
+
+    def close(self, failed: bool = False) -> None:
+        """Leave the loggers open."""

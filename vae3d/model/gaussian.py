@@ -27,10 +27,12 @@ class DiagonalGaussian:
         """Return the latent mean + std * noise for unit normal noise (B, C, *spatial)."""
         return self.mean + self.std * noise
 
-    def sample(self, generator: Generator | Sequence[Generator]) -> Tensor:
+    def sample(self, generator: Generator | Sequence[Generator] | None = None) -> Tensor:
         """Return a random latent (B, C, *spatial).
 
         With one generator per case, a case's latent does not depend on the rest of the batch.
+        Without a generator the noise comes from torch's own one of the CPU, on every device: it
+        can be repeated with `torch.manual_seed`, but depends on all that was drawn before.
         """
         noise = draw_noise(self.mean.shape, generator)
         if self.mean.is_cuda and not noise.is_cuda:
@@ -43,11 +45,15 @@ class DiagonalGaussian:
         return 0.5 * (self.mean**2 + torch.exp(self.logvar) - 1.0 - self.logvar)
 
 
-def draw_noise(shape: Sequence[int], generator: Generator | Sequence[Generator]) -> Tensor:
-    """Return unit normal noise (B, C, *spatial), from one generator or one per case.
+def draw_noise(
+    shape: Sequence[int], generator: Generator | Sequence[Generator] | None = None
+) -> Tensor:
+    """Return unit normal noise (B, C, *spatial), from one generator, one per case, or torch's own.
 
     It is drawn on the generator's device (the CPU), so that every device gets the same numbers.
     """
+    if generator is None:
+        return torch.randn(*shape)
     if isinstance(generator, Generator):
         return torch.randn(*shape, generator=generator, device=generator.device)
     return torch.stack([torch.randn(*shape[1:], generator=g, device=g.device) for g in generator])

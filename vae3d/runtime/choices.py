@@ -3,6 +3,8 @@
 from vae3d.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
+ONE_GPU = "cuda:[0-9]{1,3}"
+"""The form of the name of one GPU of several, for a process without ranks."""
 REFUSED_DEVICES = {
     "mps": "on Apple's GPUs nothing of vae3d is tested, so that it computes on the CPU there",
 }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae3d.errors import ConfigError, RankError, UserError
-from vae3d.runtime.choices import REFUSED_DEVICES
+from vae3d.runtime.choices import ONE_GPU, REFUSED_DEVICES
 from vae3d.runtime.kernels import fast_kernels
 from vae3d.runtime.messages import messages_of_rank
 from vae3d.runtime.threads import follow_quota
@@ -186,6 +186,11 @@ def choose_device(
     """Return the device by name; `auto` is this rank's GPU if there is one, else the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    name, _, number = device.partition(":")
+    if re.fullmatch(ONE_GPU, device):
+        if world > 1:
+            raise ConfigError(f"{key}={device} is for one process; with several type {key}=cuda")
+        device, local_rank = name, int(number)
     if device not in ("cpu", "cuda"):
         reason = REFUSED_DEVICES.get(device)
         why = f": {reason}" if reason else ""
@@ -193,6 +198,10 @@ def choose_device(
     if device == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count()
+    if number and local_rank >= count:
+        raise ConfigError(
+            f"{key}=cuda:{number}: {count} GPUs are visible to torch, from cuda:0 on"
+        )
     if local_rank >= count and world == 1:
         raise ConfigError(f"{key}=cuda needs a GPU, but none is visible to torch; type {key}=cpu")
     if local_rank >= count:

@@ -113,11 +113,11 @@ def option_values(
     for name, group in groups_of(command, extra).items():
         option = chosen.get(name)
         if option in group.options:
-            values |= dict(_flat(_file_values(name, option, extra), name))
+            values |= dict(_flat(file_values(name, option, extra), name))
     return values
 
 
-def _file_values(group: str, option: str, extra: Path | None) -> dict[str, Any]:
+def file_values(group: str, option: str, extra: Path | None = None) -> dict[str, Any]:
     """Return the values of an option file, merged over those of the options in its defaults."""
     paths = [folder / group / f"{option}.yaml" for folder in (extra, CONF) if folder]
     path = next(filter(Path.is_file, paths))
@@ -125,7 +125,7 @@ def _file_values(group: str, option: str, extra: Path | None) -> dict[str, Any]:
     inherited: dict[str, Any] = {}
     for base in values.pop("defaults", []):
         if isinstance(base, str) and base != "_self_" and not base.endswith("_schema"):
-            inherited = _merge(inherited, _file_values(group, base, extra))
+            inherited = _merge(inherited, file_values(group, base, extra))
     return _merge(inherited, values)
 
 

@@ -1,7 +1,10 @@
 """The key that was probably meant by a synonym or a misspelling."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from difflib import SequenceMatcher
+
+from vae3d.bounds import did_you_mean
 
 MIN_SIMILARITY = 0.6
 
@@ -123,6 +126,21 @@ def key_hint(word: str, keys: Sequence[str]) -> str:
     if near:
         return f", did you mean {near!r}?"
     return f", choose from {', '.join(keys)}" if len(keys) <= 12 else ""
+
+
+def unknown_key(key: str, keys: Sequence[str]) -> str:
+    """Return why a key cannot be set, with the most similar one that can."""
+    if re.sub(r"\.\d+\.", ".N.", key) in keys:
+        group = key.split(".")[0]
+        return f"{key} does not belong to the chosen option of {group}, choose another {group}="
+    return f"unknown key {key!r}{key_hint(key, keys)}"
+
+
+def no_option(group: str, chosen: str, options: Sequence[str]) -> str:
+    """Return that a group has no such option, with the options that it has."""
+    visible = [option for option in options if not option.endswith("_schema")]
+    near = did_you_mean(chosen, visible) or ","
+    return f"{group} has no option {chosen!r}{near} choose from {', '.join(visible)}"
 
 
 def _usual_words(keys: Set[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vae3d.bounds import Above, AtLeast, Between, Gibibytes, OneOf, Settings, SomeOf
-from vae3d.runtime.choices import DEVICES, PRECISIONS, REFUSED_DEVICES
+from vae3d.runtime.choices import DEVICES, ONE_GPU, PRECISIONS, REFUSED_DEVICES
 from vae3d.runtime.registry import Registry
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ class TrainerConfig(Settings, key="trainer"):
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
     """Number format of the forward pass; auto is bf16 where the device computes in it, else
     fp32."""
-    device: Annotated[str, OneOf(*DEVICES, refused=REFUSED_DEVICES)] = "auto"
-    """Where to compute; auto takes this rank's GPU if there is one."""
+    device: Annotated[str, OneOf(*DEVICES, like=ONE_GPU, refused=REFUSED_DEVICES)] = "auto"
+    """Where to compute; auto takes this rank's GPU if there is one; cuda:1 is one of
+    several."""
     memory: Annotated[Any, Gibibytes()] = None
     """GiB that a training step may take, by recomputing activations in the backward pass; auto is
     half of the device's memory, null leaves it to model.checkpointing."""
