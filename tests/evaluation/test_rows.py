@@ -96,4 +96,9 @@ def test_facts_as_text() -> None:
         "Versions": "vae3d 1.0, torch 2.0",
     }
     assert fact_lines({}) == {}
+    start = {"init_from": "runs/ct64", "started_from": ["other weights (step 4)", "owner/name"]}
+    line = "runs/ct64: other weights (step 4), which started from owner/name"
+    assert fact_lines(start) == {"Started from": line}
+    assert fact_lines({"started_from": ["owner/name"]}) == {"Started from": "owner/name"}
+    assert fact_lines({"started_from": None, "init_from": None}) == {}
     assert fact_lines({"steps": {"trained": 5, "planned": 5, "best": 5}}) == {"Steps": "5"}

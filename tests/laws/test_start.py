@@ -1,9 +1,11 @@
 """A training that starts from weights: exactly theirs, and only until its first step."""
 
+import contextlib
 import csv
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +13,29 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
+from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training, vae3d
 from tests.laws.test_resume import assert_equal_states, final_state
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.saved import load_config
+from vae3d.cli.compose import composed
+from vae3d.cli.jobs import checked_settings
+from vae3d.cli.line import Line
+from vae3d.commands import COMMANDS
+from vae3d.commands.eval import EvalConfig
+from vae3d.commands.eval_run import evaluate
+from vae3d.commands.saved import asked, load_config
 from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import Training, train
 from vae3d.data.config import SyntheticConfig
 from vae3d.errors import ConfigError, RunError, UserError
+from vae3d.evaluation.config import EvaluationConfig
+from vae3d.loading.patches import Batch
 from vae3d.loss.objective import Objective
-from vae3d.model.config import LevelSpec, VAEConfig
+from vae3d.model.config import NORMS, LevelSpec, VAEConfig
+from vae3d.report.facts import fact_lines
 from vae3d.runtime.distributed import start_distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.seeding import seed_global
-from vae3d.trainer.beginning import Extras
+from vae3d.trainer.beginning import Asked, Extras
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
@@ -69,20 +80,28 @@ def weights_at(run: Path, step: int) -> dict[str, torch.Tensor]:
     return state
 
 
+@contextlib.contextmanager
+def first_batch(run: Path) -> Iterator[tuple[Batch, torch.device]]:
+    """The batch of step 0, with the kernels and the seed of a training."""
+    config = load_config(run / "config.yaml")
+    with start_distributed("cpu") as distributed:
+        training = Training(config, None, distributed, Extras())
+        loader = training._session(training.cases.survey("train")).loader
+        [micro_batches] = loader.steps(0, 1)
+        [batch] = [batch for micro_batch in micro_batches for batch in micro_batch]
+        seed_global(config.seed, "step", 0, 0)
+        yield batch, distributed.device
+
+
 def test_the_first_loss_is_that_of_the_weights(tmp_path: Path, weights: Path) -> None:
     """Loss, L1 and KL of step 0 follow from the weights, the patches and the noise of step 0."""
     config = training(tmp_path, weights, trainer=tiny_trainer(steps=1, portions=1))
     run = train(config)
     model = CustomVAE.from_pretrained(weights).train()
     objective = Objective(config.loss, model.factor)
-    # With the kernels of a training, and with gradients, without which torch rounds differently.
-    with start_distributed("cpu") as distributed:
-        again = Training(load_config(run / "config.yaml"), None, distributed, Extras())
-        session = again._session(again.cases.survey("train"))
-        seed_global(config.seed, "step", 0, 0)
-        [micro_batches] = session.loader.steps(0, 1)
-        [batch] = [batch for micro_batch in micro_batches for batch in micro_batch]
-        output = model.to_device(distributed.device)(batch.images, batch.generators())
+    with first_batch(run) as (batch, device):
+        # With gradients, without which torch rounds differently.
+        output = model.to_device(device)(batch.images, batch.generators())
         terms = objective(output, batch.images, batch.inside, 0)
     row = rows_of(run)[0]
     for name, term in {"loss": terms.total, **terms.by_name}.items():
@@ -308,3 +327,94 @@ def test_what_is_no_weights_is_named(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(UserError, match="not a description of vae3d weights"):
         train(training(tmp_path, weights))
     assert not (tmp_path / "run").exists()
+
+
+def chosen(*words: str) -> Asked:
+    line = Line.of(COMMANDS["train"], ["init_from=runs/x", *words])
+    line.check()
+    return asked(checked_settings(line)[0])
+
+
+def test_only_what_is_typed_replaces_the_architecture_of_the_weights() -> None:
+    base = tiny_model(latent_channels=3)
+    assert chosen().architecture(base) == base
+    # An experiment is a recipe: its architecture is not typed.
+    assert chosen("+experiment=ct_patches", "data.root=x").architecture(base) == base
+    assert chosen("model=base").architecture(base) == composed("train", "model=base").model
+    assert chosen("model=small").architecture(base) == VAEConfig()
+    # A key with the value of its default is typed too.
+    assert chosen("model.latent_channels=4").architecture(base) == tiny_model(latent_channels=4)
+    levels = chosen("model.levels.1.channels=6", "model.attention.window=4").architecture(base)
+    assert [level.channels for level in levels.levels] == [4, 6]
+    assert levels.attention.window == (4,)
+
+
+def test_a_sweep_over_weights(tmp_path: Path, weights: Path) -> None:
+    CustomVAE(tiny_model()).save_pretrained(tmp_path / "other")
+    small = ("trainer=debug", "trainer.steps=1", "data.shape=[16,16,16]", "data.count=4")
+    done = vae3d(
+        "train", "-m", "init_from=weights,other", "name=sweep", *small, "evaluation.media=[]",
+        "patching.size=[8]", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name, channels in (("weights", 3), ("other", 4)):
+        config = load_config(tmp_path / f"runs/sweep/init_from={name}/config.yaml")
+        assert (config.init_from, config.model.latent_channels) == (name, channels)
+    with (tmp_path / "runs/sweep/sweep.csv").open() as file:
+        assert {row["init_from"] for row in csv.DictReader(file)} == {"weights", "other"}
+
+
+def test_weights_of_a_plugin_name_it(tmp_path: Path, weights: Path) -> None:
+    config = json.loads((weights / "config.json").read_text())
+    config["architecture"]["norm"] = "their_norm"
+    config["plugins"] = ["their_plugin"]
+    (weights / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"add plugins=\[their_plugin\]"):
+        train(training(tmp_path, weights))
+
+
+def test_weights_of_a_registered_norm_train(tmp_path: Path) -> None:
+    @NORMS.register("test_start_norm")
+    def norm(spatial_dims: int, channels: int, groups: int) -> torch.nn.Module:
+        return torch.nn.GroupNorm(1, channels)
+
+    try:
+        CustomVAE(tiny_model(norm="test_start_norm")).save_pretrained(tmp_path / "weights")
+        run = train(training(tmp_path, tmp_path / "weights", plugins=[__name__]))
+        assert load_config(run / "config.yaml").model.norm == "test_start_norm"
+    finally:
+        NORMS.remove("test_start_norm")
+
+
+def test_weights_of_format_1_train(tmp_path: Path, weights: Path) -> None:
+    config = json.loads((weights / "config.json").read_text())
+    digest = config["digest"]
+    old = {"format_version": 1, "architecture": config["architecture"]}
+    (weights / "config.json").write_text(json.dumps(old))
+    run = train(training(tmp_path, weights))
+    [ancestor] = json.loads((run / "start.json").read_text())["started_from"]
+    assert ancestor["digest"] == digest
+    assert json.loads((run / "start.json").read_text())["changes"] == []
+
+
+def test_a_lost_record_does_not_stop_a_run(
+    tmp_path: Path, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = train(training(tmp_path, weights))
+    for content in (None, "[", '{"started_from": [{"digest": "x"}]}', "{}"):
+        (run / "start.json").unlink(missing_ok=True)
+        if content is not None:
+            (run / "start.json").write_text(content)
+        caplog.clear()
+        train(training(tmp_path, weights))
+        assert "start.json: cannot be read" in caplog.text
+
+
+def test_the_report_states_the_start(tmp_path: Path, weights: Path) -> None:
+    run = train(training(tmp_path, weights))
+    quiet = EvaluationConfig(media=[], report=False)
+    result = evaluate(EvalConfig(run=str(run), split="all", evaluation=quiet))
+    digest = json.loads((run / "start.json").read_text())["started_from"][0]["digest"]
+    assert fact_lines(result.facts)["Started from"] == (
+        f"{weights}: other weights (SHA-256 {digest[:12]})"
+    )

@@ -40,6 +40,17 @@ def test_one_generator_or_one_a_case() -> None:
     assert torch.equal(draw_noise((3, 2, 4, 5, 6), seeds), torch.stack(each))
 
 
+def test_without_a_generator_the_noise_is_torchs_own() -> None:
+    q = posterior()
+    torch.manual_seed(4)
+    first, second = q.sample(), q.sample()
+    assert not torch.equal(first, second)
+    torch.manual_seed(4)
+    assert torch.equal(q.sample(), first)
+    torch.manual_seed(4)
+    assert torch.equal(q.at(torch.randn(3, 2, 4, 5, 6)), first)
+
+
 @pytest.mark.parametrize(
     ("shape", "factor"), [((7, 9), (4, 3)), ((8, 9, 5), (4, 4, 1)), ((1, 1, 1), (8, 2, 4))]
 )

@@ -41,17 +41,18 @@ def facts_of_model(
         compression["image_shape"] = [vae.in_channels, *largest]
         compression["latent_shape"] = [vae.latent_channels, *model.latent_size((*largest,))]
     parameters = sum(p.numel() for p in model.parameters())
-    statistics = model.statistics
+    statistics, ancestors = model.statistics, model.origin.started_from if model.origin else ()
     scaling = {"text": statistics.text, **statistics.describe()} if statistics else {}
     return {
         "model": {"name": name, "weights": weights, "parameters": parameters},
         "compression": compression,
         "scaling": scaling,
+        **({"started_from": [ancestor.text for ancestor in ancestors]} if ancestors else {}),
     }
 
 
 def facts_of_training(settings: dict[str, Any], folder: RunFolder | None = None) -> dict[str, Any]:
-    """Return steps and seed of the training; nothing where its `settings` are not known.
+    """Return steps, seed and start of the training; nothing where its `settings` are not known.
 
     A training that was interrupted has fewer steps than its settings ask for, and the best weights
     may be those of an earlier step: the files of the run's `folder` know both.
@@ -67,7 +68,9 @@ def facts_of_training(settings: dict[str, Any], folder: RunFolder | None = None)
         "best": summary.get("best_step"),
     }
     known = {name: value for name, value in steps.items() if _is_count(value)}
-    return {"steps": known, "seed": settings["seed"]}
+    init_from = settings.get("init_from")
+    named = {"init_from": init_from} if init_from is not None else {}
+    return {"steps": known, "seed": settings["seed"], **named}
 
 
 def _is_count(value: object) -> bool:

@@ -16,6 +16,7 @@ def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
         "Scaling": facts.get("scaling", {}).get("text"),
         "Steps": _steps(facts.get("steps", {})),
         "Seed": facts.get("seed"),
+        "Started from": _start(facts),
         "Date": f"{facts.get('date', '')}".replace("T", " ").replace("Z", " UTC"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions),
     }
@@ -57,6 +58,12 @@ def _steps(steps: dict[str, int]) -> str:
     trained, planned, best = steps["trained"], steps["planned"], steps.get("best")
     text = f"{trained:,}" if trained == planned else f"{trained:,} of {planned:,}"
     return text if best in (None, trained) else f"{text}, best at {best:,}"
+
+
+def _start(facts: dict[str, Any]) -> str:
+    """Return as `runs/ct64: other weights (SHA-256 0123456789ab, step 2,000)`."""
+    texts = ", which started from ".join(map(str, facts.get("started_from") or []))
+    return ": ".join(filter(None, (str(facts.get("init_from") or ""), texts)))
 
 
 def _sides(shape: Sequence[int]) -> str:

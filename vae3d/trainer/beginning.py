@@ -16,6 +16,7 @@ from vae3d.data.config import DataConfig
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.files.atomic import write_json
 from vae3d.files.plain import from_plain, read_json
+from vae3d.files.reading import reason_of
 from vae3d.logger.base import Logger
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.run_folder import RunFolder
@@ -115,10 +116,10 @@ class Beginning:
             return
         try:
             self.record = from_plain(StartRecord, read_json(self.folder.start))
-        except (OSError, ConfigError) as error:
+        except (OSError, ConfigError, TypeError) as error:  # a TypeError if a key is missing
             log.warning(
-                f"{self.folder.start}: cannot be read ({error}); the weights will not state what "
-                "they were started from"
+                f"{self.folder.start}: cannot be read ({reason_of(error)}); the weights will not "
+                "state what they were started from"
             )
 
     def check(self, source: CaseSource | None, data: DataConfig) -> CaseSource | None:
