@@ -148,6 +148,25 @@ def test_the_floors_are_those_of_the_test() -> None:
     assert floors == FLOORS
 
 
+def test_the_notebook_of_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All blocks of docs/python.md, in order, with two steps instead of hundreds."""
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "python.md").read_text()
+    blocks = re.findall(r"^```python$(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    code = "\n".join(blocks)
+    short = re.sub(r"(steps\"?[:=] ?)\d+", r"\g<1>2", code)
+    assert short.count("steps") == code.count("steps") >= 4
+    program = tmp_path / "notebook.py"
+    program.write_text(short)
+    names = runpy.run_path(str(program))
+    assert names["best"].psnr > 0
+    assert names["again"].origin.started_from == names["finer"].origin.started_from
+    printed = capsys.readouterr().out
+    assert re.search(r"print\(error\)  # (.*)", page).group(1) in printed  # type: ignore[union-attr]
+
+
 def test_contributing_tours_every_package() -> None:
     tour = (ROOT / "CONTRIBUTING.md").read_text()
     for name in {name for floor in FLOORS for name in floor} - {"__main__", "version"}:
