@@ -39,6 +39,13 @@ def test_devices_by_name() -> None:
         choose_device("tpu")
     with pytest.raises(ConfigError, match=r"^device must be .*'mps': on Apple's GPUs .* the CPU"):
         choose_device("mps", key="device")
+    with pytest.raises(ConfigError, match=r"trainer\.device=cuda:0 is for one process"):
+        choose_device("cuda:0", 0, world=2)
+    with pytest.raises(ConfigError, match=r"trainer\.device=cuda:97: \d+ GPUs are visible"):
+        choose_device("cuda:97")
+    for name in ("cuda:", "cuda:-1", "cuda:x", "cuda:0x", "cpu:0"):
+        with pytest.raises(ConfigError, match="must be auto, cpu or cuda, got"):
+            choose_device(name)
     if not torch.cuda.is_available():
         assert choose_device("auto", 3) == CPU
         with pytest.raises(ConfigError, match=r"local rank 0 \(0 visible\); start fewer ranks"):
