@@ -210,7 +210,7 @@ OPENED_ELSEWHERE = {
     "settings/schema.py": "sources of the package",
     "report/page.py": "assets of the package",
     "store/catalog.py": "SQLite opens a catalog that `Catalog` has checked, and temporary files",
-    "scoring/references.py": "an image in memory",
+    "scoring/codecs.py": "an image in memory",
     "trainer/checkpoint.py": "verified by its SHA-256 before",
 }
 

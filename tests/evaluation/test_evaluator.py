@@ -31,7 +31,8 @@ from vae3d.report.result import CaseScore, EvaluationResult, interval
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
-from vae3d.scoring.references import downsampled, jpeg
+from vae3d.scoring.codecs import downsampled, jpeg
+from vae3d.scoring.config import BASELINES
 from vae3d.values.identity import ScanIdentity
 
 CPU = torch.device("cpu")
@@ -173,16 +174,16 @@ def test_a_window_needs_a_unit(tmp_path: Path) -> None:
 def test_baselines_keep_no_more_than_the_latent(tmp_path: Path) -> None:
     cases = open_cases(SyntheticConfig(shape=(16, 24, 24), count=2), SILENT)
     model = CustomVAE(tiny_model(latent_channels=1))
-    result = evaluated(model, cases, tmp_path, baselines=["downsample", "jpeg"])
+    result = evaluated(model, cases, tmp_path, baselines=[*BASELINES])
     for case in result.cases:
-        assert case.scores["psnr@downsample"] > 10
-        assert case.scores["psnr@jpeg"] > 10
+        for name in BASELINES:
+            assert case.scores[f"psnr@{name}"] > 10
     image = cases[0].range.to_model(cases[0].volume().data)
-    assert torch.equal(downsampled(image, image.numel()), image)
+    assert torch.equal(downsampled(image, 16 * image.numel()).image, image)
     halved = torch.nn.functional.avg_pool3d(image[None], 2)
     up = torch.nn.functional.interpolate(halved, scale_factor=2, mode="trilinear")[0]
-    torch.testing.assert_close(downsampled(image, image.numel() // 8), up)
-    errors = [(jpeg(image, n) - image).square().mean() for n in (200, 4000, 10**6)]
+    torch.testing.assert_close(downsampled(image, 2 * image.numel()).image, up)
+    errors = [(jpeg(image, 16 * n).image - image).square().mean() for n in (200, 4000, 10**6)]
     assert errors[0] > errors[1] > errors[2]
     assert 10 * math.log10(4 / errors[2]) > 40, "the best quality"
 

@@ -1,6 +1,5 @@
 """The references of a reconstruction, and the crop that is scored."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor
 
 from tests.conftest import tiny_model
 from vae3d.autoencoder.vae import CustomVAE
@@ -23,57 +20,14 @@ from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.scans.resample import resample_to_shape, resample_to_spacing
 from vae3d.scans.volume import Volume
-from vae3d.scoring.references import downsampled, jpeg, on_grid_of, scan_on_disk
+from vae3d.scoring.codecs import bits_of_latent, downsampled
+from vae3d.scoring.references import on_grid_of, scan_on_disk
 from vae3d.scoring.scorer import CaseScorer
 from vae3d.values.intensity import IntensityContract
 
 CPU = torch.device("cpu")
 
 WINDOW = IntensityContract("window", -1000.0, 1000.0, "HU")
-
-
-def image_of(*shape: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return F.avg_pool2d(torch.rand(*shape, generator=generator) * 2 - 1, 3, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("shape", "numbers", "small"),
-    [
-        ((16, 24), 96, (8, 12)), ((16, 24), 95, (7, 11)),
-        ((8, 8, 8), 64, (4, 4, 4)), ((4, 4), 0, (1, 1)),
-    ],
-)  # fmt: skip
-def test_downsampling_is_an_average_and_back(
-    shape: tuple[int, ...], numbers: int, small: tuple[int, ...]
-) -> None:
-    image = image_of(1, *shape)
-    pool = F.adaptive_avg_pool2d if len(shape) == 2 else F.adaptive_avg_pool3d
-    expected = resample_to_shape(pool(image, small), shape)  # type: ignore[arg-type]
-    torch.testing.assert_close(downsampled(image, numbers), expected)
-
-
-def encoded(plane: Tensor, quality: int) -> bytes:
-    stream = io.BytesIO()
-    grey = ((plane + 1) * 127.5).round().clamp(0, 255).numpy().astype(np.uint8)
-    Image.fromarray(grey).save(stream, "jpeg", quality=quality)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("quality", [1, 40, 41, 95])
-@pytest.mark.parametrize("spare", [0, 1])
-def test_jpeg_is_the_best_that_fits(quality: int, spare: int) -> None:
-    """Two bytes per value; a smaller budget than the lowest quality needs uses that quality."""
-    image = image_of(1, 3, 24, 32)
-    sizes = [0, *(sum(len(encoded(p, q)) for p in image[0]) for q in range(1, 96))]
-    numbers = -(-sizes[quality] // 2) + spare
-    decoded = jpeg(image, numbers)
-    best = max(q for q in range(1, 96) if sizes[q] <= 2 * numbers)
-    planes = [np.asarray(Image.open(io.BytesIO(encoded(p, best)))) for p in image[0]]
-    expected = torch.from_numpy(np.stack(planes)).float()[None] / 127.5 - 1
-    torch.testing.assert_close(decoded, expected)
-    coarsest = jpeg(image, 0)
-    assert (coarsest - image).abs().mean() >= (decoded - image).abs().mean()
 
 
 def scan_of(folder: Path, shape: tuple[int, ...] = (6, 8, 4)) -> Path:
@@ -144,7 +98,7 @@ def test_scores_and_units_have_the_documented_names() -> None:
     above = values >= -800
     assert scores["mae/foreground"] == pytest.approx(1000 * error[above].mean().item(), rel=1e-5)
     assert scores["mae@floor"] == 0, "nothing was clipped"
-    baseline = downsampled(image, case_scorer.runner.model.latent_values((8, 8, 8)))
+    baseline = downsampled(image, bits_of_latent(case_scorer.runner.model, (8, 8, 8))).image
     assert scores["mae@downsample"] == pytest.approx(
         1000 * (baseline - image).abs().mean().item(), rel=1e-5
     )

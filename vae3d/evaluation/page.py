@@ -1,15 +1,19 @@
 """`write_report`: the report of an evaluation."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from vae3d.charts.histogram import histogram_chart
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.pictures.figures import Picture
+from vae3d.evaluation.rates import measured, write_rates
+from vae3d.logger.console import ProgressBar
+from vae3d.pictures.figures import CaseView, Picture
 from vae3d.pictures.probes import probes
 from vae3d.report.page import write_page
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.messages import counted
+from vae3d.scoring.codecs import bits_of_latent
 from vae3d.values.histogram import pooled
 
 
@@ -29,7 +33,24 @@ def write_report(
     if evaluator.distributed.is_main:
         pictures = _probes(evaluator, result, indices)
         values = _values(evaluator, result, indices)
-        write_page(path, result, views, pictures, about, curves, values)
+        rates = _rates(evaluator, views, path.parent)
+        write_page(path, result, views, pictures, about, curves, values, rates)
+
+
+def _rates(
+    evaluator: Evaluator, views: list[tuple[str, CaseView]], folder: Path
+) -> dict[str, str] | None:
+    """Write rate and distortion of the shown cases, and return the chart; None without codecs."""
+    model, codecs = evaluator.runner.model, evaluator.config.baselines
+    if not codecs:
+        return None
+    cases = [view for _, view in views]
+    rates = []
+    for view in cases:
+        shape = view.original.shape
+        values = model.config.in_channels * math.prod(shape)
+        rates.append(bits_of_latent(model, shape) / values)
+    return write_rates(folder, measured(cases, rates, codecs, ProgressBar("rates")))
 
 
 def _values(

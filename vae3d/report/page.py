@@ -60,13 +60,15 @@ def write_page(
     run: dict[str, Any],
     curves: Path | None,
     values: dict[str, str] | None = None,
+    rates: dict[str, str] | None = None,
 ) -> None:
     """Write the report as an HTML file of at most 12 MB, whatever the size of the volumes.
 
     `views` are labelled cases and `pictures` captioned images. `run` states what was evaluated
     (name, weights, config, versions, command); at the top of the page are the facts and the
     warnings of the result. `curves` is the `metrics.csv` of the training, `values`
-    the chart (`svg`) of the values of the cases against their range with a sentence (`text`).
+    the chart (`svg`) of the values of the cases against their range with a sentence (`text`),
+    `rates` the chart of rate and distortion.
     """
     about = {key: value for key, value in run.items() if key not in ("config", "versions")}
     ranks = {name: _ranked(result, name) for name in result.names if is_plain(name)}
@@ -90,6 +92,7 @@ def write_page(
         "latents": plain(result.latents),
         "curves": _curves(curves) if curves is not None and curves.exists() else [],
         "values": values,
+        "rates": rates,
         "pictures": _probes(pictures),
         "diverging": DIVERGING.tolist(),
     }

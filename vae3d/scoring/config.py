@@ -10,6 +10,7 @@ from vae3d.runtime.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vae3d.scoring.codecs import Coded
     from vae3d.scoring.metrics import Metric
 
 _METRICS = "vae3d.scoring.metrics"
@@ -33,15 +34,19 @@ METRICS: "Registry[Metric]" = Registry(
 """Metrics by name. Errors are in the units of the scan; `_model` errors are in the range of the
 model."""
 
-BASELINES: "Registry[Callable[[Tensor, int], Tensor]]" = Registry(
+_CODECS = "vae3d.scoring.codecs"
+
+BASELINES: "Registry[Callable[[Tensor, int], Coded]]" = Registry(
     "baseline",
     {
-        "downsample": "vae3d.scoring.references:downsampled",
-        "jpeg": "vae3d.scoring.references:jpeg",
+        "downsample": f"{_CODECS}:downsampled",
+        "jpeg": f"{_CODECS}:jpeg",
+        "jpeg2000": f"{_CODECS}:jpeg2000",
+        "jpeg2000_3d": f"{_CODECS}:jpeg2000_3d",
     },
 )
-"""Baselines by name: functions of an image (C, *spatial) in [-1, 1] and a number of values that
-return the image after it was stored as that many values."""
+"""Baselines by name: functions of an image (C, *spatial) in [-1, 1] and a number of bits that
+return the image after it was stored in at most as many."""
 
 REGIONS = ("foreground", "tissues")
 """Choices of `evaluation.regions`."""

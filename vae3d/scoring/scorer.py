@@ -12,6 +12,7 @@ from vae3d.data.cases import Case
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.inference.runner import ModelRunner
 from vae3d.patching.samplers import patch_size
+from vae3d.scoring.codecs import bits_of_latent
 from vae3d.scoring.config import BASELINES, METRICS, ScoringConfig
 from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
@@ -32,6 +33,8 @@ REFERENCE_DESCRIPTIONS = {
     "floor": "the same without a VAE: clipped, resampled and back",
     "downsample": "averaged to as many numbers as the latent has, and linearly back",
     "jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
+    "jpeg2000": "12-bit axial slices as one picture in the bytes of the latent in float16",
+    "jpeg2000_3d": "the same after a 9/7 wavelet along the slices (2 levels)",
 }
 COMPARED = ("mae", "rmse", "psnr", "ssim")
 """Metrics that are also reported for regions and references."""
@@ -122,9 +125,9 @@ class CaseScorer:
             image = range_.to_model(values)
             other = range_.to_model(case.range.from_model(reconstruction))
         sheet = Sheet([self._framed(image, -1), self._framed(other, -1)], [(0, 1)], [""])
-        numbers = self.runner.model.latent_values(image.shape[1:])
+        bits = bits_of_latent(self.runner.model, image.shape[1:])
         for name in self.config.baselines:
-            sheet.add(f"@{name}", self._framed(BASELINES[name](image, numbers), -1))
+            sheet.add(f"@{name}", self._framed(BASELINES[name](image, bits).image, -1))
         scan = self._scan_on_disk(case, values) if self.config.floor and self.compared else None
         apart = scan is not None and (self.crop is not None or scan.shape != image.shape)
         if scan is not None and not apart:

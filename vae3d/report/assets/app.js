@@ -51,6 +51,7 @@ async function start() {
     distributionSection(page.parsed, page.cases, page.ranks),
     regionSection(page.parsed, every),
     latentSection(page.latents, page.run.latent_statistics, every),
+    rateSection(page.rates),
     valueSection(page.values),
     probeSection(page.pictures),
     curveSection(page.curves),

@@ -125,6 +125,11 @@ function valueSection(values) {
   return section("values", "Values", `${values.text} The vertical axis is logarithmic.`, element("figure", { class: "card values" }, drawn(values.svg)));
 }
 
+function rateSection(rates) {
+  if (!rates) return null;
+  return section("rates", "Rate and distortion", `${rates.text} The numbers are in rates.csv, next to this file.`, element("figure", { class: "card values" }, drawn(rates.svg)));
+}
+
 /** Returns the chart of a column of metrics.csv; its readout shows the values at the pointer, else the last ones. */
 function curve({ name, label: known, alone, series, svg, axis: [low, high, start, end] }) {
   const splits = Object.keys(series);

@@ -49,6 +49,8 @@ const REFERENCES = {
   floor: { label: "Floor", about: "the error of clipping and resampling alone, without any VAE, against the scan on disk" },
   downsample: { label: "Downsampled", about: "averaging to as many values as the latent has, and interpolation" },
   jpeg: { label: "JPEG", about: "JPEG compression to as many bytes as the latent takes in float16" },
+  jpeg2000: { label: "JPEG 2000", about: "JPEG 2000 of all slices, with 12 bits a voxel, in as many bytes as the latent takes in float16" },
+  jpeg2000_3d: { label: "JPEG 2000, 3D", about: "the same after a wavelet along the slices" },
 };
 
 const words = (name) => name.replace(/_/g, " ");
