@@ -34,7 +34,7 @@ def rate_chart(
     middle, half = math.sqrt(min(rates) * max(rates)), math.sqrt(max(rates) / min(rates))
     half = max(half * 1.08, MIN_RATIO)
     across = Axis(middle / half, middle * half, LEFT, size[0] - RIGHT, log=True)
-    up = Axis(*limits(min(values), max(values)), size[1] - BOTTOM, top + 14)
+    up = Axis(*limits(min(values), max(values)), size[1] - BOTTOM - KEY_LINE, top + 14)
     _axes(chart, across, up, (min(rates), max(rates)))
     for name, curve in curves:
         places = [(across(x), up(y)) for x, y in curve]
@@ -67,6 +67,9 @@ def _axes(chart: Drawing, across: Axis, up: Axis, ends: tuple[float, float]) -> 
         chart.add([Line([(x, up.start), (x, up.start + 3)], "axis")])
         chart.add([Text(x, up.start + 15, f"{tick:g}", anchor="middle")])
     chart.add([Line([(across.start, up.start), (across.end, up.start)], "axis")])
+    chart.add([Text(across.start - 5, up.end - 4, "dB", anchor="end")])
+    middle = (across.start + across.end) / 2
+    chart.add([Text(middle, up.start + 15 + KEY_LINE, "bits per voxel", anchor="middle")])
 
 
 def _doublings(low: float, high: float) -> list[float]:

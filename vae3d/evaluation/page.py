@@ -6,7 +6,7 @@ from typing import Any
 
 from vae3d.charts.histogram import histogram_chart
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.evaluation.rates import measured, write_rates
+from vae3d.evaluation.rates import CSV, PNG, measured, write_rates
 from vae3d.logger.console import ProgressBar
 from vae3d.pictures.figures import CaseView, Picture
 from vae3d.pictures.probes import probes
@@ -43,6 +43,8 @@ def _rates(
     """Write rate and distortion of the shown cases, and return the chart; None without codecs."""
     model, codecs = evaluator.runner.model, evaluator.config.baselines
     if not codecs:
+        for name in (CSV, PNG):
+            (folder / name).unlink(missing_ok=True)
         return None
     cases = [view for _, view in views]
     rates = []
