@@ -1,5 +1,7 @@
 """`LatentDataset`: a torch Dataset of the latents in a folder."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,23 @@ from torch.utils.data import Dataset
 
 from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
-from vae3d.latents.folder import read_entry, read_manifest, read_statistics
+from vae3d.latents.folder import read_statistics
+from vae3d.latents.joined import folders_of, join_latents
+from vae3d.lists.labels import read_labels
 from vae3d.runtime.seeding import numpy_generator
+from vae3d.values.latent_statistics import LatentStatistics
 
 
 class LatentDataset(Dataset[dict[str, Any]]):
     """Latents that `vae3d encode` wrote, as `{"latent": (C, *size), "case_id": str}`, float32.
 
+    With `labels` an item also has a `label`: a whole number, a float, or the number of its class
+    in `classes` where labels are text. Items of equal size are batches for torch's DataLoader.
+
     Args:
-        folder: the folder that was `output=` of `vae3d encode`.
+        folder: the folder that was `output=` of `vae3d encode`, or several that one encoder
+            wrote. Of different scans with one name in two folders, the folder's name becomes part
+            of `case_id`.
         split: `train`, `val` or `test`; None is all of them.
         sample: whether an item is a sample of the posterior, drawn from (seed, epoch, case), or
             its mean.
@@ -29,24 +39,34 @@ class LatentDataset(Dataset[dict[str, Any]]):
             returns whole latents.
         seed: seed of samples and crops. They also depend on the epoch: call `set_epoch` before
             the loader starts.
+        labels: a CSV with a row per case: `case_id` and one or more columns of labels. Cases
+            without a label are left out, which is logged.
+        label: the column of the labels; None is the only one there is.
 
     Raises:
-        UserError: no such folder, an empty split, or a latent that is smaller than `size`.
+        UserError: no such folder, an empty split, a latent that is smaller than `size`, folders
+            of different encoders or with the same scan, or a table without these labels.
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | Path | Sequence[str | Path],
         *,
         split: str | None = None,
         sample: bool = True,
         normalise: str | None = "channels",
         size: int | tuple[int, ...] | None = None,
         seed: int = 0,
+        labels: str | Path | None = None,
+        label: str | None = None,
     ) -> None:
-        self.folder = user_path(folder)
-        self.statistics = read_statistics(self.folder)
-        self.entries = [e for e in read_manifest(self.folder) if split in (None, e.split)]
+        folders = folders_of(folder)
+        self.folder = folders[0]
+        self.statistics = _common_statistics(folders, normalise)
+        self._latents = [e for e in join_latents(folders) if split in (None, e.entry.split)]
+        self.entries = [latent.renamed for latent in self._latents]
+        self.classes: list[str] = []
+        self._labels: dict[str, int | float] = {}
         self.sample = sample
         self.normalise = normalise
         self.seed = seed
@@ -55,9 +75,21 @@ class LatentDataset(Dataset[dict[str, Any]]):
             raise ConfigError(f"{self.folder}: split={split} holds no case")
         if normalise not in ("channels", "factor", None):
             raise ConfigError(f"normalise must be channels, factor or None, got {normalise!r}")
+        if labels is not None:
+            self._join(user_path(labels), label)
+        elif label is not None:
+            raise ConfigError(f"label={label} needs labels=, a CSV with such a column")
         axes = len(self.entries[0].size)
         self.size = (size,) * axes if isinstance(size, int) else size
         self._check_size()
+
+    def _join(self, path: Path, label: str | None) -> None:
+        """Keep the latents that have a label."""
+        labels = read_labels(path, label)
+        known = labels.joined([latent.name for latent in self._latents])
+        self._latents = [self._latents[place] for place in known]
+        self.entries = [latent.renamed for latent in self._latents]
+        self._labels, self.classes = labels.values()
 
     def _check_size(self) -> None:
         for entry in self.entries if self.size else []:
@@ -85,7 +117,7 @@ class LatentDataset(Dataset[dict[str, Any]]):
             DataError: its file is missing or damaged.
         """
         entry = self.entries[index]
-        posterior = read_entry(self.folder, entry)
+        posterior = self._latents[index].read()
         # Sampled on the whole grid, then cropped: the sample does not depend on the crop.
         latent = posterior.sample(self.seed, self.epoch) if self.sample else posterior.mean
         if self.normalise:
@@ -95,4 +127,16 @@ class LatentDataset(Dataset[dict[str, Any]]):
             for axis, side in enumerate(self.size, start=1):
                 corner = int(draw.integers(latent.shape[axis] - side + 1))
                 latent = latent.narrow(axis, corner, side)
-        return {"latent": latent.to(torch.float32).contiguous(), "case_id": entry.case_id}
+        item = {"latent": latent.to(torch.float32).contiguous(), "case_id": entry.case_id}
+        return {**item, "label": self._labels[entry.case_id]} if self._labels else item
+
+
+def _common_statistics(folders: Sequence[Path], normalise: str | None) -> LatentStatistics:
+    """Return the statistics of the folders, which are equal where the weights hold them."""
+    first, *others = (replace(read_statistics(folder), cases=None) for folder in folders)
+    if normalise and any(statistics != first for statistics in others):
+        raise ConfigError(
+            "the folders have different statistics, because the weights hold none: encode the "
+            "scans into one folder, or set normalise=None"
+        )
+    return first if others else read_statistics(folders[0])

@@ -32,17 +32,29 @@ def read_table(path: Path, channel: int | None, base: Path) -> Table:
     Raises:
         DataError: it cannot be read, or is no such list.
     """
-    try:
-        text = read_bytes(path, MAX_TABLE_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"data.list: {path} is not UTF-8 text; save it as CSV (UTF-8) or JSON"
-        ) from error
-    except OSError as error:
-        raise DataError(f"data.list: {path} cannot be read: {error.strerror}") from error
+    text = _read_text(path, "data.list", "CSV (UTF-8) or JSON")
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("[", "{"):
         return rows_of_json(_parse_json(text, path), path, channel, base)
     return _rows_of_text(text, path)
+
+
+def read_csv(path: Path, key: str) -> Table:
+    """Read a CSV with a comma, a semicolon or a tab and a header; `key` is its setting.
+
+    Raises:
+        DataError: it cannot be read, or is no such table.
+    """
+    text = _read_text(path, key, "CSV (UTF-8)")
+    return _rows_of_text(text, path, key, "expected a first line such as case_id,label")
+
+
+def _read_text(path: Path, key: str, form: str) -> str:
+    try:
+        return read_bytes(path, MAX_TABLE_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{key}: {path} is not UTF-8 text; save it as {form}") from error
+    except OSError as error:
+        raise DataError(f"{key}: {path} cannot be read: {error.strerror}") from error
 
 
 def _parse_json(text: str, path: Path) -> Any:
@@ -59,10 +71,12 @@ def _parse_json(text: str, path: Path) -> Any:
         raise DataError(f"data.list: {path} is not valid JSON: {error}") from error
 
 
-def _rows_of_text(text: str, path: Path) -> Table:
-    lines = _lines(text, path)
+def _rows_of_text(
+    text: str, path: Path, key: str = "data.list", expected: str = EXPECTED
+) -> Table:
+    lines = _lines(text, path, key)
     if not lines:
-        raise DataError(f"data.list: no cases in {path}; {EXPECTED}")
+        raise DataError(f"{key}: no cases in {path}; {expected}")
     header, *body = lines
     used = max((len(line.cells) for line in body), default=0)
     # Spreadsheets end each line with the delimiters of empty columns.
@@ -71,13 +85,15 @@ def _rows_of_text(text: str, path: Path) -> Table:
     twice = [name for name, count in Counter(header.cells).items() if name and count > 1]
     if twice:
         raise DataError(
-            f"data.list: {path}, line {header.number}: the column {twice[0]!r} is given twice; "
+            f"{key}: {path}, line {header.number}: the column {twice[0]!r} is given twice; "
             "rename one of them"
         )
-    return Table(header.cells, [_row(line, header.cells, path) for line in body], header.number)
+    return Table(
+        header.cells, [_row(line, header.cells, path, key) for line in body], header.number
+    )
 
 
-def _lines(text: str, path: Path) -> list[_Line]:
+def _lines(text: str, path: Path, key: str) -> list[_Line]:
     """Return the lines that are not blank, with stripped cells.
 
     Blank cells at the end of a line that have no header are left out.
@@ -99,7 +115,7 @@ def _lines(text: str, path: Path) -> list[_Line]:
                 lines.append(_Line(reader.line_num, stripped))
     except csv.Error as error:
         raise DataError(
-            f"data.list: {path}, line {reader.line_num}: {error}; check the quotes"
+            f"{key}: {path}, line {reader.line_num}: {error}; check the quotes"
         ) from error
     width = len(lines[0].cells) if lines else 0
     for line in lines:
@@ -114,10 +130,10 @@ def _delimiter(header: str) -> str:
     return max(DELIMITERS, key=unquoted.count)
 
 
-def _row(line: _Line, header: list[str], path: Path) -> Row:
+def _row(line: _Line, header: list[str], path: Path, key: str) -> Row:
     if len(line.cells) > len(header):
         raise DataError(
-            f"data.list: {path}, line {line.number}: has {len(line.cells)} cells where the header "
+            f"{key}: {path}, line {line.number}: has {len(line.cells)} cells where the header "
             f"has {len(header)}; put cells that contain the delimiter in quotes"
         )
     cells = line.cells + [""] * (len(header) - len(line.cells))
