@@ -28,7 +28,7 @@ FLOORS = [
     {"commands"},
     {"settings"},
     {"verification", "budget"},
-    {"evaluation", "trainer", "comparison"},
+    {"evaluation", "trainer", "comparison", "probing"},
     {"report"},
     {"scoring", "latents", "pictures", "loading"},
     {"inference", "data", "loss"},
@@ -54,6 +54,7 @@ ONLY_IN = {
     "imageio_ffmpeg": {"pictures"},
     "blosc2": {"store"},
     "sqlite3": {"store"},
+    "sklearn": {"probing"},
 }
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
 FORBIDDEN_NAMES = {"pickle", "marshal", "shelve", "joblib", "dill", "instantiate", "extractall"}

@@ -15,6 +15,7 @@ COMMANDS: Registry[Command] = Registry(
         "verify": "vae3d.commands.verify:COMMAND",
         "info": "vae3d.commands.info:COMMAND",
         "encode": "vae3d.commands.encode:COMMAND",
+        "probe": "vae3d.commands.probe:COMMAND",
         "decode": "vae3d.commands.decode:COMMAND",
         "reconstruct": "vae3d.commands.reconstruct:COMMAND",
     },

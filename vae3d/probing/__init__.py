@@ -1,0 +1,1 @@
+"""Linear probes: what the latents of scans know of their labels, next to downsampled scans."""

@@ -1,0 +1,42 @@
+"""`ProbingConfig`: what of the latents a probe sees, and how it is fitted and scored."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from vae3d.bounds import Above, Between, OneOf, Settings, SomeOf
+from vae3d.runtime.choices import SPLITS
+
+TASKS = ("auto", "classes", "numbers")
+FEATURES = ("pooled", "grid")
+
+
+@dataclass
+class ProbingConfig(Settings):
+    """The settings of a linear probe."""
+
+    label: str | None = None
+    """Column of the labels; null is the only one there is."""
+    group: str | None = None
+    """Column of the patients, whose cases stay in one fold; null is one called patient, subject or
+    group, else the patients of the scans, else each scan is its own."""
+    split: Annotated[str, OneOf(*SPLITS, "all")] = "all"
+    """Cases that are probed, by their split in the latents."""
+    task: Annotated[str, OneOf(*TASKS)] = "auto"
+    """Whether labels are classes or numbers; auto is numbers for more than 10 different ones, all
+    of them numbers."""
+    features: Annotated[list[str], SomeOf(*FEATURES, least=1)] = field(
+        default_factory=lambda: list(FEATURES)
+    )
+    """What the probe sees of a latent: mean and deviation of each channel (pooled), and the latent
+    averaged to a small grid (grid)."""
+    grid: Annotated[int, Between(1, 32)] = 4
+    """Voxels of the small grid along each axis."""
+    folds: Annotated[int, Between(2, 100)] = 5
+    """Parts of the cases, of which each is scored by a probe that was fitted to the others."""
+    repeats: Annotated[int, Between(1, 1000)] = 3
+    """Times that the cases are divided into folds, each time in another way."""
+    strength: Annotated[float | None, Above(0)] = None
+    """Strength of the L2 penalty of the standardised features; null chooses one in each fold, by
+    folds of its training cases."""
+    seed: int = 0
+    """Seed of the folds."""
