@@ -15,7 +15,7 @@ from vae3d.commands.trained_config import CodecConfig, TrainedConfig
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData, DataConfig, PreparableData, RunData, ScansConfig
-from vae3d.data.scans_config import scans_for
+from vae3d.data.like import scans_like
 from vae3d.data.stored import without_stale_store
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.choice import check_place
@@ -180,7 +180,10 @@ class TrainedRun:
 
         The run's own data may be of any kind. `given` are fields of ScansConfig.
         """
-        contract = replace(self.contract, intensity=self.intensity)
+        contract = self.contract
         if channel is not None:
             contract = self.agreement.on({"channel": channel}, {"channel": "channel"})
-        return scans_for(contract, self.model.spatial_dims, root, {**given, "channel": channel})
+        # Commands with input= have no settings that choose among scans.
+        values = {**given, "root": root, "channel": channel, "label_maps": "keep"}
+        values |= {"resampling": contract.resampling, "reader": contract.reader}
+        return scans_like(self.intensity, self.model.spatial_dims, contract.spacing, **values)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from vae3d.bounds import PATH, Between, LowHigh, OneOf
 from vae3d.data.case_config import (
@@ -20,9 +20,6 @@ from vae3d.data.case_config import (
 from vae3d.errors import ConfigError
 from vae3d.files.paths import resolved, user_path
 from vae3d.runtime.choices import LABEL_MAPS, READERS, RESAMPLINGS
-
-if TYPE_CHECKING:
-    from vae3d.values.contract import InputContract
 
 
 @dataclass
@@ -199,23 +196,3 @@ class Images2DConfig(ScansConfig):
             raise ConfigError("data.spacing resamples 3D scans; images_2d have no spacing")
         if self.voxel is not None:
             raise ConfigError("data.voxel is for 3D scans; pixels of images_2d have no size")
-
-
-def scans_for(
-    contract: "InputContract", spatial_dims: int, root: str, given: Mapping[str, Any]
-) -> ScansConfig:
-    """Return the settings to read scans below a folder, or one scan, for weights.
-
-    Commands with `input=` have no settings that choose among scans; `given` are other fields.
-    """
-    assert contract.intensity is not None
-    values: dict[str, Any] = {**given, "root": root, "store": None, "cache_gib": 0.0}
-    values |= {"resampling": contract.resampling, "reader": contract.reader}
-    values["label_maps"] = "keep"
-    limits = (contract.intensity.low, contract.intensity.high)
-    if spatial_dims == 2:
-        return Images2DConfig(**values, window=limits)
-    values["spacing"] = contract.spacing
-    if contract.intensity.kind == "percentiles":
-        return MRIConfig(**values, percentiles=limits)
-    return CTConfig(**values, window=limits)

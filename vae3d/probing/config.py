@@ -1,9 +1,10 @@
-"""`ProbingConfig`: what of the latents a probe sees, and how it is fitted and scored."""
+"""`ProbeConfig`: the latents and labels of a probe, and how it is fitted and scored."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from vae3d.bounds import Above, Between, OneOf, Settings, SomeOf
+from vae3d.bounds import PATH, Above, Between, OneOf, Settings, SomeOf
+from vae3d.data.config import DataConfig, RunData
 from vae3d.runtime.choices import SPLITS
 
 TASKS = ("auto", "classes", "numbers")
@@ -11,9 +12,13 @@ FEATURES = ("pooled", "grid")
 
 
 @dataclass
-class ProbingConfig(Settings):
-    """The settings of a linear probe."""
+class ProbeConfig(Settings):
+    """The settings of a probe of latents."""
 
+    latents: Annotated[list[str], PATH] = field(default_factory=list)
+    """Folders of vae3d encode, all of one encoder."""
+    labels: Annotated[str | None, PATH] = None
+    """CSV with a row per case: case_id, one or more labels, and optionally the patient."""
     label: str | None = None
     """Column of the labels; null is the only one there is."""
     group: str | None = None
@@ -40,3 +45,8 @@ class ProbingConfig(Settings):
     folds of its training cases."""
     seed: int = 0
     """Seed of the folds."""
+    output: Annotated[str | None, PATH] = None
+    """File of the results: .json for all of them, .csv for a row per fold; null writes none."""
+    data: DataConfig = field(default_factory=RunData)
+    """The scans of the latents, as in data.root=/scans; without them the latents alone are
+    probed."""

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from vae3d.data.cases import Cases
-from vae3d.data.config import DataConfig
 from vae3d.errors import DataError
 from vae3d.latents.joined import JoinedLatent, join_latents
 from vae3d.lists.labels import read_labels
 from vae3d.probing import linear
-from vae3d.probing.config import ProbingConfig
+from vae3d.probing.config import ProbeConfig
 from vae3d.probing.features import coarse, on_grid, pooled
 from vae3d.probing.scans import image_of, open_scans, scans_of
 from vae3d.probing.scores import Array
@@ -45,13 +44,12 @@ class ProbeResult:
 
 
 def run_probe(
-    config: ProbingConfig,
+    config: ProbeConfig,
     folders: Sequence[Path],
     labels: Path,
-    data: DataConfig,
     progress: Progress,
 ) -> ProbeResult:
-    """Score linear probes of the latents of folders, and of their scans where `data` has them.
+    """Score linear probes of the latents of folders, and of their scans where they are named.
 
     Raises:
         UserError: scikit-learn is missing, the labels do not fit, or there are too few groups.
@@ -61,7 +59,7 @@ def run_probe(
     if not latents:
         raise DataError(f"split={config.split} holds no latent; use split=all")
     table = read_labels(labels, config.label, config.group)
-    scans = open_scans(data, folders[0], progress)
+    scans = open_scans(config.data, folders[0], progress)
     indices = scans_of(scans, latents) if scans is not None else None
     groups = _groups_of(scans, indices, latents) if scans is not None and indices else None
     subjects = labelled(latents, table, config.task, groups)
@@ -74,7 +72,7 @@ def run_probe(
     return ProbeResult(subjects, scored(config, subjects))
 
 
-def scored(config: ProbingConfig, subjects: Subjects) -> list[ProbeRow]:
+def scored(config: ProbeConfig, subjects: Subjects) -> list[ProbeRow]:
     """Return the scores of chance and of all features of the cases, all on the same folds."""
     target, classes = subjects.target, len(subjects.classes)
     strata = linear.strata_of(target, bool(classes), config.folds)
@@ -103,7 +101,7 @@ def _groups_of(
 
 
 def _seen(
-    config: ProbingConfig,
+    config: ProbeConfig,
     latents: Sequence[JoinedLatent],
     scans: Cases | None,
     indices: Sequence[int] | None,

@@ -11,7 +11,7 @@ from vae3d.errors import ConfigError
 from vae3d.files.atomic import atomic_write, write_json
 from vae3d.files.plain import finite_or_none
 from vae3d.logger.console import table
-from vae3d.probing.config import ProbingConfig
+from vae3d.probing.config import ProbeConfig
 from vae3d.probing.probe import ProbeResult, ProbeRow
 from vae3d.probing.scores import CLASS_SCORES, NUMBER_SCORES
 from vae3d.report.result import spread
@@ -28,7 +28,7 @@ def check_output(path: Path | None) -> None:
         )
 
 
-def show(result: ProbeResult, config: ProbingConfig) -> None:
+def show(result: ProbeResult, config: ProbeConfig) -> None:
     """Print the mean and the deviation of the scores over all folds."""
     names = _names(result)
     rows = [
@@ -39,7 +39,7 @@ def show(result: ProbeResult, config: ProbingConfig) -> None:
     table(title, ["features", "values", *names.values()], rows)
 
 
-def write(path: Path, result: ProbeResult, config: ProbingConfig) -> None:
+def write(path: Path, result: ProbeResult, config: ProbeConfig) -> None:
     """Write all results as JSON, or a row per fold as CSV."""
     if path.suffix.lower() == ".json":
         write_json(path, summary(result, config))
@@ -55,7 +55,7 @@ def write(path: Path, result: ProbeResult, config: ProbingConfig) -> None:
                 writer.writerow([row.name, row.values, *where, *cells])
 
 
-def summary(result: ProbeResult, config: ProbingConfig) -> dict[str, Any]:
+def summary(result: ProbeResult, config: ProbeConfig) -> dict[str, Any]:
     """Return all results as JSON values."""
     subjects, names = result.subjects, _names(result)
     return {

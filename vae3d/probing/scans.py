@@ -9,7 +9,8 @@ from torch import Tensor
 
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import CTConfig, DataConfig, Images2DConfig, MRIConfig, RunData, ScansConfig
+from vae3d.data.config import DataConfig, RunData
+from vae3d.data.like import scans_like
 from vae3d.errors import ConfigError, DataError
 from vae3d.files.links import check_inside
 from vae3d.files.plain import from_plain, read_json
@@ -38,7 +39,8 @@ def open_scans(chosen: DataConfig, folder: Path, progress: Progress) -> Cases | 
         log.info(f"only the latents are probed: {ASK}")
         return None
     contract, dims, values = _settings(folder)
-    data = chosen.for_run(_as_encoded(contract, dims, values), values)
+    encoded = scans_like(contract, dims, values["spacing"], channel=values["channel"])
+    data = chosen.for_run(encoded, values)
     return open_cases(data.read_once(), progress, None, lambda own, axes: contract)
 
 
@@ -90,14 +92,3 @@ def _settings(folder: Path) -> tuple[IntensityContract, int, dict[str, Any]]:
         raise DataError(f"{folder}: holds no {SETTINGS}; vae3d encode writes one") from None
     except (ConfigError, TypeError) as error:
         raise DataError(f"{path}: {error}; run vae3d encode again") from error
-
-
-def _as_encoded(contract: IntensityContract, axes: int, values: dict[str, Any]) -> ScansConfig:
-    """Return the settings to read scans with, without the place of the scans."""
-    shared: dict[str, Any] = {"channel": values["channel"], "store": None, "cache_gib": 0.0}
-    limits = (contract.low, contract.high)
-    if axes == 2:
-        return Images2DConfig(**shared, window=limits)
-    if contract.kind == "percentiles":
-        return MRIConfig(**shared, spacing=values["spacing"], percentiles=limits)
-    return CTConfig(**shared, spacing=values["spacing"], window=limits)
