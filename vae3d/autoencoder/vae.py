@@ -1,6 +1,8 @@
 """`CustomVAE`: the network with weights on disk and inference in bounded memory."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,9 @@ class CustomVAE(VAE):
     of its latents, None if it has not been measured. `origin` and `split_rule` state how the
     weights were made, as far as it is known.
     """
+
+    concurrent = True
+    """Several threads may call it."""
 
     def __init__(self, config: VAEConfig | None = None) -> None:
         super().__init__(config)
@@ -94,6 +99,24 @@ class CustomVAE(VAE):
             self.origin,
             self.split_rule,
         )
+
+    @property
+    def latent_channels(self) -> int:
+        """The channels of its latents."""
+        return self.config.latent_channels
+
+    def describe(self) -> dict[str, Any]:
+        """Return parameters, channels and compression as JSON values, for reports."""
+        channels = self.latent_channels
+        return {
+            "model": {"parameters": sum(p.numel() for p in self.parameters())},
+            "channels": self.config.in_channels,
+            "compression": {
+                "ratio": math.prod(self.factor) * self.config.in_channels / channels,
+                "factor": [*self.factor],
+                "latent_channels": channels,
+            },
+        }
 
     @property
     def device(self) -> torch.device:

@@ -149,11 +149,15 @@ def refuse_code_from_files(settings: Any, line: Line) -> None:
         raise ConfigError(
             "plugins are code that runs: give them on the command line, not in a file"
         )
-    dataset = getattr(getattr(settings, "data", None), "dataset", None)
-    if dataset is not None and "data.dataset" not in line.set_values:
-        raise ConfigError(
-            "data.dataset is code that runs: give it on the command line, not in a file"
-        )
+    named = {"data.dataset": getattr(getattr(settings, "data", None), "dataset", None)}
+    autoencoder = getattr(settings, "autoencoder", None)
+    if getattr(autoencoder, "runs_code", False):
+        named["autoencoder.path"] = getattr(autoencoder, "path", None)
+    for key, value in named.items():
+        if value is not None and key not in line.set_values:
+            raise ConfigError(
+                f"{key} is code that runs: give it on the command line, not in a file"
+            )
 
 
 @contextlib.contextmanager

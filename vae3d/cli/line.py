@@ -135,7 +135,16 @@ class Line:
             if key in self.groups:
                 self._check_option(self.groups[key], value)
             elif not self._is_known(key):
-                raise ConfigError(unknown_key(key, [*self.keys, *self.groups]))
+                raise ConfigError(self._unknown(key))
+
+    def _unknown(self, key: str) -> str:
+        """Return why a key is unknown: it is misspelled, or of a group of other commands."""
+        group = key.partition(".")[0]
+        takers = [name for name, command in COMMANDS.items() if group in groups_of(command)]
+        # The settings of a training have relatives here, such as evaluation.inference.size.
+        if takers and "train" not in takers and group not in self.groups:
+            return f"{group}= is for vae3d {', '.join(takers)}, not for {self.command.name}"
+        return unknown_key(key, [*self.keys, *self.groups])
 
     def _check_option(self, group: Group, value: str) -> None:
         several = value.startswith("[") and group.name != "logger"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from vae3d.autoencoder.config import AutoencoderConfig, OwnConfig
 from vae3d.bounds import PATH, OneOf
 from vae3d.commands.trained_config import TrainedConfig
 from vae3d.data.config import DataConfig, RunData
@@ -23,7 +24,10 @@ class EvalConfig(TrainedConfig):
     """Cases to score; auto is the run's test cases (validation cases where there are none), and
     all cases of other data."""
     output: Annotated[str | None, PATH] = None
-    """Folder of scores, pictures and page; null is report/<mode> in the run."""
+    """Folder of scores, pictures and page; null is report/<mode> in the run, and
+    report/<autoencoder>/<mode>-<data> in the working folder for those of other programs."""
+    autoencoder: AutoencoderConfig = field(default_factory=OwnConfig)
+    """The autoencoder to score."""
     data: DataConfig = field(default_factory=RunData)
     """The cases to score."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -45,6 +49,10 @@ COMMAND = Command(
         ("vae3d eval run=runs/ct64", "the run's test cases, whole volumes"),
         ("vae3d eval run=runs/ct64 mode=patch", "patch by patch, as it was trained"),
         ("vae3d eval run=runs/ct64 data.root=/other/scans output=other", "other scans"),
+        (
+            "vae3d eval autoencoder=diffusers autoencoder.path=sd-vae data=ct data.root=/scans",
+            "an autoencoder of another program",
+        ),
     ),
     plain="run",
     interrupted="the same command scores all cases again",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vae3d.autoencoder.config import OwnConfig
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Cases
@@ -15,6 +16,7 @@ from vae3d.data.config import ScansConfig, StoreConfig
 from vae3d.data.run_cases import RunCases
 from vae3d.errors import ConfigError
 from vae3d.evaluation.choice import adopt_splits, choose, notes_on
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.console import log_scores, show
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.facts import (
@@ -23,12 +25,13 @@ from vae3d.evaluation.facts import (
     facts_of_today,
     facts_of_training,
 )
+from vae3d.evaluation.foreign import ForeignRun
 from vae3d.evaluation.page import write_report
 from vae3d.evaluation.place import are_run_cases, is_same_data, label_of_data
 from vae3d.files.links import check_inside, check_no_links
 from vae3d.files.paths import user_path
 from vae3d.files.sole_writer import sole_writer
-from vae3d.inference.runner import build_runner
+from vae3d.inference.runner import build_runner, warn_of_unused
 from vae3d.logger.base import Logger, LoggerGroup, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
@@ -36,7 +39,6 @@ from vae3d.report.result import EvaluationResult
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line, next_command
 from vae3d.scans.source import CaseSource
-from vae3d.settings.saved import describe
 from vae3d.trainer.recorded import warn_of_metrics
 
 log = logging.getLogger(__name__)
@@ -50,10 +52,15 @@ def evaluate(
     Raises:
         UserError: the run does not exist, or the data do not fit its weights.
     """
-    with TrainedRun.opened(config) as trained:
-        if trained.place.hub and config.output is None:
-            raise ConfigError("output must name a folder for a report on weights of the hub")
-        return Evaluation(config, trained, source, loggers).run()
+    if isinstance(config.autoencoder, OwnConfig):
+        with TrainedRun.opened(config) as trained:
+            if trained.place.hub and config.output is None:
+                raise ConfigError("output must name a folder for a report on weights of the hub")
+            return Evaluation(config, trained, source, loggers).run()
+    if config.run is not None:
+        raise ConfigError("run= and autoencoder= name two autoencoders; type one of them")
+    with ForeignRun.opened(config.autoencoder, config.data, config.device, source) as foreign:
+        return Evaluation(config, foreign, source, loggers).run()
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Evaluation:
     """One evaluation of one run."""
 
     config: EvalConfig
-    trained: TrainedRun
+    trained: TrainedRun | ForeignRun
     source: CaseSource | None
     loggers: Sequence[Logger] = ()
 
@@ -69,8 +76,10 @@ class Evaluation:
         """Score the cases, write the report and print the means; return the scores."""
         folder = self.trained.folder
         record = RunCases.read(folder.cases)
+        warn_of_unused(self.config.evaluation.inference, self.config.mode)
+        settings = self.trained.evaluation(self.config.evaluation, self.config.mode)
         cases, indices, own = self._cases(record)
-        evaluator = self._evaluator(cases)
+        evaluator = self._evaluator(cases, settings)
         output = self._output(cases, indices, record)
         check_no_links(check_inside(output, output / "cases"))
         writer = sole_writer(output, ("cases", "reconstructions"))
@@ -100,12 +109,13 @@ class Evaluation:
                 logger.close(failed)
         if self.trained.distributed.is_main:
             show(result.in_shares(), output)
-            log.info(next_command("encode", f"run={folder.path}"))
+            if isinstance(self.trained, TrainedRun):
+                log.info(next_command("encode", f"run={folder.path}"))
         return result
 
     def _about(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Return what the page states of the evaluation, apart from the facts at its top."""
-        settings, statistics = self._settings, self.trained.model.statistics
+        settings, statistics = self.trained.describe(), self.trained.model.statistics
         return {
             "name": settings["name"],
             "weights": str(self.trained.weights),
@@ -131,8 +141,8 @@ class Evaluation:
         self, cases: Cases, indices: list[int], own: bool, result: EvaluationResult
     ) -> dict[str, Any]:
         """Return the facts about an evaluation; `own` if the cases are the run's."""
-        trained, settings = self.trained, self._settings
-        weights = "" if trained.is_alone else trained.weights.name
+        trained, settings = self.trained, self.trained.describe()
+        weights = "" if trained.is_alone else Path(trained.weights).name
         shapes = {case.shape for case in result.cases}
         return {
             **facts_of_data(trained.data(self.config.data), cases, indices, own),
@@ -155,7 +165,7 @@ class Evaluation:
     def _is_run_data(self) -> bool:
         """Whether the settings name the data of the run."""
         trained = self.trained
-        if self.source is not None or trained.is_alone:
+        if self.source is not None or isinstance(trained, ForeignRun) or trained.is_alone:
             return False
         return is_same_data(trained.data(self.config.data), trained.settings.data)
 
@@ -163,47 +173,28 @@ class Evaluation:
         """Return the folder of the report; that of other data than the run's is another one."""
         if self.config.output is not None:
             return user_path(self.config.output)
-        mode, folder, notes = self.config.mode, self.trained.folder, self.trained.agreement.notes
+        mode, folder = self.config.mode, self.trained.folder
+        marks = [*self.trained.agreement.notes, *self.trained.marks]
         scored = [(cases.case_id(index), cases.identity(index)) for index in indices]
-        if not notes and (self._is_run_data or are_run_cases(scored, record)):
+        if not marks and (self._is_run_data or are_run_cases(scored, record)):
             return folder.report(mode)
-        label = label_of_data(self.trained.data(self.config.data), scored, notes)
+        label = label_of_data(self.trained.data(self.config.data), scored, marks)
         return folder.report(f"{mode}-{label}")
 
-    def _evaluator(self, cases: Cases) -> Evaluator:
-        config = self.config.evaluation
-        for key in sorted(config.inference.typed - {"memory"}):
-            if self.config.mode == "full":
-                log.warning(f"evaluation.inference.{key} has an effect with mode=patch only")
-        # The patch size is the training's, unless the settings name one.
-        size = config.inference.size
-        if size is None and not self.trained.is_alone:
-            size = self.trained.settings.evaluation.inference.size
-        settings = replace(config, inference=replace(config.inference, size=size))
-        device = self.trained.distributed.device
-        precision = Precision(settings.precision, device, "evaluation.precision")
-        runner = build_runner(
-            settings.inference, self.config.mode, self.trained.model, device, precision
-        )
-        bar = ProgressBar("eval", self.trained.distributed.is_main)
-        return Evaluator(runner, cases, settings, self.trained.distributed, bar)
+    def _evaluator(self, cases: Cases, config: EvaluationConfig) -> Evaluator:
+        distributed, inference = self.trained.distributed, config.inference
+        device = distributed.device
+        precision = Precision(config.precision, device, "evaluation.precision")
+        runner = build_runner(inference, self.config.mode, self.trained.model, device, precision)
+        bar = ProgressBar("eval", distributed.is_main)
+        return Evaluator(runner, cases, config, distributed, bar)
 
     def _logger(self, output: Path) -> Logger:
         if not self.trained.distributed.is_main:
             return Logger()
-        about = self._settings
+        about = self.trained.describe()
         path = self.trained.folder.path
         logger = build_loggers(self.config.logger, path, about["name"], about)
         # Train, the modes of eval and other data may log into one run: names tell them apart.
         report = output.name if self.config.output is None else self.config.mode
         return NamedLogger(LoggerGroup([logger, *self.loggers]), f"eval_{report}")
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        """The settings of the training as plain values; of weights without a run their name."""
-        if self.trained.is_alone:
-            place = self.trained.place
-            return {
-                "name": place.hub.repository if place.hub else place.folder.path.absolute().name
-            }
-        return describe(self.trained.settings)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vae3d.autoencoder.places import Place, find_weights
 from vae3d.autoencoder.vae import CustomVAE
@@ -19,6 +19,7 @@ from vae3d.data.like import scans_like
 from vae3d.data.stored import without_stale_store
 from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.choice import check_place
+from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
 from vae3d.runtime.distributed import Distributed, start_distributed
@@ -26,6 +27,7 @@ from vae3d.runtime.precision import Precision
 from vae3d.runtime.progress import Progress
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.source import CaseSource
+from vae3d.settings.saved import describe
 from vae3d.values.agreement import DATA, Agreement
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
@@ -65,6 +67,22 @@ class TrainedRun:
     def is_alone(self) -> bool:
         """Whether these are weights without a run."""
         return self.place.is_alone
+
+    marks: ClassVar[tuple[str, ...]] = ()
+
+    def evaluation(self, config: EvaluationConfig, mode: str) -> EvaluationConfig:
+        """Return the settings of an evaluation, by default with the training's size of patches."""
+        size = config.inference.size
+        if size is None and not self.is_alone:
+            size = self.settings.evaluation.inference.size
+        return replace(config, inference=replace(config.inference, size=size))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings of the training as plain values; of weights alone their name."""
+        if self.is_alone:
+            hub = self.place.hub
+            return {"name": hub.repository if hub else self.folder.path.absolute().name}
+        return describe(self.settings)
 
     @property
     def weights(self) -> Path:

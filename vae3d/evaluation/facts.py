@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.protocol import Autoencoder
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData
 from vae3d.errors import ConfigError
@@ -20,7 +20,7 @@ from vae3d.version import __version__
 
 
 def facts_of_model(
-    model: CustomVAE,
+    model: Autoencoder,
     name: str = "",
     weights: str = "",
     shapes: Iterable[Sequence[int]] = (),
@@ -30,21 +30,23 @@ def facts_of_model(
     `weights` is the name of their folder. `shapes` are the spatial shapes of the cases, of which
     the largest is the example.
     """
-    vae = model.config
-    compression: dict[str, Any] = {
-        "ratio": math.prod(vae.factor) * vae.in_channels / vae.latent_channels,
-        "factor": [*vae.factor],
-        "latent_channels": vae.latent_channels,
-    }
-    largest = max(shapes, key=math.prod, default=())
+    about = model.describe()
+    compression: dict[str, Any] = about["compression"]
+    largest = (*max(shapes, key=math.prod, default=()),)
     if largest:
-        compression["image_shape"] = [vae.in_channels, *largest]
-        compression["latent_shape"] = [vae.latent_channels, *model.latent_size((*largest,))]
-    parameters = sum(p.numel() for p in model.parameters())
+        channels, voxels = about["channels"], math.prod(largest)
+        compression["image_shape"] = [channels, *largest]
+        if "latent_channels" in compression:
+            latent = compression["latent_channels"], *model.latent_size(largest)
+            compression["latent_shape"] = [*latent]
+        values = model.latent_values(largest)
+        compression.setdefault("ratio", channels * voxels / values)
+        compression["values_per_voxel"] = values / voxels
+        compression["bits_per_voxel"] = model.latent_bits(largest) / voxels
     statistics, ancestors = model.statistics, model.origin.started_from if model.origin else ()
     scaling = {"text": statistics.text, **statistics.describe()} if statistics else {}
     return {
-        "model": {"name": name, "weights": weights, "parameters": parameters},
+        "model": {"name": name, "weights": weights, **about["model"]},
         "compression": compression,
         "scaling": scaling,
         **({"started_from": [ancestor.text for ancestor in ancestors]} if ancestors else {}),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.protocol import Autoencoder
 from vae3d.errors import ConfigError
 from vae3d.inference.config import MODES, InferenceConfig
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
@@ -56,7 +56,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: CustomVAE,
+        model: Autoencoder,
         device: torch.device,
         precision: Precision,
         memory: Memory = None,
@@ -78,12 +78,16 @@ class ModelRunner:
         The threads of one convolution wait for each other, so that a process that takes one core
         stops them all; two images do not wait for each other.
         """
-        count = lanes(min(2, max(1, images))) if self.device.type == "cpu" else 1
+        count = lanes(min(2, max(1, images))) if self._computes_concurrently else 1
         self._lanes, self._shares = count, Semaphore(count)
         # Here, as the first of two threads that leave the mode would end that of the other.
         with eval_mode(self.model):
             yield count
         self._lanes, self._shares = 1, Semaphore(1)
+
+    @property
+    def _computes_concurrently(self) -> bool:
+        return self.device.type == "cpu" and self.model.concurrent
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -197,7 +201,7 @@ class ModelRunner:
         if generator is None:
             return None
         size = self.model.latent_size(image.shape[1:])
-        return draw_noise((1, self.model.config.latent_channels, *size), generator)
+        return draw_noise((1, self.model.latent_channels, *size), generator)
 
     def _forward(
         self,
@@ -230,7 +234,7 @@ class PatchRunner(ModelRunner):
 
     def __init__(
         self,
-        model: CustomVAE,
+        model: Autoencoder,
         device: torch.device,
         precision: Precision,
         config: InferenceConfig,
@@ -279,7 +283,7 @@ class PatchRunner(ModelRunner):
             return regions, *self._forward(images, cut, place=place)
 
         # On a CPU, lanes compute parts of a batch concurrently.
-        count = lanes(self.config.batch_size) if self.device.type == "cpu" else 1
+        count = lanes(self.config.batch_size) if self._computes_concurrently else 1
         length = self.config.batch_size // count
         parts = (grid[start : start + length] for start in range(0, len(grid), length))
         with eval_mode(self.model), kernel_search(self.device, True):
@@ -322,10 +326,16 @@ def round_up(size: tuple[int, ...], factor: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-(-s // f) * f for s, f in zip(size, factor, strict=True))
 
 
+def warn_of_unused(config: InferenceConfig, mode: str) -> None:
+    """Warn of settings that were typed and have no effect in a mode."""
+    for key in sorted(config.typed - {"memory"}) if mode == "full" else ():
+        log.warning(f"evaluation.inference.{key} has an effect with mode=patch only")
+
+
 def build_runner(
     config: InferenceConfig,
     mode: str,
-    model: CustomVAE,
+    model: Autoencoder,
     device: torch.device,
     precision: Precision,
 ) -> ModelRunner:

@@ -26,7 +26,9 @@ class Codec:
     @property
     def model(self) -> CustomVAE:
         """The model that encodes and decodes."""
-        return self.runner.model
+        model = self.runner.model
+        assert isinstance(model, CustomVAE), "latents are files of vae3d's own networks"
+        return model
 
     @cached_property
     def weights(self) -> str:

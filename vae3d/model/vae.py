@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,6 +19,8 @@ from vae3d.model.sizes import cropped, pad_to_multiple
 
 LOGVAR_RANGE = (-30.0, 20.0)
 """The log-variance is clamped to this range, so that its exponential stays finite."""
+VALUE_BITS = 16
+"""Bits of a value of a latent, stored as float16."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,31 @@ class VAE(nn.Module):
         """Return the number of values in the latent of an image of this size."""
         return self.config.latent_channels * math.prod(self.latent_size(size))
 
+    def latent_bits(self, size: Sequence[int]) -> float:
+        """Return the bits of the latent of an image of this size, stored as float16."""
+        return VALUE_BITS * self.latent_values(size)
+
+    def image_size(self, latent: Sequence[int]) -> tuple[int, ...]:
+        """Return the spatial size of the image that a latent of this size is decoded to."""
+        return tuple(n * f for n, f in zip(latent, self.factor, strict=True))
+
+
+class HasModes(Protocol):
+    """What `eval_mode` needs of an `nn.Module`."""
+
+    training: bool
+
+    def eval(self) -> Any:
+        """Set eval mode."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Set training mode, or with False eval mode."""
+        ...
+
 
 @contextlib.contextmanager
-def eval_mode(model: VAE) -> Iterator[None]:
+def eval_mode(model: HasModes) -> Iterator[None]:
     """Put a model into eval mode inside the context, then restore its mode."""
     training = model.training
     model.eval()

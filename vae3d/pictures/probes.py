@@ -153,8 +153,7 @@ class _Prober:
 
     def decode(self, latent: Tensor) -> Array:
         """Return the first channel of the decoded image, clipped to [-1, 1]."""
-        model = self.runner.model
-        size = tuple(n * f for n, f in zip(latent.shape[2:], model.factor, strict=True))
+        size = self.runner.model.image_size(latent.shape[2:])
         return self.runner.decode(latent[0], size)[0].numpy()
 
 

@@ -13,6 +13,7 @@ def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
         "Model": _model(facts.get("model", {})),
         "Latent shape": _latent(facts.get("compression", {})),
         "Compression": _compression(facts.get("compression", {})),
+        "Per voxel": _per_voxel(facts.get("compression", {})),
         "Scaling": facts.get("scaling", {}).get("text"),
         "Steps": _steps(facts.get("steps", {})),
         "Seed": facts.get("seed"),
@@ -24,12 +25,15 @@ def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _model(model: dict[str, Any]) -> str:
-    """Return as `ct64 (best weights), 174,128 parameters`."""
+    """Return as `ct64 (best weights), 174,128 parameters` or `vae, MONAI VQVAE, 1,000 ...`."""
     if not model:
         return ""
     weights = f" ({model['weights']} weights)" if model.get("weights") else ""
-    name = f"{model['name']}{weights}, " if model.get("name") else ""
-    return f"{name}{model['parameters']:,} parameters"
+    count = model.get("parameters")
+    parameters = f"{count:,} parameters" if count is not None else ""
+    return ", ".join(
+        filter(None, (f"{model.get('name', '')}{weights}", model.get("kind"), parameters))
+    )
 
 
 def _latent(compression: dict[str, Any]) -> str:
@@ -44,11 +48,21 @@ def _compression(compression: dict[str, Any]) -> str:
     """Return as `16 to 1 (4 channels, a voxel for 4 x 4 x 4 voxels)`."""
     if not compression:
         return ""
-    channels = compression["latent_channels"]
-    return (
-        f"{compression['ratio']:.4g} to 1 ({channels} channel{'s' * (channels != 1)}, "
-        f"a voxel for {_sides(compression['factor'])} voxels)"
-    )
+    ratio = f"{compression['ratio']:.4g} to 1"
+    if "latent_channels" not in compression:
+        return ratio
+    channels, bits = compression["latent_channels"], compression.get("bits")
+    values = f"{channels} channel{'s' * (channels != 1)}"
+    values += f" of {bits:.4g} bits" if bits else ""
+    return f"{ratio} ({values}, a voxel for {_sides(compression['factor'])} voxels)"
+
+
+def _per_voxel(compression: dict[str, Any]) -> str:
+    """Return as `0.0625 numbers, 1 bits`, of the latent of the largest case."""
+    if "bits_per_voxel" not in compression:
+        return ""
+    numbers, bits = compression["values_per_voxel"], compression["bits_per_voxel"]
+    return f"{numbers:.4g} numbers, {bits:.4g} bits"
 
 
 def _steps(steps: dict[str, int]) -> str:

@@ -13,8 +13,8 @@ from PIL import Image, features
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from torch import Tensor
 
+from vae3d.autoencoder.protocol import Autoencoder
 from vae3d.errors import ConfigError
-from vae3d.model.vae import VAE
 from vae3d.scans.resample import resample_to_shape
 from vae3d.scoring.wavelet import analysed, synthesised
 
@@ -43,9 +43,9 @@ class Coded:
     bits: int
 
 
-def bits_of_latent(model: VAE, size: Sequence[int]) -> int:
-    """Return the bits of the latent of an image of this size (*spatial), stored as float16."""
-    return model.latent_values(size) * BITS_PER_VALUE
+def bits_of_latent(model: Autoencoder, size: Sequence[int]) -> int:
+    """Return the bits of the latent of an image of this size (*spatial), as it is stored."""
+    return math.ceil(model.latent_bits(size))
 
 
 def downsampled(image: Tensor, bits: int) -> Coded:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from vae3d.autoencoder.config import AUTOENCODERS, AutoencoderConfig
 from vae3d.bounds import hints_of, parts
 from vae3d.data.config import DATA, DataConfig, RunData
 from vae3d.evaluation.config import EvaluationConfig
@@ -23,7 +24,11 @@ _PACKAGE = Path(__file__).parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 """The folder of the option files; in the repository if the package was installed with pip -e."""
 EXPERIMENT = "experiment"
-CHOSEN_KIND: dict[type, str] = {DataConfig: "data", PatchingConfig: "patching"}
+CHOSEN_KIND: dict[type, str] = {
+    DataConfig: "data",
+    PatchingConfig: "patching",
+    AutoencoderConfig: "autoencoder",
+}
 """Groups whose options have different dataclasses."""
 ONE_KIND: dict[type, str] = {
     VAEConfig: "model",
@@ -50,6 +55,8 @@ def kinds(group: str) -> Mapping[str, type]:
         return {**DATA, "run": RunData}
     if group == "patching":
         return PATCHING
+    if group == "autoencoder":
+        return AUTOENCODERS
     return {name: kind for kind, name in ONE_KIND.items() if name == group}
 
 

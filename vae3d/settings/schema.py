@@ -13,7 +13,7 @@ from typing import Any
 
 from vae3d.bounds import Text, allows_none, hints_of, is_union, parts
 from vae3d.settings.command import Command
-from vae3d.settings.groups import group_of, kinds
+from vae3d.settings.groups import CHOSEN_KIND, group_of, kinds
 
 _WORDS = {
     int: "integer",
@@ -57,7 +57,7 @@ class Setting:
 
 
 def settings_of(command: Command, chosen: Mapping[str, str] | None = None) -> list[Setting]:
-    """Return every key of a command; `chosen` names the option of `data` and `patching`.
+    """Return every key of a command; `chosen` names the option of groups such as `data`.
 
     Without it the keys of all options are listed.
     """
@@ -98,7 +98,7 @@ def most_changed_first(kind: Any, prefix: str) -> list[tuple[str, str, Any]]:
 def options_of(kind: Any, command: Command, chosen: Mapping[str, str] | None) -> list[Any]:
     """Return the dataclasses of all options of the group of `kind`, else `kind` alone."""
     group = group_of(kind)
-    if group not in ("data", "patching"):
+    if group is None or group not in CHOSEN_KIND.values():
         return [kind]
     classes = kinds(group)
     if chosen and chosen.get(group) in classes:
