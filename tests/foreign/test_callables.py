@@ -11,9 +11,15 @@ import torch.nn.functional as F
 
 from tests.conftest import run_distributed, vae3d
 from tests.foreign import toy
-from vae3d.autoencoder.config import CallableConfig
+from vae3d.autoencoder.config import (
+    CallableConfig,
+    DiffusersConfig,
+    ForeignConfig,
+    MonaiConfig,
+)
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
+from vae3d.data.build import open_cases
 from vae3d.data.config import SyntheticConfig
 from vae3d.errors import ConfigError, UserError
 from vae3d.evaluation.config import EvaluationConfig
@@ -21,6 +27,7 @@ from vae3d.foreign.autoencoder import ForeignAutoencoder
 from vae3d.foreign.build import open_autoencoder
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
+from vae3d.logger.console import ProgressBar
 from vae3d.model.sizes import cropped
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.precision import Precision
@@ -163,9 +170,6 @@ def scored(folder: Path, **changes: Any) -> EvaluationResult:
 
 def test_scores_are_those_of_the_images(tmp_path: Path) -> None:
     result = scored(tmp_path)
-    from vae3d.data.build import open_cases
-    from vae3d.logger.console import ProgressBar
-
     data = SyntheticConfig(shape=(16, 18, 20), count=3, store=None)
     cases = open_cases(data, ProgressBar("x", shown=False))
     for number, case in enumerate(result.cases):
@@ -220,12 +224,24 @@ def test_settings_that_do_not_fit_are_refused_before_data_are_read(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "extra"),
+    [(MonaiConfig(path="a.pt"), "monai"), (DiffusersConfig(path="vae"), "diffusers")],
+)
+def test_a_missing_library_is_named_with_its_extra(
+    config: ForeignConfig, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae3d.foreign.build.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=rf"pip install 'vae3d\[{extra}\]'"):
+        open_autoencoder(config, 3, CPU)
+
+
 def test_the_command_line_names_the_callable(tmp_path: Path) -> None:
     words = ["eval", "autoencoder=python", "data=synthetic", "data.shape=16", "data.count=1"]
     words += ["data.store=null", "evaluation=scores", "device=cpu"]
     done = vae3d(*words, "autoencoder.path=tests.foreign.toy:Mean", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    (report,) = (tmp_path / "report" / "Mean").glob("full-synthetic-*")
+    (report,) = (tmp_path / "report").glob("Mean-full-synthetic-*")
     assert (report / "scores.csv").exists()
     assert "0.01562 numbers, 0.25 bits" in done.stderr
     limited = vae3d(

@@ -25,7 +25,7 @@ class EvalConfig(TrainedConfig):
     all cases of other data."""
     output: Annotated[str | None, PATH] = None
     """Folder of scores, pictures and page; null is report/<mode> in the run, and
-    report/<autoencoder>/<mode>-<data> in the working folder for those of other programs."""
+    report/<autoencoder>-<mode>-<data> in the working folder for those of other programs."""
     autoencoder: AutoencoderConfig = field(default_factory=OwnConfig)
     """The autoencoder to score."""
     data: DataConfig = field(default_factory=RunData)

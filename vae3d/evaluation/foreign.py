@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 
 class ReportFolder(RunFolder):
-    """The folder of the reports of an autoencoder that has no run: `report/<name>`."""
+    """Where the reports of an autoencoder that has no run are: `report/<name>-...`."""
 
     def report(self, name: str) -> Path:
-        """Return the folder of the scores and pictures of one evaluation."""
-        return self.path / name
+        """Return the folder of one evaluation, whose name is also that of a comparison."""
+        return self.path.with_name(f"{self.path.name}-{name}")
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,13 @@ class ForeignRun:
                 "evaluation.sample=true: the latents of video patches are no part of those of "
                 "the volume; use mode=full"
             )
-        if config.latents and not model.latent_channels:
+        latents = config.latents
+        if latents and not model.latent_channels:
             log.warning(f"the latents of {model.network.name} are no grid: they are not measured")
-            return replace(config, latents=False)
-        return config
+            latents = False
+        # With less memory it would not take another way.
+        unlimited = replace(config.inference, memory=None)
+        return replace(config, latents=latents, inference=unlimited)
 
 
 def _axes_of(data: DataConfig) -> int:
