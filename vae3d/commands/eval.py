@@ -50,7 +50,7 @@ COMMAND = Command(
         ("vae3d eval run=runs/ct64 mode=patch", "patch by patch, as it was trained"),
         ("vae3d eval run=runs/ct64 data.root=/other/scans output=other", "other scans"),
         (
-            "vae3d eval autoencoder=diffusers autoencoder.path=sd-vae data=ct data.root=/scans",
+            "vae3d eval autoencoder=diffusers autoencoder.path=vae data=ct data.root=/ct",
             "an autoencoder of another program",
         ),
     ),
