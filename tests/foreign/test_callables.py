@@ -16,7 +16,10 @@ from vae3d.autoencoder.config import (
     DiffusersConfig,
     ForeignConfig,
     MonaiConfig,
+    OwnConfig,
 )
+from vae3d.commands.compare import CompareConfig
+from vae3d.commands.compare_run import compare
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.data.build import open_cases
@@ -191,6 +194,26 @@ def test_scores_are_those_of_the_images(tmp_path: Path) -> None:
     assert summary["compression"]["values_per_voxel"] == pytest.approx(100 / 5760)
     assert summary["compression"]["bits_per_voxel"] == pytest.approx(1600 / 5760)
     assert "Compression" in (tmp_path / "index.html").read_text()
+
+
+def test_a_comparison_has_numbers_and_bits_per_voxel(tmp_path: Path) -> None:
+    scored(tmp_path / "mean")
+    scored(tmp_path / "pyramid", autoencoder=CallableConfig(path="tests.foreign.toy:Pyramid"))
+    runs = [str(tmp_path / name) for name in ("mean", "pyramid")]
+    compared = compare(CompareConfig(run=runs, output=str(tmp_path / "compared")))
+    assert compared.facts["Per voxel"] == {
+        "mean": "0.01736 numbers, 0.2778 bits",
+        "pyramid": "0.1406 numbers, 1.125 bits",
+    }
+    (psnr,) = (score for score in compared.scores if score.name == "psnr")
+    assert psnr.means[1] > psnr.means[0]
+    assert "0.01736 numbers" in (tmp_path / "compared" / "compare.html").read_text()
+
+
+def test_weights_of_diffusers_are_no_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    with pytest.raises(UserError, match=r"autoencoder=diffusers autoencoder\.path="):
+        scored(tmp_path / "out", autoencoder=OwnConfig(), run=str(tmp_path))
 
 
 def _score(rank: int, folder: Path) -> None:

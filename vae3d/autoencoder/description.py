@@ -164,7 +164,9 @@ def read_description(folder: Path) -> Description:
     except ConfigError as error:
         raise RunError(f"{path}: {error}") from error
     if not isinstance(values, dict) or "architecture" not in values:
-        raise RunError(f"{path}: not a description of vae3d weights")
+        of_diffusers = isinstance(values, dict) and "_class_name" in values
+        hint = f"; score it with autoencoder=diffusers autoencoder.path={folder}"
+        raise RunError(f"{path}: not a description of vae3d weights{hint if of_diffusers else ''}")
     version = values.get("format_version")
     if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
         raise RunError(

@@ -61,9 +61,18 @@ def open_network(config: DiffusersConfig, spatial_dims: int) -> Network:
     """
     assert config.path is not None, "checked before"
     folder = user_path(config.path)
-    kind = _kind_of(folder, config)
+    kind, values = _described(folder, config)
+    build = load(DIFFUSERS_NETWORKS[kind])
     with errors_named(f"{folder}: is no {kind} that diffusers can load"):
-        module, info = load(DIFFUSERS_NETWORKS[kind]).from_pretrained(
+        with torch.device("meta"):
+            promised = sum(p.numel() for p in build.from_config(values).parameters())
+        # A number takes a byte at least.
+        if promised > (folder / TENSORS).stat().st_size:
+            raise ConfigError(
+                f"{folder / CONFIG}: describes a network of {promised:,} parameters, more than "
+                f"{TENSORS} can hold"
+            )
+        module, info = build.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
@@ -83,8 +92,8 @@ def open_network(config: DiffusersConfig, spatial_dims: int) -> Network:
     return DiffusersNetwork(kind, module)
 
 
-def _kind_of(folder: Path, config: DiffusersConfig) -> str:
-    """Return the class of a folder, whose files are regular ones.
+def _described(folder: Path, config: DiffusersConfig) -> tuple[str, dict[str, Any]]:
+    """Return the class of a folder and its arguments; the files of the folder are regular ones.
 
     Raises:
         ConfigError: it is no folder of an autoencoder of diffusers.
@@ -108,4 +117,4 @@ def _kind_of(folder: Path, config: DiffusersConfig) -> str:
         raise ConfigError(f"{folder / CONFIG}: is of a quantized network, or of code of its own")
     if config.network not in (None, named):
         raise ConfigError(f"autoencoder.network={config.network}: {folder / CONFIG} is of {named}")
-    return str(named)
+    return str(named), values

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vae3d.errors import ConfigError, UserError
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VALUE_BITS
+from vae3d.system.limits import limit_reached
 
 MAX_NAMED = 3
 """Tensors that a message names."""
@@ -91,13 +92,15 @@ def errors_named(what: str) -> Iterator[None]:
     """Raise the errors of another program's code as a ConfigError on one line.
 
     Raises:
-        ConfigError: any exception but those of vae3d, and of memory that is not enough.
+        ConfigError: any exception but those of vae3d, and of a limit of the machine.
     """
     try:
         yield
-    except (UserError, MemoryError, torch.OutOfMemoryError):
+    except UserError:
         raise
     except Exception as error:
+        if limit_reached(error) is not None:
+            raise
         raise ConfigError(f"{what}: {reason_of(error)}") from error
 
 
