@@ -147,6 +147,7 @@ BAD = {
     "Failing": "cannot reconstruct a trial image of .*RuntimeError: sizes must be 7",
     "Decoder": r"what it returns \(Decoder\) has no encode",
     "Words": "cannot reconstruct a trial image",
+    "Flat": "factor must be 3 numbers",
     "Missing": "cannot be imported: AttributeError",
     "not_callable_without": "with autoencoder.options cannot be called: TypeError",
 }

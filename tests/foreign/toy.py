@@ -92,6 +92,12 @@ class Words(Mean):
         return ["a", "b"]
 
 
+class Flat(Mean):
+    """Has a factor for two axes."""
+
+    factor = (4, 4)  # type: ignore[assignment]
+
+
 def coloured(channels: int = 3) -> Mean:
     """Return a `Mean` for images of three channels."""
     mean = Mean()

@@ -53,9 +53,16 @@ class ForeignAutoencoder(nn.Module):
     statistics: LatentStatistics | None = None
     origin: Origin | None = None
 
-    def __init__(self, network: Network, config: ForeignConfig, spatial_dims: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        config: ForeignConfig,
+        spatial_dims: int,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__()
         self.network = network.eval()
+        self.to_device(device or torch.device("cpu"))
         self.config = config
         self.spatial_dims = spatial_dims
         self.layout = Layout.of(network, config.axis, spatial_dims)
@@ -73,17 +80,10 @@ class ForeignAutoencoder(nn.Module):
         """Whether its latents can be sampled."""
         return self.trial.has_variance
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights; the CPU if there are none."""
-        return next((p.device for p in self.parameters()), self._device)
-
-    _device = torch.device("cpu")
-
     def to_device(self, device: torch.device) -> "ForeignAutoencoder":
         """Move the network to the device."""
         self.to(device)
-        self._device = device
+        self.device = device
         return self
 
     @torch.no_grad()

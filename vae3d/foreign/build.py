@@ -32,7 +32,7 @@ def open_autoencoder(
             f"pip install 'vae3d[{config.library}]'"
         )
     network = load(config.opener)(config, spatial_dims)
-    return ForeignAutoencoder(network.to(device), config, spatial_dims).to_device(device)
+    return ForeignAutoencoder(network, config, spatial_dims, device)
 
 
 def name_of(config: AutoencoderConfig) -> str:

@@ -15,6 +15,8 @@ from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VALUE_BITS
 
 MIN_TRIAL = {2: 64, 3: 32}
+"""Sides of the images of a trial, at least, by number of axes."""
+MAX_BITS = 64
 
 
 class CallableNetwork(Network):
@@ -35,6 +37,11 @@ class CallableNetwork(Network):
         if factor is not None:
             factors = (factor,) * spatial_dims if isinstance(factor, int) else (*factor,)
             self.multiples = tuple(int(each) for each in factors)
+        sides = self.multiples or (1,) * spatial_dims
+        if len(sides) != spatial_dims or min(sides) < 1 or not 0 < self.bits <= MAX_BITS:
+            raise ValueError(
+                f"factor must be {spatial_dims} numbers of 1 or more, and bits in (0, {MAX_BITS}]"
+            )
 
     @property
     def trial(self) -> tuple[int, ...]:
