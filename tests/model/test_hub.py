@@ -109,6 +109,29 @@ def test_a_mistyped_run_is_never_asked_for_on_the_hub(
     for command in ("eval", "info"):
         with pytest.raises(RunError, match=r"runs/ct65: no run here .*run=runs/ct64"):
             load(COMMANDS[command].run)(COMMANDS[command].config(run="runs/ct65"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _offline)
+    with pytest.raises(RunError, match=r"^rums/ct64: .*no network.*did you mean run=runs/ct64\?"):
+        find_weights("rums/ct64")
+    with pytest.raises(RunError, match=r"^hub:rums/ct64: the download .*no network") as refused:
+        find_weights("hub:rums/ct64")
+    assert "runs/" not in str(refused.value)
+
+
+def _offline(*arguments: Any, **options: Any) -> str:
+    raise OSError("no network")
+
+
+def test_a_run_means_its_best_weights(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.config.write_text("{}")
+    with pytest.raises(RunError, match="no weights here"):
+        CustomVAE.from_pretrained(run.path)
+    for seed, which in enumerate(("latest", "best")):
+        torch.manual_seed(seed)
+        model = CustomVAE(tiny_model())
+        model.save_pretrained(run.weights(which))
+        assert_equal(CustomVAE.from_pretrained(run.path), model)
 
 
 @pytest.mark.parametrize(

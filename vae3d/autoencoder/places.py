@@ -5,11 +5,11 @@ from pathlib import Path
 
 from vae3d.autoencoder.description import CONFIG_FILE
 from vae3d.autoencoder.hub import HubName, download, hub_name
-from vae3d.errors import ConfigError
+from vae3d.errors import ConfigError, RunError
 from vae3d.files.links import check_no_links
 from vae3d.files.paths import user_path
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.runtime.run_list import no_run
+from vae3d.runtime.run_list import no_run, runs_near
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Place:
     def is_alone(self) -> bool:
         """Whether these are weights without a run."""
         return holds_weights(self.folder.path)
+
+    @property
+    def label(self) -> str:
+        """The name of the folder, or of the repository on the hub."""
+        return self.hub.repository if self.hub else self.folder.path.absolute().name
 
     @property
     def weights(self) -> Path:
@@ -48,11 +53,22 @@ def find_weights(name: str | Path, which: str = "auto", revision: str | None = N
     if on_hub is not None:
         if which != "auto":
             raise ConfigError(f"{name} names weights already; drop weights={which}")
-        return Place(RunFolder(download(on_hub)), hub=on_hub)
+        return Place(RunFolder(_downloaded(on_hub)), hub=on_hub)
     path = user_path(name)
     if not path.is_dir():
         raise no_run(path)
     return Place(*locate(path, which))
+
+
+def _downloaded(name: HubName) -> Path:
+    """Return the folder of weights of the hub; where there are none, a run may have been meant."""
+    try:
+        return download(name)
+    except RunError as error:
+        if name.is_explicit:
+            raise
+        run = Path(name.repository.rpartition("/")[2])
+        raise RunError(f"{error}{runs_near(run)}") from error
 
 
 def holds_weights(path: Path) -> bool:

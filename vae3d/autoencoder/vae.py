@@ -9,12 +9,14 @@ from torch import Tensor
 
 from vae3d.autoencoder.description import CONFIG_FILE, Origin, SplitRecord
 from vae3d.autoencoder.hub import local_folder
+from vae3d.autoencoder.places import Place, holds_weights
 from vae3d.autoencoder.weights import read_weights, save_weights
 from vae3d.errors import ConfigError, RunError, UserError
 from vae3d.model.config import VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VAE
 from vae3d.runtime.registry import plugin_hint
+from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.run_list import runs_near
 from vae3d.streaming.plan import StreamingPlan, may_exceed_gpu, streaming_plan
 from vae3d.streaming.volume import stream_decode, stream_encode
@@ -48,9 +50,10 @@ class CustomVAE(VAE):
     def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> "CustomVAE":
         """Return the model of a folder from `save_pretrained` or a training, in eval mode.
 
-        "hub:owner/name" is a repository of the Hugging Face hub, at its `revision` (a branch, a
-        tag or a commit); so is "owner/name" if there is no local folder `owner`. Once downloaded,
-        it is read offline.
+        The folder of a run means its best weights, or its latest if it has no best ones.
+        "hub:owner/name" is a repository of the Hugging Face hub, at its `revision` (branch, tag
+        or commit); so is "owner/name" if there is no local folder `owner`. Once downloaded, it
+        is read offline.
 
         Raises:
             RunError: the weights are missing, damaged, of a newer format or of another
@@ -59,6 +62,8 @@ class CustomVAE(VAE):
         place = local_folder(folder, revision)
         if not place.is_dir() and (hint := runs_near(place)):
             raise RunError(f"{folder}: no weights here ({CONFIG_FILE} is missing){hint}")
+        if RunFolder(place).config.exists() and not holds_weights(place):
+            place = Place(RunFolder(place)).weights
         weights = read_weights(place)
         description = weights.description
         try:

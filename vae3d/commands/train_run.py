@@ -96,8 +96,8 @@ class Training:
         source = self.beginning.check(source, opened)
         self.cases = open_cases(opened, bar, source)
         data = data.keeping(self.cases.recorded)
-        init_from, model = self.beginning.init_from, self.beginning.model
-        config = replace(config, data=data, trainer=trainer, init_from=init_from, model=model)
+        config = replace(config, data=data, trainer=trainer)
+        config = replace(config, **self.beginning.settings(config.plugins))
         self.config = resolved(config, self.cases.spatial_dims, distributed)
 
     def run(self) -> Path:
@@ -107,7 +107,8 @@ class Training:
         if self.folder.config.exists():
             steps = CheckpointFolder(self.folder.checkpoints).steps()
             check_changes(self.folder.config, self.config, has_checkpoints=bool(steps))
-        self.beginning.begin(model, self.config.init_strict, self.cases.input_contract)
+        contract = self.cases.input_contract
+        self.beginning.begin(model, self.config.init_strict, contract, self.distributed)
         train, val = self.cases.survey("train"), self.cases.survey("val")
         val = val[: self.config.trainer.val_cases]
         session = self._session(train)
@@ -137,7 +138,8 @@ class Training:
     def _fit(
         self, session: Session, model: CustomVAE, val: list[int]
     ) -> tuple[TrainState, Written]:
-        table = CsvLogger(self.folder.metrics, self._columns)
+        columns = [*self.config.loss.columns, "lr", "grad_norm", *self._metrics()]
+        table = CsvLogger(self.folder.metrics, columns)
         logger = self._logger(session, table)
         failed = True
         try:
@@ -233,11 +235,6 @@ class Training:
         chosen = build_loggers(config.logger, self.folder.path, config.name, describe(config))
         chosen = LoggerGroup([chosen, *self.extras.loggers])
         return with_files(table, self.folder, session.total_steps, chosen)
-
-    @property
-    def _columns(self) -> list[str]:
-        terms = (name for name, weight in self.config.loss.terms.items() if weight > 0)
-        return ["loss", *terms, "kl", "kl_weight", "lr", "grad_norm", *self._metrics()]
 
     def _metrics(self) -> list[str]:
         """Return the metrics of a validation."""

@@ -80,8 +80,7 @@ class TrainedRun:
     def describe(self) -> dict[str, Any]:
         """Return the settings of the training as plain values; of weights alone their name."""
         if self.is_alone:
-            hub = self.place.hub
-            return {"name": hub.repository if hub else self.folder.path.absolute().name}
+            return {"name": self.place.label}
         return describe(self.settings)
 
     @property

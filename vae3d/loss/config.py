@@ -56,3 +56,9 @@ class LossConfig(Settings, key="loss"):
     def plugins(self) -> list[str]:
         """The plugin modules that the terms need."""
         return plugins_of(*((LOSSES, name) for name in self.terms))
+
+    @property
+    def columns(self) -> list[str]:
+        """The names under which a training logs its losses."""
+        terms = (name for name, weight in self.terms.items() if weight > 0)
+        return ["loss", *terms, "kl", "kl_weight"]

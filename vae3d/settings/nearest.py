@@ -103,6 +103,10 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("name",): "run_name experiment_name exp_name exp job_name id",
     ("seed",): "random_seed manual_seed random_state rng",
     ("logger",): "use_wandb logging log wandb tensorboard tb",
+    ("init_from",): (
+        "pretrained pretrained_model pretrained_weights pretrained_path pretrained_from "
+        "init_weights load_weights load_from finetune finetune_from warm_start start_from"
+    ),
     ("mode",): "inference_mode full",
     ("split",): "subset partition fold",
     ("allow",): "force ignore_weights allow_mismatch",

@@ -24,7 +24,7 @@ _WORDS = {
     dict: "table",
 }
 MOST_CHANGED = (
-    *("name", "run", "input", "output", "mode", "size"),
+    *("name", "init_from", "run", "input", "output", "mode", "size"),
     *("data.root", "data.list", "data.dataset", "data.options", "data.shape", "data.count"),
     *("data.spacing", "data.window", "data.percentiles"),
 )

@@ -7,18 +7,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vae3d.autoencoder.description import Ancestor
 from vae3d.autoencoder.start import OBJECT, Start, contract_changes, overridden, read_start
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.data.build import build_source
 from vae3d.data.config import DataConfig
-from vae3d.errors import ConfigError, VolumeError
+from vae3d.errors import ConfigError, RunError, VolumeError
 from vae3d.files.atomic import write_json
 from vae3d.files.plain import from_plain, read_json
 from vae3d.files.reading import reason_of
 from vae3d.logger.base import Logger
 from vae3d.model.config import VAEConfig
+from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.source import CaseSource
 from vae3d.trainer.checkpoint import CheckpointFolder
@@ -100,6 +102,12 @@ class Beginning:
         if self.start is not None:
             self.model = asked.architecture(self.start.config)
 
+    def settings(self, plugins: list[str]) -> dict[str, Any]:
+        """Return the settings that the run records, where those of its plugins were `plugins`."""
+        if self.init_from is not None:
+            plugins = [*dict.fromkeys([*plugins, *self.model.plugins])]
+        return {"init_from": self.init_from, "model": self.model, "plugins": plugins}
+
     @property
     def ancestors(self) -> tuple[Ancestor, ...]:
         """The weights that the training started from, those that these came from, and so on."""
@@ -137,14 +145,24 @@ class Beginning:
         self.start.check(self.model, source.spatial_dims, channels)
         return source
 
-    def begin(self, model: CustomVAE, strict: bool, contract: InputContract) -> None:
+    def begin(
+        self, model: CustomVAE, strict: bool, contract: InputContract, distributed: Distributed
+    ) -> None:
         """Copy the weights into a model; report what does not fit and what the data change.
 
+        All ranks call this.
+
         Raises:
-            RunError: tensors do not fit and `strict`, or the weights are damaged.
+            RunError: tensors do not fit and `strict`, the weights are damaged, or other ranks have
+                others under this name.
         """
         if self.start is None:
             return
+        if len({*distributed.gather(self.start.ancestors[0].digest)}) > 1:
+            raise RunError(
+                f"init_from={self.start.name}: ranks have different weights there; name a folder "
+                "that all of them share"
+            )
         left_out = self.start.load_into(model, strict)
         changes = contract_changes(self.start.contract, contract)
         self.record = StartRecord(self.start.ancestors, (*changes,), left_out)
