@@ -9,13 +9,13 @@ import numpy as np
 from vae3d.errors import ConfigError
 from vae3d.probing.scores import Array, class_scores, number_scores
 
-STRENGTHS = tuple(10.0**power for power in range(3, -4, -1))
+STRENGTHS = tuple(10.0**power for power in range(2, -3, -1))
 """Strengths of the penalty to choose from; of equally good ones the first, the strongest."""
 INNER_FOLDS = 3
 """Folds of the training cases by which the strength is chosen, at most."""
 DEFAULT_STRENGTH = 1.0
 """The strength where there are too few groups to choose one."""
-MAX_ITERATIONS = 5000
+MAX_ITERATIONS = 1000
 NUMBER_BINS = 5
 """Bins of numbers that are spread evenly over the folds, at most."""
 
