@@ -1,7 +1,9 @@
 """Latents of several folders, and with labels."""
 
 import logging
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -148,3 +150,21 @@ def test_labels_must_be_a_file(tmp_path: Path) -> None:
         LatentDataset(folder, labels=binary)
     with pytest.raises(ConfigError, match="label=age needs labels="):
         LatentDataset(folder, label="age")
+
+
+def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/encode-latents.md").read_text()
+    code = "\n".join(re.findall(r"^```python$(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    # The latents here are smaller than those of the page.
+    code = code.replace("(16, 16, 16)", "2").replace("(8, 8, 8)", "(2, 3, 2)")
+    write_folder(tmp_path / "latents", {"a": 1, "b": 2})
+    write_folder(tmp_path / "other", {"b": 4, "c": 5})
+    labels = "case_id,sex,age\na,f,1\nc,m,2\nother/b,m,3\nlatents/b,f,4\n"
+    (tmp_path / "labels.csv").write_text(labels)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["train"].size == (2, 2, 2)
+    assert found["both"].classes == ["f", "m"]
+    assert found["batch"]["latent"].shape == (2, 3, 2, 3, 2)
+    assert {*found["batch"]["label"].tolist()} <= {0, 1}

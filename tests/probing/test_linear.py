@@ -162,3 +162,16 @@ def test_chance_of_a_fold_without_a_class() -> None:
     target = np.array([0, 1, 1, 2, 1])
     scores = chance_scores(target, (np.array([1, 2, 3]), np.array([0, 4])), 3)
     assert scores == {"balanced_accuracy": 0.5, "roc_auc": 0.5}
+
+
+def test_a_number_in_the_latents_is_found(tmp_path: Path) -> None:
+    ages = np.random.default_rng(0).normal(50, 10, 40).round(2)
+    names = {f"c{n:02}": n for n in range(40)}
+    folder = write_folder(tmp_path / "latents", names, shift=(ages / 5).tolist())
+    rows = [f"c{n:02},{age}" for n, age in enumerate(ages.tolist())]
+    (tmp_path / "labels.csv").write_text("\n".join(["case_id,age", *rows]) + "\n")
+    config = ProbeConfig(latents=[str(folder)], labels=str(tmp_path / "labels.csv"), repeats=1)
+    chance, pooled, _ = probe(config).rows
+    assert max(scores["r2"] for scores in chance.folds) <= 0
+    assert np.mean([scores["r2"] for scores in pooled.folds]) > 0.9
+    assert np.mean([scores["mae"] for scores in pooled.folds]) < 3
