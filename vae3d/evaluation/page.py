@@ -47,11 +47,9 @@ def _rates(
             (folder / name).unlink(missing_ok=True)
         return None
     cases = [view for _, view in views]
-    rates = []
-    for view in cases:
-        shape = view.original.shape
-        values = model.config.in_channels * math.prod(shape)
-        rates.append(bits_of_latent(model, shape) / values)
+    shapes = [view.original.shape for view in cases]
+    channels = model.describe()["channels"]
+    rates = [bits_of_latent(model, s) / (channels * math.prod(s)) for s in shapes]
     return write_rates(folder, measured(cases, rates, codecs, ProgressBar("rates")))
 
 

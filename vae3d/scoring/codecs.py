@@ -15,11 +15,10 @@ from torch import Tensor
 
 from vae3d.autoencoder.protocol import Autoencoder
 from vae3d.errors import ConfigError
+from vae3d.model.vae import VALUE_BITS
 from vae3d.scans.resample import resample_to_shape
 from vae3d.scoring.wavelet import analysed, synthesised
 
-BITS_PER_VALUE = 16
-"""Size of a latent value, stored as float16."""
 LEVELS_PER_UNIT = 2047.5
 """Integers per unit of [-1, 1] that JPEG 2000 stores: 12 bits, an error of -83 dB. More bits take
 longer (16 bits: ten times) and change the scores by 0.1 dB."""
@@ -51,15 +50,15 @@ def bits_of_latent(model: Autoencoder, size: Sequence[int]) -> int:
 def downsampled(image: Tensor, bits: int) -> Coded:
     """Average the image (C, *spatial) to at most as many values as fit into `bits`, and back.
 
-    Values take BITS_PER_VALUE bits. They are linearly interpolated back to the image's shape.
+    Values take VALUE_BITS bits. They are linearly interpolated back to the image's shape.
     """
-    shape, numbers = image.shape[1:], bits // BITS_PER_VALUE
+    shape, numbers = image.shape[1:], bits // VALUE_BITS
     share = (numbers / image.numel()) ** (1 / len(shape))
     small = [min(n, max(1, math.floor(n * share + 1e-9))) for n in shape]
     averaged = F.interpolate(image[None], small, mode="area")[0]
     return Coded(
         resample_to_shape(averaged, tuple(shape)),
-        len(image) * math.prod(small) * BITS_PER_VALUE,
+        len(image) * math.prod(small) * VALUE_BITS,
     )
 
 
