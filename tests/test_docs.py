@@ -148,6 +148,7 @@ def test_the_floors_are_those_of_the_test() -> None:
     assert floors == FLOORS
 
 
+@pytest.mark.extras
 def test_the_notebook_of_python_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training, vae3d
+from tests.conftest import copied, run_distributed, tiny_model, tiny_trainer, tiny_training, vae3d
 from tests.laws.test_resume import assert_equal_states, final_state
+from vae3d.autoencoder.start import read_start
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.cli.jobs import checked_settings
@@ -41,25 +42,38 @@ from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
 from vae3d.values.latent_statistics import LatentStatistics
 
+EMA = tiny_trainer(steps=2, ema_decay=0.9)
 WIDE = tiny_model(levels=[LevelSpec(4), LevelSpec(12, stride=(2,))])
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """Weights with an architecture that is no default, of an MR training."""
+    return saved_weights(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two steps from such weights, which are next to it."""
+    folder = tmp_path_factory.mktemp("started")
+    return train(training(folder, saved_weights(folder), trainer=EMA))
+
+
+def saved_weights(folder: Path) -> Path:
+    """Write such weights."""
     torch.manual_seed(5)
     model = CustomVAE(tiny_model(latent_channels=3))
     model.contract = InputContract(IntensityContract("percentiles", 0, 99.5, "a.u."), (1, 1, 1))
     model.statistics = LatentStatistics(1.0, 0.0, [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], 3)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
-    model.save_pretrained(tmp_path / "weights")
-    return tmp_path / "weights"
+    model.save_pretrained(folder / "weights")
+    return folder / "weights"
 
 
 def training(folder: Path, weights: Path | str | None, **changes: Any) -> TrainConfig:
     """A training whose settings name no architecture, as if none was typed."""
-    values: dict[str, Any] = {"model": VAEConfig(), "trainer": tiny_trainer(steps=4), **changes}
+    values: dict[str, Any] = {"model": VAEConfig(), "trainer": tiny_trainer(steps=2), **changes}
     return tiny_training(folder, init_from=weights and str(weights), **values)
 
 
@@ -108,18 +122,15 @@ def test_the_first_loss_is_that_of_the_weights(tmp_path: Path, weights: Path) ->
         assert float(row[name]) == float((term.detach() * batch.weights).sum()), name
 
 
-def test_step_0_has_the_weights_the_architecture_and_their_average(
-    tmp_path: Path, weights: Path
-) -> None:
-    trainer = tiny_trainer(steps=2, ema_decay=0.9)
-    run = train(training(tmp_path, weights, trainer=trainer))
+def test_step_0_has_the_weights_the_architecture_and_their_average(started: Path) -> None:
+    weights = started.parent / "weights"
     own = CustomVAE.from_pretrained(weights).state_dict()
-    assert_equal_states(weights_at(run, 0), dict(own))
-    state = CheckpointFolder(run / "checkpoints").load(0).state["ema"]
+    assert_equal_states(weights_at(started, 0), dict(own))
+    state = CheckpointFolder(started / "checkpoints").load(0).state["ema"]
     assert_equal_states(state, {"updates": 0, "average": dict(own)})
-    saved = load_config(run / "config.yaml")
+    saved = load_config(started / "config.yaml")
     assert (saved.init_from, saved.model.latent_channels) == (str(weights), 3)
-    assert saved.model == replace(CustomVAE.from_pretrained(weights).config)
+    assert saved.model == CustomVAE.from_pretrained(weights).config
 
 
 def test_resuming_needs_no_weights_and_equals_an_undisturbed_training(
@@ -225,15 +236,22 @@ def test_a_typed_key_replaces_one_of_the_weights(tmp_path: Path, weights: Path) 
         train(training(tmp_path / "b", weights, model=missing))
 
 
-@pytest.mark.parametrize("name", ["run", "run/weights/best", "run/weights/latest"])
-def test_a_run_means_its_best_weights(tmp_path: Path, name: str) -> None:
-    first = train(tiny_training(tmp_path, trainer=tiny_trainer(steps=10)))
-    which = "latest" if name.endswith("latest") else "best"
+def test_a_run_means_its_best_weights(tmp_path: Path) -> None:
+    run = train(tiny_training(tmp_path))
     torch.manual_seed(9)
-    other = CustomVAE(tiny_model())
-    other.save_pretrained(first / "weights" / which)
-    run = train(training(tmp_path / "second", tmp_path / name))
-    assert_equal_states(weights_at(run, 0), dict(other.state_dict()))
+    CustomVAE(tiny_model()).save_pretrained(run / "weights/best")
+    digests = {
+        which: json.loads((run / f"weights/{which}/config.json").read_text())["digest"]
+        for which in ("best", "latest")
+    }
+    for name, which in (
+        (run, "best"),
+        (run / "weights/best", "best"),
+        (run / "weights/latest", "latest"),
+    ):
+        assert read_start(str(name)).ancestors[0].digest == digests[which]
+    shutil.rmtree(run / "weights/best")
+    assert read_start(str(run)).ancestors[0].digest == digests["latest"]
 
 
 def test_half_precision_becomes_the_networks_own(tmp_path: Path, weights: Path) -> None:
@@ -293,7 +311,7 @@ def test_the_origin_is_chained_without_private_names(tmp_path: Path, weights: Pa
     digests = [json.loads((place / "config.json").read_text())["digest"]
                for place in (first / "weights/latest", weights)]  # fmt: skip
     assert [one.digest, other.digest] == digests
-    assert (one.by, one.step, one.licence) == ("vae3d train", 4, "")
+    assert (one.by, one.step, one.licence) == ("vae3d train", 2, "")
     assert (other.hub, other.licence) == ("", "cc-by-4.0")
     card = (latest / "README.md").read_text()
     assert "Started from: other weights (SHA-256" in card
@@ -313,14 +331,15 @@ def test_two_ranks_start_as_one_does(tmp_path: Path, weights: Path) -> None:
     run_distributed(_train_on_a_rank, tmp_path)
     own = CustomVAE.from_pretrained(weights).state_dict()
     assert_equal_states(weights_at(tmp_path / "run", 0), dict(own))
-    one = train(training(tmp_path / "one", weights, trainer=tiny_trainer(steps=4, batch_size=4)))
+    one = train(training(tmp_path / "one", weights, trainer=tiny_trainer(steps=2, batch_size=4)))
     first, other = rows_of(tmp_path / "run")[0], rows_of(one)[0]
     assert float(first["loss"]) == pytest.approx(float(other["loss"]), rel=1e-5)
 
 
 def test_what_is_no_weights_is_named(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "text").write_text("x")
-    for name in (tmp_path / "nowhere", tmp_path / "text"):
+    (tmp_path / "empty").mkdir()
+    for name in (tmp_path / "nowhere", tmp_path / "text", tmp_path / "empty", "x" * 300):
         with pytest.raises(RunError, match="no run here"):
             train(training(tmp_path, name))
     (weights / "config.json").write_text("{}")
@@ -398,23 +417,25 @@ def test_weights_of_format_1_train(tmp_path: Path, weights: Path) -> None:
 
 
 def test_a_lost_record_does_not_stop_a_run(
-    tmp_path: Path, weights: Path, caplog: pytest.LogCaptureFixture
+    started: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = train(training(tmp_path, weights))
+    run = copied(started, tmp_path)
+    config = training(tmp_path, tmp_path / "weights", trainer=EMA)
     for content in (None, "[", '{"started_from": [{"digest": "x"}]}', "{}"):
         (run / "start.json").unlink(missing_ok=True)
         if content is not None:
             (run / "start.json").write_text(content)
         caplog.clear()
-        train(training(tmp_path, weights))
+        train(config)
         assert "start.json: cannot be read" in caplog.text
 
 
-def test_the_report_states_the_start(tmp_path: Path, weights: Path) -> None:
-    run = train(training(tmp_path, weights))
+def test_the_report_states_the_start(started: Path, tmp_path: Path) -> None:
     quiet = EvaluationConfig(media=[], report=False)
-    result = evaluate(EvalConfig(run=str(run), split="all", evaluation=quiet))
-    digest = json.loads((run / "start.json").read_text())["started_from"][0]["digest"]
-    assert fact_lines(result.facts)["Started from"] == (
-        f"{weights}: other weights (SHA-256 {digest[:12]})"
+    config = EvalConfig(
+        run=str(started), split="all", evaluation=quiet, output=str(tmp_path / "report")
+    )
+    digest = json.loads((started / "start.json").read_text())["started_from"][0]["digest"]
+    assert fact_lines(evaluate(config).facts)["Started from"] == (
+        f"{started.parent / 'weights'}: other weights (SHA-256 {digest[:12]})"
     )

@@ -1,5 +1,6 @@
 """Where the weights of `run=` and `init_from=` are: in a run, alone, or on the hub."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def find_weights(name: str | Path, which: str = "auto", revision: str | None = N
             raise ConfigError(f"{name} names weights already; drop weights={which}")
         return Place(RunFolder(_downloaded(on_hub)), hub=on_hub)
     path = user_path(name)
-    if not path.is_dir():
+    run = RunFolder(path)
+    places = (run.config, path / CONFIG_FILE, run.weights("best"), run.weights("latest"))
+    # os.path.lexists raises no error for a name that is too long.
+    if not any(map(os.path.lexists, places)):
         raise no_run(path)
     return Place(*locate(path, which))
 

@@ -1,6 +1,7 @@
 """`CustomVAE`: the network with weights on disk and inference in bounded memory."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ class CustomVAE(VAE):
                 architecture, or the download from the hub failed.
         """
         place = local_folder(folder, revision)
-        if not place.is_dir() and (hint := runs_near(place)):
+        if not os.path.lexists(place) and (hint := runs_near(place)):
             raise RunError(f"{folder}: no weights here ({CONFIG_FILE} is missing){hint}")
-        if RunFolder(place).config.exists() and not holds_weights(place):
+        if os.path.lexists(RunFolder(place).config) and not holds_weights(place):
             place = Place(RunFolder(place)).weights
         weights = read_weights(place)
         description = weights.description

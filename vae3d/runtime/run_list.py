@@ -92,7 +92,8 @@ def no_run(path: Path) -> RunError:
 
 def runs_near(path: Path) -> str:
     """Return the runs near a folder that is none, for a message; empty if there are none."""
-    near = path if path.is_dir() and any(run_folders(path, 1)) else path.parent
+    # os.path.lexists raises no error for a name that is too long.
+    near = path if os.path.lexists(path) and any(run_folders(path, 1)) else path.parent
     runs = [*islice(run_folders(near, 2), MAX_SEARCHED)]
     if near.absolute() == Path.cwd() and not runs:
         runs = [*islice(run_folders(Path("runs"), 2), MAX_SEARCHED)]

@@ -16,6 +16,7 @@ from vae3d.data.build import build_source
 from vae3d.data.config import DataConfig
 from vae3d.errors import ConfigError, RunError, VolumeError
 from vae3d.files.atomic import write_json
+from vae3d.files.paths import user_path
 from vae3d.files.plain import from_plain, read_json
 from vae3d.files.reading import reason_of
 from vae3d.logger.base import Logger
@@ -191,5 +192,5 @@ def is_same_place(one: str | None, other: str | None) -> bool:
     """Return whether two texts name the same weights, whatever the spelling of a path."""
     if one is None or other is None or one.startswith(OBJECT):
         return one == other
-    first, second = (os.path.normpath(Path(text).expanduser()) for text in (one, other))
+    first, second = (os.path.normpath(user_path(text)) for text in (one, other))
     return first == second or Path(first).absolute() == Path(second).absolute()
