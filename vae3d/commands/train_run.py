@@ -16,7 +16,7 @@ from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
 from vae3d.budget.memory import fit_into_memory
-from vae3d.commands.saved import asked, check_changes, frozen, load_earlier
+from vae3d.commands.saved import asked, check_changes, load_earlier
 from vae3d.commands.train import TrainConfig
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_channels, check_values
@@ -44,6 +44,7 @@ from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.advice import report_waste
 from vae3d.trainer.beginning import Beginning, Extras
+from vae3d.trainer.changes import frozen
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.session import Session
