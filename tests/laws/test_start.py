@@ -33,10 +33,10 @@ from vae3d.loading.patches import Batch
 from vae3d.loss.objective import Objective
 from vae3d.model.config import NORMS, LevelSpec, VAEConfig
 from vae3d.report.facts import fact_lines
-from vae3d.runtime.distributed import start_distributed
+from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.seeding import seed_global
-from vae3d.trainer.beginning import Asked, Extras
+from vae3d.trainer.beginning import Asked, Beginning, Extras
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
@@ -336,10 +336,26 @@ def test_two_ranks_start_as_one_does(tmp_path: Path, weights: Path) -> None:
     assert float(first["loss"]) == pytest.approx(float(other["loss"]), rel=1e-5)
 
 
+class _OthersDiffer(Distributed):
+    """A group in which the weights of another rank have another SHA-256."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, "0" * 64]
+
+
+def test_ranks_with_different_weights_are_refused(tmp_path: Path, weights: Path) -> None:
+    beginning = Beginning(RunFolder(tmp_path / "run"), Asked(str(weights), VAEConfig()))
+    group = _OthersDiffer(0, 2, torch.device("cpu"))
+    with pytest.raises(RunError, match="ranks have different weights there"):
+        beginning.begin(CustomVAE(beginning.model), True, InputContract(), group)
+
+
 def test_what_is_no_weights_is_named(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "text").write_text("x")
     (tmp_path / "empty").mkdir()
-    for name in (tmp_path / "nowhere", tmp_path / "text", tmp_path / "empty", "x" * 300):
+    with pytest.raises(RunError, match="text: is a file, not a folder of weights; vae3d import"):
+        train(training(tmp_path, tmp_path / "text"))
+    for name in (tmp_path / "nowhere", tmp_path / "empty", "x" * 300):
         with pytest.raises(RunError, match="no run here"):
             train(training(tmp_path, name))
     (weights / "config.json").write_text("{}")

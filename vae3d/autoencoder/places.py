@@ -60,6 +60,11 @@ def find_weights(name: str | Path, which: str = "auto", revision: str | None = N
     places = (run.config, path / CONFIG_FILE, run.weights("best"), run.weights("latest"))
     # os.path.lexists raises no error for a name that is too long.
     if not any(map(os.path.lexists, places)):
+        if os.path.lexists(path) and path.is_file():
+            raise RunError(
+                f"{path}: is a file, not a folder of weights; vae3d import kind=monai "
+                "input=FILE output=FOLDER makes one of MONAI's weights"
+            )
         raise no_run(path)
     return Place(*locate(path, which))
 
