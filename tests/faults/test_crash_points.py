@@ -87,6 +87,12 @@ CASES = {
     "train_stored": Case(
         f"{TRAIN} data.store=auto trainer.steps=1", "runs stores", tried=(None, 90)
     ),
+    "train_from": Case(
+        f"{TRAIN} name=s init_from=runs/r trainer.steps=1",
+        "runs",
+        before=(TRAIN,),
+        tried=(None, 90),
+    ),
     "sweep": Case(f"{TRAIN} -m trainer.steps=1 seed=1,2", "runs multirun", tried=(-40, None)),
     "encode": Case(ENCODE, "lat", before=(TRAIN,)),
     "decode": Case(DECODE, "back", before=(TRAIN, ENCODE)),
