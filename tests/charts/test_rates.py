@@ -38,4 +38,4 @@ def test_curves_double_evenly_and_the_model_is_a_dot() -> None:
 def test_any_number_of_results_is_drawn(curves: list, point: tuple | None) -> None:
     chart = rate_chart(curves, point)
     ET.fromstring(chart.svg("rates"))
-    assert chart.picture(1).size == (680, 300)
+    assert chart.picture(1).size == (460, 290)

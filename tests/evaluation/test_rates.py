@@ -60,7 +60,7 @@ def test_the_table_has_every_result_and_the_chart_their_means(tmp_path: Path) ->
         "case_id": "b", "codec": "jpeg", "factor": "1.0", "bits_per_voxel": "3.0", "psnr": "30.0",
     }  # fmt: skip
     with Image.open(tmp_path / "rates.png") as picture:
-        assert picture.width == 1360
+        assert picture.width == 920
     alone = [RatePoint("m", MODEL, 1.0, 1.0, 30.0), RatePoint("m", "jpeg", 1.0, 2.0, 25.0)]
     alone += [RatePoint("m", "jpeg", 4.0, 5.0, 40.0)]
     assert drawn(points).svg("") == drawn(alone).svg("")

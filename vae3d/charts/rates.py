@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from vae3d.charts.chart import BOTTOM, LEFT, RIGHT, WIDTH, Axis, limits, value_text
+from vae3d.charts.chart import BOTTOM, LEFT, RIGHT, Axis, limits, value_text
 from vae3d.charts.drawing import SERIES, Dot, Drawing, Line, Point, Text, text_width
 
-SIZE = (2 * WIDTH, 300)
+SIZE = (460, 290)
+"""As wide as the screen of a phone."""
 KEY_LINE = 15
 """Height of a line of names above the curves."""
 MIN_RATIO = 1.2

@@ -127,7 +127,7 @@ function valueSection(values) {
 
 function rateSection(rates) {
   if (!rates) return null;
-  return section("rates", "Rate and distortion", `${rates.text} The numbers are in rates.csv, next to this file.`, element("figure", { class: "card values" }, drawn(rates.svg)));
+  return section("rates", "Rate and distortion", `${rates.text} The numbers are in rates.csv, next to this file.`, element("figure", { class: "card rates" }, drawn(rates.svg)));
 }
 
 /** Returns the chart of a column of metrics.csv; its readout shows the values at the pointer, else the last ones. */
