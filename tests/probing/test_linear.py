@@ -123,7 +123,7 @@ def written(folder: Path, shift: float, count: int = 60, shuffled: bool = False)
     (folder / "labels.csv").write_text("\n".join(["case_id,kind,patient", *rows]) + "\n")
     return ProbeConfig(
         latents=[str(folder / "latents")], labels=str(folder / "labels.csv"), label="kind",
-        output=str(folder / "probe.json"), repeats=2, features=["pooled"],
+        output=str(folder / "probe.json"), repeats=2, summaries=["pooled"],
     )  # fmt: skip
 
 

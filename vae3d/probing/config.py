@@ -8,7 +8,7 @@ from vae3d.data.config import DataConfig, RunData
 from vae3d.runtime.choices import SPLITS
 
 TASKS = ("auto", "classes", "numbers")
-FEATURES = ("pooled", "grid")
+SUMMARIES = ("pooled", "grid")
 
 
 @dataclass
@@ -29,8 +29,8 @@ class ProbeConfig(Settings):
     task: Annotated[str, OneOf(*TASKS)] = "auto"
     """Whether labels are classes or numbers; auto is numbers for more than 10 different ones, all
     of them numbers."""
-    features: Annotated[list[str], SomeOf(*FEATURES, least=1)] = field(
-        default_factory=lambda: list(FEATURES)
+    summaries: Annotated[list[str], SomeOf(*SUMMARIES, least=1)] = field(
+        default_factory=lambda: list(SUMMARIES)
     )
     """What the probe sees of a latent: mean and deviation of each channel (pooled), and the latent
     averaged to a small grid (grid)."""

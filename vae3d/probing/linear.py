@@ -80,8 +80,11 @@ def fold_scores(
 
     `classes` is the number of classes, of which `target` has the numbers, or 0 for numbers.
     """
+    from threadpoolctl import threadpool_limits
+
     train, test = fold
-    with warnings.catch_warnings():
+    # Threads of linear algebra wait for each other longer than such small problems take.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")  # of folds with few members, and of slow convergence
         if strength is None:
             strength = _chosen(features[train], target[train], groups[train], classes, seed)

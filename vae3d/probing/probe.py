@@ -116,7 +116,7 @@ def _seen(
     progress.start(0, len(latents))
     for place, latent in enumerate(latents):
         mean = latent.read().mean
-        own = {name: np.asarray(of[name](mean)) for name in config.features}
+        own = {name: np.asarray(of[name](mean)) for name in config.summaries}
         image = None
         if scans is not None and indices is not None:
             image = image_of(scans, indices[place], latent)

@@ -66,7 +66,7 @@ def summary(result: ProbeResult, config: ProbeConfig) -> dict[str, Any]:
         "groups_of": subjects.group_source,
         "settings": {
             name: getattr(config, name)
-            for name in ("features", "grid", "folds", "repeats", "strength", "seed")
+            for name in ("summaries", "grid", "folds", "repeats", "strength", "seed")
         },
         "rows": [
             {
