@@ -34,7 +34,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.model.sizes import cropped
 from vae3d.report.result import EvaluationResult
 from vae3d.runtime.precision import Precision
-from vae3d.scoring.references import downsampled
+from vae3d.scoring.codecs import downsampled
 
 CPU = torch.device("cpu")
 SHAPE = (12, 17, 14)
@@ -180,7 +180,7 @@ def test_scores_are_those_of_the_images(tmp_path: Path) -> None:
         image = cases[number].range.to_model(cases[number].volume().data)
         error = F.mse_loss(by_hand(image).clamp(-1, 1).double(), image.double())
         assert case.scores["psnr"] == pytest.approx(10 * math.log10(4 / float(error)), abs=1e-4)
-        small = downsampled(image, 4 * 5 * 5)
+        small = downsampled(image, 16 * 4 * 5 * 5).image
         error = F.mse_loss(small.double(), image.double())
         expected = 10 * math.log10(4 / float(error))
         assert case.scores["psnr@downsample"] == pytest.approx(expected, abs=1e-4)
