@@ -58,11 +58,11 @@ def _compression(compression: dict[str, Any]) -> str:
 
 
 def _per_voxel(compression: dict[str, Any]) -> str:
-    """Return as `0.0625 numbers, 1 bits`, of the latent of the largest case."""
+    """Return as `0.0625 numbers, 1 bit`, of the latent of the largest case."""
     if "bits_per_voxel" not in compression:
         return ""
     numbers, bits = compression["values_per_voxel"], compression["bits_per_voxel"]
-    return f"{numbers:.4g} numbers, {bits:.4g} bits"
+    return f"{numbers:.4g} numbers, {bits:.4g} bit{'s' * (bits != 1)}"
 
 
 def _steps(steps: dict[str, int]) -> str:
