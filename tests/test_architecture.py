@@ -31,7 +31,7 @@ FLOORS = [
     {"evaluation", "trainer", "comparison", "probing"},
     {"report"},
     {"scoring", "latents", "pictures", "loading"},
-    {"inference", "data", "loss", "foreign"},
+    {"inference", "data", "loss", "foreign", "exchange"},
     {"autoencoder", "store", "lists"},
     {"streaming", "scans"},
     {"model", "patching", "logger"},

@@ -24,12 +24,14 @@ State = dict[str, Tensor]
 class Module:
     """One numbered module: `residual`, `attention`, `convolution` or `norm`, and its tensors.
 
-    `resamples` marks the convolution of a downsampling or upsampling.
+    `resamples` marks the convolution of a downsampling or upsampling, `transposed` one that
+    upsamples by itself.
     """
 
     kind: str
     state: State
     resamples: bool = False
+    transposed: bool = False
 
     @property
     def channels(self) -> int:
@@ -54,6 +56,11 @@ def from_monai(
     Raises:
         ConfigError: the weights are of another network.
     """
+    if any(re.search(r"quantizer?\.", name) for name in state):
+        raise ConfigError(
+            "are those of a VQVAE, whose latents are quantized, and vae3d has no such network; to "
+            "score it, use vae3d eval autoencoder=monai"
+        )
     try:
         encoder, decoder = list(_modules(state, "encoder")), list(_modules(state, "decoder"))
         config = _config(state, encoder, decoder, norm_groups, head_channels)
@@ -68,26 +75,32 @@ def from_monai(
 def _modules(state: State, part: str) -> Iterator[Module]:
     """Yield the numbered modules of `encoder` or `decoder`, in order."""
     numbered: dict[int, State] = defaultdict(dict)
+    transposed: set[int] = set()
     for name, tensor in state.items():
-        if match := re.match(rf"{part}\.blocks\.(\d+)\.(.+)", name):
+        if match := re.match(rf"{part}\.blocks\.(\d{{1,4}})\.(.+)", name):
             numbered[int(match[1])][_plain(match[2])] = tensor
+            transposed |= {int(match[1])} if match[2].startswith("deconv.") else set()
     for number in sorted(numbered):
         tensors = numbered[number]
         if "conv1.weight" in tensors:
             yield Module("residual", tensors)
-        elif "attn.out_proj.weight" in tensors:
+        elif {"attn.to_q.weight", "attn.qkv.weight"} & {*tensors}:
             yield Module("attention", _attention(tensors))
         elif tensors["weight"].dim() == 1:
             yield Module("norm", tensors)
         else:
             edge = number in (0, max(numbered))
-            yield Module("convolution", tensors, resamples=not edge)
+            yield Module("convolution", tensors, not edge, number in transposed)
 
 
 def _plain(name: str) -> str:
-    """Return a name without MONAI's wrappers: `conv1.weight` for `conv1.conv.conv.weight`."""
-    parts = [part for part in name.split(".") if part not in ("conv", "postconv")]
-    return ".".join(parts).replace("nin_shortcut", "skip")
+    """Return a name without MONAI's wrappers: `conv1.weight` for `conv1.conv.conv.weight`.
+
+    Attention of MONAI Generative Models, which became a part of MONAI, has its present name.
+    """
+    parts = [part for part in name.split(".") if part not in ("conv", "postconv", "deconv")]
+    plain = ".".join(parts).replace("nin_shortcut", "skip").replace("proj_attn", "out_proj")
+    return f"attn.{plain}" if re.match(r"(to_[qkv]|out_proj)\.", plain) else plain
 
 
 def _attention(tensors: State) -> State:
@@ -98,7 +111,11 @@ def _attention(tensors: State) -> State:
             plain[f"qkv.{kind}"] = tensors[f"attn.qkv.{kind}"]
         else:
             plain[f"qkv.{kind}"] = torch.cat([tensors[f"attn.to_{x}.{kind}"] for x in "qkv"])
-        plain[f"out.{kind}"] = tensors[f"attn.out_proj.{kind}"]
+        if "attn.out_proj.weight" in tensors:
+            plain[f"out.{kind}"] = tensors[f"attn.out_proj.{kind}"]
+    if "attn.out_proj.weight" not in tensors:  # include_fc=False
+        channels = len(plain["norm.weight"])
+        plain["out.weight"], plain["out.bias"] = torch.eye(channels), torch.zeros(channels)
     return plain
 
 
@@ -115,7 +132,7 @@ def _config(
     up = _levels(decoder[::-1], middle)
     levels = [
         LevelSpec(
-            channels=level[-1].channels,
+            channels=_last_channels(encoder[0], down[: index + 1]),
             blocks=_blocks(level),
             decoder_blocks=_blocks(mirror) if _blocks(mirror) != _blocks(level) else None,
             stride=(2,) if index else (1,),
@@ -132,8 +149,7 @@ def _config(
         norm="group",
         norm_groups=norm_groups,
         activation="silu",
-        # MAISI interpolates linearly, AutoencoderKL repeats.
-        upsampling="linear" if "encoder.blocks.0.conv.conv.weight" in state else "nearest",
+        upsampling=_upsampling(state, decoder),
         downsampling="end_padded",
         widening="block",
         attention=AttentionSpec(
@@ -146,6 +162,18 @@ def _config(
         head_activation=False,
         patch=(1,),
     )
+
+
+def _upsampling(state: State, decoder: list[Module]) -> str:
+    """Return how a decoder goes to the next level: MAISI interpolates linearly."""
+    if any(module.transposed for module in decoder):
+        return "transposed"
+    return "linear" if "encoder.blocks.0.conv.conv.weight" in state else "nearest"
+
+
+def _last_channels(stem: Module, levels: list[list[Module]]) -> int:
+    """Return the channels after the last of these levels; one without blocks keeps them."""
+    return [stem, *(module for level in levels for module in level)][-1].channels
 
 
 def _levels(modules: list[Module], middle: list[Module]) -> list[list[Module]]:
@@ -186,7 +214,7 @@ def _renamed(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors under their names in a CustomVAE."""
     for part, modules in (("encoder", encoder), ("decoder", decoder)):
-        for module, prefix in zip(modules, _targets(model, part), strict=True):
+        for module, prefix in zip(modules, module_names(model, part), strict=True):
             for name, tensor in module.state.items():
                 yield f"{prefix}.{name}", tensor
     mean, logvar = _latent(state, "quant_conv_mu"), _latent(state, "quant_conv_log_sigma")
@@ -195,8 +223,8 @@ def _renamed(
         yield f"decoder.projection.{kind}", _latent(state, "post_quant_conv")[kind]
 
 
-def _targets(model: CustomVAE, part: str) -> list[str]:
-    """Return the names of a CustomVAE's modules in MONAI's order."""
+def module_names(model: CustomVAE, part: str) -> list[str]:
+    """Return the names of a CustomVAE's modules in MONAI's order, of `encoder` or `decoder`."""
     prefixes: list[str] = []
     for name, _ in model.named_parameters():
         if not name.startswith(part) or ".projection." in name:

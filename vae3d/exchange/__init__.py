@@ -1,0 +1,1 @@
+"""Weights of other programs read in, and own weights written for them."""
