@@ -57,6 +57,7 @@ ONLY_IN = {
     "blosc2": {"store"},
     "sqlite3": {"store"},
     "sklearn": {"probing"},
+    "onnxruntime": {"exchange"},
 }
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
 FORBIDDEN_NAMES = {"pickle", "marshal", "shelve", "joblib", "dill", "instantiate", "extractall"}

@@ -228,5 +228,4 @@ def _projections(state: State, config: VAEConfig) -> Iterator[tuple[str, Tensor]
         parts["quant_conv_log_sigma"][kind] = logvar.clone()
         parts["post_quant_conv"][kind] = state[f"decoder.projection.{kind}"]
     for name, tensors in parts.items():
-        for kind, value in tensors.items():
-            yield f"{name}.conv.{kind}", value
+        yield from ((f"{name}.conv.{kind}", tensor) for kind, tensor in tensors.items())

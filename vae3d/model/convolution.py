@@ -41,7 +41,8 @@ class SafeConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, D, H, W)."""
-        if x.device.type != "cpu":
+        # An exported network holds the plain operator: others have no oneDNN, or other sizes.
+        if x.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(x)
         if min(x.shape[2:]) <= 2:
             with torch.autocast("cpu", enabled=False):
@@ -72,7 +73,8 @@ class SafeConvTranspose3d(nn.ConvTranspose3d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, *(D, H, W) * stride)."""
-        if x.device.type == "cpu" and is_slow(x):
+        exported = torch.compiler.is_exporting()
+        if x.device.type == "cpu" and not exported and is_slow(x):
             return super().forward(doubled(x), output_size)[:1]
         return super().forward(x, output_size)
 

@@ -69,6 +69,8 @@ KINDS = (
     Kind("report", ("scores.csv",), "report:findings"),
     Kind("run", ("config.yaml",), "run:findings"),
     Kind("comparison", ("compare.json", "compare.csv", "compare.html"), "comparison:findings"),
+    Kind("export", ("export.json",)),
+    Kind("feature network", ("features.json",), "features:findings"),
     Kind("inspection", ("montage.png",)),
     Kind("output folder", (), "outputs:findings", hidden=(FINISHED, UNFINISHED)),
 )
