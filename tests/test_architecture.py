@@ -158,7 +158,8 @@ REGISTRIES = (
     *(LOGGERS, LOSSES, METRICS, NORMS, OPTIMIZERS, FORMATS),
 )
 HEAVY = {"torch", "numpy", "scipy", "hydra", "omegaconf", "wandb", "rich", "nibabel", "blosc2"}
-SETTINGS = ["vae3d.cli", "vae3d.settings.help", *(f"vae3d.commands.{name}" for name in COMMANDS)]
+COMMAND_MODULES = [COMMANDS[name].run.partition(":")[0].removesuffix("_run") for name in COMMANDS]
+SETTINGS = ["vae3d.cli", "vae3d.settings.help", *COMMAND_MODULES]
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -1,18 +1,13 @@
 """Imported weights reproduce MONAI's output."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import ROOT, assert_same_output
+from tests.conftest import assert_same_output
 from vae3d.autoencoder.monai import from_monai
-from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.errors import ConfigError
 
@@ -119,23 +114,6 @@ def test_a_network_of_images_from_zero_to_one() -> None:
     image = torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
         reconstruction = (ours(2 * image - 1).reconstruction + 1) / 2
-        assert_same_output(reconstruction, theirs.reconstruct(image), ours)
-
-
-@pytest.mark.extras
-def test_the_script_writes_what_loads(tmp_path: Path) -> None:
-    theirs = build("levels", 3)
-    torch.save({"epoch": 3, "autoencoder": theirs.state_dict()}, tmp_path / "a.pt")
-    command = [sys.executable, str(ROOT / "scripts/import_monai.py"), str(tmp_path / "a.pt")]
-    options = ["--norm-groups", "4", "--window", "-1000", "400"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, str(tmp_path / "w"), *options], check=True, env=environment)
-    ours = CustomVAE.from_pretrained(tmp_path / "w")
-    assert ours.contract.intensity is not None
-    assert ours.contract.intensity.high == 400
-    image = torch.randn(1, 1, 8, 8, 8)
-    with torch.no_grad():
-        reconstruction = ours(image).reconstruction
         assert_same_output(reconstruction, theirs.reconstruct(image), ours)
 
 

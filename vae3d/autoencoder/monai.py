@@ -64,8 +64,11 @@ def from_monai(
     try:
         encoder, decoder = list(_modules(state, "encoder")), list(_modules(state, "decoder"))
         config = _config(state, encoder, decoder, norm_groups, head_channels)
-        model = CustomVAE(replace(config, unit_range=unit_range))
-        model.load_state_dict(dict(_renamed(model, state, encoder, decoder)))
+        # Nothing is allocated until the tensors are known to fit.
+        with torch.device("meta"):
+            model = CustomVAE(replace(config, unit_range=unit_range))
+        renamed = _renamed(model, state, encoder, decoder)
+        model.load_state_dict({n: _checked(n, tensor) for n, tensor in renamed}, assign=True)
     except (LookupError, StopIteration, RuntimeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not the weights of MONAI's AutoencoderKL: {reason}") from error
@@ -203,6 +206,21 @@ def _middle(modules: list[Module]) -> list[Module]:
     kinds = [module.kind for module in modules[1:5]]
     is_middle = kinds[:3] == ["residual", "attention", "residual"] and kinds[3:] != ["attention"]
     return modules[1:4] if is_middle else []
+
+
+def _checked(name: str, tensor: Tensor) -> Tensor:
+    """Return a copy of a tensor as float32.
+
+    Raises:
+        ValueError: it holds other numbers, or some that are not finite.
+    """
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} holds {tensor.dtype} numbers")
+    # A copy: tensors of a file may share memory.
+    tensor = tensor.to(torch.float32, copy=True)
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{name} holds values that are not finite")
+    return tensor
 
 
 def _latent(state: State, name: str) -> State:

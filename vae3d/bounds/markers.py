@@ -198,9 +198,12 @@ class LowHigh(Bound):
     """A pair [low, high] of finite numbers with low < high, within `limits`; becomes a tuple."""
 
     limits: tuple[float, float] | None = None
+    nullable: bool = False
 
     def checked(self, value: Any, key: str) -> Any:
         """Return two numbers in ascending order."""
+        if value is None and self.nullable:
+            return None
         items = listed(value, key)
         if len(items) != 2:
             raise ConfigError(f"{key} must be two numbers [low, high], got {[*items]}")

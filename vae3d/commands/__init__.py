@@ -14,6 +14,7 @@ COMMANDS: Registry[Command] = Registry(
         "prepare": "vae3d.commands.prepare:COMMAND",
         "verify": "vae3d.commands.verify:COMMAND",
         "info": "vae3d.commands.info:COMMAND",
+        "import": "vae3d.commands.import_weights:COMMAND",
         "export": "vae3d.commands.export:COMMAND",
         "encode": "vae3d.commands.encode:COMMAND",
         "probe": "vae3d.commands.probe:COMMAND",

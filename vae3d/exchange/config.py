@@ -65,9 +65,9 @@ class ImportConfig(Settings):
     """Folder to write to; must be given."""
     licence: Annotated[str | None, NAME] = None
     """Licence of the file, as apache-2.0, which is recorded with the result."""
-    window: Annotated[Any, LowHigh()] = None
+    window: Annotated[Any, LowHigh(nullable=True)] = None
     """Values in HU that kind=monai was trained with, [low, high], for CT."""
-    percentiles: Annotated[Any, LowHigh((0, 100))] = None
+    percentiles: Annotated[Any, LowHigh((0, 100), nullable=True)] = None
     """Percentiles of each scan that kind=monai was trained with, [low, high], for MR."""
     spacing: Annotated[Any, PerAxis(Above(0), axes=(3,), whole=False, nullable=True)] = None
     """Spacing (D, H, W) in mm that kind=monai was trained with; null keeps that of each scan."""

@@ -124,9 +124,7 @@ def _resnet(
                 channels = following
             changes = stage > 1 or before != outputs
             if block == 0 and changes and shortcut == "B":
-                shapes |= _convolution(
-                    f"{name}.downsample.0", outputs, before, 1, dims, bias=bias
-                )
+                shapes |= _convolution(f"{name}.downsample.0", outputs, before, 1, dims, bias=bias)
                 shapes |= _norm(f"{name}.downsample.1", outputs)
             before = outputs
     return shapes
