@@ -123,7 +123,7 @@ def _without_prefix(state: State) -> State:
 
 def _report_left_out(source: Path, state: State) -> None:
     """Warn of tensors that are no part of the network."""
-    own = r"(encoder|decoder)\.blocks\.\d{1,4}\.|(quant_conv_mu|quant_conv_log_sigma|post_quant_conv)\."
+    own = r"(encoder|decoder)\.blocks\.\d{1,4}\.|(quant_conv_(mu|log_sigma)|post_quant_conv)\."
     others = [name for name in state if not re.match(own, name)]
     if others:
         log.warning(
