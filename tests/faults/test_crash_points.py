@@ -9,8 +9,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from tests.exchange.test_to_monai import model_of
 from tests.faults.crash_points import Scenario, differing, import_all
+from vae3d.exchange.networks import NETWORKS
+from vae3d.exchange.to_monai import to_monai
 
 TRAIN = (
     "train data=ct data.root=scans data.store=null name=r model=tiny trainer.device=cpu "
@@ -53,6 +57,17 @@ def damaged(folder: Path) -> None:
 def second_run(folder: Path) -> None:
     """Copy the run with its report."""
     shutil.copytree(folder / "runs/r", folder / "runs/other")
+
+
+def of_monai(folder: Path) -> None:
+    """Write the state dict of a network of MONAI."""
+    torch.save(to_monai(model_of({})).state, folder / "a.pt")
+
+
+def of_squeezenet(folder: Path) -> None:
+    """Write a state dict of the smallest feature network."""
+    shapes = NETWORKS["squeezenet1_1"]().shapes
+    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, folder / "a.pt")
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,14 @@ CASES = {
     "eval_brief": Case(BRIEF, "runs", before=(TRAIN,)),
     "eval_patch": Case(f"{EVAL} mode=patch", "runs", before=(TRAIN,)),
     "eval_output": Case(f"{EVAL} output=elsewhere", "runs elsewhere", before=(TRAIN, EVAL)),
+    "import": Case(
+        "import kind=monai input=a.pt output=w window=[-1000,400] norm_groups=2",
+        "w",
+        between=of_monai,
+    ),
+    "import_features": Case(
+        "import kind=features input=a.pt output=w", "w", between=of_squeezenet
+    ),
     "compare": Case("compare runs/r runs/other", "runs", before=(TRAIN, EVAL), between=second_run),
 }
 FAST = {"prepare": 3, "prepare_extended": 1, "train": 1, "encode": 1, "decode": 1}

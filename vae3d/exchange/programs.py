@@ -128,11 +128,11 @@ def sizes_of(model: CustomVAE, part: str, multiples: bool = False) -> list[tuple
     """
     factor = model.factor
     if part == "decoder":
-        grids = [(2, (3, 4, 5)), (1, (4, 2, 3)), (3, (2, 5, 2))]
+        grids = [(2, (3, 4, 5)), (1, (2, 3, 2)), (3, (4, 2, 2))]
         channels = model.config.latent_channels
         return [(batch, channels, *grid[: len(factor)]) for batch, grid in grids]
     shapes = []
-    for batch, grid, rest in ((2, (3, 4, 5), 0), (1, (4, 2, 3), 0), (3, (2, 3, 4), 1)):
+    for batch, grid, rest in ((2, (3, 4, 5), 0), (1, (2, 3, 2), 0), (3, (3, 2, 2), 1)):
         sides = zip(grid, factor, strict=False)
         more = 0 if multiples else rest
         # With a factor of 1 every size is a multiple.
