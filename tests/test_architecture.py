@@ -158,8 +158,13 @@ REGISTRIES = (
     *(LOGGERS, LOSSES, METRICS, NORMS, OPTIMIZERS, FORMATS),
 )
 HEAVY = {"torch", "numpy", "scipy", "hydra", "omegaconf", "wandb", "rich", "nibabel", "blosc2"}
-COMMAND_MODULES = [COMMANDS[name].run.partition(":")[0].removesuffix("_run") for name in COMMANDS]
-SETTINGS = ["vae3d.cli", "vae3d.settings.help", *COMMAND_MODULES]
+# `import` is a word of Python, and no name of a module.
+COMMAND_MODULES = [name if name != "import" else "import_weights" for name in COMMANDS]
+SETTINGS = [
+    "vae3d.cli",
+    "vae3d.settings.help",
+    *(f"vae3d.commands.{name}" for name in COMMAND_MODULES),
+]
 
 
 def loaded_after(statement: str) -> set[str]:
