@@ -14,14 +14,10 @@ COMMAND = Command(
     run="vae3d.commands.import_weights_run:import_weights",
     examples=(
         (
-            "vae3d import kind=monai input=autoencoder.pt output=weights/maisi "
-            "window=[-1000,1000] unit_range=true",
-            "MAISI's autoencoder",
+            "vae3d import a.pt kind=monai output=weights/a window=[-1000,1000]",
+            "an autoencoder for CT",
         ),
-        (
-            "vae3d import kind=features input=vgg16.pth heads=vgg.pth output=weights/vgg16",
-            "VGG16 with the weights of LPIPS",
-        ),
+        ("vae3d import vgg16.pth kind=features output=weights/vgg16", "a feature network"),
     ),
     plain="input",
 )
