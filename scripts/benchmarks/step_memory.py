@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.memory import TrainingStep
 from vae3d.loss.objective import Objective
+from vae3d.model.frozen import freeze
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
 from vae3d.trainer.ema import ExponentialMovingAverage
@@ -44,6 +45,7 @@ class _MeasuredStep:
     def __init__(self, step: TrainingStep, blocks: Mapping[str, str]) -> None:
         self.device = step.device
         self.model = CustomVAE(step.model).to_device(step.device).train()
+        freeze(self.model, step.trainer.train)
         self.model.recompute(blocks)
         trainer = step.trainer
         self.precision = Precision(trainer.precision, step.device, "trainer.precision")

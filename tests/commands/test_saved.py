@@ -165,6 +165,7 @@ def test_allowed_changes_are_logged(run: TrainConfig, caplog: pytest.LogCaptureF
     [
         ({"optimizer": "sgd"}, "trainer.optimizer: adamw -> sgd"),
         ({"ema_decay": None}, "trainer.ema_decay: 0.9 -> null"),
+        ({"train": "decoder"}, "trainer.train: all -> decoder"),
         (
             {"optimizer": "sgd", "lr": 1e-4},
             "trainer.lr: 0.002 -> 0.0001; trainer.optimizer: adamw -> sgd",

@@ -18,7 +18,8 @@ from vae3d.trainer.config import ALLOWABLE, BEST_BY, RESTRICTED, TrainerConfig
         {"weight_decay": 0.0}, {"max_nonfinite": 0}, {"lr": 1e-9}, {"clip_norm": 1e-9},
         {"timeout": 1e-9}, {"min_lr_ratio": 0.0}, {"min_lr_ratio": 1.0}, {"ema_decay": 0.001},
         {"ema_decay": 0.999}, {"allow_change": ["lr", "precision"]}, {"optimizer": "sgd"},
-        {"best_by": "mae"}, {"epochs": None, "val_cases": None, "patience": None, "resume": None},
+        {"train": "decoder"}, {"train": ["*.norm1.*"]}, {"best_by": "mae"},
+        {"epochs": None, "val_cases": None, "patience": None, "resume": None},
     ],
     ids=str,
 )  # fmt: skip
@@ -45,6 +46,9 @@ def test_values_at_the_bounds_are_accepted(edge: dict[str, Any]) -> None:
         ({"ema_decay": 0.0}, r"must be in \(0, 1\)"),
         ({"ema_decay": 1.0}, r"must be in \(0, 1\)"),
         ({"allow_change": ["lr", "seed"]}, "may hold lr, .* got 'seed'"),
+        ({"train": "decodr"}, "must be all, .* list of patterns, got .*did you mean 'decoder'"),
+        ({"train": "dec*"}, r"must be .*type trainer\.train=\[dec\*\] for a pattern"),
+        ({"train": []}, "must hold at least one pattern"),
         ({"optimizer": "lion"}, "must be one of adamw, adam, sgd, got 'lion'"),
         ({"best_by": "kl"}, "must be one of psnr, ssim, mse, mae, got 'kl'"),
     ],
@@ -58,8 +62,8 @@ def test_settings_that_make_no_sense_are_named(wrong: dict[str, Any], said: str)
 def test_defaults_are_pinned() -> None:
     """A run that does not set a key must stay the same."""
     assert asdict(TrainerConfig()) == {
-        "steps": 2000, "epochs": None, "batch_size": 4, "accumulation": 1, "optimizer": "adamw",
-        "portions": None, "threads_per_portion": None, "lanes": None,
+        "steps": 2000, "train": "all", "epochs": None, "batch_size": 4, "accumulation": 1,
+        "optimizer": "adamw", "portions": None, "threads_per_portion": None, "lanes": None,
         "lr": 2e-3, "weight_decay": 0.01, "warmup_steps": 100, "min_lr_ratio": 0.01,
         "clip_norm": 1.0, "ema_decay": None, "precision": "auto", "device": "auto",
         "memory": None, "compile": False, "log_every": 10, "val_every": None, "val_cases": 8,
@@ -71,4 +75,4 @@ def test_defaults_are_pinned() -> None:
 
 def test_what_is_better_and_what_alters_a_run_are_pinned() -> None:
     assert BEST_BY == {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
-    assert {*RESTRICTED} == {*ALLOWABLE, "optimizer", "ema_decay"}
+    assert {*RESTRICTED} == {*ALLOWABLE, "optimizer", "ema_decay", "train"}

@@ -21,6 +21,7 @@ from vae3d.loading.patches import PatchDataset
 from vae3d.logger.base import Logger
 from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import LossTerms, Objective
+from vae3d.model.frozen import freeze
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.trainer import trainer as module
@@ -71,6 +72,7 @@ def build(
     settings = tiny_trainer(optimizer=optimizer, **changes)
     torch.manual_seed(0)
     model = CustomVAE(tiny_model())
+    freeze(model, settings.train)
     objective = PoisonedObjective(loss or LossConfig(), model.factor)
     objective.poisoned = poisoned
     return Trainer(

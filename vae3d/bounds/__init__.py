@@ -8,7 +8,8 @@
 `Settings` checks and converts every field. The help and docs/settings.md are generated from the
 same types and sentences. Nothing here needs torch or numpy.
 
-`fields` reads the types of fields and checks values against them, `markers` has the bounds.
+`fields` reads the types of fields and checks values against them, `markers` and `globs` have the
+bounds.
 """
 
 from vae3d.bounds.fields import (
@@ -23,6 +24,7 @@ from vae3d.bounds.fields import (
     is_union,
     parts,
 )
+from vae3d.bounds.globs import OneOfOrGlobs
 from vae3d.bounds.markers import (
     CODE,
     NAME,
@@ -58,6 +60,7 @@ __all__ = [
     "Number",
     "OneOf",
     "OneOfNumbers",
+    "OneOfOrGlobs",
     "PerAxis",
     "Settings",
     "SomeOf",

@@ -1,6 +1,6 @@
 """`footprint`: the memory of a training step, counted with tensors that have no values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from vae3d.autoencoder.vae import CustomVAE, memory_format_on
 from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import Objective
 from vae3d.model.config import VAEConfig
+from vae3d.model.frozen import freeze
 from vae3d.model.operators import as_convolution, tensors_without_values
 from vae3d.runtime.precision import Precision
 
@@ -72,14 +73,17 @@ def footprint(
     device: torch.device,
     shape: tuple[int, ...],
     recompute: str,
+    train: str | Sequence[str] = "all",
 ) -> Footprint:
     """Return what forward, loss and backward of a batch hold, if all blocks recompute this.
 
-    `shape` is that of the batch (B, C, *spatial), `recompute` one of RECOMPUTATIONS. Nothing is
-    computed: tensors without values pass through the network and the loss.
+    `shape` is that of the batch (B, C, *spatial), `recompute` one of RECOMPUTATIONS, `train` what
+    is not frozen. Nothing is computed: tensors without values pass through the network and the
+    loss.
     """
     with tensors_without_values(), torch.device(device):
         network = _network(config, device)
+        freeze(network, train)
         network.recompute(dict.fromkeys(network.blocks(), recompute))
         images = torch.empty(shape).to(memory_format=network.memory_format)
         generators = [torch.Generator().manual_seed(0) for _ in range(len(images))]
@@ -92,7 +96,7 @@ def footprint(
             terms = objective(output, images, inside, 0)
             del output
             torch.autograd.backward(terms.total.sum())
-            meter.mark(None)
+            meter.mark(meter.last)
     return Footprint(meter.parts, meter.largest)
 
 
@@ -107,12 +111,16 @@ def _network(config: VAEConfig, device: torch.device) -> CustomVAE:
 
 
 class _StepMeter(FlopMeter):  # type: ignore[no-untyped-call]
-    """Counts the bytes and the time of each part of a step between two marks."""
+    """Counts the bytes and the time of each part of a step between two marks.
+
+    `last` is the block with which the backward pass ends, None if it ends outside of the blocks.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[Part] = []
         self.largest = 0
+        self.last: str | None = None
         self._work = 0.0
         self._start = 0
 
@@ -148,12 +156,18 @@ def _mark_blocks(network: CustomVAE, meter: _StepMeter) -> None:
 
 def _before(meter: _StepMeter, name: str, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     meter.mark(None)
-    # Called when the gradient of the input is complete: the block's backward pass ends.
-    inputs[0].register_hook(lambda gradient: meter.mark(name))  # type: ignore[no-untyped-call]
+    if inputs[0].requires_grad:
+        # Called when the gradient of the input is complete: the block's backward pass ends.
+        inputs[0].register_hook(lambda gradient: meter.mark(name))  # type: ignore[no-untyped-call]
 
 
 def _after(
     meter: _StepMeter, name: str, block: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
 ) -> None:
     meter.mark(name)
+    if not output.requires_grad:
+        return
     output.register_hook(lambda gradient: meter.mark(None))  # type: ignore[no-untyped-call]
+    if not inputs[0].requires_grad:
+        # All before this block is frozen.
+        meter.last = name

@@ -16,6 +16,7 @@ from vae3d.errors import ConfigError
 from vae3d.loading.loader import PatchLoader
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
+from vae3d.model.frozen import freeze, trained_parameters
 from vae3d.model.recomputation import RECOMPUTATIONS
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.memory import GIB, memory_budget
@@ -71,7 +72,15 @@ class TrainingStep:
     def footprint(self, recompute: str) -> Footprint:
         """Return the tensors of the step, if all blocks recompute this, see RECOMPUTATIONS."""
         precision = Precision(self.trainer.precision, self.device, "trainer.precision")
-        return footprint(self.model, self.loss, precision, self.device, self.shape, recompute)
+        return footprint(
+            self.model,
+            self.loss,
+            precision,
+            self.device,
+            self.shape,
+            recompute,
+            self.trainer.train,
+        )
 
     def held_bytes(self) -> int:
         """Return the bytes besides the tensors of one forward and backward pass.
@@ -80,11 +89,15 @@ class TrainingStep:
         gradients, where gradients are added up or exchanged; and of what kernels allocate.
         """
         with torch.device("meta"):
-            sizes = [parameter.nbytes for parameter in CustomVAE(self.model).parameters()]
-        copies = 1 + optimizer_copies(self.trainer.optimizer)
+            model = CustomVAE(self.model)
+            freeze(model, self.trainer.train)
+        sizes = [parameter.nbytes for parameter in model.parameters()]
+        trained = sum(parameter.nbytes for parameter in trained_parameters(model))
+        copies = optimizer_copies(self.trainer.optimizer)
         averaged = self.trainer.ema_decay is not None
         added = max(self.trainer.accumulation, self.portions, self.ranks) > 1
-        return sum(sizes) * (copies + averaged + added) + 2 * max(sizes) + KERNEL_BYTES
+        held = sum(sizes) + trained * (copies + averaged + added)
+        return held + 2 * max(sizes) + KERNEL_BYTES
 
     def __str__(self) -> str:
         """Return the patches of the step in words."""

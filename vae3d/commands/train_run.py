@@ -33,6 +33,7 @@ from vae3d.logger.console import ProgressBar
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.rows import Written
 from vae3d.loss.objective import Objective
+from vae3d.model.frozen import check_start, freeze
 from vae3d.patching.samplers import build_sampler
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.messages import counted
@@ -42,7 +43,7 @@ from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.shell import next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
-from vae3d.trainer.advice import report_waste
+from vae3d.trainer.advice import report_frozen, report_waste
 from vae3d.trainer.beginning import Beginning, Extras
 from vae3d.trainer.changes import frozen
 from vae3d.trainer.checkpoint import CheckpointFolder
@@ -90,6 +91,8 @@ class Training:
         earlier = load_earlier(self.folder.config)
         data = config.data.keeping(asdict(earlier.data) if earlier else {})
         trainer = config.trainer.keeping(asdict(earlier.trainer) if earlier else {})
+        if not earlier:
+            check_start(config.trainer.train, config.init_from)
         # A training that resumes has used these values before.
         opened = data.lenient() if earlier else data
         before = asked(earlier) if earlier else None
@@ -105,6 +108,8 @@ class Training:
         """Train to the end; return the run folder."""
         seed_global(self.config.seed, "model")
         model = CustomVAE(self.config.model)
+        freeze(model, self.config.trainer.train)
+        report_frozen(model)
         if self.folder.config.exists():
             steps = CheckpointFolder(self.folder.checkpoints).steps()
             check_changes(self.folder.config, self.config, has_checkpoints=bool(steps))

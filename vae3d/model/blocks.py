@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vae3d.model.attention import Attention
@@ -67,12 +68,12 @@ class ResidualBlock(nn.Module):
         """Map (B, inputs, *spatial) to (B, outputs, *spatial)."""
         # Passed on: the recomputation may run after another batch has replaced the seeds.
         seeds = self.dropout.seeds
-        if self.training and self.recomputes in ("block", "all"):
+        if torch.is_grad_enabled() and self.recomputes in ("block", "all"):
             return recomputed(self._forward, x, seeds)
         return self._forward(x, seeds)
 
     def _forward(self, x: Tensor, seeds: list[int] | None) -> Tensor:
-        if self.training and self.recomputes in ("norms", "all"):
+        if torch.is_grad_enabled() and self.recomputes in ("norms", "all"):
             hidden = recomputed(self._first, x, ends_in_convolution=True)
             hidden = recomputed(self._second, hidden, seeds, ends_in_convolution=True)
         else:

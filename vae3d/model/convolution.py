@@ -122,7 +122,8 @@ class DirectConv3d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, D, H, W)."""
-        ctx.save_for_backward(x, weight)
+        # The image is needed for the gradient of the weight alone, which may be frozen.
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
         # torch's own convolutions save their input, and end a recomputation, before they compute.
         return _onednn(x, weight, bias) if needs_output() else x.new_empty(0)
 

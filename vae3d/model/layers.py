@@ -84,7 +84,8 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        return _without_update(self, input) if is_recomputing() else super().forward(input)
+        again = self.training and is_recomputing()
+        return _without_update(self, input) if again else super().forward(input)
 
 
 class BatchNorm3d(nn.BatchNorm3d):
@@ -92,7 +93,8 @@ class BatchNorm3d(nn.BatchNorm3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, D, H, W) to the same shape."""
-        return _without_update(self, input) if is_recomputing() else super().forward(input)
+        again = self.training and is_recomputing()
+        return _without_update(self, input) if again else super().forward(input)
 
 
 def _without_update(norm: Any, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,9 +13,12 @@ from vae3d.model.blocks import ResidualBlock, init_icnr, pixel_shuffle, pixel_un
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
+from vae3d.model.frozen import frozen_parts
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.layers import SampleDropout
 from vae3d.model.sizes import cropped, pad_to_multiple
+
+V = TypeVar("V", bound="VAE")
 
 LOGVAR_RANGE = (-30.0, 20.0)
 """The log-variance is clamped to this range, so that its exponential stays finite."""
@@ -68,6 +71,16 @@ class VAE(nn.Module):
         latent = posterior.mode() if generator is None else posterior.sample(generator)
         reconstruction = self.decode(latent, tuple(image.shape[2:]))
         return VAEOutput(reconstruction, posterior, latent)
+
+    def train(self: V, mode: bool = True) -> V:
+        """Set the mode of all modules; frozen parts, see `freeze`, always are in eval mode.
+
+        Their norms keep their statistics, and their dropout is off.
+        """
+        super().train(mode)
+        for part in frozen_parts(self) if mode else ():
+            part.eval()
+        return self
 
     def blocks(self) -> dict[str, ResidualBlock]:
         """Return the residual blocks by name, in the order in which they compute."""

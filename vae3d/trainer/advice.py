@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
 from vae3d.loading.loader import PatchLoader
+from vae3d.model.frozen import trained_parameters
 from vae3d.runtime.messages import counted
 from vae3d.system.cores import usable_cores
 from vae3d.trainer.config import TrainerConfig
@@ -36,6 +38,14 @@ def report_waste(
         log.warning(warning)
     for line in _cores(config.portions or 1, config.threads_per_portion):
         log.info(line)
+
+
+def report_frozen(model: nn.Module) -> None:
+    """Log how many of a model's parameters are trained, unless all are."""
+    trained = sum(parameter.numel() for parameter in trained_parameters(model))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    if trained < total:
+        log.info(f"trains {trained:,} of {total:,} parameters, the others are frozen")
 
 
 def _padding(size: Sequence[int] | None, shapes: Sequence[Sequence[int]]) -> Iterator[str]:

@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from vae3d.bounds import Above, AtLeast, Between, Gibibytes, OneOf, Settings, SomeOf
+from vae3d.bounds import (
+    Above,
+    AtLeast,
+    Between,
+    Gibibytes,
+    OneOf,
+    OneOfOrGlobs,
+    Settings,
+    SomeOf,
+)
 from vae3d.runtime.choices import DEVICES, ONE_GPU, PRECISIONS, REFUSED_DEVICES
 from vae3d.runtime.registry import Registry
 
@@ -31,7 +40,7 @@ ALLOWABLE = (
     *("portions", "threads_per_portion"),
 )
 """Keys that affect the coming steps and may change in a run if `allow_change` lists them."""
-RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay")
+RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay", "train")
 """Keys that affect the coming steps; all others may change whenever a run resumes."""
 RECORDED = ("portions", "threads_per_portion", "val_every")
 """Keys that are null until a run begins, which keeps them."""
@@ -46,6 +55,9 @@ class TrainerConfig(Settings, key="trainer"):
 
     steps: Annotated[int, AtLeast(1)] = 2000
     """Optimizer steps to train for; a finished run is extended by a larger number."""
+    train: Annotated[Any, OneOfOrGlobs("all", "decoder", "encoder")] = "all"
+    """What is trained: all, one side, or the parameters that match a list of patterns, as in
+    trainer.train=[decoder.head.*]; the rest is frozen and stays bit-identical."""
     epochs: Annotated[int | None, AtLeast(1)] = None
     """Passes over the training patches; replaces steps where it is set."""
     batch_size: Annotated[int, AtLeast(1)] = 4

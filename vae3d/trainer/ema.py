@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae3d.model.frozen import frozen_names
+
 
 class ExponentialMovingAverage:
     """The average of the weights, in float32; without a decay, the weights themselves.
 
     An update is decay * average + (1 - decay) * weights. The first updates use the smaller decay
-    (1 + updates) / (10 + updates), so that the random initialisation soon has no weight.
+    (1 + updates) / (10 + updates), so that the random initialisation soon has no weight. Frozen
+    weights are their own average.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:
@@ -23,8 +26,10 @@ class ExponentialMovingAverage:
         self._current: dict[str, Tensor] = {}
         if decay is not None:
             # They share the memory of the weights, which change in place.
-            self._current = model.state_dict()
-            self.average = {k: v.detach().clone() for k, v in self._current.items()}
+            weights = model.state_dict()
+            frozen = frozen_names(model)
+            self._current = {k: v for k, v in weights.items() if k not in frozen}
+            self.average = {k: v.clone() if k in self._current else v for k, v in weights.items()}
 
     @torch.no_grad()
     def update(self) -> None:
