@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
+from vae3d.autoencoder.fingerprints import fingerprint
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.autoencoder.weights import fingerprint
 from vae3d.data.loaded import LoadedCase
 from vae3d.errors import DataError
 from vae3d.inference.runner import ModelRunner

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vae3d.autoencoder.fingerprints import Fingerprints
 from vae3d.errors import ConfigError, RunError
 from vae3d.files.checksums import warn_if_changed
 from vae3d.files.plain import from_plain, read_json
@@ -110,7 +111,8 @@ class Description:
     """What `config.json` holds.
 
     `digest` is the SHA-256 of the file of tensors, None where it is not known (format 1).
-    `plugins` are names of modules, which are never imported.
+    `plugins` are names of modules, which are never imported. `fingerprints` are those of the
+    tensors as they were saved.
     """
 
     architecture: dict[str, Any]
@@ -120,6 +122,7 @@ class Description:
     split_rule: SplitRecord | None = None
     plugins: tuple[str, ...] = ()
     statistics: LatentStatistics | None = None
+    fingerprints: Fingerprints | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values in the present format.
@@ -137,6 +140,7 @@ class Description:
             "split_rule": self.split_rule and dataclasses.asdict(self.split_rule),
             "plugins": [*self.plugins],
             "quantizer": None,
+            "fingerprints": self.fingerprints and dataclasses.asdict(self.fingerprints),
         }
         if self.origin is not None:
             origin = dataclasses.asdict(self.origin)
@@ -190,6 +194,7 @@ def _parsed(values: dict[str, Any], version: int) -> Description:
         _typed(SplitRecord | None, values, "split_rule"),
         plugins=tuple(_typed(list[str], {"plugins": [], **values}, "plugins")),
         statistics=_typed(LatentStatistics | None, values, LATENTS),
+        fingerprints=_typed(Fingerprints | None, values, "fingerprints"),
     )
 
 

@@ -1,12 +1,9 @@
 """Weights on disk: `config.json`, `model.safetensors` and a model card, without any code."""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,6 +16,7 @@ from vae3d.autoencoder.description import (
     SplitRecord,
     read_description,
 )
+from vae3d.autoencoder.fingerprints import Fingerprints
 from vae3d.errors import ConfigError, RunError
 from vae3d.files.atomic import atomic_folder, file_digest, write_json, write_text
 from vae3d.files.checksums import seal
@@ -112,20 +110,11 @@ def save_weights(
             split_rule,
             (*config.plugins,),
             statistics,
+            Fingerprints.of(config, tensors),
         )
         write_json(temporary / CONFIG_FILE, description.to_json())
         write_text(temporary / CARD_FILE, card)
         seal(temporary, CONFIG_FILE, CARD_FILE)
-
-
-def fingerprint(config: VAEConfig, state: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of an architecture and its tensors, in hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
-    for name in sorted(state):
-        values = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}:{values.dtype}:{tuple(values.shape)}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def read_weights(folder: Path) -> Weights:
@@ -143,15 +132,14 @@ def read_weights(folder: Path) -> Weights:
 def read_statistics_of(folder: Path, users: Path | None) -> LatentStatistics:
     """Return the statistics that a folder of weights holds of their latents.
 
-    With `users`, another folder of weights, both must hold the same tensors, if that is known.
+    With `users`, another folder of weights, both must have the same encoder, if that is known.
 
     Raises:
         ConfigError: the folder holds no statistics, or is of other weights than `users`.
         RunError: weights are missing or damaged.
     """
     description = read_description(folder)
-    digests = {description.digest, users and read_description(users).digest}
-    if len(digests - {None}) > 1:
+    if users is not None and _encode_differently(description, read_description(users)):
         raise ConfigError(
             f"statistics={folder}: is of other weights than {users}; name the statistics of "
             "these, or add allow=[weights]"
@@ -159,6 +147,13 @@ def read_statistics_of(folder: Path, users: Path | None) -> LatentStatistics:
     if description.statistics is None:
         raise ConfigError(f"statistics={folder}: these weights hold no latent statistics")
     return description.statistics
+
+
+def _encode_differently(one: Description, other: Description) -> bool:
+    """Return whether two weights are known to have different encoders."""
+    if one.fingerprints and other.fingerprints:
+        return one.fingerprints.encoder != other.fingerprints.encoder
+    return None not in (one.digest, other.digest) and one.digest != other.digest
 
 
 def _shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -140,7 +140,7 @@ class Decoding:
                     f"{key}={given[key]} is for plain latents: drop {key}; {path} has its own"
                 )
         posterior = read()
-        if posterior.record.weights != self.codec.weights and "weights" not in self.trained.allow:
+        if "weights" not in self.trained.allow and not self.codec.reads(posterior.record):
             raise ConfigError(
                 f"{path}: is a latent of other weights than {self.trained.weights}; "
                 "allow=[weights] decodes it anyway"
@@ -184,7 +184,8 @@ class Decoding:
         folder = user_path(self.config.statistics)
         free = "weights" in self.trained.allow
         if not holds_weights(folder):
-            return read_statistics(folder, "" if free else self.codec.weights)
+            prints = () if free else (self.codec.weights, self.codec.fingerprints.encoder)
+            return read_statistics(folder, *prints)
         # Weights hold the statistics of their validation, often the only ones available.
         return read_statistics_of(folder, None if free else self.trained.weights)
 

@@ -127,6 +127,7 @@ class Encoding:
         model = self.trained.model
         return {
             "weights": self.codec.weights,
+            "encoder": self.codec.fingerprints.encoder,
             "architecture": {
                 "factor": list(model.factor),
                 "latent_channels": model.config.latent_channels,
@@ -177,8 +178,11 @@ class Encoding:
         # and after an interruption.
         merged = LatentHealth.merged(health for _, health in entries)
         own, weights = self.trained.model.statistics, self.codec.weights
+        encoder = self.codec.fingerprints.encoder
         with sealing(self.output, SETTINGS, STATISTICS, MANIFEST):
-            used = write_statistics(self.output, merged.summary(), len(entries), weights, own)
+            used = write_statistics(
+                self.output, merged.summary(), len(entries), weights, own, encoder
+            )
             write_manifest(self.output, [entry for entry, _ in entries])
         log.info(f"{counted(len(entries), 'latent')}: {self.output}")
         log.info(used)

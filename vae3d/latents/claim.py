@@ -15,7 +15,7 @@ from vae3d.files.unfinished import UNFINISHED
 from vae3d.latents.folder import NIFTI_FOLDER, SETTINGS
 from vae3d.values.intensity import current_units
 
-LATER = ("channel",)
+LATER = ("channel", "encoder")
 """Settings that earlier versions did not record: a folder without them may have any."""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from vae3d.autoencoder.fingerprints import Fingerprints, fingerprint, have_same_encoder
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.autoencoder.weights import fingerprint
 from vae3d.data.cases import Case
 from vae3d.errors import ConfigError, DataError
 from vae3d.inference.runner import ModelRunner
@@ -35,6 +35,18 @@ class Codec:
         """The fingerprint of the model's weights."""
         return fingerprint(self.model.config, self.model.state_dict())
 
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """The fingerprints of the model's encoder and decoder."""
+        return Fingerprints.of(self.model.config, self.model.state_dict())
+
+    def reads(self, record: LatentRecord) -> bool:
+        """Return whether a latent is of the model's encoder."""
+        recorded = record.weights, record.encoder
+        return record.weights == self.weights or have_same_encoder(
+            recorded, self.weights, self.fingerprints
+        )
+
     def record(self, case: Case, split: str = "", scan: str = "") -> LatentRecord:
         """Return the record of a case, with which its latent decodes to its scan's grid."""
         geometry, identity = case.geometry, case.identity
@@ -56,6 +68,8 @@ class Codec:
             voxels=None if identity is None else identity.voxels,
             geometry=None if identity is None else identity.geometry,
             source_forms=None if geometry is None else geometry.forms,
+            encoder=self.fingerprints.encoder,
+            decoder=self.fingerprints.decoder,
         )
 
     def encode(

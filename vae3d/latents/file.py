@@ -28,7 +28,7 @@ from vae3d.values.identity import ScanIdentity
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-LATER_FIELDS = ("voxels", "geometry", "source_forms")
+LATER_FIELDS = ("voxels", "geometry", "source_forms", "encoder", "decoder")
 """Fields that records of earlier versions do not have, and their checksums do not cover."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MAX_HEADER_BYTES = 2**20
@@ -45,8 +45,9 @@ class LatentRecord:
     `factor` is the number of its voxels per latent voxel along each axis. `source_shape`,
     `source_affine` and `source_dtype` are the grid and type of the scan's own file, if it has
     one, `source_forms` what its NIfTI header states of the grid. Values from `low` to `high` in
-    `unit` are [-1, 1] for the model. `weights` is the fingerprint of the weights and `scan` the
-    stamp of the scan's file. `voxels` and `geometry` are the scan's identity (`ScanIdentity`),
+    `unit` are [-1, 1] for the model. `weights`, `encoder` and `decoder` are the
+    fingerprints of the weights and of their two sides, and `scan` the stamp of the scan's file.
+    `voxels` and `geometry` are the scan's identity (`ScanIdentity`). What later versions added is
     None where it is not known.
     """
 
@@ -67,6 +68,8 @@ class LatentRecord:
     voxels: str | None = None
     geometry: str | None = None
     source_forms: HeaderForms | None = None
+    encoder: str | None = None
+    decoder: str | None = None
     format_version: int = FORMAT_VERSION
 
     @property

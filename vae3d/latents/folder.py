@@ -131,26 +131,28 @@ def write_statistics(
     cases: int,
     weights: str = "",
     own: LatentStatistics | None = None,
+    encoder: str = "",
 ) -> str:
     """Write `statistics.json`, and return as text which statistics are the ones to use.
 
     These are the weights' `own`, so that all folders of latents have the same ones, also after
     cases were added. `summary` is the result of `LatentHealth.summary` over the `cases` of this
     folder, for comparison. It is the one to use if the weights hold none, and in a folder of an
-    earlier version, because models may be trained on its latents already. `weights` is the
-    fingerprint of the weights that encoded them.
+    earlier version, because models may be trained on its latents already. `weights` and
+    `encoder` are the fingerprints of the weights that encoded them, and of their encoder.
     """
     path = folder / STATISTICS
+    by = {"weights": weights, **({"encoder": encoder} if encoder else {})}
     here = f"the {counted(cases, 'latent')} of this folder"
     measured = {"cases": cases, **summary}
     if own is None or _is_earlier(path):
-        write_json(path, {"of": f"{here}: the ones to use", "weights": weights, **measured})
+        write_json(path, {"of": f"{here}: the ones to use", **by, **measured})
         return f"scaling_factor {_number(summary)}, from {here}: the one to use"
     write_json(
         path,
         {
             "of": f"the weights, from {own.measured_on}: the ones to use",
-            "weights": weights,
+            **by,
             **own.describe(),
             COMPARED: {"of": f"{here}, for comparison only", **measured},
         },
@@ -179,11 +181,11 @@ def _values(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_statistics(folder: Path, weights: str = "") -> LatentStatistics:
+def read_statistics(folder: Path, weights: str = "", encoder: str = "") -> LatentStatistics:
     """Read the statistics that latents are normalised with: the ones to use of `statistics.json`.
 
-    They must be of latents of `weights`, if given. Earlier versions recorded no weights; their
-    statistics are of any.
+    They must be of latents of `weights`, if given, or of their `encoder`. Earlier versions
+    recorded no weights; their statistics are of any.
 
     Raises:
         ConfigError: they are of latents of other weights.
@@ -200,7 +202,8 @@ def read_statistics(folder: Path, weights: str = "") -> LatentStatistics:
         raise DataError(f"{folder}: holds no {STATISTICS}; vae3d encode writes one") from None
     except (ConfigError, TypeError) as error:
         raise DataError(f"{path}: {error}; run vae3d encode again") from error
-    if weights and values.get("weights", "") not in ("", weights):
+    same = bool(encoder) and values.get("encoder") == encoder
+    if weights and not same and values.get("weights", "") not in ("", weights):
         raise ConfigError(
             f"{path}: is of latents of other weights; name statistics= of these, or add "
             "allow=[weights]"
