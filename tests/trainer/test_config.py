@@ -62,7 +62,8 @@ def test_settings_that_make_no_sense_are_named(wrong: dict[str, Any], said: str)
 def test_defaults_are_pinned() -> None:
     """A run that does not set a key must stay the same."""
     assert asdict(TrainerConfig()) == {
-        "steps": 2000, "train": "all", "epochs": None, "batch_size": 4, "accumulation": 1,
+        "steps": 2000, "train": "all", "latents": None, "halo": None, "epochs": None,
+        "batch_size": 4, "accumulation": 1,
         "optimizer": "adamw", "portions": None, "threads_per_portion": None, "lanes": None,
         "lr": 2e-3, "weight_decay": 0.01, "warmup_steps": 100, "min_lr_ratio": 0.01,
         "clip_norm": 1.0, "ema_decay": None, "precision": "auto", "device": "auto",
@@ -75,4 +76,4 @@ def test_defaults_are_pinned() -> None:
 
 def test_what_is_better_and_what_alters_a_run_are_pinned() -> None:
     assert BEST_BY == {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
-    assert {*RESTRICTED} == {*ALLOWABLE, "optimizer", "ema_decay", "train"}
+    assert {*RESTRICTED} == {*ALLOWABLE, "optimizer", "ema_decay", "train", "halo"}

@@ -1,7 +1,7 @@
 """`footprint`: the memory of a training step, counted with tensors that have no values."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import Objective
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze
+from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.operators import as_convolution, tensors_without_values
+from vae3d.model.sizes import cropped
 from vae3d.runtime.precision import Precision
 
 VALUE_FLOPS = 100
@@ -74,30 +76,40 @@ def footprint(
     shape: tuple[int, ...],
     recompute: str,
     train: str | Sequence[str] = "all",
+    box: tuple[int, ...] | None = None,
 ) -> Footprint:
     """Return what forward, loss and backward of a batch hold, if all blocks recompute this.
 
     `shape` is that of the batch (B, C, *spatial), `recompute` one of RECOMPUTATIONS, `train` what
-    is not frozen. Nothing is computed: tensors without values pass through the network and the
-    loss.
+    is not frozen. With `box` the step takes stored latents of that size (*spatial). Nothing is
+    computed: tensors without values pass through the network and the loss.
     """
     with tensors_without_values(), torch.device(device):
         network = _network(config, device)
         freeze(network, train)
         network.recompute(dict.fromkeys(network.blocks(), recompute))
         images = torch.empty(shape).to(memory_format=network.memory_format)
+        given = images if box is None else _posterior(network, len(images), box)
         generators = [torch.Generator().manual_seed(0) for _ in range(len(images))]
         objective = Objective(loss, network.factor)
         inside = [tuple(shape[2:])] * len(images)
         with _StepMeter() as meter:
             _mark_blocks(network, meter)
             with precision.autocast(device):
-                output = network(images, generators)
+                output = network(given, generators)
+            if box is not None:
+                output = replace(output, reconstruction=cropped(output.reconstruction, shape[2:]))
             terms = objective(output, images, inside, 0)
             del output
             torch.autograd.backward(terms.total.sum())
             meter.mark(meter.last)
     return Footprint(meter.parts, meter.largest)
+
+
+def _posterior(network: CustomVAE, count: int, box: tuple[int, ...]) -> DiagonalGaussian:
+    """Return the posterior of a batch of stored latents."""
+    mean, logvar = (torch.empty(count, network.config.latent_channels, *box) for _ in range(2))
+    return DiagonalGaussian(mean, logvar)
 
 
 def _network(config: VAEConfig, device: torch.device) -> CustomVAE:

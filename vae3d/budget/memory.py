@@ -39,7 +39,7 @@ class TrainingStep:
 
     `shape` is (B, C, *spatial) of a portion of a batch, `portions` the number of them, of which
     `lanes` are in memory at the same time. `ranks` is the number of processes that exchange
-    gradients.
+    gradients, `box` the size of stored latents that are decoded instead of encoding patches.
     """
 
     model: VAEConfig
@@ -50,6 +50,7 @@ class TrainingStep:
     portions: int = 1
     lanes: int = 1
     ranks: int = 1
+    box: tuple[int, ...] | None = None
 
     @classmethod
     def of(
@@ -60,14 +61,15 @@ class TrainingStep:
         device: torch.device,
         patch: tuple[int, ...],
         ranks: int = 1,
+        box: tuple[int, ...] | None = None,
     ) -> "TrainingStep":
-        """Return the step of a training on patches of this size."""
+        """Return the step of a training on patches of this size, or on latents of size `box`."""
         portions = min(trainer.portions or 1, trainer.batch_size)
         threads = trainer.threads_per_portion or 1
         lanes = trainer.lanes or max(1, torch.get_num_threads() // threads)
         lanes = min(lanes, portions) if device.type == "cpu" else 1
         shape = (-(-trainer.batch_size // portions), model.in_channels, *patch)
-        return cls(model, loss, trainer, device, shape, portions, lanes, ranks)
+        return cls(model, loss, trainer, device, shape, portions, lanes, ranks, box)
 
     def footprint(self, recompute: str) -> Footprint:
         """Return the tensors of the step, if all blocks recompute this, see RECOMPUTATIONS."""
@@ -80,6 +82,7 @@ class TrainingStep:
             self.shape,
             recompute,
             self.trainer.train,
+            self.box,
         )
 
     def held_bytes(self) -> int:
@@ -187,7 +190,9 @@ def fit_into_memory(
     if memory is None:
         return
     device, patch = distributed.device, largest_patch(loader)
-    step = TrainingStep.of(model.config, loss, trainer, device, patch, distributed.world)
+    latents = loader.dataset.latents
+    box = None if latents is None else latents.box_size(patch)
+    step = TrainingStep.of(model.config, loss, trainer, device, patch, distributed.world, box)
     needed = TrainingMemory(step)
     plan = needed.plan(memory)
     if plan is None:

@@ -48,6 +48,7 @@ from vae3d.trainer.beginning import Beginning, Extras
 from vae3d.trainer.changes import frozen
 from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
+from vae3d.trainer.encoded import data_fingerprints, open_latents
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -117,7 +118,7 @@ class Training:
         self.beginning.begin(model, self.config.init_strict, contract, self.distributed)
         train, val = self.cases.survey("train"), self.cases.survey("val")
         val = val[: self.config.trainer.val_cases]
-        session = self._session(train)
+        session = self._session(train, model)
         state, logged = session.finished(), session.logged
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
@@ -162,14 +163,16 @@ class Training:
             logger.close(failed)
         return state, table.written
 
-    def _session(self, train: NDArray[np.int64]) -> Session:
+    def _session(self, train: NDArray[np.int64], model: CustomVAE) -> Session:
         if not train.size:
             raise DataError("no case is left to train on")
         check_channels(self.cases[int(train[0])], self.config.model.in_channels)
         config = self.config
         sampler = build_sampler(config.patching, self.cases.spatial_dims)
+        size = getattr(sampler, "size", None)
+        latents = open_latents(config.trainer, model, self.cases, train, size)
         loader = PatchLoader(
-            PatchDataset(self.cases, train, sampler, config.seed),
+            PatchDataset(self.cases, train, sampler, config.seed, latents),
             config.trainer.batch_size,
             config.trainer.accumulation,
             self.distributed,
@@ -179,14 +182,16 @@ class Training:
         every = config.trainer.validation_interval(total_steps(config.trainer, loader))
         config = self.config = replace(config, trainer=replace(config.trainer, val_every=every))
         settings = json.dumps(frozen(describe(config)), sort_keys=True)
+        data, earlier = data_fingerprints(self.cases, train, latents)
         about = {
             "vae3d": __version__,
             "torch": torch.__version__,
             "settings": hashlib.sha256(settings.encode()).hexdigest(),
-            "data": self.cases.fingerprint(train),
+            "data": data,
         }
-        earlier = self.cases.earlier_fingerprint(train)
         session = Session(self.folder, config.trainer, loader, about, earlier, self.distributed)
+        if latents is not None and session.checkpoint is None:
+            latents.check_encoder(model.config, model.state_dict())
         loader.on_unreadable = session.journal.unread
         return session
 

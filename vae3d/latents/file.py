@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,23 @@ def read_latent(path: Path) -> Latent:
     if any(tuple(value.shape[1:]) != record.size for value in stored.values()):
         raise DataError(f"{path}: its tensors do not have the size of its record")
     return Latent(record, stored["mean"].float(), stored["logvar"].float())
+
+
+def read_crop(path: Path, box: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Read mean and log-variance (C, *box) of a part of a file, float32, without its checksum.
+
+    `box` is an index of the spatial axes, such as `Region.slices`.
+
+    Raises:
+        DataError: missing, or not a file of `write_latent`.
+    """
+    try:
+        check_regular(path)
+        with safe_open(path, framework="pt") as file:
+            mean, logvar = (file.get_slice(name)[tuple(box)] for name in ("mean", "logvar"))
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+    return mean.float(), logvar.float()
 
 
 def read_record(path: Path) -> LatentRecord:

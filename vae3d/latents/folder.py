@@ -98,13 +98,34 @@ def _entry(row: dict[str, str]) -> Entry:
     return Entry(row["case_id"], row["split"], row["file"], *sides, *known)
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings that all latents of a folder share.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    path = check_inside(folder, folder / SETTINGS)
+    warn_if_changed(path)
+    try:
+        return _values(path)
+    except FileNotFoundError:
+        raise DataError(f"{folder}: holds no {SETTINGS}; vae3d encode writes one") from None
+    except (OSError, ConfigError) as error:
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+def entry_path(folder: Path, entry: Entry) -> Path:
+    """Return the file of a line of the manifest, which is inside of the folder."""
+    return check_inside(folder, folder / entry.file)
+
+
 def read_entry(folder: Path, entry: Entry) -> Latent:
     """Read the latent of a line of the manifest.
 
     Raises:
         DataError: it is missing, damaged, or that of another case.
     """
-    path = check_inside(folder, folder / entry.file)
+    path = entry_path(folder, entry)
     latent = read_latent(path)
     if latent.record.case_id != entry.case_id:
         found, wanted = latent.record.case_id, entry.case_id

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from vae3d.data.cases import Cases
 from vae3d.errors import DataError, VolumeError
+from vae3d.loading.latents import LatentBatch, LatentCrop, StoredLatents
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import PatchSampler
 from vae3d.runtime.seeding import derive_seed, numpy_generator
@@ -35,25 +36,36 @@ class Draw:
 class Patch:
     """An `image` (C, *size) in [-1, 1]; its first `inside` voxels along each axis are no padding.
 
-    `instead_of` is set if the patch replaces one that cannot be read: that one's case, and why.
+    `latents` is its stored latent, in a training on latents. `instead_of` is set if the patch
+    replaces one that cannot be read: that one's case, and why.
     """
 
     image: Tensor
     inside: tuple[int, ...]
     weight: float
     noise_seed: int
+    latents: LatentCrop | None = None
     instead_of: tuple[str, str] | None = None
 
 
 class PatchDataset(Dataset[Patch]):
-    """The patches that a sampler takes from the cases `indices`; items are indexed by `Draw`."""
+    """The patches that a sampler takes from the cases `indices`; items are indexed by `Draw`.
+
+    With `latents` each patch begins on the latent grid, and comes with its stored latent.
+    """
 
     def __init__(
-        self, cases: Cases, indices: NDArray[np.int64], sampler: PatchSampler, seed: int
+        self,
+        cases: Cases,
+        indices: NDArray[np.int64],
+        sampler: PatchSampler,
+        seed: int,
+        latents: StoredLatents | None = None,
     ) -> None:
         self.cases = cases
         self.sampler = sampler
         self.seed = seed
+        self.latents = latents
         # Patch number -> case: the first patch number of each case, then the end.
         count = lru_cache(maxsize=4096)(sampler.num_patches)
         counts = np.fromiter(map(count, cases.shapes(indices)), np.int64, len(indices))
@@ -104,6 +116,7 @@ class PatchDataset(Dataset[Patch]):
             inside=region.inside(case.shape),
             weight=draw.weight,
             noise_seed=derive_seed(self.seed, "noise", draw.epoch, draw.index),
+            latents=None if self.latents is None else self.latents.crop(case, region),
         )
 
     def region(self, draw: Draw) -> Region:
@@ -111,18 +124,19 @@ class PatchDataset(Dataset[Patch]):
         index, number = self.case_of(draw)
         case = self.cases[index]
         threshold = getattr(self.sampler, "threshold", None)
-        return self.sampler.region(
+        region = self.sampler.region(
             case.shape,
             number,
             numpy_generator(self.seed, "patch", draw.epoch, draw.index),
             partial(case.foreground_voxel, threshold),
         )
+        return region if self.latents is None else self.latents.aligned(region, case.shape)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Patches of one size: `images` (B, C, *size), and for each its size without padding,
-    its weight in the step, and the seed of its posterior sample.
+    its weight in the step, and the seed of its posterior sample; `latents` if they are stored.
 
     `unread` maps each case that cannot be read to the reason; other patches replace its own.
     """
@@ -131,6 +145,7 @@ class Batch:
     inside: list[tuple[int, ...]]
     weights: Tensor
     noise_seeds: list[int]
+    latents: LatentBatch | None = None
     unread: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -148,6 +163,7 @@ class Batch:
                 inside=self.inside[first:end],
                 weights=self.weights[first:end],
                 noise_seeds=self.noise_seeds[first:end],
+                latents=self.latents and self.latents.part(first, end),
             )
             for first, end in ranges
         ]
@@ -159,7 +175,8 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory, which a GPU can copy from while it computes."""
         images, weights = self.images.pin_memory(), self.weights.pin_memory()
-        return replace(self, images=images, weights=weights)
+        latents = self.latents and self.latents.pin_memory()
+        return replace(self, images=images, weights=weights, latents=latents)
 
 
 def collate(patches: list[Patch]) -> list[Batch]:
@@ -172,13 +189,15 @@ def collate(patches: list[Patch]) -> list[Batch]:
         raise DataError("the cases have different numbers of channels")
     by_shape: dict[tuple[int, ...], list[Patch]] = {}
     for patch in patches:
-        by_shape.setdefault(tuple(patch.image.shape), []).append(patch)
+        box = () if patch.latents is None else tuple(patch.latents.mean.shape)
+        by_shape.setdefault((*patch.image.shape, *box), []).append(patch)
     return [
         Batch(
             images=torch.stack([patch.image for patch in group]),
             inside=[patch.inside for patch in group],
             weights=torch.tensor([patch.weight for patch in group]),
             noise_seeds=[patch.noise_seed for patch in group],
+            latents=LatentBatch.of([patch.latents for patch in group]),
             unread=dict(patch.instead_of for patch in group if patch.instead_of),
         )
         for group in by_shape.values()

@@ -48,6 +48,9 @@ class LossConfig(Settings, key="loss"):
     patch), or voxel, the sum divided by the image's voxels."""
     kl_warmup_steps: Annotated[int, AtLeast(0)] = 0
     """Optimizer steps over which kl_weight grows linearly from 0."""
+    latent_noise: Annotated[float, AtLeast(0)] = 0.0
+    """Deviation of normal noise that is added to the latent before the decoder, relative to the
+    deviation of each latent channel; for decoders of latents that a diffusion model generates."""
     free_bits: Annotated[float, AtLeast(0)] = 0.0
     """Nats per latent element that each latent channel may use without cost (Kingma et al. 2016,
     section C.8)."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from vae3d.runtime.seeding import torch_generator
+
 
 @dataclass(frozen=True)
 class DiagonalGaussian:
@@ -34,15 +36,49 @@ class DiagonalGaussian:
         Without a generator the noise comes from torch's own one of the CPU, on every device: it
         can be repeated with `torch.manual_seed`, but depends on all that was drawn before.
         """
-        noise = draw_noise(self.mean.shape, generator)
-        if self.mean.is_cuda and not noise.is_cuda:
-            # The host does not wait for copies from page-locked memory.
-            noise = noise.pin_memory()
-        return self.at(noise.to(self.mean, non_blocking=True))
+        return self.at(_noise_like(self.mean, generator))
 
     def kl(self) -> Tensor:
         """Return KL(q || N(0, 1)) per element in nats (Kingma and Welling 2014, appendix B)."""
         return 0.5 * (self.mean**2 + torch.exp(self.logvar) - 1.0 - self.logvar)
+
+
+@dataclass(frozen=True)
+class LatentNoise:
+    """Normal noise that is added to latents before they are decoded, such as a diffusion model's.
+
+    Its deviation is `level` times that of a channel: `std` (C,), or, without it, the channel's own
+    deviation in each case. `seeds` holds one number per case. A decoder that was trained with it
+    forgives the noise of generated latents: noise-augmented decoding (Zheng et al. 2025,
+    arXiv:2510.11690), where the deviation is drawn for each image; here it is fixed.
+    """
+
+    level: float
+    std: Sequence[float] | None
+    seeds: Sequence[int]
+
+    def added(self, latent: Tensor) -> Tensor:
+        """Return latents (B, C, *spatial) with their noise."""
+        generators = [torch_generator(seed, "latent_noise") for seed in self.seeds]
+        noise = _noise_like(latent, generators)
+        wide = (-1, latent.shape[1], *(1,) * (latent.dim() - 2))
+        if self.std is None:
+            # Not a way by which the encoder could lower the noise.
+            std = latent.detach().flatten(2).std(dim=2, correction=0)
+        else:
+            std = latent.new_tensor([*self.std])
+        return latent + self.level * std.reshape(wide) * noise
+
+
+def _noise_like(
+    latent: Tensor, generator: Generator | Sequence[Generator] | None
+) -> Tensor:
+    """Return unit normal noise of the shape and type of latents, on their device."""
+    noise = draw_noise(latent.shape, generator)
+    if latent.is_cuda and not noise.is_cuda:
+        # The host does not wait for copies from page-locked memory.
+        noise = noise.pin_memory()
+    return noise.to(latent, non_blocking=True)
 
 
 def draw_noise(

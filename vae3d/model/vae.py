@@ -14,7 +14,7 @@ from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
 from vae3d.model.frozen import frozen_parts
-from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.gaussian import DiagonalGaussian, LatentNoise
 from vae3d.model.layers import SampleDropout
 from vae3d.model.sizes import cropped, pad_to_multiple
 
@@ -58,18 +58,28 @@ class VAE(nn.Module):
             dropout.number = number
 
     def forward(
-        self, image: Tensor, generator: Generator | Sequence[Generator] | None = None
+        self,
+        image: Tensor | DiagonalGaussian,
+        generator: Generator | Sequence[Generator] | None = None,
+        noise: LatentNoise | None = None,
     ) -> VAEOutput:
         """Reconstruct images (B, C, *spatial) in [-1, 1] from a sample of their posterior.
 
         Without a generator, the posterior's mode is decoded. With one generator per case, dropout
-        is drawn per case too, from the generator's seed.
+        is drawn per case too, from the generator's seed. `noise` is added before the decoder.
+
+        In place of images it takes their posterior, whose whole grid it decodes.
         """
         for dropout in self._dropouts:
             dropout.seeds = seeds_of(generator)
-        posterior = self.encode(image)
+        if isinstance(image, DiagonalGaussian):
+            posterior, size = image, None
+        else:
+            posterior, size = self.encode(image), tuple(image.shape[2:])
         latent = posterior.mode() if generator is None else posterior.sample(generator)
-        reconstruction = self.decode(latent, tuple(image.shape[2:]))
+        if noise is not None:
+            latent = noise.added(latent)
+        reconstruction = self.decode(latent, size)
         return VAEOutput(reconstruction, posterior, latent)
 
     def train(self: V, mode: bool = True) -> V:

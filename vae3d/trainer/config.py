@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vae3d.bounds import (
+    PATH,
     Above,
     AtLeast,
     Between,
@@ -40,7 +41,7 @@ ALLOWABLE = (
     *("portions", "threads_per_portion"),
 )
 """Keys that affect the coming steps and may change in a run if `allow_change` lists them."""
-RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay", "train")
+RESTRICTED = (*ALLOWABLE, "optimizer", "ema_decay", "train", "halo")
 """Keys that affect the coming steps; all others may change whenever a run resumes."""
 RECORDED = ("portions", "threads_per_portion", "val_every")
 """Keys that are null until a run begins, which keeps them."""
@@ -58,6 +59,12 @@ class TrainerConfig(Settings, key="trainer"):
     train: Annotated[Any, OneOfOrGlobs("all", "decoder", "encoder")] = "all"
     """What is trained: all, one side, or the parameters that match a list of patterns, as in
     trainer.train=[decoder.head.*]; the rest is frozen and stays bit-identical."""
+    latents: Annotated[str | None, PATH] = None
+    """Folder of vae3d encode whose latents the decoder is trained on, instead of encoding patches;
+    needs trainer.train=decoder."""
+    halo: Annotated[int | None, AtLeast(0)] = None
+    """Latent voxels on each side of a patch that are decoded with it and not scored, with
+    trainer.latents; null is as many as the decoder looks at, more memory and time."""
     epochs: Annotated[int | None, AtLeast(1)] = None
     """Passes over the training patches; replaces steps where it is set."""
     batch_size: Annotated[int, AtLeast(1)] = 4

@@ -21,6 +21,7 @@ from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.signals import StopSignal
 from vae3d.runtime.threads import using_threads
+from vae3d.trainer.batch_loss import BatchLoss, deviations_of
 from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
@@ -88,6 +89,9 @@ class Trainer:
         network = cast(nn.Module, torch.compile(model)) if config.compile else model
         # Gradients of portions are summed over the ranks here, those of whole batches by DDP.
         self.portions = portions_of(config, model, distributed.device)
+        self.loss = BatchLoss(model, objective, self.precision, distributed.device)
+        if objective.config.latent_noise:
+            self.loss.latent_std = deviations_of(model, loader.dataset.latents)
         self.network = network if self.portions else distributed.wrap(network)
         self.stop = StopSignal()
         self.finite = FiniteWatch(config.max_nonfinite, self.precision.skips_overflow)
@@ -189,7 +193,7 @@ class Trainer:
         """Add the gradients of whole batches; yield each one's part of every loss term."""
         for batch, last in with_last(batches):
             with self._exchange(last):
-                loss, parts = self._loss(self.network, batch)
+                loss, parts = self.loss(self.network, batch, self.state.step)
                 # DDP averages gradients over the ranks, but the weights of the samples sum to 1
                 # over all ranks: the factor turns the mean into that sum.
                 self.precision.backward(loss * self.distributed.world)
@@ -200,23 +204,11 @@ class Trainer:
         assert self.portions
 
         def scaled_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            loss, parts = self._loss(network, batch)
+            loss, parts = self.loss(network, batch, self.state.step)
             return self.precision.scaled(loss), parts
 
         yield from self.portions.backward(scaled_loss, batches)
         self.distributed.sum_gradients(self.portions.parameters)
-
-    def _loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a batch's part of the step's mean loss, and of every loss term."""
-        device = self.distributed.device
-        images = batch.images.to(device, non_blocking=True, memory_format=self.model.memory_format)
-        weights = batch.weights.to(device, non_blocking=True)
-        with self.precision.autocast(device):
-            output = network(images, batch.generators())
-        terms = self.objective(output, images, batch.inside, self.state.step)
-        loss = (terms.total * weights).sum()
-        parts = {name: (term.detach() * weights).sum() for name, term in terms.by_name.items()}
-        return loss, {"loss": loss.detach(), **parts}
 
     def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches, and count their voxels."""
@@ -311,6 +303,7 @@ class Trainer:
                 "patches_per_step": self.loader.plan.patches_per_step,
                 "num_patches": self.loader.plan.num_patches,
             },
+            **({"latent_std": self.loss.latent_std} if self.objective.config.latent_noise else {}),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -329,6 +322,8 @@ class Trainer:
             if state["scaler"]:
                 self.precision.scaler.load_state_dict(state["scaler"])
             self.ema.load_state_dict(state["ema"])
+            # Checkpoints of earlier versions do not have it, and no noise.
+            self.loss.latent_std = state.get("latent_std")
 
     def _check_sampler(self, sampler: dict[str, int]) -> None:
         plan = self.loader.plan

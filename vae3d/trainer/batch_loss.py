@@ -1,0 +1,66 @@
+"""`BatchLoss`: a batch through the network, from its images or its stored latents, to its loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vae3d.autoencoder.vae import CustomVAE
+from vae3d.loading.latents import StoredLatents
+from vae3d.loading.patches import Batch
+from vae3d.loss.objective import Objective
+from vae3d.model.frozen import is_frozen
+from vae3d.model.gaussian import LatentNoise
+from vae3d.runtime.precision import Precision
+from vae3d.runtime.seeding import derive_seed
+
+
+@dataclass
+class BatchLoss:
+    """Computes the loss of a batch on a device.
+
+    `latent_std` is the deviation of each latent channel, to which `loss.latent_noise` is relative;
+    None takes the deviations in each case.
+    """
+
+    model: CustomVAE
+    objective: Objective
+    precision: Precision
+    device: torch.device
+    latent_std: Sequence[float] | None = None
+
+    def __call__(
+        self, network: nn.Module, batch: Batch, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a batch's part of the step's mean loss, and of every loss term."""
+        layout = self.model.memory_format
+        images = batch.images.to(self.device, non_blocking=True, memory_format=layout)
+        weights = batch.weights.to(self.device, non_blocking=True)
+        stored = batch.latents
+        given = images if stored is None else stored.posterior(self.device, layout)
+        with self.precision.autocast(self.device):
+            output = network(given, batch.generators(), self._noise(batch))
+        if stored is not None:
+            output = stored.inner(output, images.shape[2:], self.model.factor)
+        terms = self.objective(output, images, batch.inside, step)
+        loss = (terms.total * weights).sum()
+        parts = {name: (term.detach() * weights).sum() for name, term in terms.by_name.items()}
+        return loss, {"loss": loss.detach(), **parts}
+
+    def _noise(self, batch: Batch) -> LatentNoise | None:
+        """Return the noise of a batch, each case's from the seed of its patch."""
+        level = self.objective.config.latent_noise
+        if not level:
+            return None
+        seeds = [derive_seed(seed, "latent_noise") for seed in batch.noise_seeds]
+        return LatentNoise(level, self.latent_std, seeds)
+
+
+def deviations_of(model: CustomVAE, latents: StoredLatents | None) -> list[float] | None:
+    """Return the deviation of each latent channel, if it is known and does not change."""
+    if latents is not None:
+        return latents.deviations
+    if model.statistics is None or not is_frozen(model.encoder):
+        return None
+    return model.statistics.latents_std
