@@ -1,7 +1,7 @@
 """`measure_step`: the memory of a training step as it is taken, and the least it could take."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.memory import TrainingStep
 from vae3d.loss.objective import Objective
 from vae3d.model.frozen import freeze
+from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.sizes import cropped
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
 from vae3d.trainer.ema import ExponentialMovingAverage
@@ -54,12 +56,18 @@ class _MeasuredStep:
         self.objective = Objective(step.loss, self.model.factor)
         images = torch.rand(step.shape, device=step.device) * 2 - 1
         self.images = images.contiguous(memory_format=self.model.memory_format)
+        self.given: Tensor | DiagonalGaussian = self.images
+        if step.box is not None:
+            shape = 2, len(images), step.model.latent_channels, *step.box
+            self.given = DiagonalGaussian(*torch.randn(shape, device=step.device))
 
     def loss(self) -> Tensor:
         """Return the loss of the images."""
         generators = [torch.Generator().manual_seed(n) for n in range(len(self.images))]
         with self.precision.autocast(self.device):
-            output = self.model(self.images, generators)
+            output = self.model(self.given, generators)
+        reconstruction = cropped(output.reconstruction, self.images.shape[2:])
+        output = replace(output, reconstruction=reconstruction)
         inside = [tuple(self.images.shape[2:])] * len(self.images)
         return self.objective(output, self.images, inside, 0).total.mean()
 

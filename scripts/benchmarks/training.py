@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,15 @@ from vae3d.trainer.trainer import Callbacks, Trainer
 class Job:
     """A model by its name, and a step of `batch` patches of `side`^3 on all ranks together.
 
-    `settings` are of `trainer`; those that the measured vae3d does not have are left out.
+    `settings` are of `trainer`; those that the measured vae3d does not have are left out. With
+    `halo` the patches are decoded from stored latents with a halo of that many latent voxels.
     """
 
     model: str
     batch: int
     side: int
     settings: dict[str, Any]
+    halo: int | None = None
 
 
 def knows(setting: str) -> bool:
@@ -57,6 +59,10 @@ def training_step(job: Job, distributed: Distributed | None = None) -> Callable[
     torch.manual_seed(0)
     train: Any = composed("train", f"model={job.model}")
     model = CustomVAE(train.model)
+    if knows("train"):  # not in earlier versions
+        from vae3d.model.frozen import freeze
+
+        freeze(model, config.train)
     trainer = Trainer(
         model=model,
         objective=Objective(train.loss, model.factor),
@@ -74,4 +80,16 @@ def training_step(job: Job, distributed: Distributed | None = None) -> Callable[
         seed=0,
     )
     micro_batches = [*next(trainer.loader.steps(0, 1))]
+    if job.halo is not None:
+        micro_batches = [[_stored(b, model, job.halo) for b in part] for part in micro_batches]
     return lambda: trainer.train_step(micro_batches)
+
+
+def _stored(batch: Any, model: CustomVAE, halo: int) -> Any:
+    """Return a batch with random latents, which are not read from a folder."""
+    from vae3d.loading.latents import LatentBatch
+
+    size = [n + 2 * halo for n in model.latent_size(batch.images.shape[2:])]
+    mean, logvar = torch.randn(2, len(batch.images), model.config.latent_channels, *size)
+    latents = LatentBatch(mean, logvar, [(halo,) * len(size)] * len(batch.images))
+    return replace(batch, latents=latents)
