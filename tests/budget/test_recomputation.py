@@ -128,10 +128,12 @@ memory = TrainingMemory(large_step(sys.argv[1]))
 whole = memory.plan(None)
 trainer = replace(memory.step.trainer, train="decoder")
 frozen = TrainingMemory(replace(memory.step, trainer=trainer))
+stored = TrainingMemory(replace(memory.step, trainer=trainer, box=(16, 16, 20)))
 for of, plan in (
     (memory, whole),
     (memory, memory.plan(0.7 * whole.bytes / 2**30)),
     (frozen, frozen.plan(None)),
+    (stored, stored.plan(None)),
 ):
     print(plan.bytes, measure_step(of.step, plan.blocks).peak)
 """
@@ -155,7 +157,7 @@ def test_a_step_takes_what_was_planned(precision: str) -> None:
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"},
     )  # fmt: skip
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert len(rows) == 3
+    assert len(rows) == 4
     for planned, measured in rows:
         if measured == "None":
             pytest.skip("memory cannot be measured on this system")

@@ -208,8 +208,10 @@ def test_a_run_on_latents_resumes_exactly(latents: Path, tmp_path: Path) -> None
 def test_ranks_portions_and_lanes_are_one_batch(latents: Path, tmp_path: Path) -> None:
     once = weights_after(train(training(tmp_path / "once", latents, halo=1, portions=1)))
     split: list[dict[str, Tensor]] = []
-    for lanes in (1, 4):
-        settings = training(tmp_path / str(lanes), latents, halo=1, portions=4, lanes=lanes)
+    for lanes, memory in ((1, None), (4, 1.0)):
+        settings = training(
+            tmp_path / str(lanes), latents, halo=1, portions=4, lanes=lanes, memory=memory
+        )
         split.append(weights_after(train(settings)))
     assert all(torch.equal(value, split[1][name]) for name, value in split[0].items())
     assert_same(once, split[0])
