@@ -17,7 +17,12 @@ LATENT = torch.randn(3, 4, 6, 5, 4, generator=torch.Generator().manual_seed(0))
 
 
 def noise_of(std: list[float] | None, level: float, seeds: list[int]) -> torch.Tensor:
-    return LatentNoise(level, std, seeds).added(LATENT[: len(seeds)]) - LATENT[: len(seeds)]
+    latent = LATENT[: len(seeds)]
+    return LatentNoise(level, std, generators(*seeds)).added(latent) - latent
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def test_its_deviation_is_that_of_the_channels() -> None:
@@ -45,13 +50,15 @@ def test_the_posterior_and_its_sample_stay() -> None:
     images = torch.rand(2, 1, 8, 8, 8)
 
     def outputs(noise: LatentNoise | None) -> tuple[torch.Tensor, ...]:
-        output = model(images, [torch.Generator().manual_seed(n) for n in range(2)], noise)
+        output = model(images, generators(0, 1), noise)
         return output.posterior.mean, output.latent, output.reconstruction
 
-    noise = LatentNoise(0.5, [1.0] * 4, [3, 4])
-    (mean, latent, image), (same, noisy, other) = outputs(None), outputs(noise)
+    def noise() -> LatentNoise:
+        return LatentNoise(0.5, [1.0] * 4, generators(3, 4))
+
+    (mean, latent, image), (same, noisy, other) = outputs(None), outputs(noise())
     assert torch.equal(mean, same)
-    assert torch.equal(noisy, noise.added(latent))
+    assert torch.equal(noisy, noise().added(latent))
     assert not torch.equal(image, other)
     other.sum().backward()
     assert all(p.grad is not None for p in model.encoder.parameters())

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ def info(config: InfoConfig) -> Summary:
     Raises:
         UserError: the run does not exist, or the size does not fit the model.
     """
-    model = chosen_model(config)
+    model, train = chosen(config)
     if len(config.size) not in (1, model.dims):
         raise ConfigError(f"size must be 1 or {model.dims} numbers, got {[*config.size]}")
     size = tuple(config.size) * (model.dims if len(config.size) == 1 else 1)
@@ -42,8 +43,9 @@ def info(config: InfoConfig) -> Summary:
     memory = memory_budget(config.memory, device)
     lines = memory_lines(model, size, memory)
     if config.batch_size is not None:
-        trainer = TrainerConfig(batch_size=config.batch_size, precision=precision.name)
-        trainer = trainer.divided(device.type, torch.get_num_threads(), model.norm != "batch")
+        trainer = TrainerConfig(
+            batch_size=config.batch_size, precision=precision.name, train=train
+        ).divided(device.type, torch.get_num_threads(), model.norm != "batch")
         step = TrainingStep.of(model, LossConfig(), trainer, device, size)
         lines += training_lines(step, memory)
     summary = summarise(model, size)
@@ -54,14 +56,15 @@ def info(config: InfoConfig) -> Summary:
     return summary
 
 
-def chosen_model(config: InfoConfig) -> VAEConfig:
-    """Return the model settings of the run, or those of `model=`."""
+def chosen(config: InfoConfig) -> tuple[VAEConfig, Any]:
+    """Return the model settings of the run and what it trains, or all of `model=`."""
     if config.run is None:
-        return replace(config.model, spatial_dims=config.model.dims)
+        return replace(config.model, spatial_dims=config.model.dims), "all"
     place = find_weights(config.run)
     if place.is_alone:
-        return read_start(config.run).config
-    return load_config(check_inside(place.folder.path, place.folder.config)).model
+        return read_start(config.run).config, "all"
+    run = load_config(check_inside(place.folder.path, place.folder.config))
+    return run.model, run.trainer.train
 
 
 def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:

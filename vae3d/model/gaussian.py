@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from vae3d.runtime.seeding import torch_generator
-
 
 @dataclass(frozen=True)
 class DiagonalGaussian:
@@ -48,19 +46,18 @@ class LatentNoise:
     """Normal noise that is added to latents before they are decoded, such as a diffusion model's.
 
     Its deviation is `level` times that of a channel: `std` (C,), or, without it, the channel's own
-    deviation in each case. `seeds` holds one number per case. A decoder that was trained with it
+    deviation in each case. There is one generator per case. A decoder that was trained with it
     forgives the noise of generated latents: noise-augmented decoding (Zheng et al. 2025,
     arXiv:2510.11690), where the deviation is drawn for each image; here it is fixed.
     """
 
     level: float
     std: Sequence[float] | None
-    seeds: Sequence[int]
+    generators: Sequence[Generator]
 
     def added(self, latent: Tensor) -> Tensor:
         """Return latents (B, C, *spatial) with their noise."""
-        generators = [torch_generator(seed, "latent_noise") for seed in self.seeds]
-        noise = _noise_like(latent, generators)
+        noise = _noise_like(latent, self.generators)
         wide = (-1, latent.shape[1], *(1,) * (latent.dim() - 2))
         if self.std is None:
             # Not a way by which the encoder could lower the noise.

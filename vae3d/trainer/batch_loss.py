@@ -13,7 +13,7 @@ from vae3d.loss.objective import Objective
 from vae3d.model.frozen import is_frozen
 from vae3d.model.gaussian import LatentNoise
 from vae3d.runtime.precision import Precision
-from vae3d.runtime.seeding import derive_seed
+from vae3d.runtime.seeding import torch_generator
 
 
 @dataclass
@@ -53,8 +53,8 @@ class BatchLoss:
         level = self.objective.config.latent_noise
         if not level:
             return None
-        seeds = [derive_seed(seed, "latent_noise") for seed in batch.noise_seeds]
-        return LatentNoise(level, self.latent_std, seeds)
+        generators = [torch_generator(seed, "latent_noise") for seed in batch.noise_seeds]
+        return LatentNoise(level, self.latent_std, generators)
 
 
 def deviations_of(model: CustomVAE, latents: StoredLatents | None) -> list[float] | None:
