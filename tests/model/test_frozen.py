@@ -51,6 +51,28 @@ def test_a_frozen_encoder_keeps_nothing_for_the_backward_pass() -> None:
     assert not posterior.mean.requires_grad
 
 
+@pytest.mark.parametrize("what", ["norms", "block", "all"])
+def test_a_frozen_decoder_recomputes_as_any_other(what: str) -> None:
+    """Gradients pass through it, so that its activations take memory."""
+    sizes = {}
+    for recomputed in ("nothing", what):
+        model = network("encoder")
+        model.recompute(dict.fromkeys(model.blocks(), recomputed))
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.nbytes
+            return tensor
+
+        latent = torch.rand(1, 4, 8, 8, 8, requires_grad=True)
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            # Named, since what a result that is freed has saved is freed with it.
+            image = model.decode(latent)
+        del image
+        sizes[recomputed] = sum(kept.values())
+    assert sizes[what] < 0.8 * sizes["nothing"]
+
+
 def test_norms_and_dropout_of_frozen_parts_are_those_of_inference() -> None:
     """A part of which something is trained is in training mode; so it stays in a copy."""
     model = network(["encoder.levels.1.blocks.0.norm1.*"], norm="batch", dropout=0.5)
