@@ -112,6 +112,29 @@ def test_the_encoder_need_not_be_asked_for_whole_volumes(latents: Path, tmp_path
     assert not torch.equal(after[1]["decoder.head.weight"], start["decoder.head.weight"])
 
 
+def test_the_decoder_of_given_weights_is_trained(latents: Path, tmp_path: Path) -> None:
+    """Whatever the seed; the deviations of their latents outlast a restart without the weights."""
+    parent = tmp_path / "parent"
+    shutil.copytree(latents.parent / "run", parent)
+    given = CustomVAE.from_pretrained(parent / "weights/best")
+    assert given.statistics is not None
+    for name, folder in (("scans", None), ("latents", latents)):
+        settings = training(tmp_path / name, folder, train="decoder", halo=folder and 1)
+        settings = replace(settings, seed=3, init_from=str(parent))
+        run = train(settings)
+        state = final_state(run)
+        assert state["latent_std"] == pytest.approx(given.statistics.latents_std)
+        frozen = {n: v for n, v in given.state_dict().items() if n.startswith("encoder.")}
+        assert all(torch.equal(state["model"][n], v) for n, v in frozen.items())
+        metrics = (run / "metrics.csv").read_bytes()
+        shutil.rmtree(run / "checkpoints/step_00000004")
+        parent.rename(tmp_path / "away")
+        train(settings)
+        (tmp_path / "away").rename(parent)
+        assert (run / "metrics.csv").read_bytes() == metrics
+        assert_equal_states(final_state(run), state)
+
+
 def test_a_patch_is_decoded_as_in_the_whole_latent(latents: Path, cases: LoadedCases) -> None:
     torch.manual_seed(1)
     model = CustomVAE(tiny_model(zero_init=False)).eval()

@@ -24,6 +24,7 @@ from vae3d.model.config import VAEConfig
 from vae3d.runtime.registry import plugin_hint
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
+from vae3d.values.latent_statistics import LatentStatistics
 
 MAX_FRONT_MATTER = 2**16
 """Bytes of a model card among which its licence is looked for."""
@@ -37,7 +38,7 @@ class Start:
 
     `name` is what the user typed. `shapes` holds the kind (`F32`) and the shape of each tensor,
     and `read` returns them all. `ancestors` are these weights, those that they started from, and
-    so on.
+    so on. `statistics` are those of their latents, None if they are not known.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Start:
     ancestors: tuple[Ancestor, ...]
     shapes: dict[str, tuple[str, tuple[int, ...]]]
     read: Callable[[], dict[str, Tensor]]
+    statistics: LatentStatistics | None = None
 
     def check(self, config: VAEConfig, spatial_dims: int, channels: int | None) -> None:
         """Compare a network with data, before anything is done with them.
@@ -131,6 +133,7 @@ def read_start(name: str) -> Start:
         ancestors=_ancestors(description, digest, licence_of(place.weights), place.hub),
         shapes=weights.shapes,
         read=weights.tensors,
+        statistics=description.statistics,
     )
 
 
@@ -148,6 +151,7 @@ def start_of(model: CustomVAE) -> Start:
         ancestors=_ancestors(description, digest, "", None),
         shapes={n: (kinds[v.is_floating_point()], tuple(v.shape)) for n, v in state.items()},
         read=lambda: state,
+        statistics=model.statistics,
     )
 
 

@@ -67,9 +67,7 @@ class LatentNoise:
         return latent + self.level * std.reshape(wide) * noise
 
 
-def _noise_like(
-    latent: Tensor, generator: Generator | Sequence[Generator] | None
-) -> Tensor:
+def _noise_like(latent: Tensor, generator: Generator | Sequence[Generator] | None) -> Tensor:
     """Return unit normal noise of the shape and type of latents, on their device."""
     noise = draw_noise(latent.shape, generator)
     if latent.is_cuda and not noise.is_cuda:

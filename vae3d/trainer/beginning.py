@@ -167,6 +167,7 @@ class Beginning:
         left_out = self.start.load_into(model, strict)
         # They are in the model now; those of a model in Python would stay in memory.
         self.start = dataclasses.replace(self.start, read=dict)
+        model.statistics = None if left_out else self.start.statistics
         changes = contract_changes(self.start.contract, contract)
         self.record = StartRecord(self.start.ancestors, (*changes,), left_out)
         log.info(f"starts from {self.start.name} ({self.start.ancestors[0].details})")
