@@ -100,7 +100,8 @@ def first_batch(run: Path) -> Iterator[tuple[Batch, torch.device]]:
     config = load_config(run / "config.yaml")
     with start_distributed("cpu") as distributed:
         training = Training(config, None, distributed, Extras())
-        loader = training._session(training.cases.survey("train")).loader
+        model = CustomVAE(training.config.model)
+        loader = training._session(training.cases.survey("train"), model).loader
         [micro_batches] = loader.steps(0, 1)
         [batch] = [batch for micro_batch in micro_batches for batch in micro_batch]
         seed_global(config.seed, "step", 0, 0)
