@@ -30,6 +30,8 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
         "amp mixed_precision fp16 bf16 use_amp autocast half float16 bfloat16"
     ),
     ("trainer.optimizer",): "optim optimiser opt",
+    ("trainer.train",): "freeze frozen freeze_encoder freeze_decoder trainable train_only",
+    ("loss.latent_noise",): "noise_augmentation latent_noise_std",
     ("trainer.weight_decay",): "wd decay l2",
     ("trainer.warmup_steps",): "warmup lr_warmup num_warmup_steps warmup_iters",
     ("trainer.clip_norm",): (
