@@ -64,7 +64,8 @@ def run(name: str) -> dict[str, object]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = round(time.monotonic() - start)
     if done.returncode:
-        return {"outcome": "failed", "seconds": seconds, "output": done.stdout[-4000:]}
+        said = done.stdout + done.stderr
+        return {"outcome": "failed", "seconds": seconds, "output": said[-4000:]}
     skipped = not re.search(r"\d+ passed", done.stdout)
     return {"outcome": "skipped" if skipped else "passed", "seconds": seconds}
 

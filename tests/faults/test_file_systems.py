@@ -57,9 +57,9 @@ def commands(scans: Path) -> list[tuple[str, ...]]:
         ("eval", "run=runs/run", "split=all", "evaluation.media=[]", "output=report"),
         ("eval", "run=runs/other", "split=all", "evaluation.media=[]", "output=report2"),
         ("compare", "report", "report2"),
-        ("encode", "run=runs/run", "split=all", "output=latents"),
+        ("encode", "run=runs/run", "output=latents"),
         ("decode", "run=runs/run", "input=latents", "output=decoded"),
-        ("reconstruct", "run=runs/run", "split=all", "output=reconstructed"),
+        ("reconstruct", "run=runs/run", f"input={scans}", "output=reconstructed"),
     ]
 
 

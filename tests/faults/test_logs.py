@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.command_server import COMMANDS
@@ -144,8 +145,8 @@ ENDS = ["2>&1 | head -1", "2>&-", ">&-", "> /dev/full", "2> /dev/full", "> /dev/
 TINY = "model=tiny trainer.steps=2 trainer.batch_size=2 patching.size=16 patching.per_volume=2"
 LINES = {
     "train": f"train name=NAME {TINY} data.count=4 data.shape=[16,16,16]",
-    "eval": "eval run=runs/base output=NAME",
-    "reconstruct": "reconstruct run=runs/base output=NAME",
+    "eval": "eval run=runs/base split=all output=NAME",
+    "reconstruct": "reconstruct run=runs/base input=scans output=NAME",
     "encode": "encode run=runs/base output=NAME",
     "decode": "decode run=runs/base input=latents output=NAME",
     "prepare": "prepare data=ct data.root=scans data.store=NAME",
@@ -166,9 +167,12 @@ def test_every_command_outlives_its_log(tmp_path: Path) -> None:
             capture_output=True,
         )  # fmt: skip
 
+    (tmp_path / "scans").mkdir()
+    for number in range(8):
+        voxels = np.random.default_rng(number).integers(-1000, 1000, (16, 16, 16))
+        np.save(tmp_path / f"scans/{number}.npy", voxels.astype(np.int16))
     for line in (
-        f"{vae3d} {LINES['train'].replace('NAME', 'base')}",
-        f"{vae3d} reconstruct run=runs/base output=scans",
+        f"{vae3d} train name=base {TINY} data=ct data.root=scans",
         f"{vae3d} encode run=runs/base output=latents",
     ):
         assert shell(line).returncode == 0, shell(line).stderr

@@ -23,6 +23,7 @@ def write_folder(
     own: LatentStatistics | None = OWN,
     shift: Sequence[float] = (),
     contract: Mapping[str, object] | None = None,
+    encoder: str | None = None,
 ) -> Path:
     """Write latents (3, 3, 4, 3) of cases by name, each drawn from its seed; return the folder.
 
@@ -34,7 +35,8 @@ def write_folder(
         generator = torch.Generator().manual_seed(seed)
         mean = torch.randn(3, 3, 4, 3, generator=generator)
         mean[0] += shift[number] if shift else 0
-        record = a_record(case_id=name, weights=weights, voxels=f"v{seed}", geometry="g")
+        by = {"weights": weights, "encoder": encoder}
+        record = a_record(case_id=name, voxels=f"v{seed}", geometry="g", **by)
         latent = Latent(record, mean, torch.full_like(mean, -4.0))
         write_latent(folder / latent_file(name), latent)
         health.add(DiagonalGaussian(latent.mean[None], latent.logvar[None]))

@@ -45,6 +45,15 @@ def test_folders_of_other_encoders_are_refused_by_name(tmp_path: Path) -> None:
         LatentDataset([one, other])
 
 
+def test_a_decoder_that_was_trained_further_makes_no_other_encoder(tmp_path: Path) -> None:
+    one = write_folder(tmp_path / "one", {"a": 0}, weights="1" * 64, encoder="e" * 64)
+    tuned = write_folder(tmp_path / "tuned", {"b": 1}, weights="2" * 64, encoder="e" * 64)
+    assert len(LatentDataset([one, tuned])) == 2
+    other = write_folder(tmp_path / "other", {"c": 2}, weights="1" * 63 + "3", encoder="f" * 64)
+    with pytest.raises(ConfigError, match=r"one of eeeeeeee, .*other of ffffffff"):
+        LatentDataset([one, other])
+
+
 def test_other_statistics_are_refused_unless_nothing_is_normalised(tmp_path: Path) -> None:
     folders = [write_folder(tmp_path / n, {n: k}, own=None) for k, n in enumerate("ab")]
     with pytest.raises(ConfigError, match=r"different statistics.*normalise=None"):

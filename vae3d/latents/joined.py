@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vae3d.errors import ConfigError, DataError
 from vae3d.files.links import check_inside
-from vae3d.files.paths import user_path
-from vae3d.latents.file import Latent, read_record
+from vae3d.files.paths import resolved, user_path
+from vae3d.latents.file import Latent, LatentRecord, read_record
 from vae3d.latents.folder import Entry, read_entry, read_manifest
 
 
@@ -48,7 +48,7 @@ def folders_of(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     paths = [user_path(folder) for folder in several]
     if not paths:
         raise ConfigError("latents must name a folder of vae3d encode, as in latents=latents")
-    places = [path.resolve() for path in paths]
+    places = [resolved(path) for path in paths]
     for place, path in enumerate(paths):
         if places[place] in places[:place]:
             raise ConfigError(f"{path}: is named twice; name each folder of latents once")
@@ -60,7 +60,8 @@ def join_latents(folders: Sequence[Path]) -> list[JoinedLatent]:
 
     Raises:
         ConfigError: the folders hold latents of different encoders.
-        DataError: a manifest is missing or damaged, or a scan is in two folders.
+        DataError: a manifest or the first latent of a folder is missing or damaged, or a scan
+            is in two folders.
     """
     latents = [
         JoinedLatent(entry.case_id, folder, entry)
@@ -73,30 +74,35 @@ def join_latents(folders: Sequence[Path]) -> list[JoinedLatent]:
     return sorted(latents, key=lambda latent: latent.name)
 
 
-def encoder_of(folder: Path, entry: Entry) -> str:
-    """Return the fingerprint of what encoded a latent.
-
-    Manifests of earlier versions do not have it: it is read from the latent itself.
-
-    Raises:
-        DataError: the latent is missing or damaged.
-    """
-    return entry.weights or read_record(check_inside(folder, folder / entry.file)).weights
-
-
 def _check_encoders(latents: Sequence[JoinedLatent]) -> None:
-    encoders: dict[Path, str] = {}
+    """Raise a ConfigError if not all folders hold latents of one encoder.
+
+    The first latent of each folder is asked for it; the decoder may be another one.
+    """
+    records: dict[Path, LatentRecord] = {}
     for latent in latents:
-        if latent.folder not in encoders or latent.entry.weights:
-            own = encoder_of(latent.folder, latent.entry)
-            if encoders.setdefault(latent.folder, own) != own:
-                raise ConfigError(f"{latent.folder}: holds latents of several encoders")
-    if len({*encoders.values()}) > 1:
-        each = ", ".join(f"{folder} of {encoder[:8]}" for folder, encoder in encoders.items())
+        folder, entry = latent.folder, latent.entry
+        if folder not in records:
+            records[folder] = read_record(check_inside(folder, folder / entry.file))
+        if entry.weights not in ("", records[folder].weights):
+            raise ConfigError(f"{folder}: holds latents of several encoders")
+    first = next(iter(records.values()))
+    if not all(_have_same_encoder(first, record) for record in records.values()):
+        each = ", ".join(
+            f"{folder} of {(record.encoder or record.weights)[:8]}"
+            for folder, record in records.items()
+        )
         raise ConfigError(
             f"latents of one encoder go together, but these are of different ones: {each}; encode "
             "the scans with one run"
         )
+
+
+def _have_same_encoder(one: LatentRecord, other: LatentRecord) -> bool:
+    # Earlier versions recorded the weights as a whole.
+    return one.weights == other.weights or (
+        one.encoder is not None and one.encoder == other.encoder
+    )
 
 
 def _distinguished(latents: Sequence[JoinedLatent]) -> list[JoinedLatent]:
@@ -107,7 +113,7 @@ def _distinguished(latents: Sequence[JoinedLatent]) -> list[JoinedLatent]:
     joined = []
     for name, same in namesakes.items():
         scans = [latent.entry.voxels for latent in same if latent.entry.voxels]
-        labels = [latent.folder.resolve().name for latent in same]
+        labels = [resolved(latent.folder).name for latent in same]
         places = " and ".join(str(latent.folder) for latent in same)
         if len({*scans}) < len(scans):
             raise DataError(f"case {name!r} is the same scan in {places}; leave one folder out")
