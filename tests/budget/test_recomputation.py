@@ -127,8 +127,10 @@ from vae3d.budget.memory import TrainingMemory
 memory = TrainingMemory(large_step(sys.argv[1]))
 whole = memory.plan(None)
 trainer = replace(memory.step.trainer, train="decoder")
-frozen = TrainingMemory(replace(memory.step, trainer=trainer))
-stored = TrainingMemory(replace(memory.step, trainer=trainer, box=(16, 16, 20)))
+# The double number of patches, so that constants are a small part here too.
+decoder = replace(memory.step, trainer=trainer, shape=(4, *memory.step.shape[1:]))
+frozen = TrainingMemory(decoder)
+stored = TrainingMemory(replace(decoder, box=(16, 16, 20)))
 for of, plan in (
     (memory, whole),
     (memory, memory.plan(0.7 * whole.bytes / 2**30)),
