@@ -19,6 +19,7 @@ from vae3d.runtime.distributed import start_distributed
 from vae3d.scans.depth import number_type
 from vae3d.scans.files import read_volume
 from vae3d.settings.saved import write_settings
+from vae3d.trainer.beginning import Extras
 
 GRAY = np.random.default_rng(0).integers(0, 255, (12, 16)).astype(np.uint8)
 WIDE = GRAY.astype(np.uint16) * 257
@@ -110,16 +111,16 @@ def test_a_run_records_its_window_and_keeps_it(tmp_path: Path) -> None:
         tmp_path, data=data, patching=RandomPatchesConfig(size=(8,)), model=tiny_model(2)
     )
     with start_distributed("cpu") as distributed:
-        training = Training(config, None, distributed)
+        training = Training(config, None, distributed, Extras())
         assert isinstance(training.config.data, Images2DConfig)
         assert training.config.data.window == (0.0, 65535.0)
         write_settings(training.config, training.folder.config)
         # A resume and an evaluation do not look at the files again.
         Image.fromarray(GRAY).save(tmp_path / "4.png")
-        assert Training(config, None, distributed).cases.contract.high == 65535.0
+        assert Training(config, None, distributed, Extras()).cases.contract.high == 65535.0
         trained = load_config(training.folder.config).data
         assert RunData(root="b").for_run(trained, None).window == (0.0, 65535.0)  # type: ignore[attr-defined]
         # Runs of earlier versions recorded what was the default.
         text = training.folder.config.read_text()
         training.folder.config.write_text(text.replace("65535.0", "255.0"))
-        assert Training(config, None, distributed).cases.contract.high == 255.0
+        assert Training(config, None, distributed, Extras()).cases.contract.high == 255.0

@@ -28,6 +28,7 @@ from vae3d.patching.config import RandomPatchesConfig
 from vae3d.runtime.distributed import start_distributed
 from vae3d.scans.labels import label_name, label_values, may_be_labels, may_hold_labels
 from vae3d.settings.saved import write_settings
+from vae3d.trainer.beginning import Extras
 from vae3d.values.voxel_statistics import VoxelStatistics
 
 GRID = np.stack(np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij"))
@@ -263,15 +264,15 @@ def test_a_run_records_what_becomes_of_label_maps(tree: Path, tmp_path: Path) ->
     data = CTConfig(root=str(tree), store=None)
     config = tiny_training(tmp_path, data=data, patching=RandomPatchesConfig(size=(8,)))
     with start_distributed("cpu") as distributed:
-        training = Training(config, None, distributed)
+        training = Training(config, None, distributed, Extras())
         assert training.config.data.label_maps == "leave_out"  # type: ignore[attr-defined]
         write_settings(training.config, training.folder.config)
-        assert len(Training(config, None, distributed).cases.split_of()) == 4
+        assert len(Training(config, None, distributed, Extras()).cases.split_of()) == 4
         # Runs of earlier versions have no such key: they read what they read.
         text = training.folder.config.read_text()
         training.folder.config.write_text(text.replace("  label_maps: leave_out\n", ""))
         assert load_config(training.folder.config).data.label_maps == "keep"  # type: ignore[attr-defined]
-        assert len(Training(config, None, distributed).cases.split_of()) == 8
+        assert len(Training(config, None, distributed, Extras()).cases.split_of()) == 8
 
 
 @pytest.mark.parametrize("store", ["null", "auto"])

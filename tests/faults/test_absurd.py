@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import tiny_trainer, tiny_training
+from tests.exchange.conftest import saved
 from tests.faults.absurd import PATHS, damage
 from tests.faults.conftest import Hurry
 from vae3d.cli.explain import fail
@@ -34,6 +35,7 @@ from vae3d.commands import COMMANDS
 from vae3d.data.config import CTConfig, Images2DConfig, RunData, StoreConfig
 from vae3d.errors import UserError
 from vae3d.evaluation.config import EvaluationConfig
+from vae3d.latents.folder import read_manifest
 from vae3d.loading import trial as reading_trial
 from vae3d.patching.config import RandomPatchesConfig
 from vae3d.runtime.messages import ROOT
@@ -78,6 +80,18 @@ def execute(command: str, settings: Any) -> None:
         load(COMMANDS[command].run)(settings)
 
 
+def imported_from(path: str, output: str = "imported", **values: Any) -> Any:
+    """Return the settings of an import of MONAI's tensors."""
+    chosen = {"kind": "monai", "window": [-1000, 400], "norm_groups": 2, **values}
+    return settings_of("import", input=path, output=output, **chosen)
+
+
+def probe(labels: str = "labels.csv", latents: str = "latents", **values: Any) -> Any:
+    """Return the settings of a small probe."""
+    small = {"folds": 2, "repeats": 1, "strength": 1.0, "data": RunData(), **values}
+    return settings_of("probe", latents=[latents], labels=labels, **small)
+
+
 def make_world(folder: Path) -> None:
     """Write scans, lists, a store, two runs with reports, latents and samples into a folder."""
     rng = np.random.default_rng(0)
@@ -105,6 +119,7 @@ def make_world(folder: Path) -> None:
     (folder / "list.json").write_text(
         f'{{"training": [{", ".join(entries[:4])}], "validation": [{entries[4]}], "test": [{entries[5]}]}}'
     )
+    saved(folder / "weights")
     with contextlib.chdir(folder):
         execute("train", training())
         execute(
@@ -116,6 +131,12 @@ def make_world(folder: Path) -> None:
         shutil.copytree("runs/run", "runs/other")
         execute("prepare", settings_of("prepare", data=ct(root="scans", store="store")))
         execute("encode", settings_of("encode", run="runs/run", output="latents"))
+        execute("export", settings_of("export", run="weights", to="monai", output="exported"))
+        execute("import", imported_from("exported/autoencoder.safetensors"))
+        rows = [
+            f"{entry.case_id},{n % 2}" for n, entry in enumerate(read_manifest(Path("latents")))
+        ]
+        Path("labels.csv").write_text("\n".join(["case_id,label", *rows, ""]))
         latent = torch.zeros(4, 4, 4, 4)
         np.save("samples/a.npy", latent.numpy())
         save_file({"latents": latent}, "samples/b.safetensors")
@@ -163,6 +184,14 @@ TRIALS: list[Trial] = [
     ("runs", lambda rng: settings_of("runs", json=rng.random() < 0.5), ("runs/run/*",)),
     ("verify", lambda rng: settings_of("verify", folder=rng.choice((".", "store", "latents", "runs/run")),
         accept=rng.random() < 0.5), ("store/*", "store/cases/*/*", "latents/*", "runs/run/*", "runs/run/*/*/*")),
+    ("export", lambda rng: settings_of("export", run="weights", to="monai", output=rng.choice(("exported", "x"))),
+        ("weights/*", "exported/*")),
+    ("import", lambda rng: imported_from("exported/autoencoder.safetensors", rng.choice(("imported", "x"))),
+        ("exported/*.safetensors", "imported/*")),
+    ("import", lambda rng: settings_of("import", kind="features", input="exported/autoencoder.safetensors", output="x"),
+        ("exported/*.safetensors",)),
+    ("probe", lambda rng: probe(), ("labels.csv", "latents/*", "latents/cases/*/*")),
+    ("train", lambda rng: training(name="new", init_from="runs/run"), ("runs/run/*", "runs/run/weights/*/*")),
 ]  # fmt: skip
 """Commands with settings, and patterns of the files that they read."""
 PATHS_OF: list[tuple[str, Callable[[str], Any]]] = [
@@ -190,6 +219,13 @@ PATHS_OF: list[tuple[str, Callable[[str], Any]]] = [
     ("info", lambda p: settings_of("info", run=p, measure=False)),
     ("runs", lambda p: settings_of("runs", folder=p)),
     ("verify", lambda p: settings_of("verify", folder=p)),
+    ("export", lambda p: settings_of("export", run=p, to="monai", output="x")),
+    ("export", lambda p: settings_of("export", run="weights", to="monai", output=p)),
+    ("import", lambda p: imported_from(p)),
+    ("import", lambda p: imported_from("exported/autoencoder.safetensors", p)),
+    ("probe", lambda p: probe(labels=p)),
+    ("probe", lambda p: probe(latents=p)),
+    ("train", lambda p: training(name="new", init_from=p)),
 ]  # fmt: skip
 """Commands with a path in the place of one that they take."""
 

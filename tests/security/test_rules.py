@@ -15,6 +15,9 @@ IMPORTERS = {
 }
 """The tables of names, which are code; the Dataset and the plugins that the command line names."""
 
+OF_ITSELF = {"vae3d/exchange/programs.py": {"torch.export.load"}}
+"""What loads a file that this process has just written to a folder of its own, to compare it."""
+
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "marshal", "shelve", "joblib", "dill"}
 FORBIDDEN = {
     *("eval", "exec", "__import__", "builtins.eval", "builtins.exec", "builtins.__import__"),
@@ -100,7 +103,9 @@ def is_false(node: ast.expr) -> bool:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_can_run_what_it_reads(path: Path) -> None:
     name = path.relative_to(ROOT).as_posix()
-    assert offences(path.read_text(), name in IMPORTERS) == []
+    own = OF_ITSELF.get(name, set())
+    found = offences(path.read_text(), name in IMPORTERS)
+    assert [line for line in found if line.partition(": ")[2] not in own] == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """`export_weights`: weights for other programs, checked, with what they need to know."""
 
-import importlib
 import logging
 import warnings
 from importlib.util import find_spec
@@ -25,6 +24,7 @@ from vae3d.exchange.to_monai import MonaiNetwork, to_monai
 from vae3d.files.atomic import atomic_folder, file_digest, write_json, write_text
 from vae3d.files.checksums import seal
 from vae3d.files.paths import user_path
+from vae3d.runtime.registry import load
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _monais_difference(model: CustomVAE, network: MonaiNetwork, state: State) ->
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         module, _, name = network.name.rpartition(".")
-        theirs = getattr(importlib.import_module(module), name)(**network.arguments).eval()
+        theirs = load(f"{module}:{name}")(**network.arguments).eval()
     theirs.load_state_dict(state, strict=True, assign=True)
     unit = model.config.unit_range
 

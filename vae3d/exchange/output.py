@@ -23,6 +23,9 @@ def new_output(output: Path, is_same: Callable[[], bool]) -> Iterator[bool]:
         DataError: it cannot be written.
         ConfigError: it holds something else.
     """
+    if output.name in ("", ".."):
+        # It is written beside and renamed.
+        raise ConfigError(f"output={output}: must have a name of its own, as in output=weights/x")
     with sole_writer_of_file(output):
         wanted = not output.exists() or (output.is_dir() and not any(output.iterdir()))
         if not wanted:

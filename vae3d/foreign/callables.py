@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from vae3d.errors import ConfigError
 from vae3d.foreign.network import LatentParts, Network, errors_named, without_variance
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.vae import VALUE_BITS
+from vae3d.runtime.registry import load
 
 MIN_TRIAL = {2: 64, 3: 32}
 """Sides of the images of a trial, at least, by number of axes."""
@@ -97,7 +97,7 @@ def open_network(config: CallableConfig, spatial_dims: int) -> Network:
     if not (module and attribute):
         raise ConfigError(f"autoencoder.path must be package.module:callable, got {name!r}")
     with errors_named(f"autoencoder.path={name} cannot be imported"):
-        factory: Callable[..., Any] = getattr(import_module(module), attribute)
+        factory: Callable[..., Any] = load(name)
     with errors_named(f"autoencoder.path={name} with autoencoder.options cannot be called"):
         made = factory(**config.options)
     lacking = [way for way in ("encode", "decode") if not callable(getattr(made, way, None))]

@@ -92,7 +92,7 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
         "samples_per_volume num_samples patches_per_volume num_patches patches_per_image"
     ),
     ("patching",): "sampler patch patches",
-    ("model",): "architecture network net arch backbone",
+    ("model",): "architecture net arch backbone",
     ("evaluation.inference.batch_size",): "sw_batch_size eval_batch_size",
     ("evaluation.inference.overlap",): "sw_overlap patch_overlap",
     ("evaluation.metrics",): "metric scores score",
