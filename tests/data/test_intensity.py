@@ -87,7 +87,10 @@ def test_percentiles_that_coincide_are_refused() -> None:
 def test_impossible_contracts_are_refused() -> None:
     IntensityContract("percentiles", 0.0, 100.0, "")
     for wrong in (("hounsfield", 0.0, 1.0), ("window", 1.0, 1.0), ("window", 2.0, 1.0),
-                  ("percentiles", -0.5, 99.0), ("percentiles", 0.5, 100.5)):  # fmt: skip
+                  ("percentiles", -0.5, 99.0), ("percentiles", 0.5, 100.5),
+                  # float32 has no such numbers.
+                  ("window", -1000.0, 1e300), ("window", -1e38, 0.0), ("window", 0.0, 1e-40),
+                  ("window", 0.0, float("inf")), ("window", float("nan"), 1.0)):  # fmt: skip
         with pytest.raises(ConfigError):
             IntensityContract(*wrong, "")
 

@@ -102,3 +102,7 @@ def test_facts_as_text() -> None:
     assert fact_lines({"started_from": ["owner/name"]}) == {"Started from": "owner/name"}
     assert fact_lines({"started_from": None, "init_from": None}) == {}
     assert fact_lines({"steps": {"trained": 5, "planned": 5, "best": 5}}) == {"Steps": "5"}
+
+
+def test_facts_of_a_stranger_are_short_lines() -> None:
+    assert len(fact_lines({"data": "x" * 5000})["Data"]) < 600

@@ -255,3 +255,13 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert all(torch.equal(second[name], value) for name, value in first.items())
     assert '"licence": "mit"' in Path("second/export.json").read_text()
+
+
+@pytest.mark.parametrize("name", [".", "/", ".."])
+def test_an_output_has_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file_of(tmp_path, to_monai(model_of({})).state)
+    monkeypatch.chdir(tmp_path)
+    config = ImportConfig(kind="monai", input=str(path), output=name, window=WINDOW, norm_groups=2)
+    with pytest.raises(ConfigError, match="must have a name of its own"):
+        import_weights(config)
+    assert [*tmp_path.iterdir()] == [path]

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+MAX_LINE = 500
+"""Characters of a fact that are shown: a summary.json may come from anybody."""
+
 
 def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
     """Return the facts of a `summary.json` by their names for people, without unknown ones."""
@@ -21,7 +24,11 @@ def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
         "Date": f"{facts.get('date', '')}".replace("T", " ").replace("Z", " UTC"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions),
     }
-    return {name: str(text) for name, text in lines.items() if text not in (None, "")}
+    return {name: _short(str(text)) for name, text in lines.items() if text not in (None, "")}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} ..."
 
 
 def _model(model: dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ _FORMER_UNIT = re.compile(r"(^|(?<=\] ))intensity(?=(\^2)?$)")
 """What earlier versions called arbitrary units, also squared and after a window."""
 FOREGROUND_SHARE = 0.1
 """Share of the intensity range above its low end from which voxels are foreground."""
+LARGEST = 1e37
+"""The largest limit of a range: twice as much, and its inverse, are numbers of float32."""
 PORTION = 2**17
 """Voxels converted at a time: few enough to stay in a core's cache."""
 
@@ -92,6 +94,11 @@ class IntensityContract:
             raise ConfigError(
                 f"data.{self.kind} must be [low, high] with low < high, "
                 f"got [{self.low}, {self.high}]"
+            )
+        if max(-self.low, self.high) > LARGEST or self.high - self.low < 1 / LARGEST:
+            raise ConfigError(
+                f"data.{self.kind} must be numbers from {-LARGEST:g} to {LARGEST:g}, different in "
+                f"float32, got [{self.low}, {self.high}]"
             )
         if self.kind == "percentiles" and (self.low < 0 or self.high > 100):
             raise ConfigError(
