@@ -22,7 +22,7 @@ from vae3d.exchange.config import ExportConfig, ImportConfig
 from vae3d.exchange.exporting import export_weights
 from vae3d.exchange.importing import import_weights
 from vae3d.exchange.to_monai import to_monai
-from vae3d.model.config import AttentionSpec
+from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
 from vae3d.values.contract import InputContract
 from vae3d.values.intensity import IntensityContract
 from vae3d.verification.folder import verify
@@ -265,3 +265,20 @@ def test_an_output_has_a_name(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match="must have a name of its own"):
         import_weights(config)
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_own_weights_need_no_import(weights: Path, tmp_path: Path) -> None:
+    config = ImportConfig(
+        kind="monai", input=str(weights / "model.safetensors"), output=str(tmp_path / "x"),
+        window=WINDOW,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="own weights already; use them as run="):
+        import_weights(config)
+    assert not (tmp_path / "x").exists()
+
+
+def test_blocks_of_another_network_are_named_in_words(tmp_path: Path) -> None:
+    other = CustomVAE(VAEConfig(spatial_dims=3, levels=[LevelSpec(8, 1), LevelSpec(8, 1, (2,))]))
+    path = file_of(tmp_path, other.state_dict())
+    with pytest.raises(ConfigError, match=r"AutoencoderKL: it has other blocks$"):
+        run_import(path)

@@ -104,13 +104,13 @@ def test_a_mistyped_run_is_never_asked_for_on_the_hub(
     run = RunFolder(tmp_path / "runs/ct64")
     run.checkpoints.mkdir(parents=True)
     run.config.write_text("{}")
-    with pytest.raises(RunError, match=r"did you mean run=runs/ct64\? runs here: runs/ct64"):
+    with pytest.raises(RunError, match=r"did you mean runs/ct64\? runs here: runs/ct64"):
         CustomVAE.from_pretrained("runs/ct65")
     for command in ("eval", "info"):
-        with pytest.raises(RunError, match=r"runs/ct65: no run here .*run=runs/ct64"):
+        with pytest.raises(RunError, match=r"runs/ct65: no run here .*did you mean runs/ct64"):
             load(COMMANDS[command].run)(COMMANDS[command].config(run="runs/ct65"))
     monkeypatch.setattr("huggingface_hub.snapshot_download", _offline)
-    with pytest.raises(RunError, match=r"^rums/ct64: .*no network.*did you mean run=runs/ct64\?"):
+    with pytest.raises(RunError, match=r"^rums/ct64: .*no network.*did you mean runs/ct64\?"):
         find_weights("rums/ct64")
     with pytest.raises(RunError, match=r"^hub:rums/ct64: the download .*no network") as refused:
         find_weights("hub:rums/ct64")

@@ -171,8 +171,8 @@ def test_the_runs_that_exist_are_named(tmp_path: Path) -> None:
     write_run(tmp_path / "runs/ct64")
     write_run(tmp_path / "runs/sweep/lr=1")
     for wrong, expected in (
-        ("runs/ct46", "did you mean run=runs/ct64? runs here: runs/ct64, runs/sweep/lr=1"),
-        ("ct64", "did you mean run=runs/ct64?"),
+        ("runs/ct46", "did you mean runs/ct64? runs here: runs/ct64, runs/sweep/lr=1"),
+        ("ct64", "did you mean runs/ct64?"),
         ("runs", "; runs here: runs/ct64"),
         ("elsewhere/x", "vae3d runs FOLDER lists"),
     ):

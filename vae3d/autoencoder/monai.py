@@ -70,7 +70,9 @@ def from_monai(
         renamed = _renamed(model, state, encoder, decoder)
         model.load_state_dict({n: _checked(n, tensor) for n, tensor in renamed}, assign=True)
     except (LookupError, StopIteration, RuntimeError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+        # Python's own words for a list that is too short would say nothing.
+        lacking = isinstance(error, IndexError | StopIteration)
+        reason = "it has other blocks" if lacking else " ".join(str(error).split())
         raise ConfigError(f"not the weights of MONAI's AutoencoderKL: {reason}") from error
     return model.eval()
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from vae3d.autoencoder.description import Ancestor, Origin, is_licence, read_description
 from vae3d.autoencoder.monai import from_monai
+from vae3d.autoencoder.places import holds_weights
 from vae3d.autoencoder.state_dicts import State, read_state_dict
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.autoencoder.weights import TENSOR_FILE
 from vae3d.errors import ConfigError, UserError
 from vae3d.exchange.config import OF_KIND, ImportConfig
 from vae3d.exchange.features import Features, Source, features_of, read_features, write_features
@@ -71,6 +73,10 @@ def _given(config: ImportConfig) -> tuple[Path, Path]:
 
 def _import_monai(config: ImportConfig, source: Path, output: Path) -> CustomVAE:
     contract = _contract(config)
+    if source.name == TENSOR_FILE and holds_weights(source.parent):
+        raise ConfigError(
+            f"{source}: holds vae3d's own weights already; use them as run={source.parent}"
+        )
     state = _without_prefix(read_state_dict(source))
     try:
         model = from_monai(

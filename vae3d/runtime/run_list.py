@@ -101,7 +101,7 @@ def runs_near(path: Path) -> str:
         return ""
     names = {run.name: run for run in reversed(runs)}
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    meant = f", did you mean run={names[close[0]]}?" if close else ";"
+    meant = f", did you mean {names[close[0]]}?" if close else ";"
     listed = ", ".join(map(str, runs[:MAX_NAMED]))
     return f"{meant} runs here: {listed}{', ...' if len(runs) > MAX_NAMED else ''}"
 
