@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -117,6 +118,15 @@ def silence_lost_parent(worker_id: int) -> None:
     sys.excepthook = hook
 
 
+def _forget_frames(error: Exception) -> None:
+    """Let go of torch's iterator, which shows a traceback when it is deleted half made."""
+    show, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = show
+
+
 def started(loader: "DataLoader[Any]") -> Iterator[Any]:
     """Return the iterator of a loader, which starts its workers.
 
@@ -128,9 +138,10 @@ def started(loader: "DataLoader[Any]") -> Iterator[Any]:
     """
     try:
         return iter(loader)
-    except (OSError, RuntimeError):
-        raise
     except Exception as error:
+        _forget_frames(error)
+        if isinstance(error, OSError | RuntimeError):
+            raise
         reason = " ".join(str(error).split())
         raise DataError(
             f"the cases cannot be sent to loader workers ({reason}); use data.workers=0"

@@ -18,7 +18,7 @@ from vae3d.files.atomic import atomic_write
 from vae3d.files.gzipped import crc32
 from vae3d.files.links import pinned
 from vae3d.files.npy import open_npy, read_npy
-from vae3d.files.reading import check_kind, reason_of
+from vae3d.files.reading import check_kind, open_regular, reason_of
 from vae3d.store.foreground import SIDE, ForegroundMap
 from vae3d.system.maps import report_no_maps
 from vae3d.values.naming import case_file
@@ -216,8 +216,10 @@ def _open_blosc2(path: Path) -> Any:
     try:
         return blosc2.open(str(path), mmap_mode="r", **settings)
     except RuntimeError:
-        # It does not say why: the file is damaged, or cannot be mapped.
-        array = blosc2.open(str(path), **settings)
+        # It does not say why: the file is damaged, or cannot be mapped. Read as a whole, as blosc2
+        # would open the path again for each chunk, when it may be that of another file.
+        with open_regular(path) as file:
+            array = blosc2.ndarray_from_cframe(file.read(), copy=True)
     report_no_maps(path)
     return array
 
