@@ -30,8 +30,8 @@ import peers
 from peers import Network
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
-from vae3d.commands.train import TrainConfig
 from vae3d.loss.objective import Objective
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.messages import show_messages
 from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume

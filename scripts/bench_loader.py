@@ -40,10 +40,10 @@ from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.samplers import RandomPatches
+from vae3d.phantoms.chest import phantom
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.messages import show_messages
 from vae3d.runtime.shuffle import Shuffle
-from vae3d.scans.synthetic import phantom
 
 log = logging.getLogger("vae3d.bench_loader")
 

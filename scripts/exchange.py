@@ -213,10 +213,10 @@ def command(folder: Path, words: tuple[str, ...]) -> None:
 def read(folder: Path) -> dict[str, str]:
     """Return the digest of every kind of artefact, as this interpreter reads it."""
     from vae3d import CustomVAE, LatentDataset
-    from vae3d.commands.saved import load_config
     from vae3d.data.build import open_cases
     from vae3d.data.config import StoreConfig
     from vae3d.logger.console import ProgressBar
+    from vae3d.run.saved import load_config
     from vae3d.settings.saved import describe
 
     digests = {}
@@ -241,7 +241,7 @@ def read(folder: Path) -> dict[str, str]:
 
 def checkpoint(folder: Path, step: int) -> str:
     """Return the digest of everything in the checkpoint of a step."""
-    from vae3d.trainer.checkpoint import CheckpointFolder
+    from vae3d.checkpoints.folder import CheckpointFolder
 
     return digest(CheckpointFolder(folder / "run/checkpoints").load(step).state)
 

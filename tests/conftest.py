@@ -15,11 +15,11 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from tests.command_server import COMMANDS
-from vae3d.commands.train import TrainConfig
 from vae3d.data.config import SyntheticConfig
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import RandomPatchesConfig
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.messages import ROOT as ROOT_LOGGER
 from vae3d.runtime.messages import show_messages
 from vae3d.trainer.config import TrainerConfig

@@ -12,9 +12,9 @@ from vae3d.cli.jobs import checked_settings
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
-from vae3d.commands.saved import load_config
-from vae3d.commands.train import TrainConfig
 from vae3d.data.config import CaseData
+from vae3d.run.config import TrainConfig
+from vae3d.run.saved import load_config
 from vae3d.runtime.differences import differences
 from vae3d.settings.groups import EXPERIMENT, groups_of
 from vae3d.settings.saved import describe, write_settings

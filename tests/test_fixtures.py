@@ -22,7 +22,6 @@ from vae3d.commands.decode import DecodeConfig
 from vae3d.commands.decode_run import decode
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
-from vae3d.commands.saved import load_config
 from vae3d.data.build import open_cases
 from vae3d.data.config import StoreConfig
 from vae3d.evaluation.config import EvaluationConfig
@@ -30,6 +29,7 @@ from vae3d.inference.config import InferenceConfig
 from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import RandomPatches
+from vae3d.run.saved import load_config
 from vae3d.settings.saved import describe
 
 FIXTURES = Path(__file__).parent / "fixtures"

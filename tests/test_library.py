@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 
 from tests.conftest import ROOT, tiny_model, tiny_trainer
 from vae3d import CustomVAE, VAEConfig, eval_3d, train_3d
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.cli.jobs import checked_settings
 from vae3d.cli.line import Line
 from vae3d.commands import COMMANDS
-from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError, DataError, RunError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.config import InferenceConfig
@@ -30,9 +30,9 @@ from vae3d.logger.config import LoggersConfig, WandbConfig
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import LevelSpec
 from vae3d.patching.config import RandomPatchesConfig
+from vae3d.run.saved import load_config
 from vae3d.runtime.differences import differences
 from vae3d.settings.saved import describe
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import TrainerConfig
 
 

@@ -13,7 +13,6 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands import COMMANDS
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import CustomConfig
 from vae3d.data.custom import DatasetSource
@@ -25,6 +24,8 @@ from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
 from vae3d.patching.config import PATCHING, PatchingConfig
 from vae3d.report.result import EvaluationResult
+from vae3d.run.beginning import Extras
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.messages import show_messages_unless_configured
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.settings.command import Command
@@ -34,7 +35,6 @@ from vae3d.settings.given import (
     sequence_of,
     settings_of_group,
 )
-from vae3d.trainer.beginning import Extras
 from vae3d.trainer.config import TrainerConfig
 
 Values = Mapping[str, Any]

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.latents import CPU, Contender, Sizes, contenders
+from vae3d.phantoms.chest import phantom
 from vae3d.runtime.memory import free_memory, peak_memory
-from vae3d.scans.synthetic import phantom
 
 SHARE = 0.9
 """Share of the free memory that a measurement may take."""

@@ -13,7 +13,7 @@ from benchmarks.machine import version
 from peers import MONAI_CHANNELS
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
-from vae3d.commands.train import TrainConfig
+from vae3d.run.config import TrainConfig
 
 CPU = torch.device("cpu")
 DIRECTIONS = ("encode", "decode")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.cli.compose import composed
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
@@ -19,7 +20,6 @@ from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import TrainerConfig
 from vae3d.trainer.trainer import Callbacks, Trainer
 

@@ -17,7 +17,6 @@ from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.reconstruct_run import reconstruct
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import (
     CTConfig,
@@ -35,6 +34,7 @@ from vae3d.latents.folder import latent_file
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import WholeVolumeConfig
 from vae3d.report.result import EvaluationResult
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.config import TrainerConfig
 from vae3d.values.agreement import DATA, Agreement
 from vae3d.values.contract import InputContract

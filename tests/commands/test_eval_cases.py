@@ -13,7 +13,6 @@ from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, DataConfig, RunData
 from vae3d.errors import DataError
@@ -22,6 +21,7 @@ from vae3d.latents.file import read_record
 from vae3d.latents.folder import read_manifest
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import WholeVolumeConfig
+from vae3d.run.config import TrainConfig
 from vae3d.scans.files import read_volume
 from vae3d.trainer.config import TrainerConfig
 from vae3d.values.splits import SplitRule, case_rank

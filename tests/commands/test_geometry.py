@@ -20,10 +20,7 @@ from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.reconstruct_run import reconstruct
-from vae3d.commands.saved import load_config
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
-from vae3d.commands.trained import TrainedRun
 from vae3d.comparison.comparison import compare_reports
 from vae3d.comparison.reader import read_report
 from vae3d.data.config import CTConfig, Images2DConfig, RunData
@@ -32,6 +29,9 @@ from vae3d.errors import ConfigError, RunError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import WholeVolumeConfig
+from vae3d.run.config import TrainConfig
+from vae3d.run.saved import load_config
+from vae3d.run.trained import TrainedRun
 from vae3d.scans.files import read_volume
 from vae3d.scans.resample import resample_to_spacing
 from vae3d.scans.volume import Volume

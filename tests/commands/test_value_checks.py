@@ -20,13 +20,13 @@ from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
 from vae3d.commands.reconstruct import ReconstructConfig
 from vae3d.commands.reconstruct_run import reconstruct
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig, MRIConfig
 from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.patching.config import RandomPatchesConfig, WholeVolumeConfig
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.config import TrainerConfig
 
 COUNT, TRAINED = 5, 3

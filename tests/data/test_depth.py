@@ -9,17 +9,17 @@ import tifffile
 from PIL import Image
 
 from tests.conftest import tiny_model, tiny_training
-from vae3d.commands.saved import load_config
 from vae3d.commands.train_run import Training
 from vae3d.data.config import Images2DConfig, RunData
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import DataError
 from vae3d.patching.config import RandomPatchesConfig
+from vae3d.run.beginning import Extras
+from vae3d.run.saved import load_config
 from vae3d.runtime.distributed import start_distributed
 from vae3d.scans.depth import number_type
 from vae3d.scans.files import read_volume
 from vae3d.settings.saved import write_settings
-from vae3d.trainer.beginning import Extras
 
 GRAY = np.random.default_rng(0).integers(0, 255, (12, 16)).astype(np.uint8)
 WIDE = GRAY.astype(np.uint16) * 257

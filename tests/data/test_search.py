@@ -14,7 +14,6 @@ from PIL import Image
 from tests.conftest import tiny_training, vae3d
 from vae3d.commands.prepare import PrepareConfig
 from vae3d.commands.prepare_run import prepare
-from vae3d.commands.saved import load_config
 from vae3d.commands.train_run import Training
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.config import CTConfig, Images2DConfig, RunData
@@ -25,10 +24,11 @@ from vae3d.lists.left_out import listed, summary
 from vae3d.lists.search import matches
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.config import RandomPatchesConfig
+from vae3d.run.beginning import Extras
+from vae3d.run.saved import load_config
 from vae3d.runtime.distributed import start_distributed
 from vae3d.scans.labels import label_name, label_values, may_be_labels, may_hold_labels
 from vae3d.settings.saved import write_settings
-from vae3d.trainer.beginning import Extras
 from vae3d.values.voxel_statistics import VoxelStatistics
 
 GRID = np.stack(np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij"))

@@ -17,10 +17,10 @@ import torch
 import torch._dynamo  # else every child imports it again in its first step
 
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.train import TrainConfig
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.commands.train_run import train
 from vae3d.errors import UserError
-from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.trainer import Trainer
 
 Setup = Callable[[], None]

@@ -15,8 +15,10 @@ import torch
 
 from tests.conftest import ROOT
 from tests.faults.forked import at_step, completed, digest, ended, log_of, signalled, started, toy
+from vae3d.checkpoints.files import ABOUT, MANIFEST, STATE
+from vae3d.checkpoints.folder import CheckpointFolder
+from vae3d.checkpoints.state import num_bytes
 from vae3d.errors import CheckpointError, ResourceError
-from vae3d.trainer.checkpoint import ABOUT, MANIFEST, STATE, CheckpointFolder, num_bytes
 
 
 @pytest.fixture(scope="module")

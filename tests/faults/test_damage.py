@@ -31,11 +31,12 @@ from tests.faults.test_checkpoints import damaged, same
 from vae3d.autoencoder.description import read_description
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.charts.history import History
+from vae3d.checkpoints.folder import CheckpointFolder
+from vae3d.checkpoints.recorded import damage_of_metrics, warn_of_metrics
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
-from vae3d.commands.saved import load_config
 from vae3d.commands.train_run import train
 from vae3d.comparison.pictures import _case
 from vae3d.comparison.reader import read_report
@@ -53,13 +54,12 @@ from vae3d.latents.folder import read_entry, read_manifest, read_statistics
 from vae3d.logger.console import ProgressBar
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.rows import Written
+from vae3d.run.saved import load_config
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.files import read_volume
 from vae3d.store.arrays import open_array
 from vae3d.store.catalog import Catalog, write_catalog
 from vae3d.store.settings import StoreSettings
-from vae3d.trainer.checkpoint import CheckpointFolder
-from vae3d.trainer.recorded import damage_of_metrics, warn_of_metrics
 from vae3d.verification.folder import verify
 
 SILENT = ProgressBar("prepare", shown=False)

@@ -28,10 +28,10 @@ from tests.faults.forked import (
     started,
     toy,
 )
-from vae3d.commands.train import TrainConfig
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.config import SyntheticConfig
 from vae3d.files.atomic import sweep
-from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.trainer import Trainer
 
 TOLERATED = (0, -signal.SIGKILL)

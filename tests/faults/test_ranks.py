@@ -27,11 +27,11 @@ from tests.faults.forked import (
     toy,
     undisturbed,
 )
-from vae3d.commands.train import TrainConfig
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.config import SyntheticConfig
 from vae3d.errors import DataError, NonFiniteError, RankError
 from vae3d.loss.objective import LossTerms, Objective
-from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.trainer import Trainer
 
 

@@ -24,11 +24,11 @@ from tests.faults.forked import (
     started,
     toy,
 )
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
 from vae3d.errors import CheckpointError, DataError, LockedError, RunError, UserError, VolumeError
-from vae3d.trainer.checkpoint import CheckpointFolder
 
 
 def test_a_second_run_in_one_folder_is_refused_immediately(tmp_path: Path) -> None:

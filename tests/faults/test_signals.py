@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.faults.forked import completed, digest, ended, log_of, started, toy
-from vae3d.commands.train import TrainConfig
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.evaluation.evaluator import Evaluator
-from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.trainer import Trainer
 
 CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}

@@ -13,16 +13,16 @@ from torch import nn
 
 from tests.conftest import ROOT, tiny_model, tiny_trainer, tiny_training
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
 from vae3d.commands.info import InfoConfig
 from vae3d.commands.info_run import info
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.errors import ResourceError
 from vae3d.loss.config import LossConfig
+from vae3d.run.config import TrainConfig
 from vae3d.system.limits import limits_as_errors
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.optimizer import build_optimizer
 from vae3d.trainer.trainer import Trainer
 

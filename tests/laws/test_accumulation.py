@@ -9,15 +9,15 @@ from torch import Tensor
 
 from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.train import TrainConfig
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.phantoms import PhantomSource
 from vae3d.loss.config import LossConfig
 from vae3d.patching.samplers import RandomPatches, WholeVolume
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.volume import Volume
-from vae3d.trainer.checkpoint import CheckpointFolder
 
 LOSS = LossConfig(terms={"l1": 1.0, "ssim": 0.5}, kl_weight=1e-2, free_bits=0.01)
 # 4 cases x 5 patches in steps of 8: the last step of an epoch holds 4.

@@ -25,8 +25,8 @@ from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
 from vae3d.patching.samplers import WholeVolume
+from vae3d.phantoms.chest import phantom
 from vae3d.runtime.precision import Precision
-from vae3d.scans.synthetic import phantom
 
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", CPU)

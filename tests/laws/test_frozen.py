@@ -15,11 +15,11 @@ from tests.laws.test_accumulation import assert_same, config, weights_after
 from tests.laws.test_resume import assert_equal_states, final_state
 from tests.trainer.test_trainer import build
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.errors import ConfigError, RunError
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze, frozen_names
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.runtime.seeding import seed_global
 

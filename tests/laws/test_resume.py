@@ -12,11 +12,11 @@ import torch
 
 from tests.command_server import COMMANDS, Command
 from tests.conftest import ROOT, tiny_model, tiny_trainer, tiny_training
-from vae3d.commands.saved import load_config
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.commands.train_run import train
 from vae3d.errors import RunError
 from vae3d.model.config import LevelSpec
-from vae3d.trainer.checkpoint import CheckpointFolder
+from vae3d.run.saved import load_config
 
 SETTINGS = (
     "trainer=debug",

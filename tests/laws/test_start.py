@@ -1,49 +1,28 @@
 """A training that starts from weights: exactly theirs, and only until its first step."""
 
-import contextlib
-import csv
 import json
-import logging
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import copied, run_distributed, tiny_model, tiny_trainer, tiny_training, vae3d
+from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_training
+from tests.laws.starting import EMA, first_batch, rows_of, saved_weights, training, weights_at
 from tests.laws.test_resume import assert_equal_states, final_state
 from vae3d.autoencoder.start import read_start
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.cli.compose import composed
-from vae3d.cli.jobs import checked_settings
-from vae3d.cli.line import Line
-from vae3d.commands import COMMANDS
-from vae3d.commands.eval import EvalConfig
-from vae3d.commands.eval_run import evaluate
-from vae3d.commands.saved import asked, load_config
-from vae3d.commands.train import TrainConfig
-from vae3d.commands.train_run import Training, train
-from vae3d.data.config import SyntheticConfig
-from vae3d.errors import ConfigError, RunError, UserError
-from vae3d.evaluation.config import EvaluationConfig
-from vae3d.loading.patches import Batch
+from vae3d.checkpoints.folder import CheckpointFolder
+from vae3d.commands.train_run import train
+from vae3d.errors import RunError
 from vae3d.loss.objective import Objective
-from vae3d.model.config import NORMS, LevelSpec, VAEConfig
-from vae3d.report.facts import fact_lines
-from vae3d.runtime.distributed import Distributed, start_distributed
+from vae3d.model.config import VAEConfig
+from vae3d.run.beginning import Asked, Beginning
+from vae3d.run.saved import load_config
+from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.runtime.seeding import seed_global
-from vae3d.trainer.beginning import Asked, Beginning, Extras
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.values.contract import InputContract
-from vae3d.values.intensity import IntensityContract
-from vae3d.values.latent_statistics import LatentStatistics
-
-EMA = tiny_trainer(steps=2, ema_decay=0.9)
-WIDE = tiny_model(levels=[LevelSpec(4), LevelSpec(12, stride=(2,))])
 
 
 @pytest.fixture
@@ -57,55 +36,6 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two steps from such weights, which are next to it."""
     folder = tmp_path_factory.mktemp("started")
     return train(training(folder, saved_weights(folder), trainer=EMA))
-
-
-def saved_weights(folder: Path) -> Path:
-    """Write such weights."""
-    torch.manual_seed(5)
-    model = CustomVAE(tiny_model(latent_channels=3))
-    model.contract = InputContract(IntensityContract("percentiles", 0, 99.5, "a.u."), (1, 1, 1))
-    model.statistics = LatentStatistics(1.0, 0.0, [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], 3)
-    for parameter in model.parameters():
-        parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
-    model.save_pretrained(folder / "weights")
-    return folder / "weights"
-
-
-def training(folder: Path, weights: Path | str | None, **changes: Any) -> TrainConfig:
-    """A training whose settings name no architecture, as if none was typed."""
-    values: dict[str, Any] = {"model": VAEConfig(), "trainer": tiny_trainer(steps=2), **changes}
-    return tiny_training(folder, init_from=weights and str(weights), **values)
-
-
-def by_hand(model: VAEConfig, *keys: str) -> VAEConfig:
-    model.typed = frozenset(keys)
-    return model
-
-
-def rows_of(run: Path, split: str = "train") -> list[dict[str, str]]:
-    with RunFolder(run).metrics.open() as file:
-        return [row for row in csv.DictReader(file) if row["split"] == split]
-
-
-def weights_at(run: Path, step: int) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = (
-        CheckpointFolder(run / "checkpoints").load(step).state["model"]
-    )
-    return state
-
-
-@contextlib.contextmanager
-def first_batch(run: Path) -> Iterator[tuple[Batch, torch.device]]:
-    """The batch of step 0, with the kernels and the seed of a training."""
-    config = load_config(run / "config.yaml")
-    with start_distributed("cpu") as distributed:
-        training = Training(config, None, distributed, Extras())
-        model = CustomVAE(training.config.model)
-        loader = training._session(training.cases.survey("train"), model).loader
-        [micro_batches] = loader.steps(0, 1)
-        [batch] = [batch for micro_batch in micro_batches for batch in micro_batch]
-        seed_global(config.seed, "step", 0, 0)
-        yield batch, distributed.device
 
 
 def test_the_first_loss_is_that_of_the_weights(tmp_path: Path, weights: Path) -> None:
@@ -174,69 +104,6 @@ def test_a_training_that_was_killed_before_step_0_was_saved_starts_again(
         train(training(tmp_path, weights))
 
 
-def test_tensors_that_do_not_fit_are_listed_and_left_out_only_when_asked(
-    tmp_path: Path, weights: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = by_hand(VAEConfig(latent_channels=5), "latent_channels")
-    config = training(tmp_path, weights, model=model)
-    with pytest.raises(RunError) as refused:
-        train(config)
-    own = CustomVAE.from_pretrained(weights)
-    other = CustomVAE(replace(own.config, latent_channels=5)).state_dict()
-    misfits = {n for n, value in own.state_dict().items() if value.shape != other[n].shape}
-    message = str(refused.value)
-    assert misfits
-    assert f"{len(misfits)} tensors do not fit" in message
-    assert "init_strict=false" in message
-    assert all(f"{name} (" in message for name in misfits)
-    assert not (tmp_path / "run").exists()
-
-    run = train(replace(config, init_strict=False, model=model))
-    assert caplog.text.count(f"{len(misfits)} tensors of {weights} are left out") == 1
-    seed_global(config.seed, "model")
-    fresh = CustomVAE(replace(own.config, latent_channels=5)).state_dict()
-    for name, value in weights_at(run, 0).items():
-        expected = fresh if name in misfits else own.state_dict()
-        assert torch.equal(value, expected[name]), name
-    record = json.loads((run / "start.json").read_text())
-    assert {*record["left_out"]} == misfits
-
-
-def test_missing_and_additional_tensors_are_named(tmp_path: Path, weights: Path) -> None:
-    wide = replace(WIDE, levels=[*WIDE.levels, LevelSpec(8, stride=(2,))], norm="batch")
-    config = training(tmp_path, weights, model=wide)
-    config.typed = frozenset({"model"})
-    with pytest.raises(RunError) as refused:
-        train(config)
-    message = str(refused.value)
-    assert "(missing)" in message
-    assert "12 x 4 x 3 x 3 x 3 instead of" in message or "instead of 12 x 4 x" in message
-    config = training(tmp_path, weights, model=VAEConfig(levels=[LevelSpec(4)], patch=(2,)))
-    config.typed = frozenset({"model"})
-    with pytest.raises(RunError, match=r"\(not in the architecture\)"):
-        train(config)
-    strange = VAEConfig(levels=[LevelSpec(10)], patch=(4,), latent_channels=7, norm="batch")
-    config = training(tmp_path, weights, model=strange, init_strict=False)
-    config.typed = frozenset({"model"})
-    with pytest.raises(RunError, match=r"tensors do not fit .*architecture") as refused:
-        train(config)
-    assert "init_strict" not in str(refused.value)
-
-
-def test_a_typed_key_replaces_one_of_the_weights(tmp_path: Path, weights: Path) -> None:
-    levels = [LevelSpec(16), LevelSpec(4, stride=(2,))]
-    model = by_hand(VAEConfig(levels=levels, dropout=0.1), "levels.1.channels", "dropout")
-    config = training(tmp_path, weights, model=model, init_strict=False)
-    run = train(config)
-    saved = load_config(run / "config.yaml").model
-    assert [level.channels for level in saved.levels] == [4, 4]
-    assert (saved.dropout, saved.latent_channels) == (0.1, 3)
-    train(config)  # the same command again
-    missing = by_hand(VAEConfig(levels=[*levels, LevelSpec(8)]), "levels.2.channels")
-    with pytest.raises(ConfigError, match=r"model\.levels\.2\.channels is not in"):
-        train(training(tmp_path / "b", weights, model=missing))
-
-
 def test_a_run_means_its_best_weights(tmp_path: Path) -> None:
     run = train(tiny_training(tmp_path))
     torch.manual_seed(9)
@@ -272,58 +139,6 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, weights: Path) 
         train(training(tmp_path, tmp_path / "nan"))
 
 
-def test_other_axes_and_channels_are_one_line_before_any_work(
-    tmp_path: Path, weights: Path
-) -> None:
-    flat = SyntheticConfig(shape=(16, 16), count=6, store=str(tmp_path / "store"))
-    with pytest.raises(ConfigError, match="these weights are for 3D data, these are 2D"):
-        train(training(tmp_path, weights, data=flat))
-    CustomVAE(tiny_model(in_channels=2)).save_pretrained(tmp_path / "two")
-    data = SyntheticConfig(shape=(16, 16, 16), count=6, store=str(tmp_path / "store"))
-    with pytest.raises(ConfigError, match=r"images of 2 channels, these data have 1; .*in_chan"):
-        train(training(tmp_path, tmp_path / "two", data=data))
-    assert not (tmp_path / "store").exists()
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_new_data_decide_and_a_difference_is_printed_once(
-    tmp_path: Path, weights: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    run = train(training(tmp_path, weights))
-    change = "percentiles [0, 99.5] -> window [-1000, 1000] HU"
-    assert caplog.text.count(change) == 1
-    record = json.loads((run / "start.json").read_text())
-    assert record["changes"][0] == change
-    saved = json.loads((run / "weights/latest/config.json").read_text())
-    assert saved["contracts"][0]["intensity"]["kind"] == "window"
-    assert saved["latents"] is not None
-    assert saved["latents"]["latents_mean"] != [0.0, 0.0, 0.0]
-
-
-def test_the_origin_is_chained_without_private_names(tmp_path: Path, weights: Path) -> None:
-    (weights / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nlicense: mit\n")
-    first = train(training(tmp_path / "a", weights))
-    run = train(training(tmp_path / "b", first))
-    latest = run / "weights/latest"
-    model = CustomVAE.from_pretrained(latest)
-    assert model.origin
-    one, other = model.origin.started_from
-    digests = [json.loads((place / "config.json").read_text())["digest"]
-               for place in (first / "weights/latest", weights)]  # fmt: skip
-    assert [one.digest, other.digest] == digests
-    assert (one.by, one.step, one.licence) == ("vae3d train", 2, "")
-    assert (other.hub, other.licence) == ("", "cc-by-4.0")
-    card = (latest / "README.md").read_text()
-    assert "Started from: other weights (SHA-256" in card
-    assert "which started from other weights (licence cc-by-4.0, SHA-256" in card
-    for path in latest.iterdir():
-        assert bytes(tmp_path) not in path.read_bytes()
-    model.save_pretrained(tmp_path / "copy")
-    assert CustomVAE.from_pretrained(tmp_path / "copy").origin == model.origin
-    assert (tmp_path / "copy/README.md").read_text() == card
-
-
 def _train_on_a_rank(rank: int, folder: Path) -> None:
     train(training(folder, folder / "weights"))
 
@@ -349,110 +164,3 @@ def test_ranks_with_different_weights_are_refused(tmp_path: Path, weights: Path)
     group = _OthersDiffer(0, 2, torch.device("cpu"))
     with pytest.raises(RunError, match="ranks have different weights there"):
         beginning.begin(CustomVAE(beginning.model), True, InputContract(), group)
-
-
-def test_what_is_no_weights_is_named(tmp_path: Path, weights: Path) -> None:
-    (tmp_path / "text").write_text("x")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="text: is a file, not a folder of weights; vae3d import"):
-        train(training(tmp_path, tmp_path / "text"))
-    for name in (tmp_path / "nowhere", tmp_path / "empty", "x" * 300):
-        with pytest.raises(RunError, match="no run here"):
-            train(training(tmp_path, name))
-    (weights / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="not a description of vae3d weights"):
-        train(training(tmp_path, weights))
-    assert not (tmp_path / "run").exists()
-
-
-def chosen(*words: str) -> Asked:
-    line = Line.of(COMMANDS["train"], ["init_from=runs/x", *words])
-    line.check()
-    return asked(checked_settings(line)[0])
-
-
-def test_only_what_is_typed_replaces_the_architecture_of_the_weights() -> None:
-    base = tiny_model(latent_channels=3)
-    assert chosen().architecture(base) == base
-    # An experiment is a recipe: its architecture is not typed.
-    assert chosen("+experiment=ct_patches", "data.root=x").architecture(base) == base
-    assert chosen("model=base").architecture(base) == composed("train", "model=base").model
-    assert chosen("model=small").architecture(base) == VAEConfig()
-    # A key with the value of its default is typed too.
-    assert chosen("model.latent_channels=4").architecture(base) == tiny_model(latent_channels=4)
-    levels = chosen("model.levels.1.channels=6", "model.attention.window=4").architecture(base)
-    assert [level.channels for level in levels.levels] == [4, 6]
-    assert levels.attention.window == (4,)
-
-
-def test_a_sweep_over_weights(tmp_path: Path, weights: Path) -> None:
-    CustomVAE(tiny_model()).save_pretrained(tmp_path / "other")
-    small = ("trainer=debug", "trainer.steps=1", "data.shape=[16,16,16]", "data.count=4")
-    done = vae3d(
-        "train", "-m", "init_from=weights,other", "name=sweep", *small, "evaluation.media=[]",
-        "patching.size=[8]", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for name, channels in (("weights", 3), ("other", 4)):
-        config = load_config(tmp_path / f"runs/sweep/init_from={name}/config.yaml")
-        assert (config.init_from, config.model.latent_channels) == (name, channels)
-    with (tmp_path / "runs/sweep/sweep.csv").open() as file:
-        assert {row["init_from"] for row in csv.DictReader(file)} == {"weights", "other"}
-
-
-def test_weights_of_a_plugin_name_it(tmp_path: Path, weights: Path) -> None:
-    config = json.loads((weights / "config.json").read_text())
-    config["architecture"]["norm"] = "their_norm"
-    config["plugins"] = ["their_plugin"]
-    (weights / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match=r"add plugins=\[their_plugin\]"):
-        train(training(tmp_path, weights))
-
-
-def test_weights_of_a_registered_norm_train(tmp_path: Path) -> None:
-    @NORMS.register("test_start_norm")
-    def norm(spatial_dims: int, channels: int, groups: int) -> torch.nn.Module:
-        return torch.nn.GroupNorm(1, channels)
-
-    try:
-        CustomVAE(tiny_model(norm="test_start_norm")).save_pretrained(tmp_path / "weights")
-        run = train(training(tmp_path, tmp_path / "weights", plugins=[__name__]))
-        assert load_config(run / "config.yaml").model.norm == "test_start_norm"
-    finally:
-        NORMS.remove("test_start_norm")
-
-
-def test_weights_of_format_1_train(tmp_path: Path, weights: Path) -> None:
-    config = json.loads((weights / "config.json").read_text())
-    digest = config["digest"]
-    old = {"format_version": 1, "architecture": config["architecture"]}
-    (weights / "config.json").write_text(json.dumps(old))
-    run = train(training(tmp_path, weights))
-    [ancestor] = json.loads((run / "start.json").read_text())["started_from"]
-    assert ancestor["digest"] == digest
-    assert json.loads((run / "start.json").read_text())["changes"] == []
-
-
-def test_a_lost_record_does_not_stop_a_run(
-    started: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = copied(started, tmp_path)
-    config = training(tmp_path, tmp_path / "weights", trainer=EMA)
-    for content in (None, "[", '{"started_from": [{"digest": "x"}]}', "{}"):
-        (run / "start.json").unlink(missing_ok=True)
-        if content is not None:
-            (run / "start.json").write_text(content)
-        caplog.clear()
-        train(config)
-        assert "start.json: cannot be read" in caplog.text
-
-
-def test_the_report_states_the_start(started: Path, tmp_path: Path) -> None:
-    quiet = EvaluationConfig(media=[], report=False)
-    config = EvalConfig(
-        run=str(started), split="all", evaluation=quiet, output=str(tmp_path / "report")
-    )
-    digest = json.loads((started / "start.json").read_text())["started_from"][0]["digest"]
-    assert fact_lines(evaluate(config).facts)["Started from"] == (
-        f"{started.parent / 'weights'}: other weights (SHA-256 {digest[:12]})"
-    )

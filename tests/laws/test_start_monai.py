@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import tiny_trainer
-from tests.laws.test_start import first_batch, rows_of, training
+from tests.laws.starting import first_batch, rows_of, training
 from tests.model.test_monai import build
 from vae3d.autoencoder.monai import from_monai
 from vae3d.commands.train_run import train

@@ -16,7 +16,6 @@ from tests.laws.test_resume import assert_equal_states, final_state
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
@@ -24,6 +23,7 @@ from vae3d.data.phantoms import PhantomSource
 from vae3d.errors import CheckpointError, ConfigError, DataError
 from vae3d.latents.file import read_latent, write_latent
 from vae3d.latents.folder import latent_file, read_manifest, write_manifest
+from vae3d.loading.encoded import EncodedLatents, open_latents
 from vae3d.loading.latents import LatentBatch
 from vae3d.loss.config import LossConfig
 from vae3d.model.frozen import freeze
@@ -31,8 +31,8 @@ from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.patching.config import PatchingConfig, RandomPatchesConfig, WholeVolumeConfig
 from vae3d.patching.region import Region
 from vae3d.patching.samplers import GridPatches
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.seeding import seed_global
-from vae3d.trainer.encoded import EncodedLatents, open_latents
 
 # No side is a multiple of the factor 2.
 DATA = SyntheticConfig(shape=(23, 17, 19), count=6, val_fraction=0.3, test_fraction=0.0)
@@ -83,11 +83,8 @@ def model_of() -> CustomVAE:
     return model
 
 
-def opened(
-    latents: Path, cases: LoadedCases, size: Any = (8, 8, 8), **trainer: Any
-) -> EncodedLatents:
-    config = tiny_trainer(latents=str(latents), **trainer)
-    found = open_latents(config, model_of(), cases, cases.survey("train"), (8, 8, 8))
+def opened(latents: Path, cases: LoadedCases, halo: int | None = None) -> EncodedLatents:
+    found = open_latents(str(latents), halo, model_of(), cases, cases.survey("train"), (8, 8, 8))
     assert found is not None
     return found
 
@@ -289,10 +286,10 @@ def test_what_does_not_fit_is_named(latents: Path, tmp_path: Path, cases: Loaded
 
 
 def test_a_decoder_without_a_reach_needs_whole_volumes_or_a_choice() -> None:
-    from vae3d.trainer.encoded import halo_of
+    from vae3d.loading.encoded import halo_of
 
     model = tiny_model(norm="group", norm_groups=4)
     with pytest.raises(ConfigError, match=r"patching=none.*trainer\.halo=N"):
-        halo_of(tiny_trainer(), model, (8, 8, 8))
-    assert halo_of(tiny_trainer(), model, None) == (0, 0, 0)
-    assert halo_of(tiny_trainer(halo=3), model, (8, 8, 8)) == (3, 3, 3)
+        halo_of(None, model, (8, 8, 8))
+    assert halo_of(None, model, None) == (0, 0, 0)
+    assert halo_of(3, model, (8, 8, 8)) == (3, 3, 3)

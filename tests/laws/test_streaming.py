@@ -14,7 +14,6 @@ from tests.conftest import rounding, tiny_model
 from tests.model.test_options import COMBINATIONS, config_of
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
-from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
@@ -27,6 +26,7 @@ from vae3d.model.config import (
     VAEConfig,
 )
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.precision import Precision
 from vae3d.streaming.meter import metered
 from vae3d.streaming.network import chain_of

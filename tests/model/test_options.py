@@ -14,7 +14,6 @@ from tests.test_conf import options
 from vae3d.autoencoder.summary import receptive_field, summarise
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
-from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
 from vae3d.model.blocks import EndPaddedDownsample, pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import (
@@ -31,6 +30,7 @@ from vae3d.model.config import (
     VAEConfig,
 )
 from vae3d.model.layers import LayerNorm
+from vae3d.run.config import TrainConfig
 
 GOLDEN = ROOT / "tests" / "golden" / "models.json"
 COMBINATIONS = [*itertools.product([2, 3], NORMS, UPSAMPLINGS, DOWNSAMPLINGS, ATTENTIONS)]

@@ -16,7 +16,6 @@ import vae3d.commands.train_run as training
 from tests.conftest import tiny_model, tiny_trainer, tiny_training
 from vae3d.autoencoder.card import model_card
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.build import open_cases
 from vae3d.data.config import SyntheticConfig
@@ -25,6 +24,7 @@ from vae3d.evaluation.config import EvaluationConfig
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import WholeVolume
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.values.contract import InputContract
 from vae3d.values.latent_statistics import LatentStatistics

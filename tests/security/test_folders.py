@@ -25,11 +25,11 @@ from vae3d.commands.encode import EncodeConfig
 from vae3d.commands.encode_run import encode
 from vae3d.commands.eval import EvalConfig
 from vae3d.commands.eval_run import evaluate
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.patching.config import RandomPatchesConfig
+from vae3d.run.config import TrainConfig
 from vae3d.store.arrays import array_file
 
 Change = Callable[[Path], object]

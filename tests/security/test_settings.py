@@ -17,10 +17,10 @@ import yaml
 
 from tests.conftest import tiny_model, tiny_training
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.saved import load_config
 from vae3d.errors import RunError
 from vae3d.files.plain import CODE_KEYS, MAX_JSON_BYTES
 from vae3d.model.config import AttentionSpec, LevelSpec, VAEConfig
+from vae3d.run.saved import load_config
 from vae3d.runtime.choices import EARLIER
 from vae3d.settings.saved import write_settings
 from vae3d.values.latent_statistics import LatentStatistics

@@ -12,10 +12,10 @@ import yaml
 from tests.conftest import tiny_model
 from vae3d import CustomVAE
 from vae3d.cli.dispatch import dispatch
-from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError, RunError, UserError
 from vae3d.loss.config import LOSSES, LossConfig
 from vae3d.model.config import ACTIVATIONS, NORMS
+from vae3d.run.saved import load_config
 from vae3d.runtime.registry import Registry
 from vae3d.scoring.config import METRICS
 

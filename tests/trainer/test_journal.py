@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.conftest import tiny_trainer
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import DataError, Interrupted, ResourceError
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer import journal as module
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tests.conftest import tiny_model, tiny_trainer
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.config import SyntheticConfig
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.phantoms import PhantomSource
@@ -25,7 +26,6 @@ from vae3d.model.frozen import freeze
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.trainer import trainer as module
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import OPTIMIZERS
 from vae3d.trainer.optimizer import learning_rate
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps, with_last

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from vae3d.bounds import PATH, Between, LowHigh, OneOf, PerAxis
-from vae3d.commands.trained_config import ToScansConfig
+from vae3d.run.trained_config import ToScansConfig
 from vae3d.settings.command import Command
 
 SCALINGS = ("none", "factor", "channels")

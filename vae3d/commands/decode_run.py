@@ -13,7 +13,6 @@ from torch import Tensor
 from vae3d.autoencoder.places import holds_weights
 from vae3d.autoencoder.weights import read_statistics_of
 from vae3d.commands.decode import DecodeConfig
-from vae3d.commands.trained import TrainedRun
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
@@ -26,6 +25,7 @@ from vae3d.latents.plain import plain_record
 from vae3d.latents.samples import SUFFIXES, Sample, samples_of, suffix_of
 from vae3d.latents.scale import ScaleCheck
 from vae3d.logger.console import ProgressBar
+from vae3d.run.trained import TrainedRun
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.scans.outputs import Outputs
 from vae3d.values.agreement import DATA

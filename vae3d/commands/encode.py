@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vae3d.bounds import PATH, OneOf
-from vae3d.commands.trained_config import CodecConfig
 from vae3d.data.config import DataConfig, RunData
+from vae3d.run.trained_config import CodecConfig
 from vae3d.settings.command import Command
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from vae3d.commands.encode import EncodeConfig
-from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Case, Cases
 from vae3d.data.check import checked_as_read
 from vae3d.data.run_cases import RunCases
@@ -33,6 +32,7 @@ from vae3d.latents.folder import (
 from vae3d.latents.health import LatentHealth
 from vae3d.logger.console import ProgressBar
 from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.run.trained import TrainedRun
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.runtime.messages import counted
 from vae3d.runtime.shell import next_command

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from vae3d.autoencoder.config import AutoencoderConfig, OwnConfig
 from vae3d.bounds import PATH, OneOf
-from vae3d.commands.trained_config import TrainedConfig
 from vae3d.data.config import DataConfig, RunData
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.config import MODES
 from vae3d.logger.config import LoggersConfig
+from vae3d.run.trained_config import TrainedConfig
 from vae3d.runtime.choices import SPLITS
 from vae3d.settings.command import Command
 

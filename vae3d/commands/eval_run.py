@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vae3d.autoencoder.config import OwnConfig
+from vae3d.checkpoints.recorded import warn_of_metrics
 from vae3d.commands.eval import EvalConfig
-from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Cases
 from vae3d.data.check import check_values
 from vae3d.data.config import ScansConfig, StoreConfig
@@ -36,10 +36,10 @@ from vae3d.logger.base import Logger, LoggerGroup, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
 from vae3d.report.result import EvaluationResult
+from vae3d.run.trained import TrainedRun
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.shell import command_line, next_command
 from vae3d.scans.source import CaseSource
-from vae3d.trainer.recorded import warn_of_metrics
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from vae3d.autoencoder.summary import Summary, summarise
 from vae3d.budget.cost import print_costs
 from vae3d.budget.memory import TrainingStep, training_lines
 from vae3d.commands.info import InfoConfig
-from vae3d.commands.saved import load_config
 from vae3d.errors import ConfigError
 from vae3d.files.links import check_inside
 from vae3d.logger.console import print_lines, table
 from vae3d.loss.config import LossConfig
 from vae3d.model.config import VAEConfig
+from vae3d.run.saved import load_config
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import memory_budget
 from vae3d.runtime.precision import Precision

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from vae3d.bounds import PATH, OneOf
-from vae3d.commands.trained_config import ToScansConfig
 from vae3d.data.config import CHANNEL, CHECKS, MILLIMETRES, NONFINITE, ON_ERROR
+from vae3d.run.trained_config import ToScansConfig
 from vae3d.settings.command import Command
 
 

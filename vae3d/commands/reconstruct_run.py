@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 from vae3d.commands.reconstruct import ReconstructConfig
-from vae3d.commands.trained import TrainedRun
 from vae3d.data.cases import Case
 from vae3d.data.check import checked_as_read
 from vae3d.data.loaded import LoadedCases
@@ -13,6 +12,7 @@ from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
 from vae3d.files.unfinished import digest_of, stamp_of
 from vae3d.logger.console import ProgressBar
+from vae3d.run.trained import TrainedRun
 from vae3d.runtime.case_loop import CaseLoop
 from vae3d.scans.outputs import Outputs
 from vae3d.scans.volume import Volume

@@ -16,8 +16,7 @@ from vae3d.autoencoder.description import Origin
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import save_weights
 from vae3d.budget.memory import fit_into_memory
-from vae3d.commands.saved import asked, check_changes, load_earlier
-from vae3d.commands.train import TrainConfig
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_channels, check_values
 from vae3d.data.run_cases import check_splits, listed, split_record
@@ -25,6 +24,7 @@ from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
 from vae3d.inference.runner import build_runner
+from vae3d.loading.encoded import data_fingerprints, open_latents
 from vae3d.loading.loader import PatchLoader
 from vae3d.loading.patches import PatchDataset
 from vae3d.logger.base import Logger, LoggerGroup
@@ -35,6 +35,10 @@ from vae3d.logger.rows import Written
 from vae3d.loss.objective import Objective
 from vae3d.model.frozen import check_start, freeze
 from vae3d.patching.samplers import build_sampler
+from vae3d.run.beginning import Beginning, Extras
+from vae3d.run.changes import frozen
+from vae3d.run.config import TrainConfig
+from vae3d.run.saved import asked, check_changes, load_earlier
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.messages import counted
 from vae3d.runtime.precision import Precision, choose_precision
@@ -44,11 +48,7 @@ from vae3d.runtime.shell import next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.advice import report_frozen, report_waste
-from vae3d.trainer.beginning import Beginning, Extras
-from vae3d.trainer.changes import frozen
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY
-from vae3d.trainer.encoded import data_fingerprints, open_latents
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -170,7 +170,8 @@ class Training:
         config = self.config
         sampler = build_sampler(config.patching, self.cases.spatial_dims)
         size = getattr(sampler, "size", None)
-        latents = open_latents(config.trainer, model, self.cases, train, size)
+        halo = config.trainer.halo
+        latents = open_latents(config.trainer.latents, halo, model, self.cases, train, size)
         loader = PatchLoader(
             PatchDataset(self.cases, train, sampler, config.seed, latents),
             config.trainer.batch_size,

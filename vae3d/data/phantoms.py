@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vae3d.data.config import SyntheticConfig
+from vae3d.phantoms.chest import phantom
 from vae3d.scans.source import CaseSource, Stamp
-from vae3d.scans.synthetic import grid_affine, phantom
 from vae3d.scans.volume import Volume
 from vae3d.values.intensity import IntensityContract
 
@@ -39,3 +41,12 @@ class PhantomSource(CaseSource):
     def stamp(self, index: int) -> Stamp:
         """Return a mark made of the seed, the shape and the number."""
         return Stamp(f"{self.config.seed}:{index}:{self.shape}", 4 * math.prod(self.shape))
+
+
+def grid_affine(shape: tuple[int, ...], spacing: float) -> NDArray[np.float64]:
+    """Return the affine of a grid with its centre at the origin and axes D, H, W along z, y, x."""
+    dims = len(shape)
+    affine = np.eye(dims + 1)
+    affine[:dims, :dims] = spacing * np.eye(dims)[::-1]
+    affine[:dims, dims] = [-(n - 1) / 2 * spacing for n in reversed(shape)]
+    return affine

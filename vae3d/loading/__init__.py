@@ -1,1 +1,1 @@
-"""Patches as batches: which patch is which, and the loader that a training reads them from."""
+"""Patches as batches, of scans or of stored latents, and the loader that a training reads."""

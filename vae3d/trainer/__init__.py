@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints, and what resumes it."""
+"""The training loop, and what resumes it."""

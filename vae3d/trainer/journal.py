@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from safetensors.torch import save_file
 
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.run_cases import RunCase, RunCases
 from vae3d.errors import Interrupted, ResourceError, UserError
 from vae3d.files.atomic import atomic_folder, write_json, write_text
@@ -22,7 +23,6 @@ from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.system.limits import is_out_of_device_memory, limits_as_errors
 from vae3d.system.streams import lost_streams
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Trainer

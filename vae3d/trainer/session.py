@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from vae3d.checkpoints.folder import Checkpoint, CheckpointFolder
+from vae3d.checkpoints.state import missing_parts_as_errors
 from vae3d.data.run_cases import RunCase
 from vae3d.errors import CheckpointError, ConfigError, RunError
 from vae3d.files.aside import put_aside
@@ -16,7 +18,6 @@ from vae3d.logger.progress import ProgressPicture
 from vae3d.logger.rows import Written
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.trainer.checkpoint import Checkpoint, CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import TrainerConfig
 from vae3d.trainer.journal import Journal
 from vae3d.trainer.state import TrainState

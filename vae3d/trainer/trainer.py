@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.checkpoints.folder import CheckpointFolder
+from vae3d.checkpoints.state import missing_parts_as_errors
 from vae3d.errors import CheckpointError, Interrupted
 from vae3d.loading.loader import MicroBatch, PatchLoader
 from vae3d.loading.patches import Batch
@@ -22,7 +24,6 @@ from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.signals import StopSignal
 from vae3d.runtime.threads import using_threads
 from vae3d.trainer.batch_loss import BatchLoss, deviations_of
-from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.finite import FiniteWatch

@@ -9,13 +9,14 @@ from typing import Any
 
 from vae3d.autoencoder.description import CONFIG_FILE
 from vae3d.autoencoder.weights import TENSOR_FILE
+from vae3d.checkpoints.files import MANIFEST, STATE, check_files
+from vae3d.checkpoints.folder import CheckpointFolder
+from vae3d.checkpoints.recorded import damage_of_metrics
 from vae3d.errors import ConfigError
 from vae3d.files.checksums import is_sealed
 from vae3d.files.plain import read_json
 from vae3d.files.reading import read_text
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.trainer.checkpoint import MANIFEST, STATE, CheckpointFolder, check_files
-from vae3d.trainer.recorded import damage_of_metrics
 from vae3d.verification.findings import (
     CHANGED,
     DAMAGED,

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.processes import fresh
 from benchmarks.result import Block
 from benchmarks.timing import Measure, alternate
-from vae3d.scans.synthetic import phantom
+from vae3d.phantoms.chest import phantom
 
 TITLE = "Commands on whole volumes"
 PEERS = ()

@@ -26,9 +26,9 @@ from vae3d.data.config import StoreConfig
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import ModelRunner, build_runner
 from vae3d.logger.console import ProgressBar
+from vae3d.phantoms.chest import phantom
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.precision import Precision
-from vae3d.scans.synthetic import phantom
 
 TITLE = "Evaluation"
 PEERS = ()

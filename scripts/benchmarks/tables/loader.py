@@ -22,7 +22,7 @@ from benchmarks.machine import version
 from benchmarks.result import Block
 from benchmarks.timing import alternate
 from vae3d.data.config import CTConfig
-from vae3d.scans.synthetic import phantom
+from vae3d.phantoms.chest import phantom
 from vae3d.store.arrays import CODECS
 
 TITLE = "Loading patches"

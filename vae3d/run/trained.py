@@ -9,9 +9,6 @@ from typing import Any, ClassVar
 
 from vae3d.autoencoder.places import Place, find_weights
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.saved import load_config
-from vae3d.commands.train import TrainConfig
-from vae3d.commands.trained_config import CodecConfig, TrainedConfig
 from vae3d.data.build import build_source, open_cases
 from vae3d.data.cases import Cases
 from vae3d.data.config import CaseData, DataConfig, PreparableData, RunData, ScansConfig
@@ -22,6 +19,9 @@ from vae3d.evaluation.choice import check_place
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.runner import ModelRunner
 from vae3d.latents.codec import Codec
+from vae3d.run.config import TrainConfig
+from vae3d.run.saved import load_config
+from vae3d.run.trained_config import CodecConfig, TrainedConfig
 from vae3d.runtime.distributed import Distributed, start_distributed
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.progress import Progress

@@ -32,7 +32,6 @@ from vae3d.model.frozen import is_frozen
 from vae3d.patching.region import Region
 from vae3d.runtime.messages import counted
 from vae3d.streaming.reach import decoder_reach
-from vae3d.trainer.config import TrainerConfig
 
 SHOWN = 3
 """Cases that a message names."""
@@ -152,29 +151,31 @@ class EncodedLatents:
 
 
 def open_latents(
-    trainer: TrainerConfig,
+    name: str | None,
+    halo: int | None,
     model: CustomVAE,
     cases: Cases,
     indices: NDArray[np.int64],
     size: Sequence[int] | None,
 ) -> EncodedLatents | None:
-    """Open the latents of `trainer.latents` for these cases; None if a training takes images.
+    """Open the latents of the folder `name` for these cases; None if a training takes images.
 
-    `size` is that of a patch, None for whole volumes.
+    `halo` is the chosen number of latent voxels around a patch, None for as many as the decoder
+    looks at; `size` is that of a patch, None for whole volumes.
 
     Raises:
         ConfigError: the encoder is trained too, or the decoder needs whole latents.
         DataError: the folder is of another network, or holds no latent of some cases.
     """
-    if trainer.latents is None:
-        if trainer.halo is not None:
+    if name is None:
+        if halo is not None:
             raise ConfigError("trainer.halo has an effect only with trainer.latents=FOLDER")
         return None
     if not is_frozen(model.encoder):
         raise ConfigError(
             "trainer.latents are of an encoder that stays as it is; add trainer.train=decoder"
         )
-    folder = user_path(trainer.latents)
+    folder = user_path(name)
     settings = read_settings(folder)
     _check_architecture(folder, settings, model)
     listed = {entry.case_id: entry for entry in read_manifest(folder)}
@@ -185,8 +186,8 @@ def open_latents(
             f"{folder}: holds no latent of {counted(len(missing), 'training case')} ({shown}); "
             "vae3d encode adds them"
         )
-    halo = halo_of(trainer, model.config, size)
-    return EncodedLatents(folder, settings, {n: listed[n] for n in names}, model.factor, halo)
+    around = halo_of(halo, model.config, size)
+    return EncodedLatents(folder, settings, {n: listed[n] for n in names}, model.factor, around)
 
 
 def data_fingerprints(
@@ -199,18 +200,18 @@ def data_fingerprints(
     return latents.fingerprint(prints[0]), latents.fingerprint(prints[1])
 
 
-def halo_of(
-    trainer: TrainerConfig, model: VAEConfig, size: Sequence[int] | None
-) -> tuple[int, ...]:
+def halo_of(chosen: int | None, model: VAEConfig, size: Sequence[int] | None) -> tuple[int, ...]:
     """Return the latent voxels on each side of a patch, along each axis.
+
+    `chosen` are those that were asked for, None for as many as the decoder looks at.
 
     Raises:
         ConfigError: no halo would be enough, and none was chosen.
     """
     if size is None:
         return (0,) * model.dims
-    if trainer.halo is not None:
-        return (trainer.halo,) * model.dims
+    if chosen is not None:
+        return (chosen,) * model.dims
     reach = decoder_reach(model)
     if reach is None:
         raise ConfigError(

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from vae3d.checkpoints import folder as module
+from vae3d.checkpoints.folder import CheckpointFolder
+from vae3d.checkpoints.state import missing_parts_as_errors, num_bytes
 from vae3d.errors import CheckpointError, ResourceError
 from vae3d.files.atomic import file_digest
-from vae3d.trainer import checkpoint
-from vae3d.trainer.checkpoint import CheckpointFolder, missing_parts_as_errors, num_bytes
 
 
 def state_of(step: int) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def test_what_torch_cannot_read_is_named(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(checkpoint.torch, "load", fail)
+    monkeypatch.setattr(module.torch, "load", fail)
     with pytest.raises(CheckpointError, match=f"step_00000002: cannot be read: {said}"):
         folder.load(2)
 
@@ -151,7 +152,7 @@ def test_two_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
 
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = CheckpointFolder(tmp_path)
-    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(module, "FORMAT_VERSION", 2)
     saved(folder, 2)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="format_version must be 1, got 2"):
@@ -175,11 +176,11 @@ def test_a_full_disk_is_noticed_before_it_is_written_to(
     folder = CheckpointFolder(tmp_path / "checkpoints")
     usage = namedtuple("usage", "total used free")
     need = num_bytes(state_of(2))
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage(need, 1, need - 1))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(need, 1, need - 1))
     with pytest.raises(ResourceError, match="Make room; the same command resumes"):
         saved(folder, 2)
     assert [*folder.path.iterdir()] == []
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage(0, 0, need))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(0, 0, need))
     saved(folder, 2)
     assert folder.steps() == [2]
 
@@ -193,12 +194,12 @@ def test_a_write_that_fails_names_what_is_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.torch, "save", fail)
+        patch.setattr(module.torch, "save", fail)
         with pytest.raises(ResourceError, match=r"the disk is full.*there is none yet"):
             saved(folder, 2)
     saved(folder, 4, keep=9)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.torch, "save", fail)
+        patch.setattr(module.torch, "save", fail)
         with pytest.raises(ResourceError, match=r"the disk is full.*step_00000004 is whole"):
             saved(folder, 6)
     assert folder.steps() == [4]

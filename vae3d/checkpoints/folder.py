@@ -1,35 +1,28 @@
 """The whole state of a training on disk: one folder per step, with the SHA-256 of its files."""
 
-import contextlib
 import json
 import logging
-import os
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from vae3d.checkpoints.files import ABOUT, MANIFEST, STATE, check_files
+from vae3d.checkpoints.state import interned, num_bytes
 from vae3d.errors import CheckpointError, ConfigError, ResourceError
 from vae3d.files.atomic import atomic_folder, file_digest, write_text
-from vae3d.files.plain import MAX_JSON_BYTES, from_plain, read_json
-from vae3d.files.reading import open_regular
+from vae3d.files.plain import from_plain, read_json
 from vae3d.system.abilities import free_bytes
 from vae3d.system.limits import limit_reached
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-STATE, ABOUT, MANIFEST = "state.pt", "about.json", "manifest.json"
 MEBIBYTE = 2**20
-LIMITS = {STATE: None, ABOUT: MAX_JSON_BYTES}
-"""Largest sizes of the files, in bytes."""
-_END_OF_ARCHIVE, _MAX_END_BYTES = b"PK\5\6", 2**16
 _NAME = re.compile(r"step_(\d{8})")
 
 
@@ -223,84 +216,6 @@ class CheckpointFolder:
                     shutil.rmtree(self.path / _name(step), ignore_errors=True)
             elif step not in protected:
                 shutil.rmtree(self.path / _name(step), ignore_errors=True)
-
-
-def check_files(folder: Path, names: Sequence[str] = (STATE, ABOUT)) -> Iterator[tuple[str, str]]:
-    """Compare files with a checkpoint's manifest; yield each name and what is wrong, or ""."""
-    try:
-        sums: dict[str, str] = read_json(folder / MANIFEST)
-        missing = {*names} - {*sums}
-    except FileNotFoundError:
-        yield MANIFEST, "is missing"
-        return
-    except (OSError, ConfigError, ValueError, TypeError) as error:
-        yield MANIFEST, f"cannot be read: {error}"
-        return
-    if missing:
-        yield MANIFEST, f"does not name {min(missing)}"
-        return
-    yield MANIFEST, ""
-    for name in names:
-        yield name, _problem(folder / name, sums[name])
-
-
-def _problem(path: Path, expected: object) -> str:
-    try:
-        if path.name == STATE and not _ends_whole(path):
-            return "damaged, its end is missing"
-        digest = file_digest(path, LIMITS[path.name])
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    if digest == expected:
-        return ""
-    return (
-        f"damaged, its SHA-256 is {digest[:12]}..., in the manifest it is {str(expected)[:12]}..."
-    )
-
-
-def _ends_whole(path: Path) -> bool:
-    """Return whether a file ends as those of torch do, before all of it is read.
-
-    A few bytes on disk may claim to be terabytes, whose SHA-256 takes hours.
-    """
-    with open_regular(path) as file:
-        file.seek(-min(_MAX_END_BYTES, path.stat().st_size), os.SEEK_END)
-        return _END_OF_ARCHIVE in file.read(_MAX_END_BYTES)
-
-
-@contextlib.contextmanager
-def missing_parts_as_errors(path: Path) -> Iterator[None]:
-    """Raise errors of loading a state, such as a missing key, as a CheckpointError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: a checkpoint lacks or does not fit: {reason}") from error
-
-
-def interned(value: Any) -> Any:
-    """Return a state whose equal strings are one object each.
-
-    Pickle writes an object once and refers to it afterwards: the bytes of a state that was loaded
-    would be others than those of the same state that was not.
-    """
-    if isinstance(value, str):
-        return sys.intern(value)
-    if type(value) is dict:
-        return {interned(key): interned(entry) for key, entry in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(interned, value))
-    return value
-
-
-def num_bytes(state: Any) -> int:
-    """Return the bytes of the tensors in a state, and a few more for keys and file headers."""
-    if isinstance(state, Tensor):
-        return state.nbytes + 256
-    values = state.values() if isinstance(state, dict) else state
-    return sum(map(num_bytes, values)) + 256 if isinstance(state, dict | list | tuple) else 16
 
 
 def _name(step: int) -> str:

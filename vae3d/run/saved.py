@@ -3,13 +3,13 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from vae3d.commands.train import TrainConfig
 from vae3d.errors import ConfigError, RunError
+from vae3d.run.beginning import Asked
+from vae3d.run.changes import refuse_changes
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.choices import EARLIER
 from vae3d.runtime.run_list import no_run
 from vae3d.settings.saved import describe, read_settings
-from vae3d.trainer.beginning import Asked
-from vae3d.trainer.changes import refuse_changes
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -3,12 +3,12 @@
 import contextlib
 import logging
 
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.errors import CheckpointError
 from vae3d.files.checksums import is_sealed, warn_if_changed
 from vae3d.files.reading import read_bytes
 from vae3d.logger.rows import MAX_BYTES, Written
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.trainer.checkpoint import CheckpointFolder
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import tiny_training
-from vae3d.commands.saved import check_changes
-from vae3d.commands.train import TrainConfig
 from vae3d.data.config import CTConfig, SyntheticConfig
 from vae3d.errors import RunError
+from vae3d.run.changes import MAY_CHANGE, frozen
+from vae3d.run.config import TrainConfig
+from vae3d.run.saved import check_changes
 from vae3d.settings.saved import describe, write_settings
-from vae3d.trainer.changes import MAY_CHANGE, frozen
 from vae3d.trainer.config import ALLOWABLE, RESTRICTED
 
 BEFORE = {"optimizer": "adamw", "lr": 0.002, "clip_norm": 1.0, "ema_decay": 0.9}

@@ -12,6 +12,7 @@ from typing import Any
 from vae3d.autoencoder.description import Ancestor
 from vae3d.autoencoder.start import OBJECT, Start, contract_changes, overridden, read_start
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.build import build_source
 from vae3d.data.config import DataConfig
 from vae3d.errors import ConfigError, RunError, VolumeError
@@ -24,7 +25,6 @@ from vae3d.model.config import VAEConfig
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.scans.source import CaseSource
-from vae3d.trainer.checkpoint import CheckpointFolder
 from vae3d.values.contract import InputContract
 
 log = logging.getLogger(__name__)

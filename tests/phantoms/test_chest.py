@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae3d.scans.synthetic import phantom
+from vae3d.phantoms.chest import phantom
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "phantoms.json"
-"""`python -m tests.data.test_synthetic` writes it again."""
+"""`python -m tests.phantoms.test_chest` writes it again."""
 SHAPES = [(1, 24, 24), (21, 24, 24), (32, 16, 8), (64, 64), (1, 1, 1), (5, 3)]
 
 

@@ -1,0 +1,1 @@
+"""CT-like phantoms: random patients that are computed from a seed."""

@@ -1,0 +1,1 @@
+"""A run: its settings, what it starts from and may change, and its weights opened again."""
