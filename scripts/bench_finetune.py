@@ -13,95 +13,49 @@ without doing it again.
 """
 
 import argparse
-import csv
-import json
-import random
 import shlex
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.trials import Trials, row, scores
+
 SUBJECTS, FEW, SCORED = 24, 12, 12
 """Subjects of the base, of the short trainings, and those that are scored."""
-DATA = {"mr": "mri", "ct": "ct"}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the scans are, how long trainings take, and the folder of runs and lists."""
+    """The trials, how long trainings take, and the numbers of subjects."""
 
-    folder: Path
-    scans: dict[str, Path]
+    trials: Trials
     base_steps: int
     steps: int
     counts: tuple[int, int, int]
-    extra: list[str]
-
-    def subjects(self, kind: str, seed: int) -> list[Path]:
-        """The scans of a kind in an order that only the seed decides."""
-        paths = sorted(self.scans[kind].glob("*.nii*"))
-        random.Random(seed).shuffle(paths)
-        return paths
-
-    def base(self, kind: str, seed: int) -> str:
-        """Trains the base; its name."""
-        name = f"base_{kind}_{seed}"
-        train = self.subjects(kind, seed)[: self.counts[0]]
-        return self.train(name, kind, seed, self.base_steps, {"train": train})
 
     def pair(self, first: str, second: str, seed: int) -> tuple[float, float]:
         """Mean PSNR on the scored subjects from the weights of the base, and from scratch."""
-        subjects = self.subjects(second, seed)
+        subjects = self.trials.shuffled(second, seed)
         # Of one kind, the subjects of the base are left out.
         others = subjects[self.counts[0] :] if first == second else subjects
         few = others[: self.counts[1]]
         scored = others[self.counts[1] : self.counts[1] + self.counts[2]]
         if len(scored) < self.counts[2]:
-            sys.exit(f"{self.scans[second]}: too few scans for {first}:{second}")
-        cases = {"train": few, "test": scored}
-        base = self.folder / self.base(first, seed)
-        names = (f"{first}_to_{second}_{seed}", f"scratch_{second}_{seed}_of_{first}")
-        tuned = self.train(names[0], second, seed, self.steps, cases, f"init_from={base}")
-        scratch = self.train(names[1], second, seed, self.steps, cases)
-        return self.score(tuned), self.score(scratch)
-
-    def train(
-        self, name: str, kind: str, seed: int, steps: int, cases: dict[str, list[Path]], *more: str
-    ) -> str:
-        """Trains a run on a list, or resumes it; its name."""
-        listed = self.folder / "lists" / f"{name}.csv"
-        listed.parent.mkdir(parents=True, exist_ok=True)
-        rows = [(path.resolve(), split) for split, paths in cases.items() for path in paths]
-        with listed.open("w", newline="") as file:
-            csv.writer(file).writerows([("path", "split"), *rows])
-        # No validation: both are scored after their last step.
-        words = [f"data={DATA[kind]}", f"data.list={listed}", "data.val_fraction=0"]
-        words += [] if "test" in cases else ["data.test_fraction=0"]
-        words += [f"name={name}", f"runs_dir={self.folder}", f"seed={seed}"]
-        if (self.folder / name / "summary.json").exists():
-            return name
-        command("train", *words, f"trainer.steps={steps}", *more, *self.extra)
-        return name
-
-    def score(self, name: str) -> float:
-        """Mean PSNR of the test cases of a run."""
-        summary = self.folder / name / "report/full/summary.json"
-        if not summary.exists():
-            quiet = ("evaluation.media=[]", "evaluation.report=false")
-            command("eval", f"run={self.folder / name}", "split=test", *quiet)
-        return float(json.loads(summary.read_text())["scores"]["psnr"]["mean"])
+            sys.exit(f"{self.trials.scans[second]}: too few scans for {first}:{second}")
+        base_cases = {"train": self.trials.shuffled(first, seed)[: self.counts[0]]}
+        train, cases = self.trials.train, {"train": few, "test": scored}
+        base = train(f"base_{first}_{seed}", first, seed, self.base_steps, base_cases)
+        tuned = train(
+            f"{first}_to_{second}_{seed}", second, seed, self.steps, cases, f"init_from={base}"
+        )
+        scratch = train(f"scratch_{second}_{seed}_of_{first}", second, seed, self.steps, cases)
+        return mean_psnr(tuned), mean_psnr(scratch)
 
 
-def command(*words: str) -> None:
-    """Prints and runs a command of vae3d; a failure ends the script."""
-    sys.stderr.write(f"vae3d {shlex.join(words)}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "vae3d", *words], stdout=subprocess.DEVNULL, check=False
-    )
-    if done.returncode:
-        sys.exit(done.returncode)
+def mean_psnr(run: Path) -> float:
+    """Mean PSNR of the test cases of a run."""
+    return statistics.fmean(case["psnr"] for case in scores(run).values())
 
 
 def main() -> int:
@@ -120,35 +74,29 @@ def main() -> int:
     parser.add_argument("--train", default="", help="more settings for every training")
     arguments = parser.parse_args()
     scans = {"mr": arguments.mr, "ct": arguments.ct}
-    bench = Bench(
-        arguments.folder,
-        {kind: path for kind, path in scans.items() if path is not None},
-        arguments.base_steps,
-        arguments.steps,
-        tuple(arguments.counts),
-        shlex.split(arguments.train),
-    )
+    named = {kind: path for kind, path in scans.items() if path is not None}
+    trials = Trials(arguments.folder, named, shlex.split(arguments.train))
+    bench = Bench(trials, arguments.base_steps, arguments.steps, tuple(arguments.counts))
     pairs = [tuple(pair.split(":")) for pair in arguments.pairs]
-    for kind in {kind for pair in pairs for kind in pair} - {*bench.scans}:
+    for kind in {kind for pair in pairs for kind in pair} - {*named}:
         parser.error(f"--{kind} must name a folder of scans for these pairs")
-    sys.stdout.write("| weights of, trained on | seed | from them | from scratch | gain, dB |\n")
-    sys.stdout.write("|---|---|---|---|---|\n")
+    row("weights of, trained on", "seed", "from them", "from scratch", "gain, dB")
+    row(*["---"] * 5)
     for first, second in pairs:
         gains = []
         for seed in arguments.seeds:
             tuned, scratch = bench.pair(first, second, seed)
             gains.append(tuned - scratch)
-            row(f"{first}, {second}", f"{seed}", f"{tuned:.2f}", f"{scratch:.2f}", gains[-1])
+            row(
+                f"{first}, {second}",
+                f"{seed}",
+                f"{tuned:.2f}",
+                f"{scratch:.2f}",
+                f"{gains[-1]:+.2f}",
+            )
         if len(gains) > 1:
-            row(f"{first}, {second}", "mean", "", "", statistics.mean(gains))
+            row(f"{first}, {second}", "mean", "", "", f"{statistics.fmean(gains):+.2f}")
     return 0
-
-
-def row(*cells: object) -> None:
-    """Prints a row of the table."""
-    texts = [f"{cell:+.2f}" if isinstance(cell, float) else str(cell) for cell in cells]
-    sys.stdout.write(f"| {' | '.join(texts)} |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
