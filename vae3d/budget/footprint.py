@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vae3d.autoencoder.summary import FlopMeter
 from vae3d.autoencoder.vae import CustomVAE, memory_format_on
 from vae3d.loss.config import LossConfig
+from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze
@@ -100,6 +101,13 @@ def footprint(
             if box is not None:
                 output = replace(output, reconstruction=cropped(output.reconstruction, shape[2:]))
             terms = objective(output, images, inside, 0)
+            if loss.equivariance.weight:
+                # Neither scaled nor cut: no case takes more.
+                spec = replace(loss.equivariance, min_scale=1.0, shift=0)
+                whole = Equivariance(Objective(replace(loss, equivariance=spec), network.factor))
+                with precision.autocast(device):
+                    value = whole(network, output, images, inside, [0] * len(images))
+                terms = terms.plus("equivariance", value, loss.equivariance.weight)
             del output
             torch.autograd.backward(terms.total.sum())
             meter.mark(meter.last)

@@ -32,6 +32,7 @@ from vae3d.logger.build import build_loggers, with_files
 from vae3d.logger.console import ProgressBar
 from vae3d.logger.csv import CsvLogger
 from vae3d.logger.rows import Written
+from vae3d.loss.equivariance import check_equivariance
 from vae3d.loss.objective import Objective
 from vae3d.model.frozen import check_start, freeze
 from vae3d.patching.samplers import build_sampler
@@ -110,6 +111,7 @@ class Training:
         seed_global(self.config.seed, "model")
         model = CustomVAE(self.config.model)
         freeze(model, self.config.trainer.train)
+        check_equivariance(self.config.loss, model)
         report_frozen(model)
         if self.folder.config.exists():
             steps = CheckpointFolder(self.folder.checkpoints).steps()

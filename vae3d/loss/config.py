@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from vae3d.bounds import AtLeast, OneOf, Settings, Weights
+from vae3d.bounds import AtLeast, Between, OneOf, Settings, Weights
+from vae3d.errors import ConfigError
 from vae3d.runtime.registry import Registry, plugins_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,32 @@ LOSSES: "Registry[Callable[[Tensor, Tensor], Tensor]]" = Registry(
 
 REDUCTIONS = ("mean", "sum", "voxel")
 """Ways to reduce the KL divergence of a case to one number."""
+EQUIVARIANT_SIDES = ("decoder", "encoder")
+"""The parts of a network that can be trained to commute with changes of the grid."""
+
+
+@dataclass
+class EquivarianceSpec(Settings, key="loss.equivariance"):
+    """The equivariance term: a latent that is scaled, flipped, turned or shifted is the latent of
+    the image that is changed in the same way."""
+
+    weight: Annotated[float, AtLeast(0)] = 0.0
+    """Weight of the term, which costs a second pass of fewer voxels through one side of the
+    network; 0 leaves it out."""
+    side: Annotated[str, OneOf(*EQUIVARIANT_SIDES)] = "decoder"
+    """decoder compares the decoded latent with the image, by loss.terms (Kouzelis et al. 2025,
+    arXiv:2502.09509); encoder compares latents."""
+    min_scale: Annotated[float, Between(0, 1, "(]")] = 0.5
+    """Each case is scaled by a factor between this one and 1; 1 scales none."""
+    flips: bool = True
+    """Flip each axis of a case or not, by chance."""
+    turns: bool = True
+    """Turn each case by 0 to 3 quarters, in a plane whose axes have the same voxel sides and
+    factor of the model."""
+    shift: Annotated[int, AtLeast(0)] = 1
+    """Cut off this number of latent voxels along each axis, at the beginning or at the end."""
+    warmup_steps: Annotated[int, AtLeast(0)] = 0
+    """Optimizer steps over which the weight grows linearly from 0."""
 
 
 @dataclass
@@ -54,6 +81,17 @@ class LossConfig(Settings, key="loss"):
     free_bits: Annotated[float, AtLeast(0)] = 0.0
     """Nats per latent element that each latent channel may use without cost (Kingma et al. 2016,
     section C.8)."""
+    equivariance: EquivarianceSpec = field(default_factory=EquivarianceSpec)
+    """Latents that follow the image when its grid is changed; easier for a diffusion model."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        spec = self.equivariance
+        if spec.weight and spec.side == "decoder" and not any(self.terms.values()):
+            raise ConfigError(
+                "loss.equivariance.side=decoder needs a term of loss.terms above 0; type one, as "
+                "in loss.terms.l1=1, or loss.equivariance.side=encoder"
+            )
 
     @property
     def plugins(self) -> list[str]:
@@ -64,4 +102,5 @@ class LossConfig(Settings, key="loss"):
     def columns(self) -> list[str]:
         """The names under which a training logs its losses."""
         terms = (name for name, weight in self.terms.items() if weight > 0)
-        return ["loss", *terms, "kl", "kl_weight"]
+        equivariance = ["equivariance"] if self.equivariance.weight else []
+        return ["loss", *terms, "kl", *equivariance, "kl_weight"]

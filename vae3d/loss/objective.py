@@ -21,6 +21,10 @@ class LossTerms:
     total: Tensor
     by_name: dict[str, Tensor]
 
+    def plus(self, name: str, value: Tensor, weight: float) -> "LossTerms":
+        """Return the terms with another one of each case, (B,), before its weight."""
+        return LossTerms(self.total + weight * value, {**self.by_name, name: value})
+
 
 class Objective:
     """The loss of each case of a batch.
@@ -56,8 +60,12 @@ class Objective:
 
     def kl_weight_at(self, step: int) -> float:
         """Return the weight of the KL term at this optimizer step."""
-        warmup = self.config.kl_warmup_steps
-        return self.config.kl_weight * (min(1.0, step / warmup) if warmup else 1.0)
+        return self.config.kl_weight * warmed_up(step, self.config.kl_warmup_steps)
+
+    def weighted(self, reconstruction: Tensor, image: Tensor) -> Tensor:
+        """Return the weighted sum of the reconstruction terms of each case, (B,)."""
+        values = [w * term(name, reconstruction, image) for name, w in self.terms.items()]
+        return torch.stack(values).sum(dim=0)
 
     def _reconstruction_terms(
         self, reconstruction: Tensor, image: Tensor, inside: Sequence[tuple[int, ...]]
@@ -82,6 +90,11 @@ class Objective:
             return channels.mean()
         total = channels.sum() * kl[0, 0].numel()
         return total if self.config.kl_reduction == "sum" else total / voxels
+
+
+def warmed_up(step: int, steps: int) -> float:
+    """Return the share of its weight that a term has, which grows from 0 over `steps`."""
+    return min(1.0, step / steps) if steps else 1.0
 
 
 def term(name: str, reconstruction: Tensor, image: Tensor) -> Tensor:

@@ -70,8 +70,7 @@ class VAE(nn.Module):
 
         In place of images it takes their posterior, whose whole grid it decodes.
         """
-        for dropout in self._dropouts:
-            dropout.seeds = seeds_of(generator)
+        self.seed_dropout(seeds_of(generator))
         if isinstance(image, DiagonalGaussian):
             posterior, size = image, None
         else:
@@ -91,6 +90,11 @@ class VAE(nn.Module):
         for part in frozen_parts(self) if mode else ():
             part.eval()
         return self
+
+    def seed_dropout(self, seeds: list[int] | None) -> None:
+        """Draw the dropout of the next batches from a seed for each case; None is torch's own."""
+        for dropout in self._dropouts:
+            dropout.seeds = seeds
 
     def blocks(self) -> dict[str, ResidualBlock]:
         """Return the residual blocks by name, in the order in which they compute."""

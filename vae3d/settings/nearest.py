@@ -31,6 +31,7 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ),
     ("trainer.optimizer",): "optim optimiser opt",
     ("trainer.train",): "freeze frozen freeze_encoder freeze_decoder trainable train_only",
+    ("loss.equivariance.weight",): "eq_vae eqvae equivariance_weight scale_equivariance eq_weight",
     ("loss.latent_noise",): "noise_augmentation latent_noise_std",
     ("trainer.weight_decay",): "wd decay l2",
     ("trainer.warmup_steps",): "warmup lr_warmup num_warmup_steps warmup_iters",

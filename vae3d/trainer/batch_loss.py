@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.loading.latents import StoredLatents
 from vae3d.loading.patches import Batch
+from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
 from vae3d.model.frozen import is_frozen
 from vae3d.model.gaussian import LatentNoise
@@ -21,7 +22,7 @@ class BatchLoss:
     """Computes the loss of a batch on a device.
 
     `latent_std` is the deviation of each latent channel, to which `loss.latent_noise` is relative;
-    None takes the deviations in each case.
+    None takes the deviations in each case. `equivariance` is None if its weight is 0.
     """
 
     model: CustomVAE
@@ -29,6 +30,7 @@ class BatchLoss:
     precision: Precision
     device: torch.device
     latent_std: Sequence[float] | None = None
+    equivariance: Equivariance | None = None
 
     def __call__(
         self, network: nn.Module, batch: Batch, step: int
@@ -44,6 +46,12 @@ class BatchLoss:
         if stored is not None:
             output = stored.inner(output, images.shape[2:], self.model.factor)
         terms = self.objective(output, images, batch.inside, step)
+        if self.equivariance:
+            with self.precision.autocast(self.device):
+                value = self.equivariance(
+                    inner_model(network), output, images, batch.inside, batch.noise_seeds
+                )
+            terms = terms.plus("equivariance", value, self.equivariance.weight_at(step))
         loss = (terms.total * weights).sum()
         parts = {name: (term.detach() * weights).sum() for name, term in terms.by_name.items()}
         return loss, {"loss": loss.detach(), **parts}
@@ -55,6 +63,15 @@ class BatchLoss:
             return None
         generators = [torch_generator(seed, "latent_noise") for seed in batch.noise_seeds]
         return LatentNoise(level, self.latent_std, generators)
+
+
+def inner_model(network: nn.Module) -> CustomVAE:
+    """Return the model inside of DDP and of what is compiled.
+
+    Parameters are the same: what a pass through it adds to their gradients before a backward pass
+    begins is exchanged between the ranks, too.
+    """
+    return next(m for m in network.modules() if isinstance(m, CustomVAE))
 
 
 def deviations_of(model: CustomVAE, latents: StoredLatents | None) -> list[float] | None:

@@ -17,6 +17,7 @@ from vae3d.errors import CheckpointError, Interrupted
 from vae3d.loading.loader import MicroBatch, PatchLoader
 from vae3d.loading.patches import Batch
 from vae3d.logger.base import Logger
+from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
 from vae3d.runtime.distributed import Distributed, lost_ranks_as_errors
 from vae3d.runtime.precision import Precision
@@ -93,6 +94,9 @@ class Trainer:
         self.loss = BatchLoss(model, objective, self.precision, distributed.device)
         if objective.config.latent_noise:
             self.loss.latent_std = deviations_of(model, loader.dataset.latents)
+        if objective.config.equivariance.weight:
+            spacing = loader.dataset.cases.spacing
+            self.loss.equivariance = Equivariance(objective, spacing)
         self.network = network if self.portions else distributed.wrap(network)
         self.stop = StopSignal()
         self.finite = FiniteWatch(config.max_nonfinite, self.precision.skips_overflow)
