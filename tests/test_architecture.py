@@ -33,7 +33,7 @@ FLOORS = [
     {"report", "loading"},
     {"scoring", "latents", "pictures"},
     {"inference", "data", "loss", "foreign", "exchange"},
-    {"autoencoder", "store", "lists"},
+    {"autoencoder", "store", "lists", "adversary"},
     {"streaming", "scans", "checkpoints"},
     {"model", "patching", "logger"},
     {"values", "charts", "phantoms"},

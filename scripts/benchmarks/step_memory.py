@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from vae3d.adversary.play import Cases
+from vae3d.adversary.player import BatchPart
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.memory import TrainingStep
 from vae3d.loss.objective import Objective
 from vae3d.model.frozen import freeze
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.sizes import cropped
+from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.memory import peak_memory
 from vae3d.runtime.precision import Precision
+from vae3d.trainer.adversary import build_adversary
 from vae3d.trainer.ema import ExponentialMovingAverage
 from vae3d.trainer.optimizer import build_optimizer
 
@@ -54,6 +58,10 @@ class _MeasuredStep:
         self.optimizer = build_optimizer(trainer.optimizer, self.model, 1e-4, 0.0)
         self.average = ExponentialMovingAverage(self.model, trainer.ema_decay)
         self.objective = Objective(step.loss, self.model.factor)
+        spec = step.loss.adversary
+        one = Distributed(device=step.device)
+        self.adversary = build_adversary(spec, self.model, trainer, 1, one, self.precision, 0)
+        self.adversary.begin(spec.start_step)
         images = torch.rand(step.shape, device=step.device) * 2 - 1
         self.images = images.contiguous(memory_format=self.model.memory_format)
         self.given: Tensor | DiagonalGaussian = self.images
@@ -61,22 +69,32 @@ class _MeasuredStep:
             shape = 2, len(images), step.model.latent_channels, *step.box
             self.given = DiagonalGaussian(*torch.randn(shape, device=step.device))
 
-    def loss(self) -> Tensor:
-        """Return the loss of the images."""
+    def loss(self) -> tuple[Tensor, BatchPart]:
+        """Return what to compute gradients of for the images, and the adversary's gradients."""
         generators = [torch.Generator().manual_seed(n) for n in range(len(self.images))]
         with self.precision.autocast(self.device):
             output = self.model(self.given, generators)
         reconstruction = cropped(output.reconstruction, self.images.shape[2:])
-        output = replace(output, reconstruction=reconstruction)
+        output = self.adversary.cut(replace(output, reconstruction=reconstruction))
         inside = [tuple(self.images.shape[2:])] * len(self.images)
-        return self.objective(output, self.images, inside, 0).total.mean()
+        loss = self.objective(output, self.images, inside, 0).total.mean()
+        weights = torch.full((len(inside),), 1 / len(inside), device=self.device)
+        cases = Cases(self.images, output.reconstruction, inside, weights)
+        part = BatchPart({"loss": loss.detach()})
+        return self.adversary.joined(loss, part, reconstruction, cases)
 
     def __call__(self) -> None:
         """Take the step."""
-        self.precision.backward(self.loss())
+        finite = torch.tensor(True, device=self.device)
+        loss, part = self.loss()
+        self.precision.backward(loss, self.adversary.inputs)
+        self.adversary.add(part)
+        self.adversary.exchange()
         self.precision.clip(self.model, self.optimizer, 1.0)
-        self.precision.step(self.optimizer, torch.tensor(True, device=self.device))
+        self.adversary.clip()
+        self.precision.step(self.optimizer, finite, *self.adversary.optimizers)
         self.optimizer.zero_grad(set_to_none=True)
+        self.adversary.end(part.losses, finite)
         self.average.update()
 
     def saved(self) -> int:
@@ -103,8 +121,10 @@ def measure_step(step: TrainingStep, blocks: Mapping[str, str]) -> StepMemory:
     taken = _MeasuredStep(step, blocks)
     # The first step allocates the state of the optimizer.
     taken()
-    weights = sum(p.nbytes for p in taken.model.parameters())
-    held = weights + sum(_nbytes(state) for state in taken.optimizer.state.values())
+    players = (taken.model, *taken.adversary.models)
+    weights = sum(p.nbytes for model in players for p in model.parameters())
+    optimizers = (taken.optimizer, *taken.adversary.optimizers)
+    held = weights + sum(_nbytes(s) for each in optimizers for s in each.state.values())
     held += _nbytes(taken.average.average)
     peak = peak_memory(taken, step.device)
     return StepMemory(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ROOT, tiny_model, vae3d
+from vae3d.adversary.config import AdversarySpec
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import Footprint, Part
 from vae3d.budget.memory import TrainingStep, optimizer_copies
@@ -121,7 +122,7 @@ from dataclasses import replace
 from vae3d.runtime.heap import map_large_blocks
 map_large_blocks()
 import torch
-from tests.budget.test_recomputation import large_step
+from tests.budget.test_recomputation import large_step, with_adversary
 from benchmarks.step_memory import measure_step
 from vae3d.budget.memory import TrainingMemory
 memory = TrainingMemory(large_step(sys.argv[1]))
@@ -131,11 +132,14 @@ trainer = replace(memory.step.trainer, train="decoder")
 decoder = replace(memory.step, trainer=trainer, shape=(4, *memory.step.shape[1:]))
 frozen = TrainingMemory(decoder)
 stored = TrainingMemory(replace(decoder, box=(16, 16, 20)))
+playing = TrainingMemory(replace(memory.step, loss=with_adversary()))
+assert playing.plan(None).bytes > whole.bytes
 for of, plan in (
     (memory, whole),
     (memory, memory.plan(0.7 * whole.bytes / 2**30)),
     (frozen, frozen.plan(None)),
     (stored, stored.plan(None)),
+    (playing, playing.plan(None)),
 ):
     print(plan.bytes, measure_step(of.step, plan.blocks).peak)
 """
@@ -149,6 +153,11 @@ def large_step(precision: str) -> TrainingStep:
     return TrainingStep(model, LossConfig(), trainer, CPU, (2, 1, 64, 64, 64))
 
 
+def with_adversary() -> LossConfig:
+    """A discriminator whose weights and activations are a large part of a step."""
+    return LossConfig(adversary=AdversarySpec(weight=0.5, adaptive=True, feature_matching=1.0))
+
+
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_step_takes_what_was_planned(precision: str) -> None:
     if precision == "bf16" and not has_bf16(CPU):
@@ -159,7 +168,7 @@ def test_a_step_takes_what_was_planned(precision: str) -> None:
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"},
     )  # fmt: skip
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert len(rows) == 4
+    assert len(rows) == 5
     for planned, measured in rows:
         if measured == "None":
             pytest.skip("memory cannot be measured on this system")

@@ -13,8 +13,9 @@ from tests.trainer.test_trainer import build, weights
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
 from vae3d.loading.patches import Batch
+from vae3d.runtime.memory_order import add_gradient
 from vae3d.trainer.config import TrainerConfig
-from vae3d.trainer.portions import Portions, add_gradient, portions_of
+from vae3d.trainer.portions import Portions, portions_of
 
 CPU = torch.device("cpu")
 

@@ -8,6 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae3d.adversary.config import AdversarySpec
+from vae3d.adversary.discriminator import Discriminator
+from vae3d.adversary.play import Cases
+from vae3d.adversary.player import Adversary, BatchPart, NoAdversary, Schedule
 from vae3d.autoencoder.summary import FlopMeter
 from vae3d.autoencoder.vae import CustomVAE, memory_format_on
 from vae3d.loss.config import LossConfig
@@ -18,6 +22,7 @@ from vae3d.model.frozen import freeze
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.operators import as_convolution, tensors_without_values
 from vae3d.model.sizes import cropped
+from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.precision import Precision
 
 VALUE_FLOPS = 100
@@ -93,6 +98,7 @@ def footprint(
         given = images if box is None else _posterior(network, len(images), box)
         generators = [torch.Generator().manual_seed(0) for _ in range(len(images))]
         objective = Objective(loss, network.factor)
+        adversary = _adversary(loss.adversary, network, precision, device)
         inside = [tuple(shape[2:])] * len(images)
         with _StepMeter() as meter:
             _mark_blocks(network, meter)
@@ -100,6 +106,7 @@ def footprint(
                 output = network(given, generators)
             if box is not None:
                 output = replace(output, reconstruction=cropped(output.reconstruction, shape[2:]))
+            reconstruction, output = output.reconstruction, adversary.cut(output)
             terms = objective(output, images, inside, 0)
             if loss.equivariance.weight:
                 # Neither scaled nor cut: no case takes more.
@@ -108,10 +115,34 @@ def footprint(
                 with precision.autocast(device):
                     value = whole(network, output, images, inside, [0] * len(images))
                 terms = terms.plus("equivariance", value, loss.equivariance.weight)
-            del output
-            torch.autograd.backward(terms.total.sum())
+            cases = Cases(images, output.reconstruction, inside, torch.ones(len(images)))
+            loss_sum = terms.total.sum()
+            # The adversary's gradients are held during the backward pass.
+            total, part = adversary.joined(
+                loss_sum, BatchPart({"loss": loss_sum.detach()}), reconstruction, cases
+            )
+            del output, reconstruction, cases
+            torch.autograd.backward(total, inputs=adversary.inputs)
+            del part
             meter.mark(meter.last)
     return Footprint(meter.parts, meter.largest)
+
+
+def _adversary(
+    spec: AdversarySpec, network: CustomVAE, precision: Precision, device: torch.device
+) -> NoAdversary:
+    """Return the adversary in a step in which it plays, if it has a weight."""
+    if not spec.weight:
+        return NoAdversary()
+    discriminator = Discriminator(spec, network.spatial_dims, network.config.in_channels)
+    optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.0)
+    schedule = Schedule(lambda step: 0.0, 1.0)
+    distributed = Distributed(device=device)
+    adversary = Adversary(
+        spec, discriminator, optimizer, schedule, network, distributed, precision
+    )
+    adversary.begin(spec.start_step)
+    return adversary
 
 
 def _posterior(network: CustomVAE, count: int, box: tuple[int, ...]) -> DiagonalGaussian:

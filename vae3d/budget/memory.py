@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from vae3d.adversary.discriminator import Discriminator
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import Footprint, footprint
 from vae3d.budget.recomputation import Choice, Footprints, combined, least_work, nothing, smallest
@@ -88,18 +89,25 @@ class TrainingStep:
     def held_bytes(self) -> int:
         """Return the bytes besides the tensors of one forward and backward pass.
 
-        Of weights, optimizer state and average, which are held between two steps too; of earlier
-        gradients, where gradients are added up or exchanged; and of what kernels allocate.
+        Of weights, optimizer state and average, which are held between two steps too, also of a
+        discriminator; of earlier gradients, where gradients are added up or exchanged; and of what
+        kernels allocate.
         """
         with torch.device("meta"):
             model = CustomVAE(self.model)
             freeze(model, self.trainer.train)
+            discriminator = Discriminator(
+                self.loss.adversary, model.spatial_dims, self.model.in_channels
+            )
         sizes = [parameter.nbytes for parameter in model.parameters()]
         trained = sum(parameter.nbytes for parameter in trained_parameters(model))
         copies = optimizer_copies(self.trainer.optimizer)
         averaged = self.trainer.ema_decay is not None
         added = max(self.trainer.accumulation, self.portions, self.ranks) > 1
         held = sum(sizes) + trained * (copies + averaged + added)
+        if self.loss.adversary.weight:
+            opponent = sum(parameter.nbytes for parameter in discriminator.parameters())
+            held += opponent * (1 + copies + added)
         return held + 2 * max(sizes) + KERNEL_BYTES
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ def info(config: InfoConfig) -> Summary:
     Raises:
         UserError: the run does not exist, or the size does not fit the model.
     """
-    model, train = chosen(config)
+    model, train, loss = chosen(config)
     if len(config.size) not in (1, model.dims):
         raise ConfigError(f"size must be 1 or {model.dims} numbers, got {[*config.size]}")
     size = tuple(config.size) * (model.dims if len(config.size) == 1 else 1)
@@ -46,7 +46,7 @@ def info(config: InfoConfig) -> Summary:
         trainer = TrainerConfig(
             batch_size=config.batch_size, precision=precision.name, train=train
         ).divided(device.type, torch.get_num_threads(), model.norm != "batch")
-        step = TrainingStep.of(model, LossConfig(), trainer, device, size)
+        step = TrainingStep.of(model, loss, trainer, device, size)
         lines += training_lines(step, memory)
     summary = summarise(model, size)
     show(summary, model, size)
@@ -56,15 +56,15 @@ def info(config: InfoConfig) -> Summary:
     return summary
 
 
-def chosen(config: InfoConfig) -> tuple[VAEConfig, Any]:
-    """Return the model settings of the run and what it trains, or all of `model=`."""
+def chosen(config: InfoConfig) -> tuple[VAEConfig, Any, LossConfig]:
+    """Return the model settings of the run, what it trains and its loss, or all of `model=`."""
     if config.run is None:
-        return replace(config.model, spatial_dims=config.model.dims), "all"
+        return replace(config.model, spatial_dims=config.model.dims), "all", LossConfig()
     place = find_weights(config.run)
     if place.is_alone:
-        return read_start(config.run).config, "all"
+        return read_start(config.run).config, "all", LossConfig()
     run = load_config(check_inside(place.folder.path, place.folder.config))
-    return run.model, run.trainer.train
+    return run.model, run.trainer.train, run.loss
 
 
 def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:

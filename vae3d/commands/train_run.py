@@ -48,6 +48,7 @@ from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.shell import next_command
 from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
+from vae3d.trainer.adversary import check_adversary
 from vae3d.trainer.advice import report_frozen, report_waste
 from vae3d.trainer.config import BEST_BY
 from vae3d.trainer.session import Session
@@ -113,6 +114,7 @@ class Training:
         freeze(model, self.config.trainer.train)
         check_equivariance(self.config.loss, model)
         report_frozen(model)
+        check_adversary(self.config.loss.adversary, model, self.config.trainer)
         if self.folder.config.exists():
             steps = CheckpointFolder(self.folder.checkpoints).steps()
             check_changes(self.folder.config, self.config, has_checkpoints=bool(steps))

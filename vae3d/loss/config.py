@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
+from vae3d.adversary.config import AdversarySpec
 from vae3d.bounds import AtLeast, Between, OneOf, Settings, Weights
 from vae3d.errors import ConfigError
 from vae3d.runtime.registry import Registry, plugins_of
@@ -83,6 +84,8 @@ class LossConfig(Settings, key="loss"):
     section C.8)."""
     equivariance: EquivarianceSpec = field(default_factory=EquivarianceSpec)
     """Latents that follow the image when its grid is changed; easier for a diffusion model."""
+    adversary: AdversarySpec = field(default_factory=AdversarySpec)
+    """A discriminator that training plays against."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,4 +106,4 @@ class LossConfig(Settings, key="loss"):
         """The names under which a training logs its losses."""
         terms = (name for name, weight in self.terms.items() if weight > 0)
         equivariance = ["equivariance"] if self.equivariance.weight else []
-        return ["loss", *terms, "kl", *equivariance, "kl_weight"]
+        return ["loss", *terms, "kl", *equivariance, "kl_weight", *self.adversary.columns]

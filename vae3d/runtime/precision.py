@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -68,24 +69,41 @@ class Precision:
         scaled: Tensor = self.scaler.scale(loss)
         return scaled
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of the loss, scaled where float16 needs it."""
-        torch.autograd.backward(self.scaled(loss))
+    def backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
+        """Add the gradients of the loss, scaled where float16 needs it, to all leaves or some."""
+        torch.autograd.backward(self.scaled(loss), inputs=inputs)
+
+    def share_overflow(self, *models: nn.Module) -> None:
+        """Make the gradients of all models not finite where some are, if there is a scale.
+
+        The scaler skips the step of each optimizer on its own; then it skips all of them.
+        """
+        if not self.scaler.is_enabled() or len(models) == 1:
+            return
+        gradients = [[p.grad for p in m.parameters() if p.grad is not None] for m in models]
+        # Zero if everything is finite, else not a number.
+        parts = [gradient.sum() * 0 for of_model in gradients for gradient in of_model]
+        zero = torch.stack(parts).sum()
+        for of_model in gradients:
+            of_model[0].add_(zero)
 
     def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
         """Unscale the gradients, clip their norm and return the norm before clipping."""
         self.scaler.unscale_(optimizer)
         return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
-    def step(self, optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
-        """Update the weights if `finite` is true, without waiting for the device.
+    def step(
+        self, optimizer: torch.optim.Optimizer, finite: Tensor, *others: torch.optim.Optimizer
+    ) -> None:
+        """Update all weights if `finite` is true, without waiting for the device.
 
         In float16 the scaler detects an overflow, skips the step and lowers its scale.
         """
-        if not self.scaler.is_enabled():
-            # A fused optimizer skips the update where this is one; the device decides.
-            optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-        self.scaler.step(optimizer)
+        for each in (optimizer, *others):
+            if not self.scaler.is_enabled():
+                # A fused optimizer skips the update where this is one; the device decides.
+                each.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self.scaler.step(each)
         self.scaler.update()
 
     @property

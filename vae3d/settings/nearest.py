@@ -68,6 +68,11 @@ _USUAL_WORDS: dict[tuple[str, ...], str] = {
     ("model.spatial_dims",): "dims ndim n_dims dimensions",
     ("loss.kl_weight",): "kl beta kl_beta kld kld_weight kl_coef lambda_kl kl_lambda kl_scale",
     ("loss.kl_warmup_steps",): "kl_anneal kl_annealing beta_warmup kl_warmup",
+    ("loss.adversary.weight",): (
+        "adversarial adversary discriminator gan gan_weight adv_weight adversarial_weight "
+        "disc_weight discriminator_weight"
+    ),
+    ("loss.adversary.start_step",): "disc_start discriminator_start gan_start adversarial_start",
     ("loss.terms.l1",): "l1_weight mae_weight recon_weight",
     ("loss.terms.ssim",): "ssim_weight",
     ("loss.terms.mse",): "mse_weight l2_loss l2_weight",

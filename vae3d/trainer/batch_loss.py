@@ -1,11 +1,13 @@
 """`BatchLoss`: a batch through the network, from its images or its stored latents, to its loss."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from vae3d.adversary.play import Cases
+from vae3d.adversary.player import BatchPart, NoAdversary
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.loading.latents import StoredLatents
 from vae3d.loading.patches import Batch
@@ -31,11 +33,13 @@ class BatchLoss:
     device: torch.device
     latent_std: Sequence[float] | None = None
     equivariance: Equivariance | None = None
+    adversary: NoAdversary = field(default_factory=NoAdversary)
 
-    def __call__(
-        self, network: nn.Module, batch: Batch, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a batch's part of the step's mean loss, and of every loss term."""
+    def __call__(self, network: nn.Module, batch: Batch, step: int) -> tuple[Tensor, BatchPart]:
+        """Return what to compute gradients of, and the batch's part of the step.
+
+        Without an adversary the former is the batch's part of the step's mean loss.
+        """
         layout = self.model.memory_format
         images = batch.images.to(self.device, non_blocking=True, memory_format=layout)
         weights = batch.weights.to(self.device, non_blocking=True)
@@ -45,6 +49,8 @@ class BatchLoss:
             output = network(given, batch.generators(), self._noise(batch))
         if stored is not None:
             output = stored.inner(output, images.shape[2:], self.model.factor)
+        reconstruction = output.reconstruction
+        output = self.adversary.cut(output)
         terms = self.objective(output, images, batch.inside, step)
         if self.equivariance:
             with self.precision.autocast(self.device):
@@ -54,7 +60,9 @@ class BatchLoss:
             terms = terms.plus("equivariance", value, self.equivariance.weight_at(step))
         loss = (terms.total * weights).sum()
         parts = {name: (term.detach() * weights).sum() for name, term in terms.by_name.items()}
-        return loss, {"loss": loss.detach(), **parts}
+        part = BatchPart({"loss": loss.detach(), **parts})
+        cases = Cases(images, output.reconstruction, batch.inside, weights)
+        return self.adversary.joined(loss, part, reconstruction, cases)
 
     def _noise(self, batch: Batch) -> LatentNoise | None:
         """Return the noise of a batch, each case's from the seed of its patch."""

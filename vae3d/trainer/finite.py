@@ -9,6 +9,8 @@ from vae3d.trainer.state import TrainState
 MAX_OVERFLOWS = 25
 """Steps in a row of which only the gradient may overflow in float16. Each halves the scale, which
 begins at 2^16, so that after these it is far below one and no longer the reason."""
+GRADIENT_NORMS = {"grad_norm", "discriminator_grad_norm"}
+"""Scores that are norms of gradients."""
 
 
 class FiniteWatch:
@@ -61,7 +63,7 @@ class FiniteWatch:
 
     def _is_planned(self, wrong: list[str]) -> bool:
         """Return whether float16 mends a step itself, by a smaller scale of the gradients."""
-        if not (self.overflow_is_planned and wrong == ["grad_norm"]):
+        if not (self.overflow_is_planned and {*wrong} <= GRADIENT_NORMS):
             return False
         self._overflows += 1
         return self._overflows <= MAX_OVERFLOWS

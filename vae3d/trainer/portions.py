@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vae3d.errors import ConfigError
 from vae3d.loading.patches import Batch
+from vae3d.runtime.memory_order import add_gradient
 from vae3d.runtime.threads import Lanes
 from vae3d.trainer.config import TrainerConfig
 
@@ -84,16 +85,3 @@ class Portions:
     def close(self) -> None:
         """End the threads."""
         self._lanes.close()
-
-
-def add_gradient(parameter: nn.Parameter, gradient: Tensor | None) -> None:
-    """Add a gradient to a parameter's own, in the memory order of the parameter.
-
-    Fused optimizers go through the memory of both in one order, whatever their strides are.
-    """
-    if gradient is None:
-        return
-    if parameter.grad is None:
-        parameter.grad = torch.empty_like(parameter).copy_(gradient)
-    else:
-        parameter.grad.add_(gradient)

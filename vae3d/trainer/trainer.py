@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from vae3d.adversary.player import BatchPart
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.checkpoints.state import missing_parts_as_errors
@@ -20,10 +21,12 @@ from vae3d.logger.base import Logger
 from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
 from vae3d.runtime.distributed import Distributed, lost_ranks_as_errors
+from vae3d.runtime.memory_order import load_optimizer
 from vae3d.runtime.precision import Precision
 from vae3d.runtime.seeding import seed_global
 from vae3d.runtime.signals import StopSignal
 from vae3d.runtime.threads import using_threads
+from vae3d.trainer.adversary import build_adversary
 from vae3d.trainer.batch_loss import BatchLoss, deviations_of
 from vae3d.trainer.config import BEST_BY, TrainerConfig
 from vae3d.trainer.ema import ExponentialMovingAverage
@@ -87,11 +90,22 @@ class Trainer:
         self.precision = Precision(config.precision, distributed.device, "trainer.precision")
         self.ema = ExponentialMovingAverage(model, config.ema_decay)
 
+        self.adversary = build_adversary(
+            objective.config.adversary,
+            model,
+            config,
+            self.total_steps,
+            distributed,
+            self.precision,
+            seed,
+        )
+
         # What each start creates again.
         network = cast(nn.Module, torch.compile(model)) if config.compile else model
         # Gradients of portions are summed over the ranks here, those of whole batches by DDP.
         self.portions = portions_of(config, model, distributed.device)
         self.loss = BatchLoss(model, objective, self.precision, distributed.device)
+        self.loss.adversary = self.adversary
         if objective.config.latent_noise:
             self.loss.latent_std = deviations_of(model, loader.dataset.latents)
         if objective.config.equivariance.weight:
@@ -123,6 +137,7 @@ class Trainer:
                 scores = self.train_step(micro_batches)
                 if self._is_time(self.config.log_every):
                     self._log(dict(zip(scores, as_floats(scores.values()), strict=True)))
+                    self.adversary.report(self.state.step)
                 self._after_step()
         return self.state
 
@@ -176,41 +191,48 @@ class Trainer:
         seed_global(self.seed, "step", self.state.step, self.distributed.rank)
         self.model.train()
         self._set_learning_rate()
+        self.adversary.begin(self.state.step)
         sums: dict[str, Tensor] = {}
         batches = (batch for micro_batch in micro_batches for batch in micro_batch)
         backward = self._backward_in_portions if self.portions else self._backward
-        for parts in backward(self._counted(batches)):
-            for name, value in parts.items():
+        for part in backward(self._counted(batches)):
+            for name, value in part.losses.items():
                 sums[name] = sums[name] + value if name in sums else value
+            self.adversary.add(part)
         totals = self.distributed.sum(torch.stack([*sums.values()]))
         scores = dict(zip(sums, totals, strict=True))
         # Norms are sums, whose rounding depends on the number of threads.
         with using_threads(self.portions.threads if self.portions else None):
+            scores |= self.adversary.exchange()
+            self.precision.share_overflow(self.model, *self.adversary.models)
             norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
-        scores["grad_norm"] = norm.detach()
-        self.precision.step(self.optimizer, self.finite.note(self.state.step, scores))
+            scores["grad_norm"] = norm.detach()
+            scores |= self.adversary.clip()
+        finite = self.finite.note(self.state.step, scores)
+        self.precision.step(self.optimizer, finite, *self.adversary.optimizers)
         self.optimizer.zero_grad(set_to_none=True)
+        self.adversary.end(scores, finite)
         self.ema.update()
         self.state.step += 1
         return scores
 
-    def _backward(self, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
-        """Add the gradients of whole batches; yield each one's part of every loss term."""
+    def _backward(self, batches: Iterable[Batch]) -> Iterator[BatchPart]:
+        """Add the gradients of whole batches; yield each one's part of the step."""
         for batch, last in with_last(batches):
             with self._exchange(last):
-                loss, parts = self.loss(self.network, batch, self.state.step)
+                loss, part = self.loss(self.network, batch, self.state.step)
                 # DDP averages gradients over the ranks, but the weights of the samples sum to 1
                 # over all ranks: the factor turns the mean into that sum.
-                self.precision.backward(loss * self.distributed.world)
-            yield parts
+                self.precision.backward(loss * self.distributed.world, self.adversary.inputs)
+            yield part
 
-    def _backward_in_portions(self, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
-        """Add the gradients of the batches portion by portion; yield the same of each portion."""
+    def _backward_in_portions(self, batches: Iterable[Batch]) -> Iterator[BatchPart]:
+        """Add the gradients of the batches portion by portion; yield each one's part."""
         assert self.portions
 
-        def scaled_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-            loss, parts = self.loss(network, batch, self.state.step)
-            return self.precision.scaled(loss), parts
+        def scaled_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, BatchPart]:
+            loss, part = self.loss(network, batch, self.state.step)
+            return self.precision.scaled(loss), part
 
         yield from self.portions.backward(scaled_loss, batches)
         self.distributed.sum_gradients(self.portions.parameters)
@@ -272,7 +294,21 @@ class Trainer:
             return False
         self.logger.log(self.state.step, {**scores, "epoch": self.epoch}, "val")
         score = scores[self.config.best_by] * BEST_BY[self.config.best_by]
-        return self.state.take(score, self.config.keep_best)
+        return self._take(score)
+
+    def _take(self, score: float) -> bool:
+        """Record the score of this step; return whether it is the best of its phase.
+
+        Each phase of an adversary has a best step of its own, and patience waits for the last one.
+        """
+        phases = self.objective.config.adversary
+        phase = phases.phase(self.state.step)
+        if any(phases.phase(step) != phase for step in self.state.best_steps):
+            self.state.best = []
+        best = self.state.take(score, self.config.keep_best)
+        if phases.ends(phase):
+            self.state.stale = 0
+        return best
 
     def save_beginning(self) -> None:
         """Save step 0: a training that began with other weights resumes without them."""
@@ -285,7 +321,8 @@ class Trainer:
             # Before the checkpoint: when a checkpoint records a best step, its weights exist.
             self.callbacks.save_weights("latest", self.state.step, weights)
             if best:
-                self.callbacks.save_weights("best", self.state.step, weights)
+                for which in self.objective.config.adversary.kept_as(self.state.step):
+                    self.callbacks.save_weights(which, self.state.step, weights)
             self.checkpoints.save(
                 self.state.step,
                 self.state_dict(),
@@ -309,6 +346,7 @@ class Trainer:
                 "num_patches": self.loader.plan.num_patches,
             },
             **({"latent_std": self.loss.latent_std} if self.objective.config.latent_noise else {}),
+            **self.adversary.state_dict(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -322,13 +360,14 @@ class Trainer:
             self._check_sampler(state["sampler"])
             self.state.load_state_dict(state["train"])
             self.model.load_state_dict(state["model"])
-            self._load_optimizer(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             # Checkpoints of other precisions hold no scale: float16 begins with its own.
             if state["scaler"]:
                 self.precision.scaler.load_state_dict(state["scaler"])
             self.ema.load_state_dict(state["ema"])
             # Checkpoints of earlier versions do not have it, and no noise.
             self.loss.latent_std = state.get("latent_std")
+            self.adversary.load_state_dict(state)
 
     def _check_sampler(self, sampler: dict[str, int]) -> None:
         plan = self.loader.plan
@@ -342,23 +381,6 @@ class Trainer:
                     f"{now} (batch size x accumulation x ranks, and the cases, must stay); "
                     "choose another name"
                 )
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        own = self.optimizer.state_dict()["param_groups"]
-        expected = {index for group in own for index in group["params"]}
-        saved = {*state["state"]}
-        if saved and saved != expected:
-            raise KeyError(f"the optimizer's state of {len(expected ^ saved)} tensors")
-        self.optimizer.load_state_dict(state)
-        # The state may be from a device on which weights have another memory format. The fused
-        # kernels pair numbers by their place in memory, so each has the strides of its weight.
-        for weight, values in self.optimizer.state.items():
-            for name, value in values.items():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    values[name] = torch.empty_like(weight).copy_(value)
-        # load_state_dict also restored the saved lr and weight decay; the current settings apply.
-        for group, current in zip(self.optimizer.param_groups, own, strict=True):
-            group.update({k: v for k, v in current.items() if k != "params"})
 
 
 def total_steps(config: TrainerConfig, loader: PatchLoader) -> int:

@@ -1,0 +1,1 @@
+"""The second player of a training: a patch discriminator, and what both players minimise."""
