@@ -28,9 +28,11 @@ from tests.faults.forked import (
     started,
     toy,
 )
+from vae3d.adversary.config import AdversarySpec
 from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.config import SyntheticConfig
 from vae3d.files.atomic import sweep
+from vae3d.loss.config import LossConfig
 from vae3d.run.config import TrainConfig
 from vae3d.trainer.trainer import Trainer
 
@@ -40,14 +42,22 @@ KINDS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16", "steps": 9},
     "no_average": {"ema_decay": None, "accumulation": 1},
     "best_kept": {"keep_best": 3, "val_every": 2},
+    "adversary": {"val_every": 3},
 }
+ADVERSARY = AdversarySpec(
+    weight=0.5, adaptive=True, start_step=4, ramp_steps=4, stop_step=12, levels=1, channels=4,
+    spectral_norm=True,
+)  # fmt: skip
 
 
 def kind(name: str, folder: Path, **changes: Any) -> TrainConfig:
     """One of the trainings that are killed."""
     folder.mkdir(parents=True, exist_ok=True)
     if name != "workers":
-        return toy(folder, **{**changes, **KINDS[name]})
+        config = toy(folder, **{**changes, **KINDS[name]})
+        if name == "adversary":
+            config.loss = LossConfig(adversary=ADVERSARY)
+        return config
     config = toy(folder)
     config.data = SyntheticConfig(shape=(16, 16, 16), count=6, workers=2)
     return config

@@ -212,7 +212,9 @@ def test_a_step_has_the_gradients_of_the_whole_objective(tmp_path: Path) -> None
     expected = torch.autograd.grad(terms + 0.7 * 2.5 * term, parameters, retain_graph=True)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
-    assert float(part.losses["loss"]) == pytest.approx(float(terms + 1.75 * term), rel=1e-5)
+    assert float(part.losses["loss"]) == pytest.approx(
+        float((terms + 1.75 * term).detach()), rel=1e-5
+    )
     last = trainer.model.decoder.head.weight
     for layer, value in zip(part.last_layer, (terms, term), strict=True):
         (gradient,) = torch.autograd.grad(value, last, retain_graph=True)
@@ -432,6 +434,19 @@ def test_a_discriminator_that_has_won_is_reported_once(
         assert all("loss.adversary.lr" in message for message in messages)
 
 
+def test_slices_of_volumes(tmp_path: Path) -> None:
+    after = []
+    for lanes in (1, 2):
+        trainer = build(
+            tmp_path / str(lanes), loss=loss_of(planes=True, r1=1.0, feature_matching=1.0),
+            steps=3, portions=2, threads_per_portion=1, lanes=lanes,
+        )  # fmt: skip
+        trainer.fit()
+        after.append(players(trainer))
+    assert equal(*after)
+    assert {v.dim() for n, v in after[0].items() if n.startswith("adversary.")} == {1, 4}
+
+
 def test_its_accuracy_is_averaged(tmp_path: Path) -> None:
     own = second_player(build(tmp_path, loss=loss_of()))
     for _ in range(200):
@@ -496,5 +511,9 @@ def test_2d_images(tmp_path: Path) -> None:
         tmp_path, data=data, model=tiny_model(2), loss=loss_of(**EVERYTHING),
         trainer=tiny_trainer(steps=3),
     )  # fmt: skip
+    flat = replace(settings, loss=loss_of(planes=True))
+    with pytest.raises(ConfigError, match=r"planes=true judges slices .* these data are 2D"):
+        train(flat)
+    assert not (tmp_path / "run/config.yaml").exists()
     own = final_state(train(settings))["adversary"]["discriminator"]
     assert {value.dim() for name, value in own.items() if name.endswith("weight")} >= {4}

@@ -43,6 +43,9 @@ class AdversarySpec(Settings, key="loss.adversary"):
     them halves the image, and its receptive field is 70 voxels for 3."""
     channels: Annotated[int, Between(1, 512)] = 32
     """Channels of the discriminator's first convolution, doubled by each of levels."""
+    planes: bool = False
+    """Judge the slices of volumes along each of the three axes with a 2D discriminator, as MedVAE
+    does."""
     norm: Annotated[str, OneOf(*NORMS)] = "instance"
     """Norm of the discriminator; none has statistics over a batch."""
     spectral_norm: bool = False

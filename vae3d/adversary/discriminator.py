@@ -83,6 +83,27 @@ class Discriminator(nn.Module):
                 module.iterate()
 
 
+class PlaneDiscriminator(Discriminator):
+    """A discriminator of images that judges the slices of volumes along each axis."""
+
+    def __init__(self, spec: AdversarySpec, in_channels: int) -> None:
+        super().__init__(spec, 2, in_channels)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the features of each axis and layer for volumes (B, C, D, H, W) in [-1, 1].
+
+        Features are (B, C, slices, *spatial), the output (B, places) has those of all slices.
+        """
+        features, outputs = [], []
+        for axis in (2, 3, 4):
+            slices = image.movedim(axis, 1)
+            of_layers = super().forward(slices.flatten(0, 1))
+            *inner, output = (x.unflatten(0, slices.shape[:2]).transpose(1, 2) for x in of_layers)
+            features += inner
+            outputs.append(output.flatten(1))
+        return [*features, torch.cat(outputs, dim=1)]
+
+
 class SpectralNorm(nn.Module):
     """A convolution whose weight is divided by its largest singular value, as a matrix.
 
@@ -130,4 +151,11 @@ def build_discriminator(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "discriminator"))
-        return Discriminator(spec, spatial_dims, in_channels)
+        return new_discriminator(spec, spatial_dims, in_channels)
+
+
+def new_discriminator(spec: AdversarySpec, spatial_dims: int, in_channels: int) -> Discriminator:
+    """Return a discriminator whose weights come from torch's global generator."""
+    if spec.planes:
+        return PlaneDiscriminator(spec, in_channels)
+    return Discriminator(spec, spatial_dims, in_channels)

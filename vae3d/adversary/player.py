@@ -166,7 +166,13 @@ class Adversary(NoAdversary):
             return loss, part
         result = play(self.discriminator, self.spec, self.precision, cases)
         # The graph below the posterior is still needed.
-        (of_others,) = torch.autograd.grad(loss, cases.reconstructions, retain_graph=True)
+        (of_others,) = torch.autograd.grad(
+            loss,
+            cases.reconstructions,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         last_layer: list[Tensor] = []
         if self.spec.adaptive:
             scale = self.precision.scaled(torch.ones_like(self.ratio))

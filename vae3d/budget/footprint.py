@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae3d.adversary.config import AdversarySpec
-from vae3d.adversary.discriminator import Discriminator
+from vae3d.adversary.discriminator import new_discriminator
 from vae3d.adversary.play import Cases
 from vae3d.adversary.player import Adversary, BatchPart, NoAdversary, Schedule
 from vae3d.autoencoder.summary import FlopMeter
@@ -134,7 +134,7 @@ def _adversary(
     """Return the adversary in a step in which it plays, if it has a weight."""
     if not spec.weight:
         return NoAdversary()
-    discriminator = Discriminator(spec, network.spatial_dims, network.config.in_channels)
+    discriminator = new_discriminator(spec, network.spatial_dims, network.config.in_channels)
     optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.0)
     schedule = Schedule(lambda step: 0.0, 1.0)
     distributed = Distributed(device=device)

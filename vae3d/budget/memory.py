@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from vae3d.adversary.discriminator import Discriminator
+from vae3d.adversary.discriminator import new_discriminator
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import Footprint, footprint
 from vae3d.budget.recomputation import Choice, Footprints, combined, least_work, nothing, smallest
@@ -96,7 +96,7 @@ class TrainingStep:
         with torch.device("meta"):
             model = CustomVAE(self.model)
             freeze(model, self.trainer.train)
-            discriminator = Discriminator(
+            discriminator = new_discriminator(
                 self.loss.adversary, model.spatial_dims, self.model.in_channels
             )
         sizes = [parameter.nbytes for parameter in model.parameters()]

@@ -43,7 +43,16 @@ def build_adversary(
 
 
 def check_adversary(spec: AdversarySpec, model: CustomVAE, config: TrainerConfig) -> None:
-    """Raise a ConfigError if the gradient at the decoder's last layer is not known."""
+    """Refuse an adversary that does not fit the images, the network or what is trained.
+
+    Raises:
+        ConfigError: slices of images, or an adaptive weight without a gradient at the last layer.
+    """
+    if spec.weight and spec.planes and model.config.dims == 2:
+        raise ConfigError(
+            "loss.adversary.planes=true judges slices of volumes, these data are 2D; type "
+            "loss.adversary.planes=false"
+        )
     if not (spec.weight and spec.adaptive):
         return
     key = "loss.adversary.adaptive=true"
