@@ -22,13 +22,13 @@ from tests.trainer.test_trainer import build, rows_of
 from vae3d.adversary import player
 from vae3d.adversary.config import AdversarySpec
 from vae3d.adversary.player import Adversary
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 from vae3d.errors import ConfigError, NonFiniteError, RunError
 from vae3d.loading.patches import Batch
 from vae3d.loss.config import LossConfig
 from vae3d.model.frozen import trained_parameters
+from vae3d.run.config import TrainConfig
 from vae3d.runtime.run_folder import RunFolder
 from vae3d.trainer.trainer import Trainer
 
