@@ -15,6 +15,7 @@ from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
 from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, value_regions
 from vae3d.scoring.scores import better_of, scored, seam_score, unit_of, worth
+from vae3d.scoring.sharpness import BANDS
 from vae3d.values.intensity import IntensityRange
 
 SHAPES = [(40, 33), (16, 20, 18), (13, 40, 27), (11, 12, 13), (5, 24, 24), (1, 24, 24), (3, 1, 2)]
@@ -174,13 +175,16 @@ def test_nmse_of_even_images(level: float, expected: float) -> None:
 
 
 def test_what_is_better_is_pinned() -> None:
-    better = {"psnr": 1, "ssim": 1, "ms_ssim": 1, "seam": 0}
+    better = {"psnr": 1, "ssim": 1, "ms_ssim": 1, "seam": 0, "staircase": 0}
+    better |= {"fsc": 1, "fsc_05": 1, "fsc_0143": 1} | {f"power_{band}": 0 for band in BANDS}
     names = [*METRICS, "seam", "whatever"]
     for name in names:
         assert better_of(name) == better.get(name, -1)
         assert better_of(f"{name}/bone") == better_of(f"{name}@floor") == better_of(name)
     regional = {"mse", "mae", "rmse", "psnr", "ssim"}
     assert {name for name, metric in METRICS.items() if metric.regional} == regional
+    sharp = {name for name, metric in METRICS.items() if metric.sharp}
+    assert sharp == {n for n in better if n.startswith(("power", "fsc", "stair"))}
     structural = {"ssim", "ms_ssim"}
     assert {name for name, metric in METRICS.items() if metric.structural} == structural
 
@@ -194,7 +198,15 @@ def test_scores_are_in_the_units_of_the_scan_and_of_the_model() -> None:
                 "mse_model": 0.0625, "mae_model": 0.25, "rmse_model": 0.25}  # fmt: skip
     assert {name: result[name] for name in expected} == pytest.approx(expected)
     assert result["psnr"] == pytest.approx(10 * math.log10(4 / 0.25))
-    units = {"mse": "HU^2", "mae": "HU", "rmse": "HU", "psnr": "dB", "gradient": "HU/voxel"}
+    units = {
+        "fsc_05": "cycles/voxel",
+        "fsc_0143": "cycles/voxel",
+        "mse": "HU^2",
+        "mae": "HU",
+        "rmse": "HU",
+        "psnr": "dB",
+        "gradient": "HU/voxel",
+    }
     assert {name: unit_of(name, "HU") for name in METRICS} == {
         name: units.get(name, "") for name in METRICS
     }

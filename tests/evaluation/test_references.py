@@ -86,7 +86,7 @@ def test_scores_and_units_have_the_documented_names() -> None:
         "patch", metrics=["mae", "psnr", "nmse"], regions=["foreground"], floor=True,
         baselines=["downsample"],
     )  # fmt: skip
-    scores = case_scorer.score(case, values, image, other)
+    scores = case_scorer.score(case, values, image, other).scores
     names = {"mae", "psnr", "nmse", "seam", "mae/foreground", "psnr/foreground"}
     names |= {f"{m}@{r}" for m in ("mae", "psnr") for r in ("scan", "floor", "downsample")}
     assert {*scores} == {*case_scorer.units()} == names
@@ -111,7 +111,7 @@ def test_scores_in_another_window() -> None:
     image = case.range.to_model(values)
     other = image.flip(1)
     case_scorer = scorer(window=(0.0, 500.0), metrics=["mae"], floor=True, regions=[])
-    scores = case_scorer.score(case, values, image, other)
+    scores = case_scorer.score(case, values, image, other).scores
     scan, back = values.clamp(0, 500), case.range.from_model(other).clamp(0, 500)
     assert scores["mae"] == pytest.approx((scan - back).abs().mean().item(), rel=1e-5)
     assert scores["mae@scan"] == pytest.approx((values - back).abs().mean().item(), rel=1e-5)

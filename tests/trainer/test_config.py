@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from vae3d.errors import ConfigError
+from vae3d.runtime.run_list import HIGHER_IS_BETTER
+from vae3d.scoring.scores import better_of
 from vae3d.trainer.config import ALLOWABLE, BEST_BY, RESTRICTED, TrainerConfig
 
 
@@ -50,7 +52,7 @@ def test_values_at_the_bounds_are_accepted(edge: dict[str, Any]) -> None:
         ({"train": "dec*"}, r"must be .*type trainer\.train=\[dec\*\] for a pattern"),
         ({"train": []}, "must hold at least one pattern"),
         ({"optimizer": "lion"}, "must be one of adamw, adam, sgd, got 'lion'"),
-        ({"best_by": "kl"}, "must be one of psnr, ssim, mse, mae, got 'kl'"),
+        ({"best_by": "kl"}, "must be one of psnr, ssim, mse, mae, fsc, .* got 'kl'"),
     ],
     ids=str,
 )  # fmt: skip
@@ -75,5 +77,9 @@ def test_defaults_are_pinned() -> None:
 
 
 def test_what_is_better_and_what_alters_a_run_are_pinned() -> None:
-    assert BEST_BY == {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
+    assert BEST_BY == {
+        "psnr": 1, "ssim": 1, "mse": -1, "mae": -1, "fsc": 1, "fsc_05": 1, "fsc_0143": 1,
+    }  # fmt: skip
+    assert {*HIGHER_IS_BETTER} == {name for name, sign in BEST_BY.items() if sign > 0}
+    assert all(better_of(name) == sign for name, sign in BEST_BY.items())
     assert {*RESTRICTED} == {*ALLOWABLE, "optimizer", "ema_decay", "train", "halo"}

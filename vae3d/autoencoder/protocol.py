@@ -28,6 +28,14 @@ class Autoencoder(Protocol):
     origin: Origin | None
 
     @property
+    def periods(self) -> tuple[tuple[int, ...], ...]:
+        """For each axis the voxels of an image per voxel of each coarser grid it computes on.
+
+        The last one is that of the latent; only what is known is listed.
+        """
+        ...
+
+    @property
     def latent_channels(self) -> int:
         """The channels of its latents."""
         ...

@@ -107,6 +107,11 @@ class CustomVAE(VAE):
         )
 
     @property
+    def periods(self) -> tuple[tuple[int, ...], ...]:
+        """Along each axis the voxels per voxel of each coarser grid: folding, levels, latent."""
+        return self.config.periods
+
+    @property
     def latent_channels(self) -> int:
         """The channels of its latents."""
         return self.config.latent_channels

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vae3d.charts.drawing import Dot, Drawing, Line, Point, Text
+from vae3d.charts.drawing import Dot, Drawing, Line, Point, Text, text_width
 
 MIN_POSITIVE = 1e-30
 """Smaller positive numbers are drawn as 0: their ratios may overflow."""
@@ -15,6 +15,8 @@ MAX_DOTS = 40
 WIDTH = 340
 LEFT, RIGHT, BOTTOM = 46, 10, 28
 """Margins around the curves, in units."""
+KEY_LINE = 15
+"""Height of a line of names above the curves."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,17 @@ def _value_tick(y: float, value: float, across: Axis) -> tuple[Line, Text]:
 def _step_tick(x: float, step: float, up: Axis) -> tuple[Line, Text]:
     mark = Line([(x, up.start), (x, up.start + 3)], "axis")
     return mark, Text(x, up.start + 15, step_text(step), anchor="middle")
+
+
+def write_names(chart: Drawing, kinds: dict[str, str], width: float) -> float:
+    """Write the names of curves with their kinds at the top; return the height that they take."""
+    x, y = float(LEFT), 14.0
+    for name, kind in kinds.items():
+        if x > LEFT and x + 14 + text_width(name) > width - RIGHT:
+            x, y = float(LEFT), y + KEY_LINE
+        chart.add([Dot(x + 4, y - 3.5, 4, kind), Text(x + 13, y, name)])
+        x += 13 + text_width(name) + 16
+    return y
 
 
 def limits(low: float, high: float, log: bool = False) -> tuple[float, float]:

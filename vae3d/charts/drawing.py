@@ -28,6 +28,8 @@ COLOURS: Mapping[str, Colour] = {
     "series-7": (176, 184, 150),
 }
 """The colours of the kinds of shapes in a picture. In an SVG, kinds are classes for CSS."""
+AREA_SHARE = 0.16
+"""Share of its own colour in that of an area."""
 SERIES = [kind for kind in COLOURS if kind.startswith("series")]
 ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 """PIL's names for the SVG anchors of a text on its baseline."""
@@ -62,6 +64,25 @@ class Line:
         """Paint the line with round joints."""
         points = [(x * scale, y * scale) for x, y in self.points]
         draw.line(points, COLOURS[self.kind], round(self.width * scale), joint="curve")
+
+
+@dataclass(frozen=True)
+class Area:
+    """A filled polygon through all points, faint, behind the line that it belongs to."""
+
+    points: Sequence[Point]
+    kind: str
+
+    def svg(self) -> str:
+        """Return a polygon."""
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
+        return f'<polygon class="area {self.kind}" points="{places}"/>'
+
+    def paint(self, draw: ImageDraw.ImageDraw, scale: float) -> None:
+        """Paint the polygon in a colour between its own and the background."""
+        mixed = zip(COLOURS[self.kind], BACKGROUND, strict=True)
+        r, g, b = (round(AREA_SHARE * own + (1 - AREA_SHARE) * back) for own, back in mixed)
+        draw.polygon([(x * scale, y * scale) for x, y in self.points], (r, g, b))
 
 
 @dataclass(frozen=True)

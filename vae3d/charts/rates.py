@@ -3,13 +3,20 @@
 import math
 from collections.abc import Sequence
 
-from vae3d.charts.chart import BOTTOM, LEFT, RIGHT, Axis, limits, value_text
-from vae3d.charts.drawing import SERIES, Dot, Drawing, Line, Point, Text, text_width
+from vae3d.charts.chart import (
+    BOTTOM,
+    KEY_LINE,
+    LEFT,
+    RIGHT,
+    Axis,
+    limits,
+    value_text,
+    write_names,
+)
+from vae3d.charts.drawing import SERIES, Dot, Drawing, Line, Point, Text
 
 SIZE = (460, 290)
 """As wide as the screen of a phone."""
-KEY_LINE = 15
-"""Height of a line of names above the curves."""
 MIN_RATIO = 1.2
 """Ends of the horizontal axis differ by this factor, at least."""
 
@@ -28,7 +35,7 @@ def rate_chart(
     names = [*([point[0]] if point else []), *(name for name, _ in curves)]
     kinds = dict(zip(names, SERIES, strict=False))
     every = [*([point[1]] if point else []), *(place for _, curve in curves for place in curve)]
-    top = _names(chart, kinds, size[0])
+    top = write_names(chart, kinds, size[0])
     if not every:
         return chart
     rates, values = zip(*every, strict=True)
@@ -45,17 +52,6 @@ def rate_chart(
         x, y = across(point[1][0]), up(point[1][1])
         chart.add([Dot(x, y, 5, kinds[point[0]])])
     return chart
-
-
-def _names(chart: Drawing, kinds: dict[str, str], width: float) -> float:
-    """Write the names above the curves, and return the height that they take."""
-    x, y = float(LEFT), 14.0
-    for name, kind in kinds.items():
-        if x > LEFT and x + 14 + text_width(name) > width - RIGHT:
-            x, y = float(LEFT), y + KEY_LINE
-        chart.add([Dot(x + 4, y - 3.5, 4, kind), Text(x + 13, y, name)])
-        x += 13 + text_width(name) + 16
-    return y
 
 
 def _axes(chart: Drawing, across: Axis, up: Axis, ends: tuple[float, float]) -> None:

@@ -50,7 +50,7 @@ from vae3d.scans.source import CaseSource
 from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.adversary import check_adversary
 from vae3d.trainer.advice import report_frozen, report_waste
-from vae3d.trainer.config import BEST_BY
+from vae3d.trainer.config import BEST_BY, VALIDATED
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -254,8 +254,9 @@ class Training:
 
     def _metrics(self) -> list[str]:
         """Return the metrics of a validation."""
-        chosen = {*self.config.evaluation.metrics, self.config.trainer.best_by}
-        return [name for name in BEST_BY if name in chosen]
+        best_by = self.config.trainer.best_by
+        chosen = [name for name in VALIDATED if name in self.config.evaluation.metrics]
+        return [name for name in BEST_BY if name in (*chosen, best_by)]
 
 
 def resolved(config: TrainConfig, spatial_dims: int, distributed: Distributed) -> TrainConfig:

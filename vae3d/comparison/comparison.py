@@ -18,7 +18,7 @@ MAY_DIFFER = (*_OF_THE_MODEL, "resampling", "reader")
 """Protocol keys that may differ between comparable runs; differences are listed as notes."""
 EARLIER = {"resampling": RESAMPLINGS[0], "reader": READERS[0]}
 """Values of the keys that reports of earlier versions do not have."""
-BY_NAME = ("scores", "regions")
+BY_NAME = ("scores", "regions", "sharpness")
 """Protocol keys that are tables: two runs may have different names, but an entry that both have
 must be equal."""
 MAX_NAMED = 5

@@ -63,9 +63,9 @@ difference is the score of a run minus that of {first}, paired case by case, wit
 {100 * CONFIDENCE:.0f} % Student t interval of its mean, within what is possible; of fewer than
 {MIN_INTERVAL_CASES} cases the range is shown instead. In the charts, right is better, whether that
 means more, less or,
-for seams, nearer to 1. Each chart has its own scale. A score is marked better or worse if the
-interval of its improvement excludes 0. For runs that do not differ, one interval in
-{round(1 / (1 - CONFIDENCE))} excludes 0 by chance.</p>
+for seams, power and the staircase, nearer to 1. Each chart has its own scale. A score is marked
+better or worse if the interval of its improvement excludes 0. For runs that do not differ, one
+interval in {round(1 / (1 - CONFIDENCE))} excludes 0 by chance.</p>
 {_remarks(comparison)}
 </header>
 <main>

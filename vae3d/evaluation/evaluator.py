@@ -205,7 +205,8 @@ class Evaluator:
     ) -> CaseScore:
         """Score a case, draw it and write it."""
         case, loaded = reconstructed.loaded.case, reconstructed.loaded
-        scores = self.scorer.score(case, loaded.values, loaded.image, reconstructed.reconstruction)
+        scored = self.scorer.score(case, loaded.values, loaded.image, reconstructed.reconstruction)
+        scores = scored.scores
         if self.config.report:
             by = chosen_by(self.config.metrics)
             score = worth(by, scores[by]) if by in scores else -math.inf
@@ -224,7 +225,7 @@ class Evaluator:
             write_volume(volume, folder / "reconstructions" / f"{file_stem(case.case_id)}{suffix}")
         shape = tuple(loaded.values.shape[1:])
         ends = case.range.low, case.range.high
-        return CaseScore(case.case_id, *ends, scores, case.identity, shape)
+        return CaseScore(case.case_id, *ends, scores, case.identity, shape, scored.sharpness)
 
 
 def write_media(

@@ -71,6 +71,11 @@ class ForeignAutoencoder(nn.Module):
         self.factor = self.layout.outer(self.trial.factor, 1)
 
     @property
+    def periods(self) -> tuple[tuple[int, ...], ...]:
+        """Along each axis the voxels per voxel of its latent; other grids are not known."""
+        return tuple((factor,) if factor > 1 else () for factor in self.factor)
+
+    @property
     def latent_channels(self) -> int:
         """The channels of its latents; 0 if they are no single grid."""
         return self.trial.channels

@@ -1,8 +1,10 @@
 """`VAEConfig`: the architecture of a `CustomVAE` as data."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vae3d.bounds import (
@@ -255,8 +257,22 @@ class VAEConfig(Settings, key="model"):
     @property
     def factor(self) -> tuple[int, ...]:
         """Image voxels per latent voxel along each axis."""
+        return tuple(math.prod(axis) for axis in self._strides)
+
+    @property
+    def periods(self) -> tuple[tuple[int, ...], ...]:
+        """Along each axis the image voxels per voxel of each coarser grid, finest first.
+
+        The first may be that of the folding, the last is that of the latent.
+        """
+        grids = (accumulate(axis, operator.mul) for axis in self._strides)
+        return tuple(tuple(sorted({*axis} - {1})) for axis in grids)
+
+    @property
+    def _strides(self) -> list[tuple[int, ...]]:
+        """The voxels folded and the strides of the levels, for each axis."""
         strides = [self.patches, *(level.strides(self.dims) for level in self.levels)]
-        return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+        return [*zip(*strides, strict=True)]
 
     @classmethod
     def from_json(cls, values: Any) -> "VAEConfig":

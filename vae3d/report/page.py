@@ -25,6 +25,7 @@ from vae3d.pictures.figures import DIVERGING, CaseView, Picture, case_figure, er
 from vae3d.report.facts import fact_lines
 from vae3d.report.result import EvaluationResult, is_plain
 from vae3d.report.rows import infinite_text, mean_of
+from vae3d.report.spectra import sharpness_section
 from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.config import METRICS
 from vae3d.scoring.scores import better_of, label_of, metric_of, places_of, unit_text
@@ -47,7 +48,7 @@ LEVELS = 2047
 LIMIT_STEPS = 16
 """Steps up to the limit of the difference, at least."""
 BETTER = {1: "higher is better", -1: "lower is better", 0: "1 is best"}
-FIRST = ("psnr", "ssim", "mae", "ms_ssim", "seam", "rmse", "mse")
+FIRST = ("psnr", "ssim", "mae", "ms_ssim", "seam", "power_fine", "rmse", "mse")
 """Metrics that tables begin with, in this order."""
 SCRIPTS = ("elements.js", "tables.js", "charts.js", "viewer.js", "app.js")
 
@@ -90,6 +91,7 @@ def write_page(
         "cases": _cases(result, {*shown, *(view.title for _, view in views)}),
         "protocol": plain({k: v for k, v in result.protocol.items() if k != "scores"}),
         "latents": plain(result.latents),
+        "sharpness": plain(sharpness_section(result.sharpness)),
         "curves": _curves(curves) if curves is not None and curves.exists() else [],
         "values": values,
         "rates": rates,

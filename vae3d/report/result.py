@@ -13,8 +13,11 @@ from scipy.special import stdtrit
 from vae3d.files.atomic import atomic_write, write_json
 from vae3d.files.checksums import sealing
 from vae3d.files.plain import finite_or_none
+from vae3d.report.spectra import NAME as SPECTRA
+from vae3d.report.spectra import spectra_summary, write_spectra
 from vae3d.runtime.messages import counted
 from vae3d.scoring.scores import bounds_of, worth
+from vae3d.scoring.sharpness import Sharpness
 from vae3d.values.identity import ScanIdentity
 
 CONFIDENCE = 0.95
@@ -39,6 +42,7 @@ class CaseScore:
     A name is a metric of the whole volume (`psnr`), of a region (`psnr/bone`), or of a reference
     (`psnr@floor`). Scores that are undefined for the case, for lack of voxels, are left out.
     `identity` is that of the scan, if it is known, and `shape` the size of its volume in voxels.
+    `sharpness` has the curves behind the scores of sharpness, None if none was asked for.
     """
 
     case_id: str
@@ -47,6 +51,7 @@ class CaseScore:
     scores: dict[str, float]
     identity: ScanIdentity | None = None
     shape: tuple[int, ...] = ()
+    sharpness: Sharpness | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,11 @@ class EvaluationResult:
         return {name: self.mean(name) for name in self.names if is_plain(name)}
 
     @property
+    def sharpness(self) -> dict[str, Sharpness]:
+        """The sharpness of the cases for which it was measured."""
+        return {case.case_id: case.sharpness for case in self.cases if case.sharpness}
+
+    @property
     def names(self) -> list[str]:
         """The names of the scores."""
         return [*self.protocol["scores"]]
@@ -156,9 +166,13 @@ class EvaluationResult:
         return replace(self, cases=cases, protocol={**self.protocol, "scores": scores})
 
     def write(self, folder: Path) -> None:
-        """Write `scores.csv`, a plain table with a row per case, and `summary.json`."""
-        with sealing(folder, "scores.csv", "summary.json", "cases/*.png"):
+        """Write `scores.csv`, a plain table with a row per case, and `summary.json`.
+
+        Where the sharpness was measured, `spectra.csv` and `spectra.png` have its curves.
+        """
+        with sealing(folder, "scores.csv", "summary.json", f"{SPECTRA}.*", "cases/*.png"):
             self._write_csv(folder / "scores.csv")
+            write_spectra(folder, self.sharpness)
             write_json(folder / "summary.json", self.summary())
 
     def summary(self) -> dict[str, Any]:
@@ -185,6 +199,7 @@ class EvaluationResult:
             "cases": len(self.cases),
             **self.facts,
             "scores": scores,
+            **({"sharpness": spectra_summary(known)} if (known := self.sharpness) else {}),
             "latents": {**of, **self.latents},
             "protocol": self.protocol,
             **({"warnings": self.warnings} if self.warnings else {}),

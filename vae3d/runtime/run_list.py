@@ -28,7 +28,7 @@ MAX_METRICS_BYTES = 2**28
 STATES = ("finished", "interrupted", "failed")
 NO_LOCKS = "unknown (no locks here)"
 """A run that did not end as far as its files know, where no lock says whether it lives."""
-HIGHER_IS_BETTER = ("psnr", "ssim")
+HIGHER_IS_BETTER = ("psnr", "ssim", "fsc", "fsc_05", "fsc_0143")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,14 @@ METRICS: "Registry[Metric]" = Registry(
         "mse_model": f"{_METRICS}:MSE_MODEL",
         "mae_model": f"{_METRICS}:MAE_MODEL",
         "rmse_model": f"{_METRICS}:RMSE_MODEL",
+        "power_coarse": f"{_METRICS}:POWER_COARSE",
+        "power_medium": f"{_METRICS}:POWER_MEDIUM",
+        "power_fine": f"{_METRICS}:POWER_FINE",
+        "power_finest": f"{_METRICS}:POWER_FINEST",
+        "fsc": f"{_METRICS}:FSC",
+        "fsc_05": f"{_METRICS}:FSC_05",
+        "fsc_0143": f"{_METRICS}:FSC_0143",
+        "staircase": f"{_METRICS}:STAIRCASE",
     },
 )
 """Metrics by name. Errors are in the units of the scan; `_model` errors are in the range of the

@@ -14,6 +14,7 @@ from vae3d.loss.blur import gaussian_window, smooth
 from vae3d.loss.structural import SCALE_WEIGHTS, WindowMoments, halved, num_scales, similarity
 from vae3d.runtime.threads import lanes, map_concurrently
 from vae3d.scoring.regions import WHOLE, Buckets
+from vae3d.scoring.sharpness import Sharpness
 
 R = TypeVar("R")
 
@@ -36,7 +37,7 @@ class Errors:
 
     `absolute` and `squared` are mean errors, `signal` is the mean square of the image on [0, 1],
     `gradient` is the mean absolute error of differences between neighbours, `ssim` and `ms_ssim`
-    are structural similarities.
+    are structural similarities. `sharpness` is added by who measures it.
     """
 
     voxels: int
@@ -46,6 +47,7 @@ class Errors:
     gradient: float = math.nan
     ssim: float = math.nan
     ms_ssim: float = math.nan
+    sharpness: Sharpness | None = None
 
 
 def measure(

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from vae3d.scoring.measure import MODEL_RANGE, Errors
+from vae3d.scoring.sharpness import BANDS, THRESHOLDS, Sharpness
+from vae3d.scoring.spectrum import NYQUIST
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,11 @@ class Scale:
 class Metric:
     """A metric: `of` computes it from the errors, `unit` may contain {unit}, that of the scan.
 
-    `better` is 1 if more is better, else -1. `regional` metrics are also defined for a part of a
-    scan. `structural` metrics need the similarities. `label` is the name that people read, the
-    key in METRICS if it is empty. `places` are its decimals, None for four significant digits.
-    `lowest` to `highest` are the values that the metric can have.
+    `better` is 1 if more is better, -1 if less is, and 0 if nearer to 1 is. `regional` metrics are
+    also defined for a part of a scan. `structural` metrics need the similarities, `sharp` ones the
+    sharpness. `label` is the name that people read, the key in METRICS if it is empty. `places`
+    are its decimals, None for four significant digits. `lowest` to `highest` are
+    the values that the metric can have.
     """
 
     of: Callable[[Errors, Scale], float]
@@ -40,6 +44,7 @@ class Metric:
     better: int = -1
     regional: bool = True
     structural: bool = False
+    sharp: bool = False
     label: str = ""
     places: int | None = None
     lowest: float = -math.inf
@@ -65,6 +70,32 @@ def nmse(errors: Errors, scale: Scale) -> float:
         return 0.0
     error = errors.squared / MODEL_RANGE**2
     return error / errors.signal if errors.signal else math.inf
+
+
+def sharp_metric(of: Callable[[Sharpness], float], **about: Any) -> Metric:
+    """Return a metric of the sharpness, NaN where that was not measured."""
+    return Metric(
+        lambda e, s: of(e.sharpness) if e.sharpness else math.nan,
+        regional=False,
+        sharp=True,
+        **{"unit": "", "better": 0, "places": 3, "lowest": 0, **about},
+    )
+
+
+def power_metric(band: str) -> Metric:
+    """Return the metric of the power kept in one of BANDS."""
+    return sharp_metric(lambda s: s.power(band), label=f"Power kept, {band}")
+
+
+def resolution_metric(threshold: float) -> Metric:
+    """Return the metric of the frequency at which the shell correlation falls below a value."""
+    return sharp_metric(
+        lambda s: s.per_voxel.correlated_up_to(threshold),
+        unit="cycles/voxel",
+        better=1,
+        label=f"FSC {threshold:g}",
+        highest=NYQUIST,
+    )
 
 
 MSE = Metric(lambda e, s: e.squared * s.scan**2, "{unit}^2", label="MSE", lowest=0)
@@ -114,3 +145,9 @@ RMSE_MODEL = Metric(
     label="RMSE (model range)",
     lowest=0,
 )
+POWER_COARSE, POWER_MEDIUM, POWER_FINE, POWER_FINEST = map(power_metric, BANDS)
+FSC = sharp_metric(
+    lambda s: s.per_voxel.mean_correlation, better=1, label="FSC, mean", lowest=-1, highest=1
+)
+FSC_05, FSC_0143 = map(resolution_metric, THRESHOLDS)
+STAIRCASE = sharp_metric(lambda s: s.staircase, label="Staircase")

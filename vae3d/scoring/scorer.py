@@ -1,7 +1,8 @@
 """`CaseScorer`: all scores of a case."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from vae3d.scoring.metrics import Scale
 from vae3d.scoring.references import on_grid_of, scan_on_disk
 from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
 from vae3d.scoring.scores import SEAM, scored, seam_score, unit_of
+from vae3d.scoring.sharpness import DEFINITIONS, Sharpness, sharpness
 from vae3d.values.intensity import IntensityContract, IntensityRange
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,16 @@ REFERENCE_DESCRIPTIONS = {
 }
 COMPARED = ("mae", "rmse", "psnr", "ssim")
 """Metrics that are also reported for regions and references."""
+STAIRCASE = "staircase"
+"""The metric that a model without known grids does not have."""
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """The scores of a case by name, and its sharpness if a metric needs it."""
+
+    scores: dict[str, float]
+    sharpness: Sharpness | None = None
 
 
 class CaseScorer:
@@ -61,7 +73,12 @@ class CaseScorer:
         self.config = config
         self.contract = contract
         self.runner = runner
-        self.compared = [name for name in COMPARED if name in config.metrics]
+        self.periods = runner.model.periods
+        known = [name for name in config.metrics if name != STAIRCASE or any(self.periods)]
+        if len(known) < len(config.metrics):
+            log.info("no staircase score: this autoencoder computes on the grid of the scan")
+        self.metrics = known
+        self.compared = [name for name in COMPARED if name in known]
         self.model_span = config.model_range[1] - config.model_range[0]
         dims = runner.model.spatial_dims
         self.crop = patch_size(config.crop, dims, key="evaluation.crop") if config.crop else None
@@ -75,7 +92,7 @@ class CaseScorer:
         """Return the unit of every score that a case may have, by name."""
         regions = names_of(self.config.regions, self.contract.unit)
         names = [
-            *self.config.metrics,
+            *self.metrics,
             *([SEAM] if self.runner.has_seams else []),
             *(f"{metric}/{region}" for region in regions for metric in self.compared),
             *(
@@ -105,14 +122,20 @@ class CaseScorer:
             "regions": {n: regions[n] for n in names_of(self.config.regions, unit)},
             "model_range": [*self.config.model_range],
             "grid": "the grid the model sees (resampled where data.spacing is set)",
+            **({"sharpness": DEFINITIONS} if self.is_sharp else {}),
             "ssim": "Gaussian window 11, sigma 1.5, valid windows only, K 0.01 and 0.03",
             **{f"@{name}": REFERENCE_DESCRIPTIONS[name] for name in self.references},
         }
 
+    @property
+    def is_sharp(self) -> bool:
+        """Whether a metric needs the sharpness."""
+        return any(METRICS[name].sharp for name in self.metrics)
+
     def score(
         self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
-    ) -> dict[str, float]:
-        """Return all scores of a case by name.
+    ) -> ScoredCase:
+        """Return all scores of a case.
 
         All tensors are (C, *spatial): `values` in the units of the scan, `image` the same values
         and `reconstruction` in [-1, 1], as the model sees them.
@@ -133,21 +156,32 @@ class CaseScorer:
         if scan is not None and not apart:
             # The scan is on the grid of the images, so that shared terms are computed once.
             sheet.against_scan(range_.to_model(scan, clip=False))
-        scores = self._scores_of(sheet, self._framed(values, range_.low), range_)
+        # Of the whole image: a crop would move the planes of the grids, its filling is no scan.
+        detail = self._sharpness(image, other, case.spacing) if self.is_sharp else None
+        scores = self._scores_of(sheet, self._framed(values, range_.low), range_, detail)
         if self.runner.has_seams:
             scores[SEAM] = seam_score(image, other, self.runner.borders(tuple(image.shape[1:])))
         if scan is not None and apart:
             own = Sheet([on_grid_of(shared, scan) for shared in (image, other)], [], [])
             own.against_scan(range_.to_model(scan, clip=False))
             scores |= self._scores_of(own, scan, range_)
-        return scores
+        return ScoredCase(scores, detail)
+
+    def _sharpness(self, image: Tensor, other: Tensor, spacing: Sequence[float]) -> Sharpness:
+        device = self.runner.device
+        with torch.inference_mode():
+            return sharpness(image.to(device), other.to(device), spacing, self.periods)
 
     def _scores_of(
-        self, sheet: "Sheet", values: Tensor, range_: IntensityRange
+        self,
+        sheet: "Sheet",
+        values: Tensor,
+        range_: IntensityRange,
+        detail: Sharpness | None = None,
     ) -> dict[str, float]:
         """Return the scores of a sheet by name; only the reconstruction is scored by region."""
         main = sheet.names[0] == ""
-        metrics = self.config.metrics if main else self.compared
+        metrics = self.metrics if main else self.compared
         regions = value_regions(self.config.regions if main else [], range_)
         device = self.runner.device
         with torch.inference_mode():
@@ -158,6 +192,8 @@ class CaseScorer:
                 Buckets(regions),
                 any(METRICS[name].structural for name in metrics),
             )
+        if main:
+            errors_of_pairs[0][WHOLE] = replace(errors_of_pairs[0][WHOLE], sharpness=detail)
         scale = Scale(range_.span, self.model_span)
         scores: dict[str, float] = {}
         for suffix, errors in zip(sheet.names, errors_of_pairs, strict=True):

@@ -9,6 +9,7 @@ from torch import Tensor
 from vae3d.scoring.config import METRICS
 from vae3d.scoring.measure import Errors
 from vae3d.scoring.metrics import Scale
+from vae3d.scoring.staircase import FLOAT32_JUMP
 
 SEAM = "seam"
 """Name of the seam score. Its best value is 1: below 1 the error is smoother across borders than
@@ -17,8 +18,6 @@ SEAM_PLACES = 3
 """Decimals of the seam score."""
 PLANES_PER_SIDE = 3
 """Planes on either side that a border is compared with."""
-FLOAT32_JUMP = 1e-6
-"""Jump in [-1, 1] that rounding to float32 alone may cause."""
 
 
 def scored(metrics: Sequence[str], errors: Errors, scale: Scale) -> dict[str, float]:

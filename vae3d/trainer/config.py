@@ -33,8 +33,12 @@ OPTIMIZERS: "Registry[Callable[..., Optimizer]]" = Registry(
 
 MAX_VAL_EVERY, VALIDATIONS = 500, 5
 """Steps between two validations by default, at most, and validations of a short training."""
-BEST_BY = {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1}
-"""Scores that can choose the best step: 1 where higher is better, -1 where lower is."""
+BEST_BY = {"psnr": 1, "ssim": 1, "mse": -1, "mae": -1, "fsc": 1, "fsc_05": 1, "fsc_0143": 1}
+"""Scores that can choose the best step: 1 where higher is better, -1 where lower is. Of the scores
+of sharpness these are the ones that noise and blur make worse: a power or a staircase near 1 says
+nothing about the rest of the image."""
+VALIDATED = ("psnr", "ssim", "mse", "mae")
+"""Scores of every validation; the one that chooses is added."""
 
 ALLOWABLE = (
     *("lr", "min_lr_ratio", "warmup_steps", "weight_decay", "clip_norm", "precision"),

@@ -49,6 +49,7 @@ async function start() {
     summarySection(page.parsed, every),
     viewerSection(page),
     distributionSection(page.parsed, page.cases, page.ranks),
+    sharpnessSection(page.sharpness),
     regionSection(page.parsed, every),
     latentSection(page.latents, page.run.latent_statistics, every),
     rateSection(page.rates),

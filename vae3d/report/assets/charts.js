@@ -125,6 +125,36 @@ function valueSection(values) {
   return section("values", "Values", `${values.text} The vertical axis is logarithmic.`, element("figure", { class: "card values" }, drawn(values.svg)));
 }
 
+/** Returns a table with a row for each of `rows`, [name, ...values of `heads`], each value a mean with its range. */
+function rangeTable(label, heads, rows) {
+  const cell = (value) => {
+    if (!value) return element("td", { class: "none" }, "–");
+    const [mean, low, high] = value.map(number).map((each) => formatNumber(each, 3));
+    return element("td", {}, mean, low === high ? null : element("small", {}, `${low} to ${high}`));
+  };
+  const body = rows.map(([name, about, ...values]) =>
+    element("tr", {}, element("th", { scope: "row" }, name, about ? element("small", {}, about) : null), values.map(cell)));
+  const table = element("table", {}, element("thead", {}, element("tr", {}, heads.map((head) => columnHead(head)))), element("tbody", {}, body));
+  return scrollFrame(label, table);
+}
+
+function sharpnessSection(sharpness) {
+  if (!sharpness) return null;
+  const { text, charts, bands, steps } = sharpness;
+  return section(
+    "sharpness",
+    "Sharpness",
+    text,
+    element("div", { class: "spectra" }, charts.map((svg) => element("figure", { class: "card" }, drawn(svg)))),
+    element(
+      "div",
+      { class: "pair" },
+      rangeTable("Bands of frequency", ["Band", "Power kept", "FSC"], bands),
+      steps.rows.length ? rangeTable("Staircase", ["Grid", ...steps.axes], steps.rows) : null,
+    ),
+  );
+}
+
 function rateSection(rates) {
   if (!rates) return null;
   return section("rates", "Rate and distortion", `${rates.text} The numbers are in rates.csv, next to this file.`, element("figure", { class: "card rates" }, drawn(rates.svg)));
