@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -33,6 +34,7 @@ from vae3d.runtime.precision import Precision
 from vae3d.scans.files import read_volume
 from vae3d.scoring.codecs import downsampled, jpeg
 from vae3d.scoring.config import BASELINES
+from vae3d.scoring.sharpness import BANDS
 from vae3d.values.identity import ScanIdentity
 
 CPU = torch.device("cpu")
@@ -110,6 +112,38 @@ def test_an_identity_is_perfect(tmp_path: Path, shape: tuple[int, ...], mode: st
         assert case.scores["psnr@scan"] == case.scores["psnr@floor"]
     assert ("seam" in result.names) == (mode == "patch")
     assert result.latents["elements"] > 0
+
+
+@pytest.mark.parametrize("shape", [(40, 36), (20, 24, 16)], ids=str)
+@pytest.mark.parametrize("mode", ["full", "patch"])
+def test_half_the_contrast_is_a_quarter_of_the_power(
+    tmp_path: Path, shape: tuple[int, ...], mode: str
+) -> None:
+    """Of the whole volume, whatever is cropped; what is alike at every frequency is no blur."""
+    cases = open_cases(SyntheticConfig(shape=shape, count=2), SILENT)
+    result = evaluated(Halving(len(shape)), cases, tmp_path, mode, crop=(8,))
+    for case in result.cases:
+        for band in BANDS:
+            assert case.scores[f"power_{band}"] == pytest.approx(0.25, rel=1e-3)
+        assert case.scores["fsc"] == pytest.approx(1, abs=1e-4)
+        assert case.scores["fsc_05"] == case.scores["fsc_0143"] == 0.5
+        assert case.scores["staircase"] == pytest.approx(1, abs=0.02)
+        assert case.sharpness is not None
+        assert [[*axis] for axis in case.sharpness.steps] == [[2]] * len(shape)
+    assert result.sets["swd"]["mean"] > 0.1
+    assert {*result.protocol["sharpness"]} == {"power", "fsc", "staircase"}
+
+
+def test_what_is_not_asked_for_is_not_measured(tmp_path: Path) -> None:
+    cases = open_cases(SyntheticConfig(shape=(16, 16), count=1), SILENT)
+    plain = evaluated(Halving(2), cases, tmp_path, metrics=["psnr"], sets=[])
+    assert plain.cases[0].sharpness is None
+    assert plain.sets == {}
+    assert "sharpness" not in plain.protocol
+    flat = Halving(2)
+    flat.config = replace(flat.config, patch=(1,))
+    alone = evaluated(flat, cases, tmp_path, metrics=["psnr", "staircase", "fsc"], sets=[])
+    assert alone.names[:2] == ["psnr", "fsc"], "no grid is known that may paint blocks"
 
 
 def test_the_floor_is_what_clipping_and_resampling_cost(tmp_path: Path) -> None:

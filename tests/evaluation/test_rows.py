@@ -96,6 +96,10 @@ def test_facts_as_text() -> None:
         "Versions": "vae3d 1.0, torch 2.0",
     }
     assert fact_lines({}) == {}
+    distance = {"swd": {"mean": 0.15, "voxels_1": 0.2, "voxels_2": 0.1}}
+    line = "0.15 (0.2 at voxels of 1, 0.1 at voxels of 2)"
+    assert fact_lines({"sets": distance}) == {"Patch distance": line}
+    assert fact_lines({"sets": {}}) == {}
     start = {"init_from": "runs/ct64", "started_from": ["other weights (step 4)", "owner/name"]}
     line = "runs/ct64: other weights (step 4), which started from owner/name"
     assert fact_lines(start) == {"Started from": line}

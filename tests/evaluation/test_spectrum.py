@@ -126,7 +126,7 @@ def test_noise_has_power_and_earns_no_correlation() -> None:
     assert 0.9 < faked.kept_between(*fine) < 1.1
     assert faked.mean_correlation < blurred.mean_correlation
     alone = per_voxel(image, torch.randn(image.shape, generator=generator))
-    assert abs(alone.mean_correlation) < 0.02
+    assert max(map(abs, alone.correlation[8:])) < 0.1
 
 
 def test_brightness_and_contrast_leave_the_correlation() -> None:
@@ -156,7 +156,7 @@ def test_nothing_in_the_scan_has_no_score() -> None:
 
 
 def test_an_empty_reconstruction_keeps_nothing() -> None:
-    image, _ = pair(1, 40, 40)
+    image, _ = pair(1, 64, 64)
     found = per_voxel(image, torch.zeros_like(image))
     assert {*found.power_kept} == {*found.correlation} == {0.0}
     assert found.correlated_up_to(0.5) < found.width
@@ -164,7 +164,9 @@ def test_an_empty_reconstruction_keeps_nothing() -> None:
 
 def test_a_volume_of_one_slice_is_the_image() -> None:
     image, other = pair(1, 70, 33)
-    assert per_voxel(image[:, None], other[:, None]) == per_voxel(image, other)
+    flat, thin = per_voxel(image, other), per_voxel(image[:, None], other[:, None])
+    for name in ("scan", "reconstruction", "cross"):
+        assert getattr(thin, name) == pytest.approx(getattr(flat, name), rel=1e-4, abs=1e-9)
 
 
 def test_equal_voxels_have_equal_axes_per_voxel_and_per_mm() -> None:

@@ -53,6 +53,8 @@ def test_two_ranks_score_each_case_once_and_the_same(tmp_path: Path) -> None:
     assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
     one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in ("one", "two"))
     assert one["latents"]["elements"] > 0
+    assert one["sets"]["swd"]["mean"] > 0
+    assert one["sharpness"]["cases"] == 5
     assert one.pop("date") <= two.pop("date")
     assert one == two
     # The page names the command and its output folder; the rest is the same.

@@ -7,7 +7,7 @@ from vae3d.charts.drawing import SERIES, Area, Drawing, Line, Text
 
 SIZE = (460, 290)
 """As wide as the screen of a phone."""
-LEAST_TOP, MOST_TOP = 1.1, 2.0
+LEAST_TOP, MOST_TOP = 1.1, 1.6
 """Ends of the vertical axis, at least and at most: higher values are drawn at its end."""
 Range = tuple[float, float, float, float]
 """A frequency, and the smallest, mean and largest value at it."""
@@ -37,16 +37,18 @@ def spectrum_chart(
         y = up(level)
         chart.add([Line([(across.start, y), (across.end, y)], "axis", 0.8)])
         if level in levels:
-            chart.add([Text(across.end, y - 4, f"{level:g}", anchor="end")])
+            # On the left, where curves are near 1.
+            chart.add([Text(across.start + 4, y - 4, f"{level:g}")])
 
     def place(x: float, y: float) -> tuple[float, float]:
         return across(x), up(min(max(y, up.low), up.high))
 
-    for name, points in curves:
+    drawn = [(name, points) for name, points in curves if points]
+    for name, points in drawn:
         edge = [place(x, smallest) for x, smallest, _, _ in points]
         edge += [place(x, largest) for x, _, _, largest in reversed(points)]
         chart.add([Area(edge, kinds[name])])
-    for name, points in curves:
+    for name, points in drawn:
         chart.add([Line([place(x, mean) for x, _, mean, _ in points], kinds[name], 1.8)])
     return chart
 

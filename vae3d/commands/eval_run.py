@@ -149,6 +149,7 @@ class Evaluation:
             **facts_of_model(trained.model, settings["name"], weights, shapes),
             **facts_of_training(settings, trained.folder),
             **facts_of_today(),
+            **({"sets": result.sets} if result.sets else {}),
         }
 
     def _cases(self, record: RunCases) -> tuple[Cases, list[int], bool]:

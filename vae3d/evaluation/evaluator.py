@@ -30,7 +30,7 @@ from vae3d.runtime.progress import Progress
 from vae3d.runtime.seeding import torch_generator
 from vae3d.runtime.threads import Lanes
 from vae3d.scans.files import write_volume
-from vae3d.scoring.scorer import CaseScorer
+from vae3d.scoring.scorer import CaseScorer, ScoredCase
 from vae3d.scoring.scores import worth
 from vae3d.values.naming import check_file_stems, file_stem
 
@@ -123,7 +123,7 @@ class Evaluator:
         share = loop.share(places)
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
             images = read_ahead(reader, self._load, (indices[place] for place in share))
-            unfinished: Future[CaseScore] | None = None
+            unfinished: Future[tuple[CaseScore, ScoredCase]] | None = None
 
             def reconstruct(placed: tuple[int, Future[LoadedImage]]) -> ReconstructedCase:
                 place, image = placed
@@ -131,13 +131,14 @@ class Evaluator:
                 on_posterior = health[place].add if self.config.latents else ignore
                 return self._reconstruct(image.result(), on_posterior)
 
-            def score_case(place: int) -> Future[CaseScore]:
+            def score_case(place: int) -> Future[tuple[CaseScore, ScoredCase]]:
                 nonlocal unfinished
                 case = next(reconstructed)
                 # At most one case is unfinished, because it holds whole volumes in memory.
                 if unfinished:
                     unfinished.result()
-                unfinished = finisher.submit(self._finish, case, place, folder, logger, step)
+                finish = partial(self._finish, case, place, len(indices), folder, logger, step)
+                unfinished = finisher.submit(finish)
                 return unfinished
 
             with self.runner.concurrently(len(share)) as count, Lanes.of(count) as lanes:
@@ -146,9 +147,14 @@ class Evaluator:
                     mine = loop.run(places, score_case, interrupted)
         if self.distributed.any(interrupted()):
             raise Interrupted("a signal", "the evaluation was interrupted")
-        scores = self._of_all_ranks({place: score.result() for place, score in mine.items()})
+        done = self._of_all_ranks({place: score.result() for place, score in mine.items()})
         latents = LatentHealth.merged(self._of_all_ranks(health)).summary()
-        return EvaluationResult(scores, self.protocol(), latents if self.config.latents else {})
+        return EvaluationResult(
+            [score for score, _ in done],
+            self.protocol(),
+            latents if self.config.latents else {},
+            sets=self.scorer.compare_sets([scored for _, scored in done]),
+        )
 
     def _of_all_ranks(self, mine: dict[int, T]) -> list[T]:
         """Return the values of all ranks, in the order of the cases."""
@@ -201,19 +207,27 @@ class Evaluator:
         return ReconstructedCase(loaded, image)
 
     def _finish(
-        self, reconstructed: ReconstructedCase, place: int, folder: Path, logger: Logger, step: int
-    ) -> CaseScore:
-        """Score a case, draw it and write it."""
+        self,
+        reconstructed: ReconstructedCase,
+        place: int,
+        images: int,
+        folder: Path,
+        logger: Logger,
+        step: int,
+    ) -> tuple[CaseScore, ScoredCase]:
+        """Score a case, one of `images`, draw it and write it."""
         case, loaded = reconstructed.loaded.case, reconstructed.loaded
-        scored = self.scorer.score(case, loaded.values, loaded.image, reconstructed.reconstruction)
+        scored = self.scorer.score(
+            case, loaded.values, loaded.image, reconstructed.reconstruction, images
+        )
         scores = scored.scores
         if self.config.report:
             by = chosen_by(self.config.metrics)
-            score = worth(by, scores[by]) if by in scores else -math.inf
+            worth_of_case = worth(by, scores[by]) if by in scores else -math.inf
             # Of most cases no view is shown: it is made when the gallery is asked for it.
             kept = loaded.values, reconstructed.reconstruction
             nbytes = sum(tensor.nbytes for tensor in kept)
-            self.gallery.take(place, score, partial(view_of, case, *kept), nbytes)
+            self.gallery.take(place, worth_of_case, partial(view_of, case, *kept), nbytes)
         is_drawn = self.config.media_cases is None or place < self.config.media_cases
         if self.config.media and is_drawn:
             write_media(reconstructed.view, self.config.media, folder, logger, step)
@@ -225,7 +239,8 @@ class Evaluator:
             write_volume(volume, folder / "reconstructions" / f"{file_stem(case.case_id)}{suffix}")
         shape = tuple(loaded.values.shape[1:])
         ends = case.range.low, case.range.high
-        return CaseScore(case.case_id, *ends, scores, case.identity, shape, scored.sharpness)
+        score = CaseScore(case.case_id, *ends, scores, case.identity, shape, scored.sharpness)
+        return score, scored
 
 
 def write_media(

@@ -53,6 +53,7 @@ def brief(config: EvaluationConfig, metrics: list[str]) -> EvaluationConfig:
         media_cases=1,
         save_reconstructions=False,
         metrics=metrics,
+        sets=[],
         regions=[],
         floor=False,
         baselines=[],

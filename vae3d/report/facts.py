@@ -18,6 +18,7 @@ def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
         "Compression": _compression(facts.get("compression", {})),
         "Per voxel": _per_voxel(facts.get("compression", {})),
         "Scaling": facts.get("scaling", {}).get("text"),
+        "Patch distance": _patch_distance(facts.get("sets", {}).get("swd", {})),
         "Steps": _steps(facts.get("steps", {})),
         "Seed": facts.get("seed"),
         "Started from": _start(facts),
@@ -70,6 +71,16 @@ def _per_voxel(compression: dict[str, Any]) -> str:
         return ""
     numbers, bits = compression["values_per_voxel"], compression["bits_per_voxel"]
     return f"{numbers:.4g} numbers, {bits:.4g} bit{'s' * (bits != 1)}"
+
+
+def _patch_distance(parts: dict[str, float]) -> str:
+    """Return as `0.12 (0.2 at voxels of 1, 0.04 at voxels of 2)`."""
+    levels = {name.removeprefix("voxels_"): value for name, value in parts.items()}
+    if "mean" not in levels:
+        return ""
+    mean = levels.pop("mean")
+    texts = [f"{value:.3g} at voxels of {size}" for size, value in levels.items()]
+    return f"{mean:.3g} ({', '.join(texts)})"
 
 
 def _steps(steps: dict[str, int]) -> str:

@@ -58,8 +58,9 @@ class CaseScore:
 class EvaluationResult:
     """The scores of all cases and their `protocol`, which must agree for runs to be compared.
 
-    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `facts` are
-    which cases were scored with which model, when and by which versions, as JSON values, and
+    `latents` is the result of `LatentHealth.summary`, empty if it was not requested. `sets` are
+    the scores of all cases together, each with its parts. `facts` are which cases were scored with
+    which model, when and by which versions, as JSON values, and
     `warnings` what makes the scores mean something else than they seem to, each in one sentence.
     """
 
@@ -68,6 +69,7 @@ class EvaluationResult:
     latents: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    sets: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def values(self, name: str) -> list[float]:
         """Return one score over the cases that have it."""

@@ -96,7 +96,7 @@ def sharpness_section(cases: Cases) -> dict[str, Any] | None:
     bands = [
         [
             name.capitalize(),
-            f"{low:g} to {high:g} cycles per voxel",
+            f"{low:g} to {high:g}",
             _stated([case.power(name) for case in cases.values()]),
             _stated([_fsc_between(case.per_voxel, low, high) for case in cases.values()]),
         ]
@@ -110,7 +110,7 @@ def sharpness_section(cases: Cases) -> dict[str, Any] | None:
         "text": _text(cases),
         "charts": charts,
         "bands": bands,
-        "steps": {"axes": [f"along {axis}" for axis in _axes(cases)], "rows": steps},
+        "steps": {"axes": [axis.capitalize() for axis in _axes(cases)], "rows": steps},
     }
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from vae3d.scoring.codecs import Coded
     from vae3d.scoring.metrics import Metric
+    from vae3d.scoring.sets import SetScore
 
 _METRICS = "vae3d.scoring.metrics"
 
@@ -56,6 +57,9 @@ BASELINES: "Registry[Callable[[Tensor, int], Coded]]" = Registry(
 """Baselines by name: functions of an image (C, *spatial) in [-1, 1] and a number of bits that
 return the image after it was stored in at most as many."""
 
+SET_SCORES: "Registry[SetScore]" = Registry("set score", {"swd": "vae3d.scoring.sets:SWD"})
+"""Scores of a whole set of images by name."""
+
 REGIONS = ("foreground", "tissues")
 """Choices of `evaluation.regions`."""
 
@@ -69,6 +73,10 @@ class ScoringConfig(Settings, key="evaluation"):
     )
     """Scores of every case, as in evaluation.metrics=[psnr,ssim]; docs/evaluation.md defines
     them."""
+    sets: Annotated[list[str], SomeOf(of=SET_SCORES)] = field(
+        default_factory=lambda: list(SET_SCORES)
+    )
+    """Scores of all reconstructions together against all scans; [] computes none."""
     regions: Annotated[list[str], SomeOf(*REGIONS)] = field(default_factory=lambda: list(REGIONS))
     """Parts of a scan that are scored in addition to the whole: its foreground, and the tissues of
     a CT by HU."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from vae3d.data.cases import Case
 from vae3d.errors import ConfigError, VolumeError
 from vae3d.inference.runner import ModelRunner
 from vae3d.patching.samplers import patch_size
+from vae3d.runtime.seeding import torch_generator
 from vae3d.scoring.codecs import bits_of_latent
-from vae3d.scoring.config import BASELINES, METRICS, ScoringConfig
+from vae3d.scoring.config import BASELINES, METRICS, SET_SCORES, ScoringConfig
 from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
 from vae3d.scoring.references import on_grid_of, scan_on_disk
@@ -46,10 +47,14 @@ STAIRCASE = "staircase"
 
 @dataclass(frozen=True)
 class ScoredCase:
-    """The scores of a case by name, and its sharpness if a metric needs it."""
+    """The scores of a case by name, and its sharpness if a metric needs it.
+
+    `members` is what each score of the whole set keeps of scan and reconstruction.
+    """
 
     scores: dict[str, float]
     sharpness: Sharpness | None = None
+    members: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 class CaseScorer:
@@ -133,9 +138,9 @@ class CaseScorer:
         return any(METRICS[name].sharp for name in self.metrics)
 
     def score(
-        self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor
+        self, case: Case, values: Tensor, image: Tensor, reconstruction: Tensor, images: int = 1
     ) -> ScoredCase:
-        """Return all scores of a case.
+        """Return all scores of a case, one of `images` of a set.
 
         All tensors are (C, *spatial): `values` in the units of the scan, `image` the same values
         and `reconstruction` in [-1, 1], as the model sees them.
@@ -165,7 +170,31 @@ class CaseScorer:
             own = Sheet([on_grid_of(shared, scan) for shared in (image, other)], [], [])
             own.against_scan(range_.to_model(scan, clip=False))
             scores |= self._scores_of(own, scan, range_)
-        return ScoredCase(scores, detail)
+        return ScoredCase(scores, detail, self._members(case, image, other, images))
+
+    def compare_sets(self, cases: Sequence[ScoredCase]) -> dict[str, dict[str, float]]:
+        """Return the scores of all cases together by name, each with its parts."""
+        scores: dict[str, dict[str, float]] = {}
+        for name in self.config.sets if cases else ():
+            scans, others = ([case.members[name][side] for case in cases] for side in (0, 1))
+            scores[name] = SET_SCORES[name].compare(scans, others)
+        return {name: parts for name, parts in scores.items() if parts}
+
+    def _members(
+        self, case: Case, image: Tensor, other: Tensor, images: int
+    ) -> dict[str, tuple[Any, Any]]:
+        """Return what the scores of sets keep of an image and of its reconstruction."""
+        device, members = self.runner.device, {}
+        with torch.inference_mode():
+            for name in self.config.sets:
+                scan, own = (
+                    SET_SCORES[name].describe(
+                        each.to(device), torch_generator(0, f"{name}:{case.case_id}"), images
+                    )
+                    for each in (image, other)
+                )
+                members[name] = scan, own
+        return members
 
     def _sharpness(self, image: Tensor, other: Tensor, spacing: Sequence[float]) -> Sharpness:
         device = self.runner.device

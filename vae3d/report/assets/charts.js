@@ -70,12 +70,22 @@ function distribution(score, cases, ranks) {
     return label ? [{ x: at(every[row]), y: middle + heights[n], label }] : [];
   });
   marks.sort((a, b) => a.x - b.x);
-  let end = -Infinity;
-  const names = marks.flatMap(({ x, y, label }) => {
+  // Side by side from the left, then back from the right end where they reach beyond it.
+  const halves = marks.map(({ label }) => label.join(", ").length * 2.9);
+  const places = [];
+  let end = left - 6;
+  marks.forEach(({ x }, n) => {
+    places.push(Math.max(x, end + 6 + halves[n]));
+    end = places[n] + halves[n];
+  });
+  let start = right + 6;
+  for (let n = marks.length - 1; n >= 0; n -= 1) {
+    places[n] = Math.min(places[n], start - 6 - halves[n]);
+    start = places[n] - halves[n];
+  }
+  const names = marks.flatMap(({ x, y, label }, n) => {
     const text = label.join(", ");
-    const half = text.length * 2.9;
-    const place = Math.min(Math.max(x, left + half, end + half + 6), right - half);
-    end = place + half;
+    const place = places[n];
     return [
       line(x, y - radius - 2, place, 17, `lead ${label[0]}`),
       textAt(place, 13, "middle", text, `mark ${label[0]}`),
@@ -148,8 +158,8 @@ function sharpnessSection(sharpness) {
     element("div", { class: "spectra" }, charts.map((svg) => element("figure", { class: "card" }, drawn(svg)))),
     element(
       "div",
-      { class: "pair" },
-      rangeTable("Bands of frequency", ["Band", "Power kept", "FSC"], bands),
+      { class: "spectra" },
+      rangeTable("Bands of frequency", ["Cycles per voxel", "Power kept", "FSC"], bands),
       steps.rows.length ? rangeTable("Staircase", ["Grid", ...steps.axes], steps.rows) : null,
     ),
   );
