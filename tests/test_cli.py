@@ -1,5 +1,6 @@
 """What bad input gets: one line on stderr, exit code 2, no traceback, nothing written."""
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, vae3d
+from vae3d.cli.dispatch import run
+from vae3d.commands import COMMANDS
+from vae3d.errors import ConfigError
 
 TRAIN = ("train", "trainer=debug", "model=tiny", "data.shape=[16,16,16]", "data.count=4")
 
@@ -69,11 +73,38 @@ def refused(folder: Path, *arguments: str, but: str = "-") -> str:
         (["eval"], "run must name a run folder"),
         (["eval", "run=nothing"], "nothing: no run here"),
         (["eval", "run=x", "mode=half"], "mode must be one of full, patch"),
+        (["info", "run=x", "model=tiny"], "run=x has a model of its own: drop model= or run="),
+        (["info", "run=x", "model.dropout=0.1"], "drop model.dropout= or run="),
+        (["compare", "x", "y"], "run=x: no run here, and no report with a scores.csv"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_named(tmp_path: Path, arguments: list[str], said: str) -> None:
     assert said in refused(tmp_path, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train data=ct", "data.root must name a folder of scans, or data.list"),
+        ("inspect data=mri", "data.root must name a folder of scans, or data.list"),
+        ("train data=store", "data.root must name a store"),
+        ("eval run=x data=images_2d", "data.root must name a folder of scans"),
+        ("encode", "run must name a run folder"),
+        ("eval autoencoder=monai", "name the data, for example data=ct"),
+        ("eval run=x autoencoder=monai data=ct", "name two autoencoders"),
+        ("decode run=x", "input must name latents"),
+        ("reconstruct run=x", "input must name a scan"),
+        ("info run=x model=tiny", "has a model of its own"),
+    ],
+)
+def test_what_is_missing_is_named_before_torch_is_loaded(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae3d.cli.jobs.load", lambda name: pytest.fail(f"{name} is imported"))
+    name, *typed = words.split()
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        run(COMMANDS[name], typed)
 
 
 def write_bad_scan(path: Path, kind: str) -> None:

@@ -26,7 +26,7 @@ def test_errors_of_missing_reports_name_the_command(tmp_path: Path) -> None:
             "patch",
             f"has no report of mode=patch; create it with: vae3d eval run={runs[0]} ",
         ),
-        (str(tmp_path / "none"), "full", "no run here"),
+        (str(tmp_path / "none"), "full", f"run={tmp_path / 'none'}: no run here, and no report"),
         (str(tmp_path), "full", "neither a run folder nor a report"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):

@@ -144,6 +144,13 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {**OPTIONS, "channels": [4, 8, 8], "num_res_blocks": 1, "attention_levels": [False] * 3},
         "it lacks .* more",
     ),
+    "endless": ({**OPTIONS, "num_res_blocks": 10**9}, "a network of more than .* tensors"),
+    "wide": ({**OPTIONS, "channels": [10**9, 10**9]}, "of another shape are"),
+    "wider": ({**OPTIONS, "channels": [10**18, 10**18]}, "do not fit AutoencoderKL"),
+    "levels": (
+        {**OPTIONS, "channels": [4] * 10**4, "attention_levels": [False] * 10**4},
+        "a network of more than .* tensors",
+    ),
 }
 
 
@@ -154,6 +161,13 @@ def test_arguments_that_do_not_fit_are_one_line(kind: str, tmp_path: Path) -> No
     with pytest.raises(UserError, match=reason) as error:
         opened("AutoencoderKL", tmp_path / "weights.pt", options=options)
     assert "\n" not in str(error.value)
+
+
+def test_a_codebook_network_without_an_end_is_refused(tmp_path: Path) -> None:
+    monai_network("VQVAE", tmp_path / "weights.pt")
+    options = {**MONAI["VQVAE"], "num_res_layers": 10**9}
+    with pytest.raises(UserError, match=r"a network of more than .* tensors"):
+        opened("VQVAE", tmp_path / "weights.pt", options=options)
 
 
 def test_weights_of_another_network_name_the_first_tensors(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from tests.commands.decoding import contents, decoded, encoded, scans_of
 from tests.conftest import tiny_model, tiny_training
+from vae3d import LatentDataset
 from vae3d.autoencoder.fingerprints import Fingerprints, have_same_encoder
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import read_weights
@@ -18,8 +19,10 @@ from vae3d.commands.train_run import train
 from vae3d.data.config import CTConfig
 from vae3d.errors import ConfigError
 from vae3d.latents.file import read_latent, read_record, write_latent
-from vae3d.latents.folder import SETTINGS, latent_file
+from vae3d.latents.folder import SETTINGS, STATISTICS, latent_file
 from vae3d.model.config import LevelSpec
+
+KEPT = (SETTINGS, STATISTICS, latent_file("0"))
 
 
 def prints(model: CustomVAE) -> Fingerprints:
@@ -94,14 +97,21 @@ def test_a_decoder_that_was_fine_tuned_decodes_the_latents(tmp_path: Path) -> No
     for number, place in enumerate((latents, run / "weights/best")):
         way = {"scaling": "factor", "statistics": str(place)}
         assert decoded(tuned, tmp_path / "plain.npy", f"plain{number}", **way).exists()
-    with pytest.raises(ConfigError, match="latents of other weights; name another output"):
-        encoded(tuned, data=data)
-
     other = changed_side(run, "encoder", tmp_path / "other")
+    with pytest.raises(ConfigError, match="latents of other weights and encoder; name another"):
+        encoded(other, data=data)
     with pytest.raises(ConfigError, match=r"latent of other weights .*allow=\[weights\]"):
         decoded(other, latents, "no")
     with pytest.raises(ConfigError, match="of other weights than"):
         decoded(other, tmp_path / "plain.npy", "no", **way)
+
+    # A tuned decoder resumes the folder, which keeps its latents, settings and statistics.
+    known = {name: (latents / name).read_bytes() for name in KEPT}
+    (latents / latent_file("1")).unlink()
+    assert encoded(tuned, data=data) == latents
+    assert {name: (latents / name).read_bytes() for name in KEPT} == known
+    assert read_record(latents / latent_file("1")).weights != record.weights
+    assert len(LatentDataset(latents)) == 3
 
     # Of an earlier version, which recorded the weights as a whole.
     for number in range(3):

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 from tests.latents.folders import OWN, write_folder
 from vae3d import LatentDataset
 from vae3d.errors import ConfigError, DataError, UserError
+from vae3d.latents.folder import read_manifest, write_manifest
 
 
 def test_several_folders_are_one_folder_with_all_of_them(tmp_path: Path) -> None:
@@ -52,6 +54,25 @@ def test_a_decoder_that_was_trained_further_makes_no_other_encoder(tmp_path: Pat
     other = write_folder(tmp_path / "other", {"c": 2}, weights="1" * 63 + "3", encoder="f" * 64)
     with pytest.raises(ConfigError, match=r"one of eeeeeeee, .*other of ffffffff"):
         LatentDataset([one, other])
+
+
+def test_a_folder_of_two_encoders_is_refused(tmp_path: Path) -> None:
+    """A manifest may list latents of several weights, if their encoder is one."""
+    one = write_folder(tmp_path / "one", {"a": 0}, weights="1" * 64, encoder="e" * 64)
+    for encoder in ("e", "f"):
+        place = tmp_path / encoder
+        parts = [
+            write_folder(tmp_path / f"{encoder}{n}", {name: n}, weights=str(n) * 64, encoder=own)
+            for n, name, own in ((1, "b", "e" * 64), (2, "c", encoder * 64))
+        ]
+        for part in reversed(parts):
+            shutil.copytree(part, place, dirs_exist_ok=True)
+        write_manifest(place, [entry for part in parts for entry in read_manifest(part)])
+        if encoder == "e":
+            assert len(LatentDataset([one, place])) == 3
+        else:
+            with pytest.raises(ConfigError, match=f"{place}: holds latents of several encoders"):
+                LatentDataset([one, place])
 
 
 def test_other_statistics_are_refused_unless_nothing_is_normalised(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ class Settings:
     def __post_init__(self) -> None:
         check_fields(self, self.key)
 
+    def check_given(self) -> None:
+        """Raise a ConfigError if what was given is not enough for a command, or too much.
+
+        Fields are checked when they are set, this when a command starts: before torch is imported
+        on the command line.
+        """
+        for value in vars(self).values():
+            if isinstance(value, Settings):
+                value.check_given()
+
     def given(self) -> dict[str, Any]:
         """Return the values that the user chose: typed ones, and those that are no default."""
         kind: Any = type(self)

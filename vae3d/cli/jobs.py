@@ -131,7 +131,12 @@ def _job(settings: Any, line: Line, folders: JobFolders) -> Any:
 
 
 def call(command: Command, settings: Any) -> Any:
-    """Import the function of a command and call it with the settings."""
+    """Import the function of a command and call it with the settings.
+
+    Raises:
+        UserError: what was given is not enough for the command, or the command itself fails.
+    """
+    settings.check_given()
     if int(os.environ.get("RANK", "0")) == 0 and not command.quick:
         # Importing torch takes seconds: print a line first, so that the terminal is not empty.
         sys.stdout.write(f"vae3d {__version__}: {command.name}\n")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from vae3d.bounds import PATH, Between, LowHigh, OneOf, PerAxis
+from vae3d.errors import ConfigError
 from vae3d.run.trained_config import ToScansConfig
 from vae3d.settings.command import Command
 
@@ -36,6 +37,12 @@ class DecodeConfig(ToScansConfig):
         super().__post_init__()
         if self.any_weights and "weights" not in self.allow:
             self.allow = [*self.allow, "weights"]
+
+    def check_given(self) -> None:
+        """Raise a ConfigError if no latents or no weights are named."""
+        if self.input is None:
+            raise ConfigError("input must name latents, for example input=latents")
+        super().check_given()
 
 
 COMMAND = Command(

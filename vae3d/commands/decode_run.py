@@ -13,6 +13,7 @@ from torch import Tensor
 from vae3d.autoencoder.places import holds_weights
 from vae3d.autoencoder.weights import read_statistics_of
 from vae3d.commands.decode import DecodeConfig
+from vae3d.data.config import DATA as DATA_KINDS
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
 from vae3d.errors import ConfigError, DataError
@@ -27,6 +28,7 @@ from vae3d.latents.scale import ScaleCheck
 from vae3d.logger.console import ProgressBar
 from vae3d.run.trained import TrainedRun
 from vae3d.runtime.case_loop import CaseLoop
+from vae3d.runtime.shell import next_command
 from vae3d.scans.outputs import Outputs
 from vae3d.values.agreement import DATA
 from vae3d.values.latent_statistics import LatentStatistics
@@ -44,8 +46,7 @@ def decode(config: DecodeConfig) -> Path:
         UserError: the run or the latents do not exist, the latents are of other weights, or an
             output file exists.
     """
-    if config.input is None:
-        raise ConfigError("input must name latents, for example input=latents")
+    config.check_given()
     if config.any_weights:
         log.warning("any_weights=true is called allow=[weights] now")
     with TrainedRun.opened(config) as trained:
@@ -78,6 +79,9 @@ class Decoding:
             read, write = (lambda name: readers[name][1]()), outputs.write
             loop.run_staged(due, read, lambda _, latent: codec.decode(*latent), write, lanes)
         log.info(f"{len(readers)} decoded: {place}")
+        scans = self.trained.scans(str(place))
+        kind = next(name for name in DATA_KINDS if DATA_KINDS[name] is type(scans))
+        log.info(next_command("inspect", f"data={kind}", f"data.root={place}"))
         return place
 
     @cached_property

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vae3d.autoencoder.config import AutoencoderConfig, OwnConfig
-from vae3d.bounds import PATH, OneOf
+from vae3d.bounds import PATH, OneOf, Settings
 from vae3d.data.config import DataConfig, RunData
+from vae3d.errors import ConfigError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.inference.config import MODES
 from vae3d.logger.config import LoggersConfig
@@ -34,6 +35,20 @@ class EvalConfig(TrainedConfig):
     """What is measured and shown."""
     logger: LoggersConfig = field(default_factory=LoggersConfig)
     """Where scores and the page go besides the report's folder."""
+
+    def check_given(self) -> None:
+        """Raise a ConfigError unless one autoencoder is named, and the data of a foreign one."""
+        if isinstance(self.autoencoder, OwnConfig):
+            super().check_given()
+            return
+        if self.run is not None:
+            raise ConfigError("run= and autoencoder= name two autoencoders; type one of them")
+        if isinstance(self.data, RunData):
+            raise ConfigError(
+                "an autoencoder of another program has no data of its own; name the data, for "
+                "example data=ct data.root=/scans"
+            )
+        Settings.check_given(self)
 
 
 COMMAND = Command(

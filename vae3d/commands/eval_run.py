@@ -31,7 +31,7 @@ from vae3d.evaluation.place import are_run_cases, is_same_data, label_of_data
 from vae3d.files.links import check_inside, check_no_links
 from vae3d.files.paths import user_path
 from vae3d.files.sole_writer import sole_writer
-from vae3d.inference.runner import build_runner, warn_of_unused
+from vae3d.inference.runner import PatchRunner, build_runner, warn_of_unused
 from vae3d.logger.base import Logger, LoggerGroup, NamedLogger
 from vae3d.logger.build import build_loggers
 from vae3d.logger.console import ProgressBar
@@ -52,13 +52,12 @@ def evaluate(
     Raises:
         UserError: the run does not exist, or the data do not fit its weights.
     """
+    config.check_given()
     if isinstance(config.autoencoder, OwnConfig):
         with TrainedRun.opened(config) as trained:
             if trained.place.hub and config.output is None:
                 raise ConfigError("output must name a folder for a report on weights of the hub")
             return Evaluation(config, trained, source, loggers).run()
-    if config.run is not None:
-        raise ConfigError("run= and autoencoder= name two autoencoders; type one of them")
     with ForeignRun.opened(config.autoencoder, config.data, config.device, source) as foreign:
         return Evaluation(config, foreign, source, loggers).run()
 
@@ -187,6 +186,11 @@ class Evaluation:
         device = distributed.device
         precision = Precision(config.precision, device, "evaluation.precision")
         runner = build_runner(inference, self.config.mode, self.trained.model, device, precision)
+        if isinstance(runner, PatchRunner) and inference.size is None and distributed.is_main:
+            log.info(
+                f"patches of {' x '.join(map(str, runner.size))} voxels: these weights do "
+                "not state the size of the training's; evaluation.inference.size= chooses another"
+            )
         bar = ProgressBar("eval", distributed.is_main)
         return Evaluator(runner, cases, config, distributed, bar)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from vae3d.bounds import CODE, PATH, AtLeast, Between, Gibibytes, OneOf, PerAxis, Settings
+from vae3d.errors import ConfigError
 from vae3d.model.config import VAEConfig
 from vae3d.runtime.choices import DEVICES, ONE_GPU, PRECISIONS, REFUSED_DEVICES
 from vae3d.settings.command import Command
@@ -35,6 +36,16 @@ class InfoConfig(Settings):
     the command line only."""
     model: VAEConfig = field(default_factory=VAEConfig)
     """The architecture."""
+
+    def check_given(self) -> None:
+        """Raise a ConfigError if both a run and a model are named."""
+        super().check_given()
+        typed = sorted(key for key in self.typed if key.partition(".")[0] == "model")
+        if self.run is not None and typed:
+            raise ConfigError(
+                f"run={self.run} has a model of its own: drop {', '.join(f'{k}=' for k in typed)} "
+                "or run="
+            )
 
 
 COMMAND = Command(

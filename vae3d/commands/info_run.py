@@ -1,6 +1,8 @@
 """`vae3d info`: the layers of a model, and its memory and time on this machine."""
 
+import logging
 import math
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +24,11 @@ from vae3d.run.saved import load_config
 from vae3d.runtime.distributed import choose_device
 from vae3d.runtime.memory import memory_budget
 from vae3d.runtime.precision import Precision
+from vae3d.runtime.shell import next_command
 from vae3d.runtime.threads import follow_quota
 from vae3d.trainer.config import TrainerConfig
+
+log = logging.getLogger(__name__)
 
 
 def info(config: InfoConfig) -> Summary:
@@ -32,6 +37,7 @@ def info(config: InfoConfig) -> Summary:
     Raises:
         UserError: the run does not exist, or the size does not fit the model.
     """
+    config.check_given()
     model, train, loss = chosen(config)
     if len(config.size) not in (1, model.dims):
         raise ConfigError(f"size must be 1 or {model.dims} numbers, got {[*config.size]}")
@@ -53,6 +59,7 @@ def info(config: InfoConfig) -> Summary:
     print_lines(lines)
     if config.measure:
         print_costs(model, precision, device, size)
+    log.info(next_step(config))
     return summary
 
 
@@ -65,6 +72,13 @@ def chosen(config: InfoConfig) -> tuple[VAEConfig, Any, LossConfig]:
         return read_start(config.run).config, "all", LossConfig()
     run = load_config(check_inside(place.folder.path, place.folder.config))
     return run.model, run.trainer.train, run.loss
+
+
+def next_step(config: InfoConfig) -> str:
+    """Return what is usually typed next: an evaluation of the run, or a training of the model."""
+    if config.run is not None:
+        return next_command("eval", f"run={config.run}")
+    return next_command("train", *(word for word in sys.argv[1:] if word.startswith("model")))
 
 
 def show(summary: Summary, model: VAEConfig, size: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from vae3d.bounds import PATH, OneOf
 from vae3d.data.config import CHANNEL, CHECKS, MILLIMETRES, NONFINITE, ON_ERROR
+from vae3d.errors import ConfigError
 from vae3d.run.trained_config import ToScansConfig
 from vae3d.settings.command import Command
 
@@ -26,6 +27,14 @@ class ReconstructConfig(ToScansConfig):
     check: Annotated[str, OneOf(*CHECKS)] = "auto"
     """If values do not fit the intensity range: auto refuses what cannot be right and warns of the
     rest, fail refuses both, warn only warns, off does not check."""
+
+    def check_given(self) -> None:
+        """Raise a ConfigError if no scans or no weights are named."""
+        if self.input is None:
+            raise ConfigError(
+                "input must name a scan or a folder of scans, for example input=/scans"
+            )
+        super().check_given()
 
 
 COMMAND = Command(

@@ -8,7 +8,6 @@ from vae3d.data.cases import Case
 from vae3d.data.check import checked_as_read
 from vae3d.data.loaded import LoadedCases
 from vae3d.data.scan_source import ScanSource
-from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
 from vae3d.files.unfinished import digest_of, stamp_of
 from vae3d.logger.console import ProgressBar
@@ -27,11 +26,10 @@ def reconstruct(config: ReconstructConfig) -> Path:
         UserError: the run or the scans do not exist, a scan cannot be read, or an output file
             exists.
     """
-    if config.input is None:
-        raise ConfigError("input must name a scan or a folder of scans, for example input=/scans")
+    config.check_given()
     with TrainedRun.opened(config) as trained:
         data = trained.scans(
-            config.input,
+            str(config.input),
             channel=trained.contract.channel if config.channel is None else config.channel,
             voxel=config.voxel,
             on_error=config.on_error,

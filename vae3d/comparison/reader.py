@@ -18,7 +18,7 @@ from vae3d.files.reading import open_text
 from vae3d.report.facts import fact_lines
 from vae3d.report.result import CASE_COLUMNS, IDENTITY_COLUMNS, CaseScore
 from vae3d.runtime.run_folder import RunFolder
-from vae3d.runtime.run_list import no_run
+from vae3d.runtime.run_list import HINT, runs_near
 from vae3d.runtime.shell import quoted
 from vae3d.values.identity import ScanIdentity
 from vae3d.values.intensity import current_units
@@ -127,7 +127,9 @@ def _report_folder(run: str, mode: str) -> Path:
         if (folder / "scores.csv").is_file():
             return folder
     if not path.is_dir():
-        raise no_run(path)
+        raise RunError(
+            f"run={run}: no run here, and no report with a scores.csv{runs_near(path) or HINT}"
+        )
     if not RunFolder(path).config.is_file():
         raise RunError(
             f"{run}: is neither a run folder nor a report with a scores.csv; run= must name run "

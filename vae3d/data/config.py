@@ -60,6 +60,11 @@ class StoreConfig(CaseData):
     """Percentiles [low, high] of each scan that become [-1, 1], instead of those the store was
     prepared with (MR)."""
 
+    def check_given(self) -> None:
+        """Raise a ConfigError if no store is named."""
+        if self.root is None:
+            raise ConfigError("data.root must name a store that vae3d prepare wrote")
+
     @property
     def opener(self) -> str:
         """The function that opens a finished store."""

@@ -26,6 +26,7 @@ class ScanSource(CaseSource):
 
     def __init__(self, config: ScansConfig, key: str = "data.root") -> None:
         self.config = config
+        config.check_given()
         axes = config.spatial_dims
         entries, left_out = (read_list(config), {}) if config.list else chosen(config, axes, key)
         limits = config.range

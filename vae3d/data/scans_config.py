@@ -88,6 +88,13 @@ class ScansConfig(PreparableData):
                 f"'^([^/]+)/', got {pattern.groups}; write (?:...) for the others"
             )
 
+    def check_given(self) -> None:
+        """Raise a ConfigError if no scans are named."""
+        if self.root is None and self.list is None:
+            raise ConfigError(
+                "data.root must name a folder of scans, or data.list a CSV or JSON file"
+            )
+
     @property
     def group_pattern(self) -> re.Pattern[str] | None:
         """The regular expression that `group` is, or None if it is none.

@@ -205,9 +205,8 @@ def open_store(
     Raises:
         UserError: no store, or its intensity range is of another kind than the one in `config`.
     """
-    if config.root is None:
-        raise ConfigError("data.root must name a store that vae3d prepare wrote")
-    cases = StoredCases(user_path(config.root), config)
+    config.check_given()
+    cases = StoredCases(user_path(str(config.root)), config)
     cases.contract = adopt(replaced_range(config, cases.contract), cases.spatial_dims)
     return cases
 

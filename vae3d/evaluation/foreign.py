@@ -12,7 +12,7 @@ from typing import Any
 from vae3d.autoencoder.config import AutoencoderConfig
 from vae3d.data.build import open_cases
 from vae3d.data.cases import Cases
-from vae3d.data.config import CaseData, DataConfig, RunData
+from vae3d.data.config import CaseData, DataConfig
 from vae3d.errors import ConfigError
 from vae3d.evaluation.config import EvaluationConfig
 from vae3d.foreign.autoencoder import ForeignAutoencoder
@@ -57,13 +57,8 @@ class ForeignRun:
         """Open the autoencoder within the context, before any data; every rank calls this.
 
         Raises:
-            UserError: it cannot be opened, or no data are named.
+            UserError: it cannot be opened.
         """
-        if isinstance(data, RunData):
-            raise ConfigError(
-                "an autoencoder of another program has no data of its own; name the data, for "
-                "example data=ct data.root=/scans"
-            )
         with start_distributed(device, key="device") as distributed:
             run = cls(config, distributed, source.spatial_dims if source else _axes_of(data))
             log.info(f"autoencoder: {run.model.network.name}, {run.weights}")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from vae3d.autoencoder.config import DIFFUSERS_NETWORKS, DiffusersConfig
@@ -12,7 +13,7 @@ from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
 from vae3d.files.plain import read_json
 from vae3d.files.reading import check_regular, reason_of
-from vae3d.foreign.network import Network, errors_named, first_of, without_variance
+from vae3d.foreign.network import Network, built_for, errors_named, first_of, without_variance
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.runtime.registry import load
 
@@ -64,7 +65,7 @@ def open_network(config: DiffusersConfig, spatial_dims: int) -> Network:
     kind, values = _described(folder, config)
     build = load(DIFFUSERS_NETWORKS[kind])
     with errors_named(f"{folder}: is no {kind} that diffusers can load"):
-        with torch.device("meta"):
+        with torch.device("meta"), built_for(_count_of(folder / TENSORS)):
             promised = sum(p.numel() for p in build.from_config(values).parameters())
         # A number takes a byte at least.
         if promised > (folder / TENSORS).stat().st_size:
@@ -90,6 +91,13 @@ def open_network(config: DiffusersConfig, spatial_dims: int) -> Network:
             f"{CONFIG}: {'; '.join(findings)}"
         )
     return DiffusersNetwork(kind, module)
+
+
+def _count_of(path: Path) -> int:
+    """Return the number of tensors in a file."""
+    check_regular(path)
+    with safe_open(path, framework="pt") as file:
+        return len(file.keys())
 
 
 def _described(folder: Path, config: DiffusersConfig) -> tuple[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from vae3d.files.paths import user_path
 from vae3d.files.plain import read_json, read_yaml
 from vae3d.foreign.network import (
     Network,
+    built_for,
     check_fits,
     errors_named,
     first_of,
@@ -73,7 +74,7 @@ def open_network(config: MonaiConfig, spatial_dims: int) -> Network:
     state = read_state_dict(path)
     with errors_named(f"{FILES} do not fit {name}"):
         # Nothing is allocated until the tensors are known to fit the network.
-        with torch.device("meta"):
+        with torch.device("meta"), built_for(len(state)):
             expected = build(**options).state_dict()
         with errors_named(str(path)):
             check_fits(expected, state, name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vae3d.errors import ConfigError, UserError
 from vae3d.model.gaussian import DiagonalGaussian
@@ -16,6 +17,8 @@ from vae3d.system.limits import limit_reached
 
 MAX_NAMED = 3
 """Tensors that a message names."""
+MAX_SURPLUS = 10
+"""Parameters for each tensor of its file from which on a network is not built any further."""
 MAX_REASON = 300
 """Characters of another program's message that are repeated."""
 
@@ -107,6 +110,35 @@ def errors_named(what: str) -> Iterator[None]:
 def reason_of(error: BaseException) -> str:
     """Return the kind and the message of an exception on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_REASON]
+
+
+@contextlib.contextmanager
+def built_for(tensors: int) -> Iterator[None]:
+    """Refuse a network that no file with this number of tensors can hold, while it is built.
+
+    A number in its arguments may ask for 10^9 blocks, which would be built for days even without
+    memory for their tensors. A network that is only somewhat too large is built, so that the names
+    of what does not fit can be reported.
+
+    Raises:
+        ConfigError: the network has more than MAX_SURPLUS times as many parameters.
+    """
+    count, limit = 0, MAX_SURPLUS * tensors
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise ConfigError(
+                f"its arguments describe a network of more than {limit:,} tensors, the file has "
+                f"{tensors:,}"
+            )
+
+    hook = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def check_fits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], network: str) -> None:

@@ -26,7 +26,7 @@ def claimed_folder(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
     A mark in it exists until the context ends without an error: the folder is unfinished.
 
     Raises:
-        ConfigError: it holds latents of other settings.
+        ConfigError: it holds latents of other settings; weights with the same encoder are none.
         DataError: it holds other files, or cannot be written.
         LockedError: another process writes to it.
     """
@@ -61,6 +61,9 @@ def _check(folder: Path, settings: Mapping[str, Any]) -> None:
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
     known = saved if isinstance(saved, dict) else {}
+    if known.get("encoder") and known["encoder"] == settings.get("encoder"):
+        # Of weights whose decoder alone is another, latents are the same.
+        known = {**known, "weights": settings["weights"]}
     known = {**{key: settings[key] for key in LATER if key in settings}, **known}
     if known != settings:
         changed = [key for key, value in settings.items() if known.get(key) != value]

@@ -1,5 +1,6 @@
 """A folder of latents: one file for each case, a manifest, and the statistics of all."""
 
+import contextlib
 import csv
 import logging
 from collections.abc import Sequence
@@ -160,9 +161,11 @@ def write_statistics(
     cases were added. `summary` is the result of `LatentHealth.summary` over the `cases` of this
     folder, for comparison. It is the one to use if the weights hold none, and in a folder of an
     earlier version, because models may be trained on its latents already. `weights` and
-    `encoder` are the fingerprints of the weights that encoded them, and of their encoder.
+    `encoder` are the fingerprints of the weights that encoded them, and of their encoder. A folder
+    that was begun with other weights of this encoder keeps the statistics of those.
     """
     path = folder / STATISTICS
+    own, weights = _begun_with(folder, weights, encoder) or (own, weights)
     by = {"weights": weights, **({"encoder": encoder} if encoder else {})}
     here = f"the {counted(cases, 'latent')} of this folder"
     measured = {"cases": cases, **summary}
@@ -182,6 +185,19 @@ def write_statistics(
         f"{own.text}, in the weights: the ones to use (for comparison, scaling_factor "
         f"{_number(summary)}, from {here})"
     )
+
+
+def _begun_with(folder: Path, weights: str, encoder: str) -> tuple[LatentStatistics, str] | None:
+    """Return statistics and fingerprint of other weights with this encoder that a folder names.
+
+    None if it names none, or has statistics of its own latents alone.
+    """
+    with contextlib.suppress(OSError, ConfigError, DataError):
+        values = _values(folder / STATISTICS)
+        has_encoder = encoder != "" and values.get("encoder") == encoder
+        if has_encoder and values.get("weights") != weights and COMPARED in values:
+            return read_statistics(folder), str(values.get("weights"))
+    return None
 
 
 def _is_earlier(path: Path) -> bool:

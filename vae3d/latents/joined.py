@@ -77,14 +77,17 @@ def join_latents(folders: Sequence[Path]) -> list[JoinedLatent]:
 def _check_encoders(latents: Sequence[JoinedLatent]) -> None:
     """Raise a ConfigError if not all folders hold latents of one encoder.
 
-    The first latent of each folder is asked for it; the decoder may be another one.
+    The first latent of each weights in a folder is asked for it; the decoder may be another one.
     """
     records: dict[Path, LatentRecord] = {}
+    asked: set[tuple[Path, str]] = set()
     for latent in latents:
         folder, entry = latent.folder, latent.entry
-        if folder not in records:
-            records[folder] = read_record(check_inside(folder, folder / entry.file))
-        if entry.weights not in ("", records[folder].weights):
+        if (folder, entry.weights) in asked:
+            continue
+        asked.add((folder, entry.weights))
+        record = read_record(check_inside(folder, folder / entry.file))
+        if not _have_same_encoder(records.setdefault(folder, record), record):
             raise ConfigError(f"{folder}: holds latents of several encoders")
     first = next(iter(records.values()))
     if not all(_have_same_encoder(first, record) for record in records.values()):

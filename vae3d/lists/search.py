@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from vae3d.errors import ConfigError, DataError, VolumeError
+from vae3d.errors import DataError, VolumeError
 from vae3d.files.paths import user_path
 from vae3d.lists.entries import Entry
 from vae3d.lists.left_out import LABEL_MAP
@@ -39,18 +39,15 @@ class Choosing(Protocol):
     channel: int | None
 
 
-def search(root: str | None, axes: int, key: str = "data.root") -> list[Entry]:
+def search(root: str, axes: int, key: str = "data.root") -> list[Entry]:
     """Return all scans with `axes` axes below the folder `root`, or the one scan that it names.
 
     A file that several links point to is listed once. Scans of formats that cannot be read are
     counted in a warning. `key` is the setting that named `root`.
 
     Raises:
-        ConfigError: no `root`.
         DataError: no such folder, no scan in it, or far too many folders without one.
     """
-    if root is None:
-        raise ConfigError("data.root must name a folder of scans, or data.list a CSV or JSON file")
     folder, endings = user_path(root), suffixes(axes)
     if folder.is_file() and folder.name.lower().endswith(endings):
         name = case_name(folder.name)
@@ -132,11 +129,11 @@ def chosen(
     one scan that `data.root` names. The reasons are by case id.
 
     Raises:
-        ConfigError: no `root`.
         DataError: no such folder, no scan in it, or none that is chosen.
     """
+    assert config.root is not None, "checked before"
     entries = search(config.root, axes, key)
-    folder = user_path(str(config.root))
+    folder = user_path(config.root)
     if not folder.is_dir():
         return entries, {}
     names = {entry.case_id: entry.path.relative_to(folder).as_posix() for entry in entries}

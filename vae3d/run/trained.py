@@ -52,10 +52,9 @@ class TrainedRun:
         Raises:
             ConfigError: `run` is None.
         """
-        if config.run is None:
-            raise ConfigError("run must name a run folder, for example run=runs/vae3d")
+        name = config.run_name()
         with start_distributed(config.device, key="device") as distributed:
-            place = find_weights(config.run, config.weights)
+            place = find_weights(name, config.weights)
             yield cls(place, distributed, (*config.allow,))
 
     @property

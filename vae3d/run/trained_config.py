@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from vae3d.bounds import CODE, PATH, Gibibytes, OneOf, Settings, SomeOf
+from vae3d.errors import ConfigError
 from vae3d.runtime.choices import ALLOWABLE, DEVICES, ONE_GPU, PRECISIONS, REFUSED_DEVICES
 from vae3d.scans.formats import DTYPES
 
@@ -29,6 +30,21 @@ class TrainedConfig(Settings):
     plugins: Annotated[list[str], CODE] = field(default_factory=list)
     """Python modules to import first, for weights that use norms, activations or metrics of your
     own; taken from the command line only."""
+
+    def check_given(self) -> None:
+        """Raise a ConfigError if no weights are named."""
+        super().check_given()
+        self.run_name()
+
+    def run_name(self) -> str:
+        """Return the name of the weights.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.run is None:
+            raise ConfigError("run must name a run folder, for example run=runs/vae3d")
+        return self.run
 
 
 @dataclass

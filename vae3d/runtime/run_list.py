@@ -25,6 +25,8 @@ MAX_SEARCHED, MAX_NAMED = 200, 6
 """Runs among which a misspelled one is looked for, and those that a message names."""
 MAX_METRICS_BYTES = 2**28
 """The size of a metrics.csv up to which a run that is not finished has a best score."""
+HINT = "; vae3d runs FOLDER lists the runs of a folder"
+"""What a message names where there are no runs to name."""
 STATES = ("finished", "interrupted", "failed")
 NO_LOCKS = "unknown (no locks here)"
 """A run that did not end as far as its files know, where no lock says whether it lives."""
@@ -86,8 +88,7 @@ def is_run(folder: Path) -> bool:
 
 def no_run(path: Path) -> RunError:
     """Return the error for a folder that is no run, with the runs that are near it."""
-    hint = runs_near(path) or "; vae3d runs FOLDER lists the runs of a folder"
-    return RunError(f"{path}: no run here (config.yaml is missing){hint}")
+    return RunError(f"{path}: no run here (config.yaml is missing){runs_near(path) or HINT}")
 
 
 def runs_near(path: Path) -> str:
