@@ -121,7 +121,8 @@ def test_only_an_iteration_changes_the_spectral_norm() -> None:
     network.iterate()
     after = network.state_dict()
     moved = {name for name, v in after.items() if not torch.equal(v, before[name])}
-    assert moved == {name for name in after if name.endswith(("left", "right"))}
+    # A single output, that of the last layer, has its norm from the beginning.
+    assert moved == {n for n in after if n.endswith(("left", "right")) and "layers.2" not in n}
 
 
 def test_a_convolution_before_a_norm_with_a_shift_has_no_bias() -> None:

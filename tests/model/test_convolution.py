@@ -105,11 +105,15 @@ def test_private_convolutions_compute_what_the_public_ones_do() -> None:
     assert of_image is of_bias is None
 
 
-@pytest.mark.parametrize("size", [(1, 1, 1), (2, 2, 2), (2, 9, 9)], ids=str)
-def test_bf16_gradients_of_tiny_images_are_float32s(size: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "size"),
+    [(3, (1, 1, 1)), (3, (2, 2, 2)), (3, (2, 9, 9)), (4, (3, 3, 3)), (4, (3, 9, 9))],
+    ids=str,
+)
+def test_bf16_gradients_of_tiny_images_are_float32s(kernel: int, size: tuple[int, ...]) -> None:
     """Where the CPU has bfloat16 kernels, those of torch 2.13 fail this at 2 x 2 x 2."""
     torch.manual_seed(0)
-    convolution = SafeConv3d(32, 32, 3, padding=1)
+    convolution = SafeConv3d(32, 32, kernel, padding=1)
     weight, bias = convolution.weight, convolution.bias
     image = torch.randn(2, 32, *size, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -139,14 +139,15 @@ class Adversary(NoAdversary):
 
     def begin(self, step: int) -> None:
         """Prepare for an optimizer step: rate, weight and power iterations."""
+        # In every step: the rate is part of the checkpoint.
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(step)
         self._plays = self.spec.plays(step)
         self.models = [self.discriminator] if self._plays else []
         self.optimizers = [self.optimizer] if self._plays else []
         self.inputs = self._trained if self._plays else None
         if not self._plays:
             return
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(step)
         weight = torch.full_like(self.ratio, self.spec.weight_at(step))
         self._weight = weight * self.ratio if self.spec.adaptive else weight
         self._last_layer = []

@@ -32,7 +32,10 @@ TIMES = (
     *(TimeRemainingColumn(elapsed_when_finished=False), TextColumn("left")),
 )
 """Columns of a progress bar, each time with its word."""
-HIDDEN_SCORES = ("epoch", "voxels_per_second", "kl_weight", "lr", "grad_norm")
+HIDDEN_SCORES = (
+    *("epoch", "voxels_per_second", "kl_weight", "lr", "grad_norm"),
+    "discriminator_grad_norm",
+)
 
 
 class ConsoleLogger(Logger):

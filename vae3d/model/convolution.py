@@ -27,9 +27,10 @@ ONES: Triple = (1, 1, 1)
 class SafeConv3d(nn.Conv3d):
     """A Conv3d that avoids three faults of torch's CPU kernels.
 
-    If an axis has two voxels or less, it computes in float32: for the bfloat16 gradient of a
-    kernel of 3 on an image of 2 x 2 x 2, oneDNN 3.12 reads memory that it never wrote, and returns
-    values of 1e30 and more. For such a small image float32 costs nothing.
+    If an axis has two voxels or less, or is shorter than the kernel, it computes in float32: for
+    the bfloat16 gradient of a kernel of 3 on an image of 2 x 2 x 2, or of 4 on 3 x 3 x 3, oneDNN
+    3.12 reads memory that it never wrote, and returns values of 1e30 and more. For such a small
+    image float32 costs nothing.
 
     For one float32 image of at most MAX_UNFOLDED_VALUES channels x depth x height, torch would
     choose a kernel that unfolds it and is about ten times slower than oneDNN's. `DirectConv3d`
@@ -44,7 +45,7 @@ class SafeConv3d(nn.Conv3d):
         # An exported network holds the plain operator: others have no oneDNN, or other sizes.
         if x.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(x)
-        if min(x.shape[2:]) <= 2:
+        if min(x.shape[2:]) <= max(2, max(self.kernel_size) - 1):
             with torch.autocast("cpu", enabled=False):
                 return self._forward(x.to(self.weight.dtype))
         return self._forward(x)
