@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model, tiny_trainer, tiny_training, vae3d
+from vae3d.adversary.config import AdversarySpec
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.cost import Cost, inference_cost, training_cost
+from vae3d.loss.config import LossConfig
 from vae3d.runtime.memory import free_memory, peak_memory
 from vae3d.runtime.precision import Precision
 from vae3d.settings.saved import write_settings
@@ -49,12 +51,15 @@ def test_memory_in_one_pass_and_slab_by_slab_is_reported(tmp_path: Path) -> None
 
 def test_the_memory_of_a_run_is_that_of_what_it_trains(tmp_path: Path) -> None:
     found = []
-    for train in ("all", ["decoder.*"]):
+    for train, weight in (("all", 0.0), (["decoder.*"], 0.0), ("all", 0.5)):
         trainer = tiny_trainer(train=train)
-        write_settings(tiny_training(tmp_path, trainer=trainer), tmp_path / "run/config.yaml")
+        loss = LossConfig(adversary=AdversarySpec(weight=weight))
+        settings = tiny_training(tmp_path, trainer=trainer, loss=loss)
+        write_settings(settings, tmp_path / "run/config.yaml")
         done = vae3d("info", "run=run", "size=[96]", "measure=false", "batch_size=2", cwd=tmp_path)
         found.append(float(re.findall(r"training .*: ([0-9.]+) GiB", done.stdout)[0]))
     assert found[1] < 0.75 * found[0]
+    assert found[2] > 1.1 * found[0]
 
 
 def test_a_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:

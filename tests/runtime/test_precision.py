@@ -53,3 +53,29 @@ def test_an_emulated_precision_is_reported_once(
     (message,) = caplog.messages
     assert message.startswith("trainer.precision=bf16: this cpu has no bfloat16 instructions")
     assert Precision("auto", torch.device("cpu")).name == "fp32"
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_players_of_one_step_skip_it_together(overflows: bool) -> None:
+    """With a scale, which looks at each optimizer alone; without one nothing is changed."""
+    precision = Precision("fp32", torch.device("cpu"))
+    layers = [torch.nn.Linear(2, 1) for _ in range(2)]
+    for layer in layers:
+        for parameter in layer.parameters():
+            parameter.grad = torch.ones_like(parameter)
+    precision.share_overflow(*layers)
+    precision.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=True)
+    precision.scaled(torch.zeros(()))
+    if overflows:
+        assert layers[1].bias.grad is not None
+        layers[1].bias.grad.fill_(torch.inf)
+    optimizers = [torch.optim.SGD(layer.parameters(), lr=1.0, fused=True) for layer in layers]
+    before = [layer.weight.detach().clone() for layer in layers]
+    precision.share_overflow(*layers)
+    for layer, optimizer in zip(layers, optimizers, strict=True):
+        precision.clip(layer, optimizer, 100.0)
+    precision.step(optimizers[0], torch.tensor(True), *optimizers[1:])
+    for layer, weight in zip(layers, before, strict=True):
+        expected = weight if overflows else weight - 0.25
+        torch.testing.assert_close(layer.weight.detach(), expected)
+    assert precision.scaler.get_scale() == (2.0 if overflows else 4.0)

@@ -39,7 +39,12 @@ class Discriminator(nn.Module):
             kernel, stride = ((n,) * spatial_dims for n in (KERNEL, self.strides[number]))
             # Norms but rms have a shift of their own.
             convolution = CONVOLUTIONS[spatial_dims](
-                inputs, outputs, kernel, stride, PADDING, bias=norm in ("none", "rms")
+                inputs,
+                outputs,
+                kernel,  # type: ignore[arg-type]
+                stride,  # type: ignore[arg-type]
+                PADDING,
+                bias=norm in ("none", "rms"),
             )
             nn.init.normal_(convolution.weight, 0.0, INITIAL_STD)
             if convolution.bias is not None:

@@ -93,9 +93,11 @@ def _losses(
 ) -> dict[str, Tensor]:
     """Return the losses of each case (B,) by name, and the accuracy of the discriminator."""
     # R1 in float32: the gradient at a voxel is too small for half precision.
-    precise = torch.autocast(image.device.type, enabled=False)
+    context = precision.autocast(image.device)
+    if spec.r1:
+        context = torch.autocast(image.device.type, enabled=False)
     image = image.float().detach().requires_grad_(spec.r1 > 0)
-    with precise if spec.r1 else precision.autocast(image.device):
+    with context:
         real = discriminator(image)
         penalty = gradient_penalty(real[-1], image) if spec.r1 else None
     with precision.autocast(image.device):

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ class Adversary(NoAdversary):
         self.reported = False
 
         self._trained = trained_parameters(model)
-        self._last = model.decoder.head.weight
+        self._last = cast(Tensor, model.decoder.head.weight)
         self._last_layer: list[Tensor] = []
         self._new_ratio = self.ratio
         self._weight = self.ratio
