@@ -191,7 +191,10 @@ class Trainer:
         seed_global(self.seed, "step", self.state.step, self.distributed.rank)
         self.model.train()
         self._set_learning_rate()
-        self.adversary.begin(self.state.step)
+        # Norms are sums, whose rounding depends on the number of threads.
+        threads = self.portions.threads if self.portions else None
+        with using_threads(threads):
+            self.adversary.begin(self.state.step)
         sums: dict[str, Tensor] = {}
         batches = (batch for micro_batch in micro_batches for batch in micro_batch)
         backward = self._backward_in_portions if self.portions else self._backward
@@ -201,8 +204,7 @@ class Trainer:
             self.adversary.add(part)
         totals = self.distributed.sum(torch.stack([*sums.values()]))
         scores = dict(zip(sums, totals, strict=True))
-        # Norms are sums, whose rounding depends on the number of threads.
-        with using_threads(self.portions.threads if self.portions else None):
+        with using_threads(threads):
             scores |= self.adversary.exchange()
             self.precision.share_overflow(self.model, *self.adversary.models)
             norm = self.precision.clip(self.model, self.optimizer, self.config.clip_norm)
