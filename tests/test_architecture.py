@@ -15,7 +15,7 @@ from vae3d.loss.config import LOSSES
 from vae3d.model.config import ACTIVATIONS, FINAL_ACTIVATIONS, NORMS
 from vae3d.patching.config import BLENDS
 from vae3d.scans.formats import FORMATS
-from vae3d.scoring.config import BASELINES, METRICS
+from vae3d.scoring.config import BASELINES, METRICS, SET_SCORES
 from vae3d.trainer.config import OPTIMIZERS
 
 PACKAGE = Path(__file__).parent.parent / "vae3d"
@@ -165,7 +165,7 @@ def test_private_operators_of_torch_are_in_one_module(path: Path) -> None:
 
 REGISTRIES = (
     *(ACTIVATIONS, BASELINES, BLENDS, COMMANDS, DATA, FINAL_ACTIVATIONS),
-    *(LOGGERS, LOSSES, METRICS, NORMS, OPTIMIZERS, FORMATS),
+    *(LOGGERS, LOSSES, METRICS, NORMS, OPTIMIZERS, FORMATS, SET_SCORES),
 )
 HEAVY = {"torch", "numpy", "scipy", "hydra", "omegaconf", "wandb", "rich", "nibabel", "blosc2"}
 # `import` is a word of Python, and no name of a module.

@@ -11,6 +11,7 @@ from pathlib import Path
 from vae3d.comparison.pictures import changed_cases
 from vae3d.comparison.reader import printable
 from vae3d.comparison.results import Comparison, Difference, ScoreComparison
+from vae3d.comparison.spectra import spectrum_charts
 from vae3d.comparison.style import STYLE
 from vae3d.files.atomic import write_text
 from vae3d.files.checksums import sealing
@@ -24,6 +25,7 @@ REFERENCES = {
     "floor": "floor: clipping and resampling alone",
 }
 """Headings of the scores of the whole volume, by reference."""
+NAME_SPACE = ' xmlns="http://www.w3.org/2000/svg"'
 MAX_LISTED_CASES = 500
 """Cases that are listed by name if only some runs have them, at most."""
 
@@ -77,6 +79,7 @@ interval in {round(1 / (1 - CONFIDENCE))} excludes 0 by chance.</p>
 <th scope="col">Better : worse</th></tr></thead>
 {bodies}</table>
 </main>
+{_spectra(comparison)}
 {_pictures(comparison)}
 {_facts(comparison)}
 <footer>The numbers are in compare.csv and compare.json, next to this file.</footer>
@@ -133,6 +136,16 @@ def _facts(comparison: Comparison) -> str:
         '<h2>Runs</h2>\n<div class="facts"><table><thead><tr><td></td>'
         f"{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
     )
+
+
+def _spectra(comparison: Comparison) -> str:
+    """Return the charts of power and correlation over frequency, if two runs have them."""
+    # In an HTML page an SVG needs no name space, which would look like an address.
+    charts = "".join(
+        f"<figure><figcaption>{title}</figcaption>{svg.replace(NAME_SPACE, '')}</figure>"
+        for title, svg in spectrum_charts(comparison)
+    )
+    return f'<h2>Sharpness</h2>\n<div class="pictures spectra">{charts}</div>\n' * bool(charts)
 
 
 def _pictures(comparison: Comparison) -> str:

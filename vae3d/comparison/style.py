@@ -2,6 +2,7 @@
 
 STYLE = """
 :root {
+  color-scheme: light dark;
   --page: #f7f7f5; --card: #fff; --line: #e2e2dd; --text: #1b1d20; --muted: #5f646b;
   --better: #13795b; --worse: #b4431f; --soft: #f1f1ee;
 }
@@ -70,6 +71,25 @@ svg { display: block; width: 100%; height: 24px; overflow: visible; color: var(-
 .range { stroke: currentColor; stroke-width: 3; stroke-linecap: round; stroke-opacity: 0.45; }
 .range.thin { stroke-width: 1; }
 circle { fill: currentColor; }
+.spectra figure {
+  margin: 0; padding: 12px 14px; background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px;
+}
+.spectra svg { height: auto; max-width: 640px; margin: 0 auto; }
+.spectra text { fill: var(--muted); font-size: 10.5px; }
+.spectra polyline { fill: none; stroke: var(--series); }
+.spectra .axis { stroke: var(--muted); stroke-opacity: 0.7; }
+.spectra .grid { stroke: var(--line); }
+.spectra polygon { fill: none; }
+.spectra circle { fill: var(--series); }
+.series-0 { --series: light-dark(#2a63b0, #67a9ff); }
+.series-1 { --series: light-dark(#b4431f, #ff9e7a); }
+.series-2 { --series: light-dark(#13795b, #66d1a4); }
+.series-3 { --series: light-dark(#8a6200, #f0c860); }
+.series-4 { --series: light-dark(#7048a8, #c7a0f5); }
+.series-5 { --series: light-dark(#a8325c, #ff7ea0); }
+.series-6 { --series: light-dark(#12707c, #7ed6df); }
+.series-7 { --series: light-dark(#5f6b34, #b0b796); }
 .better svg, .better .difference { color: var(--better); }
 .worse svg, .worse .difference { color: var(--worse); }
 tbody tr:not(.group):hover { background: var(--soft); }

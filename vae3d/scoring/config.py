@@ -57,7 +57,13 @@ BASELINES: "Registry[Callable[[Tensor, int], Coded]]" = Registry(
 """Baselines by name: functions of an image (C, *spatial) in [-1, 1] and a number of bits that
 return the image after it was stored in at most as many."""
 
-SET_SCORES: "Registry[SetScore]" = Registry("set score", {"swd": "vae3d.scoring.sets:SWD"})
+SET_SCORES: "Registry[SetScore]" = Registry(
+    "set score",
+    {
+        "swd": "vae3d.scoring.sets:SWD",
+        "frechet_radiomics": "vae3d.scoring.sets:FRECHET_RADIOMICS",
+    },
+)
 """Scores of a whole set of images by name."""
 
 REGIONS = ("foreground", "tissues")
@@ -73,10 +79,9 @@ class ScoringConfig(Settings, key="evaluation"):
     )
     """Scores of every case, as in evaluation.metrics=[psnr,ssim]; docs/evaluation.md defines
     them."""
-    sets: Annotated[list[str], SomeOf(of=SET_SCORES)] = field(
-        default_factory=lambda: list(SET_SCORES)
-    )
-    """Scores of all reconstructions together against all scans; [] computes none."""
+    sets: Annotated[list[str], SomeOf(of=SET_SCORES)] = field(default_factory=lambda: ["swd"])
+    """Scores of all reconstructions together against all scans; docs/evaluation.md defines
+    them."""
     regions: Annotated[list[str], SomeOf(*REGIONS)] = field(default_factory=lambda: list(REGIONS))
     """Parts of a scan that are scored in addition to the whole: its foreground, and the tissues of
     a CT by HU."""

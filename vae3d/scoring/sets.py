@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Generator, Tensor
 
+from vae3d.scoring.frechet import frechet_distance
+from vae3d.scoring.radiomics import radiomics
 from vae3d.scoring.wasserstein import patches_per_image, sample_patches, sliced_wasserstein
 
 
@@ -48,4 +51,30 @@ class SlicedWasserstein:
         }
 
 
+class RadiomicsDistance:
+    """The Fréchet distance of radiomics features of regions, in deviations of those of the scans.
+
+    The idea is that of Osuala et al. 2024 (arXiv:2403.13890); the features are a small set, so
+    that its values are not those of other programs.
+    """
+
+    def describe(self, image: Tensor, generator: Generator, images: int) -> Any:
+        """Return the features (regions, features) of an image, float64."""
+        return radiomics(image.float().cpu().numpy())
+
+    def compare(self, scans: Sequence[Any], others: Sequence[Any]) -> dict[str, float]:
+        """Return the distance; nothing for fewer regions than a covariance needs."""
+        first, second = (np.concatenate(features) for features in (scans, others))
+        if min(len(first), len(second)) < 2 or not np.isfinite(second).all():
+            return {}
+        spread = first.std(axis=0)
+        # Features that are the same in all scans have no scale to judge by.
+        known = spread > 0
+        if not known.any():
+            return {}
+        first, second = (values[:, known] / spread[known] for values in (first, second))
+        return {"mean": math.sqrt(frechet_distance(first, second)), "regions": float(len(first))}
+
+
 SWD = SlicedWasserstein()
+FRECHET_RADIOMICS = RadiomicsDistance()
