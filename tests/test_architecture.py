@@ -36,7 +36,7 @@ FLOORS = [
     {"autoencoder", "store", "lists", "adversary"},
     {"streaming", "scans", "checkpoints"},
     {"model", "patching", "logger"},
-    {"values", "charts", "phantoms"},
+    {"values", "charts", "phantoms", "distances"},
     {"runtime", "bounds"},
     {"files"},
     {"system"},

@@ -138,6 +138,18 @@ def test_reconstruction_lies_on_the_scan(tmp_path: Path) -> None:
         assert -1000 <= values.min() <= values.max() <= 1000
 
 
+def test_weights_are_chosen_by_the_shell_correlation(tmp_path: Path) -> None:
+    train(tiny_training(tmp_path, trainer=tiny_trainer(best_by="fsc")))
+    with (tmp_path / "run/metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    scores = [float(row["fsc"]) for row in rows]
+    assert len({*scores}) == len(rows) == 2
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["best_by"], summary["best_score"]) == ("fsc", max(scores))
+    # No other score of sharpness is measured in a validation.
+    assert [name for name in rows[0] if name.startswith(("fsc", "power", "stair"))] == ["fsc"]
+
+
 def test_scores_say_their_protocol(tmp_path: Path) -> None:
     train(tiny_training(tmp_path))
     result = evaluate(evaluation(tmp_path, tmp_path / "out"))

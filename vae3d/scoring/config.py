@@ -10,9 +10,9 @@ from vae3d.runtime.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vae3d.distances.sets import SetScore
     from vae3d.scoring.codecs import Coded
     from vae3d.scoring.metrics import Metric
-    from vae3d.scoring.sets import SetScore
 
 _METRICS = "vae3d.scoring.metrics"
 
@@ -60,8 +60,8 @@ return the image after it was stored in at most as many."""
 SET_SCORES: "Registry[SetScore]" = Registry(
     "set score",
     {
-        "swd": "vae3d.scoring.sets:SWD",
-        "frechet_radiomics": "vae3d.scoring.sets:FRECHET_RADIOMICS",
+        "swd": "vae3d.distances.sets:SWD",
+        "frechet_radiomics": "vae3d.distances.sets:FRECHET_RADIOMICS",
     },
 )
 """Scores of a whole set of images by name."""

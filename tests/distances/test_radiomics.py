@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import linalg, ndimage, stats
 from skimage.feature import graycomatrix, graycoprops
 
-from vae3d.scoring.frechet import frechet_distance
-from vae3d.scoring.radiomics import BINS, FEATURES, REGION, first_order, radiomics, texture
-from vae3d.scoring.sets import FRECHET_RADIOMICS
+from vae3d.distances.frechet import frechet_distance
+from vae3d.distances.radiomics import BINS, FEATURES, REGION, first_order, radiomics, texture
+from vae3d.distances.sets import FRECHET_RADIOMICS
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from torch import Tensor
 
-from vae3d.runtime.seeding import torch_generator
-from vae3d.scoring import wasserstein
-from vae3d.scoring.wasserstein import (
+from vae3d.distances import wasserstein
+from vae3d.distances.wasserstein import (
     KERNEL,
     SIDE,
     Patches,
@@ -20,6 +19,7 @@ from vae3d.scoring.wasserstein import (
     sample_patches,
     sliced_wasserstein,
 )
+from vae3d.runtime.seeding import torch_generator
 
 
 def image(*shape: int, seed: int = 0) -> Tensor:

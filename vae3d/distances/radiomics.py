@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 def radiomics(image: NDArray[np.float32]) -> Floats:
     """Return the features (regions, FEATURES) of an image (C, *spatial) in [-1, 1].
 
-    Regions of REGION voxels a side lie next to each other in the middle of the image, in each
+    Regions of REGION voxels a side are next to each other in the middle of the image, in each
     channel. Even regions, as of air, are left out: nothing in them could look different.
     """
     shape = image.shape[1:]

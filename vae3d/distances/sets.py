@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Generator, Tensor
 
-from vae3d.scoring.frechet import frechet_distance
-from vae3d.scoring.radiomics import radiomics
-from vae3d.scoring.wasserstein import patches_per_image, sample_patches, sliced_wasserstein
+from vae3d.distances.frechet import frechet_distance
+from vae3d.distances.radiomics import radiomics
+from vae3d.distances.wasserstein import patches_per_image, sample_patches, sliced_wasserstein
 
 
 class SetScore(Protocol):
