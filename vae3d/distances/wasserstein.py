@@ -146,7 +146,8 @@ def _cut(band: Tensor, count: int, generator: Generator) -> Tensor:
         windows = windows.unfold(axis, SIDE, 1)
     sizes = windows.shape[1 : dims + 1]
     places = [torch.randint(n, (count,), generator=generator).to(band.device) for n in sizes]
-    return windows[(slice(None), *places)].transpose(0, 1).reshape(count, -1)
+    index: tuple[slice | Tensor, ...] = slice(None), *places
+    return windows[index].transpose(0, 1).reshape(count, -1)
 
 
 def _projected(patches: Tensor) -> Tensor:
@@ -156,4 +157,4 @@ def _projected(patches: Tensor) -> Tensor:
 def _directions(length: int) -> Tensor:
     """Return unit vectors (length, DIRECTIONS), the same in every call."""
     drawn = torch.randn(length, DIRECTIONS, generator=Generator().manual_seed(length))
-    return drawn / drawn.norm(dim=0)
+    return drawn / drawn.square().sum(dim=0).sqrt()

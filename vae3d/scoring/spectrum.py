@@ -173,7 +173,7 @@ def _row_sums(
             block = whole
             for axis, (start, side) in enumerate(zip(corner, window.shape, strict=True), start=1):
                 block = block.narrow(axis, start, side)
-            windowed = block.float() * window
+            windowed = block.float().contiguous() * window
             # The window's own share of the mean, so that frequency 0 is exactly empty.
             windowed -= window * (windowed.sum(axes, keepdim=True) / total)
             # Real and imaginary parts next to each other, added up when all blocks are.
