@@ -31,6 +31,7 @@ from peers import Network
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.loss.objective import Objective
+from vae3d.loss.perceptual import build_perceptual
 from vae3d.run.config import TrainConfig
 from vae3d.runtime.messages import show_messages
 from vae3d.runtime.precision import Precision
@@ -143,7 +144,7 @@ def ours(text: str, arguments: argparse.Namespace) -> Contender:
     """vae3d with the settings that `vae3d train TEXT` would have."""
     config: TrainConfig = composed("train", *shlex.split(text))
     model = CustomVAE(config.model).to_device(CPU)
-    objective = Objective(config.loss, model.factor)
+    objective = Objective(config.loss, model.factor, build_perceptual(config.loss))
     options = config.trainer
     optimizer = build_optimizer(options.optimizer, model, options.lr, options.weight_decay)
     precision = Precision(options.precision, CPU)

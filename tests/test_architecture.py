@@ -33,6 +33,7 @@ FLOORS = [
     {"report", "loading"},
     {"scoring", "latents", "pictures"},
     {"inference", "data", "loss", "foreign", "exchange"},
+    {"features"},
     {"autoencoder", "store", "lists", "adversary"},
     {"streaming", "scans", "checkpoints"},
     {"model", "patching", "logger"},

@@ -13,6 +13,7 @@ from vae3d.adversary.player import BatchPart
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.memory import TrainingStep
 from vae3d.loss.objective import Objective
+from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.frozen import freeze
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.sizes import cropped
@@ -57,7 +58,7 @@ class _MeasuredStep:
         self.precision = Precision(trainer.precision, step.device, "trainer.precision")
         self.optimizer = build_optimizer(trainer.optimizer, self.model, 1e-4, 0.0)
         self.average = ExponentialMovingAverage(self.model, trainer.ema_decay)
-        self.objective = Objective(step.loss, self.model.factor)
+        self.objective = Objective(step.loss, self.model.factor, build_perceptual(step.loss))
         spec = step.loss.adversary
         one = Distributed(device=step.device)
         self.adversary = build_adversary(spec, self.model, trainer, 1, one, self.precision, 0)

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vae3d.errors import ConfigError, RunError, UserError
-from vae3d.exchange import features
 from vae3d.exchange.config import NETWORKS as CHOICES
 from vae3d.exchange.config import ImportConfig
-from vae3d.exchange.features import Source, features_of, read_features
 from vae3d.exchange.importing import import_weights
-from vae3d.exchange.networks import NETWORKS
+from vae3d.features import file as features
+from vae3d.features.file import Source, features_of, read_features
+from vae3d.features.networks import NETWORKS
 from vae3d.verification.folder import verify
 
 State = dict[str, Tensor]
@@ -29,7 +29,7 @@ SOURCE = Source("0" * 64)
 
 def public(name: str) -> State:
     """Random tensors of a network under the names that its authors publish."""
-    shapes = NETWORKS[name]().shapes
+    shapes = NETWORKS[name].shapes
     # One number for each tensor: a network of 500 MB takes no time to write and compare.
     state = {n: torch.full(s, 0.1 + i / 1000) for i, (n, s) in enumerate(shapes.items())}
     if name.startswith("medicalnet"):
@@ -47,7 +47,7 @@ def public(name: str) -> State:
 
 
 def lpips(name: str) -> State:
-    return {n: torch.rand(s) for n, s in NETWORKS[name]().head_shapes.items()}
+    return {n: torch.rand(s) for n, s in NETWORKS[name].head_shapes.items()}
 
 
 def test_settings_and_tables_name_the_same_networks() -> None:
@@ -60,7 +60,7 @@ def test_each_network_is_recognised(name: str, monkeypatch: pytest.MonkeyPatch) 
     state = public(name)
     found = features_of(state, None, None, SOURCE)
     assert found.name == name
-    assert {n: tuple(v.shape) for n, v in found.tensors.items()} == NETWORKS[name]().shapes
+    assert {n: tuple(v.shape) for n, v in found.tensors.items()} == NETWORKS[name].shapes
     given = [v for n, v in state.items() if "class" not in n and "seg" not in n and v.dim()]
     assert all(a is b for a, b in zip(found.tensors.values(), given, strict=True))
 
@@ -80,7 +80,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
-    shapes = NETWORKS[name]().shapes
+    shapes = NETWORKS[name].shapes
     kept = [torch.Size(s).numel() for n, s in shapes.items() if "running" not in n]
     assert sum(kept) == PARAMETERS[name]
 
@@ -99,7 +99,7 @@ def test_medicalnet_is_monais_network(depth: int) -> None:
             bias_downsample=bias,
         )
     expected = {n: tuple(v.shape) for n, v in theirs.state_dict().items() if v.dim()}
-    assert NETWORKS[f"medicalnet_resnet{depth}"]().shapes == expected
+    assert NETWORKS[f"medicalnet_resnet{depth}"].shapes == expected
 
 
 def imported(tmp_path: Path, name: str, state: State | None = None, **settings: Any) -> Path:
@@ -189,7 +189,7 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_resnet_of_photographs_is_not_taken_for_radimagenets(tmp_path: Path) -> None:
-    shapes = NETWORKS["radimagenet_resnet50"]().shapes
+    shapes = NETWORKS["radimagenet_resnet50"].shapes
     state = {n: torch.zeros(1).expand(s) for n, s in shapes.items()}
     state["fc.weight"] = torch.zeros(10, 2048)
     with pytest.raises(ConfigError, match="torchvision's ResNet50"):
@@ -236,4 +236,4 @@ def test_tensors_that_share_memory(tmp_path: Path) -> None:
     state["features.4.squeeze.weight"] = state["features.3.squeeze.weight"].repeat(1, 2, 1, 1)
     state["features.4.squeeze.bias"] = state["features.3.squeeze.bias"]
     folder = imported(tmp_path, SMALLEST, state)
-    assert len(load_file(folder / "features.safetensors")) == len(NETWORKS[SMALLEST]().shapes)
+    assert len(load_file(folder / "features.safetensors")) == len(NETWORKS[SMALLEST].shapes)

@@ -13,8 +13,8 @@ import torch
 
 from tests.exchange.test_to_monai import model_of
 from tests.faults.crash_points import Scenario, differing, import_all
-from vae3d.exchange.networks import NETWORKS
 from vae3d.exchange.to_monai import to_monai
+from vae3d.features.networks import NETWORKS
 
 TRAIN = (
     "train data=ct data.root=scans data.store=null name=r model=tiny trainer.device=cpu "
@@ -66,7 +66,7 @@ def of_monai(folder: Path) -> None:
 
 def of_squeezenet(folder: Path) -> None:
     """Write a state dict of the smallest feature network."""
-    shapes = NETWORKS["squeezenet1_1"]().shapes
+    shapes = NETWORKS["squeezenet1_1"].shapes
     torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, folder / "a.pt")
 
 

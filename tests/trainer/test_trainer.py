@@ -38,7 +38,7 @@ class PoisonedObjective(Objective):
 
     def __call__(self, *arguments: Any) -> LossTerms:
         terms = super().__call__(*arguments)
-        if arguments[-1] != self.poisoned:
+        if arguments[3] != self.poisoned:
             return terms
         return LossTerms(terms.total * torch.nan, {**terms.by_name})
 

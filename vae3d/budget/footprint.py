@@ -17,6 +17,7 @@ from vae3d.autoencoder.vae import CustomVAE, memory_format_on
 from vae3d.loss.config import LossConfig
 from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
+from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze
 from vae3d.model.gaussian import DiagonalGaussian
@@ -97,7 +98,7 @@ def footprint(
         images = torch.empty(shape).to(memory_format=network.memory_format)
         given = images if box is None else _posterior(network, len(images), box)
         generators = [torch.Generator().manual_seed(0) for _ in range(len(images))]
-        objective = Objective(loss, network.factor)
+        objective = Objective(loss, network.factor, build_perceptual(loss, empty=True))
         adversary = _adversary(loss.adversary, network, precision, device)
         inside = [tuple(shape[2:])] * len(images)
         with _StepMeter() as meter:

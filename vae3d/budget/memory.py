@@ -16,6 +16,7 @@ from vae3d.budget.recomputation import Choice, Footprints, combined, least_work,
 from vae3d.errors import ConfigError
 from vae3d.loading.loader import PatchLoader
 from vae3d.loss.config import LossConfig
+from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze, trained_parameters
 from vae3d.model.recomputation import RECOMPUTATIONS
@@ -90,8 +91,8 @@ class TrainingStep:
         """Return the bytes besides the tensors of one forward and backward pass.
 
         Of weights, optimizer state and average, which are held between two steps too, also of a
-        discriminator; of earlier gradients, where gradients are added up or exchanged; and of what
-        kernels allocate.
+        discriminator; of the frozen network of a perceptual term; of earlier gradients, where
+        gradients are added up or exchanged; and of what kernels allocate.
         """
         with torch.device("meta"):
             model = CustomVAE(self.model)
@@ -99,12 +100,14 @@ class TrainingStep:
             discriminator = new_discriminator(
                 self.loss.adversary, model.spatial_dims, self.model.in_channels
             )
+            perceptual = build_perceptual(self.loss, empty=True)
+        features = perceptual.extractor.nbytes if perceptual else 0
         sizes = [parameter.nbytes for parameter in model.parameters()]
         trained = sum(parameter.nbytes for parameter in trained_parameters(model))
         copies = optimizer_copies(self.trainer.optimizer)
         averaged = self.trainer.ema_decay is not None
         added = max(self.trainer.accumulation, self.portions, self.ranks) > 1
-        held = sum(sizes) + trained * (copies + averaged + added)
+        held = sum(sizes) + trained * (copies + averaged + added) + features
         if self.loss.adversary.weight:
             opponent = sum(parameter.nbytes for parameter in discriminator.parameters())
             held += opponent * (1 + copies + added)

@@ -12,8 +12,8 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.autoencoder.weights import TENSOR_FILE
 from vae3d.errors import ConfigError, UserError
 from vae3d.exchange.config import OF_KIND, ImportConfig
-from vae3d.exchange.features import Features, Source, features_of, read_features, write_features
 from vae3d.exchange.output import new_output
+from vae3d.features.file import Features, Source, features_of, read_features, write_features
 from vae3d.files.atomic import atomic_folder, file_digest
 from vae3d.files.checksums import seal
 from vae3d.files.paths import user_path

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from vae3d.adversary.config import AdversarySpec
-from vae3d.bounds import AtLeast, Between, OneOf, Settings, Weights
+from vae3d.bounds import PATH, AtLeast, Between, LowHigh, OneOf, Settings, Weights
 from vae3d.errors import ConfigError
 from vae3d.runtime.registry import Registry, plugins_of
 
@@ -60,6 +60,40 @@ class EquivarianceSpec(Settings, key="loss.equivariance"):
 
 
 @dataclass
+class PerceptualSpec(Settings, key="loss.perceptual"):
+    """A term that compares features of a frozen network; without `features` there is none."""
+
+    features: Annotated[str | None, PATH] = None
+    """Folder of vae3d import kind=features, or an earlier run, whose encoder is used; null leaves
+    the term out."""
+    weight: Annotated[float, AtLeast(0)] = 0.3
+    """Weight of the term; 0 leaves it out."""
+    slices: Annotated[float, Between(0, 1, "(]")] = 0.2
+    """Share of the slices of a volume that a 2D network sees, drawn for each patch in each of the
+    three planes; 1 takes all."""
+    layers: list[str] = field(default_factory=list)
+    """Layers to compare, as in [relu1_2,relu2_2]; [] takes those of the published method."""
+    range: Annotated[Any, LowHigh(nullable=True)] = None
+    """Range [low, high] to which images are brought for the network; null is the one that it was
+    trained with."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.features is None and (
+            given := [name for name in self.given() if name != "weight"]
+        ):
+            raise ConfigError(
+                f"loss.perceptual.{given[0]} has an effect only with loss.perceptual.features="
+                "FOLDER"
+            )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the term is computed."""
+        return self.features is not None and self.weight > 0
+
+
+@dataclass
 class LossConfig(Settings, key="loss"):
     """Settings of the training objective: weighted reconstruction terms plus the KL divergence."""
 
@@ -82,6 +116,8 @@ class LossConfig(Settings, key="loss"):
     free_bits: Annotated[float, AtLeast(0)] = 0.0
     """Nats per latent element that each latent channel may use without cost (Kingma et al. 2016,
     section C.8)."""
+    perceptual: PerceptualSpec = field(default_factory=PerceptualSpec)
+    """The perceptual term."""
     equivariance: EquivarianceSpec = field(default_factory=EquivarianceSpec)
     """Latents that follow the image when its grid is changed; easier for a diffusion model."""
     adversary: AdversarySpec = field(default_factory=AdversarySpec)
@@ -104,6 +140,8 @@ class LossConfig(Settings, key="loss"):
     @property
     def columns(self) -> list[str]:
         """The names under which a training logs its losses."""
-        terms = (name for name, weight in self.terms.items() if weight > 0)
+        terms = [name for name, weight in self.terms.items() if weight > 0]
+        if self.perceptual.is_used:
+            terms.append("perceptual")
         equivariance = ["equivariance"] if self.equivariance.weight else []
         return ["loss", *terms, "kl", *equivariance, "kl_weight", *self.adversary.columns]

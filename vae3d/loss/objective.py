@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vae3d.errors import ConfigError
 from vae3d.loss.config import LOSSES, LossConfig
+from vae3d.loss.perceptual import PerceptualLoss
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.sizes import cropped
 from vae3d.model.vae import VAEOutput
@@ -30,32 +31,48 @@ class Objective:
     """The loss of each case of a batch.
 
     Each case is reduced separately. The loss of a step is therefore the same for any split of its
-    cases into micro-batches or ranks.
+    cases into micro-batches or ranks. `perceptual` is the term of `config.perceptual`, if it is
+    used.
     """
 
-    def __init__(self, config: LossConfig, factor: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        config: LossConfig,
+        factor: tuple[int, ...],
+        perceptual: PerceptualLoss | None = None,
+    ) -> None:
         self.config = config
         self.factor = factor
+        self.perceptual = perceptual
+        assert config.perceptual.is_used == (perceptual is not None), "build_perceptual"
         # A term of weight zero is not computed, to save time.
         self.terms = {name: w for name, w in config.terms.items() if w > 0}
 
     def __call__(
-        self, output: VAEOutput, image: Tensor, inside: Sequence[tuple[int, ...]], step: int
+        self,
+        output: VAEOutput,
+        image: Tensor,
+        inside: Sequence[tuple[int, ...]],
+        step: int,
+        seeds: Sequence[int] | None = None,
     ) -> LossTerms:
         """Return the loss of each case, for images (B, C, *spatial) in [-1, 1].
 
-        `inside` is the size of each image without padding, `step` the optimizer step.
+        `inside` is the size of each image without padding, `step` the optimizer step. What a term
+        draws at random, it draws from the case's own of the `seeds`, 0 without them.
         """
         # In float32 even inside a caller's autocast: SSIM windows and Fourier transforms are too
         # inaccurate in half precision.
         with torch.autocast(image.device.type, enabled=False):
             by_name = self._reconstruction_terms(
-                output.reconstruction.float(), image.float(), inside
+                output.reconstruction.float(), image.float(), inside, seeds or [0] * len(image)
             )
             by_name["kl"] = self._kl(output.posterior, inside)
         total = self.kl_weight_at(step) * by_name["kl"]
         for name, weight in self.terms.items():
             total = total + weight * by_name[name]
+        if self.perceptual is not None:
+            total = total + self.config.perceptual.weight * by_name["perceptual"]
         return LossTerms(total, by_name)
 
     def kl_weight_at(self, step: int) -> float:
@@ -68,12 +85,26 @@ class Objective:
         return torch.stack(values).sum(dim=0)
 
     def _reconstruction_terms(
-        self, reconstruction: Tensor, image: Tensor, inside: Sequence[tuple[int, ...]]
+        self,
+        reconstruction: Tensor,
+        image: Tensor,
+        inside: Sequence[tuple[int, ...]],
+        seeds: Sequence[int],
     ) -> dict[str, Tensor]:
         if all(size == tuple(image.shape[2:]) for size in inside):
-            return {name: term(name, reconstruction, image) for name in self.terms}
-        pairs = list(zip(crops(reconstruction, inside), crops(image, inside), strict=True))
-        return {name: torch.cat([term(name, *pair) for pair in pairs]) for name in self.terms}
+            return self._compared(reconstruction, image, seeds)
+        pairs = zip(crops(reconstruction, inside), crops(image, inside), seeds, strict=True)
+        cases = [self._compared(*pair, [seed]) for *pair, seed in pairs]
+        return {name: torch.cat([case[name] for case in cases]) for name in cases[0]}
+
+    def _compared(
+        self, reconstruction: Tensor, image: Tensor, seeds: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Return the terms of images without padding."""
+        values = {name: term(name, reconstruction, image) for name in self.terms}
+        if self.perceptual is not None:
+            values["perceptual"] = self.perceptual(reconstruction, image, seeds)
+        return values
 
     def _kl(self, posterior: DiagonalGaussian, inside: Sequence[tuple[int, ...]]) -> Tensor:
         latent_sizes = [

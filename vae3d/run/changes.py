@@ -18,7 +18,8 @@ MAY_CHANGE = {
     },
     "model": {"checkpointing"},
     "patching": set[str](),
-    "loss": set[str](),
+    # Their SHA-256 is compared instead, see `refuse_other_features`.
+    "loss": {"perceptual.features"},
 }
 """Groups whose settings are fixed for a run, and the keys of each that may change because they do
 not affect its result."""
@@ -71,5 +72,40 @@ def frozen(settings: dict[str, Any]) -> dict[str, Any]:
     if settings.get("init_from") is not None:
         fixed["init_from"] = settings["init_from"]
     for group, free in MAY_CHANGE.items():
-        fixed[group] = {k: v for k, v in settings[group].items() if k not in free}
+        fixed[group] = _without(settings[group], free)
     return fixed
+
+
+def _without(values: dict[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """Return a table without some keys, which may be those of a table in it: `table.key`."""
+    kept = {}
+    for key, value in values.items():
+        inner = {name.removeprefix(f"{key}.") for name in free if name.startswith(f"{key}.")}
+        if key not in free:
+            kept[key] = _without(value, inner) if inner else value
+    return kept
+
+
+def refuse_other_features(folder: Path, about: dict[str, Any], digest: str | None) -> None:
+    """Compare the features of a perceptual term with those of the checkpoint that `about` is of.
+
+    `digest` is the SHA-256 of the tensors, None without such a term.
+
+    Raises:
+        RunError: they differ.
+    """
+    recorded = about.get("features")
+    if recorded == digest:
+        return
+    if digest is None:
+        way = "add loss.perceptual.features=FOLDER with them"
+    elif recorded is None:
+        way = "drop loss.perceptual.features"
+    else:
+        way = (
+            f"loss.perceptual.features holds those of {digest[:12]}: name the folder of the others"
+        )
+    was = "without a perceptual term"
+    if recorded is not None:
+        was = f"with features of SHA-256 {recorded:.12}"
+    raise RunError(f"{folder}: was trained {was}; {way}, or choose another name=")

@@ -51,7 +51,7 @@ class BatchLoss:
             output = stored.inner(output, images.shape[2:], self.model.factor)
         reconstruction = output.reconstruction
         output = self.adversary.cut(output)
-        terms = self.objective(output, images, batch.inside, step)
+        terms = self.objective(output, images, batch.inside, step, batch.noise_seeds)
         if self.equivariance:
             with self.precision.autocast(self.device):
                 value = self.equivariance(

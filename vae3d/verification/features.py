@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae3d.errors import RunError
-from vae3d.exchange.features import FEATURES_FILE, TENSOR_FILE, read_facts
+from vae3d.features.file import FEATURES_FILE, TENSOR_FILE, read_facts
 from vae3d.verification.findings import Finding, of_digest, of_error
 
 

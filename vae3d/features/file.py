@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from vae3d.autoencoder.description import is_licence
 from vae3d.autoencoder.state_dicts import State, read_state_dict
 from vae3d.errors import ConfigError, RunError, UserError
-from vae3d.exchange.networks import NETWORKS, FeatureNetwork, Shapes, plain_names
+from vae3d.features.networks import NETWORKS, FeatureNetwork, Shapes, plain_names
 from vae3d.files.atomic import file_digest, write_json
 from vae3d.files.plain import from_plain, read_json
 
@@ -113,7 +113,7 @@ def features_of(state: State, chosen: str | None, heads: State | None, source: S
     name = chosen or _recognised(
         tensors, is_backbone=all(n.startswith("backbone.") for n in state)
     )
-    network = NETWORKS[name]()
+    network = NETWORKS[name]
     _check(tensors, network.shapes, f"is not {name}")
     kept: State = {}
     if heads is not None:
@@ -148,7 +148,7 @@ def read_features(folder: Path) -> Features:
         if name not in NETWORKS:
             raise RunError(f"{folder}: {name!r:.60} is no known network: {', '.join(NETWORKS)}")
         state = read_state_dict(path)
-        network = NETWORKS[name]()
+        network = NETWORKS[name]
         heads = {n: v for n, v in state.items() if n in network.head_shapes}
         tensors = {n: v for n, v in state.items() if n not in heads}
         source = from_plain(Source, facts.get("source"), "source")
@@ -200,7 +200,7 @@ def _recognised(tensors: State, *, is_backbone: bool) -> str:
         ConfigError: there is none; the message names the first difference from the most similar.
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    tables = {name: network().shapes for name, network in NETWORKS.items()}
+    tables = {name: network.shapes for name, network in NETWORKS.items()}
     name = next((name for name, table in tables.items() if table == shapes), None)
     if name == "radimagenet_resnet50" and not is_backbone:
         # torchvision's ResNet50 has the same tensors, trained on photographs.
