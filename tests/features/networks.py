@@ -21,7 +21,9 @@ def random_state(name: str, seed: int = 0) -> State:
     def value(tensor: str, shape: tuple[int, ...]) -> Tensor:
         drawn = torch.randn(shape, generator=generator)
         if len(shape) > 1:
-            return drawn * math.sqrt(2 / math.prod(shape[1:]))
+            # Without a mean over channels, which are positive: else all images look alike.
+            mean = drawn.mean(dim=1, keepdim=True) if shape[1] > 3 else 0.0
+            return (drawn - mean) * math.sqrt(2 / math.prod(shape[1:]))
         return 1 + 0.1 * drawn.abs() if tensor.endswith(("bn1.weight", "var")) else 0.1 * drawn
 
     return {n: value(n, shape) for n, shape in NETWORKS[name].shapes.items()}
