@@ -15,7 +15,7 @@ from vae3d.scans.resample import resample_to_shape
 from vae3d.scoring import codecs
 from vae3d.scoring.codecs import downsampled, jpeg, jpeg2000, jpeg2000_3d
 from vae3d.scoring.config import BASELINES
-from vae3d.scoring.scorer import REFERENCE_DESCRIPTIONS
+from vae3d.scoring.sheet import REFERENCE_DESCRIPTIONS
 from vae3d.scoring.wavelet import analysed, synthesised
 
 

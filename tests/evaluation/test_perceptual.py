@@ -1,25 +1,31 @@
 """Scores in features of a network, against their formulas and MONAI's."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import sqrtm
 from torch import Tensor
 
 from tests.conftest import tiny_model
+from tests.evaluation.test_evaluator import Halving, evaluated
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.errors import ConfigError
+from vae3d.data.build import open_cases
+from vae3d.data.config import SyntheticConfig
+from vae3d.distances.frechet import frechet_distance
+from vae3d.errors import ConfigError, RunError
 from vae3d.features.distance import feature_distance
 from vae3d.features.extractor import FeatureExtractor
 from vae3d.features.opening import open_extractor
+from vae3d.logger.console import ProgressBar
+from vae3d.report.facts import fact_lines
 from vae3d.scoring.perceptual import (
-    FeatureMoments,
-    feature_moments,
-    frechet_distance,
+    FeatureDistance,
+    feature_vectors,
     perceptual_distance,
 )
+from vae3d.scoring.scores import better_of
 
 
 @pytest.fixture(scope="module")
@@ -56,53 +62,59 @@ def test_a_volume_has_the_scale_of_its_slices(extractor: FeatureExtractor) -> No
     assert found == pytest.approx(np.mean(means), rel=1e-5)
 
 
-def test_frechet_distance_is_its_formula() -> None:
-    generator = np.random.default_rng(0)
-    first, second = generator.normal(size=(40, 6)), generator.normal(0.5, 2, size=(50, 6))
-    moments = [FeatureMoments.of(torch.from_numpy(v)) for v in (first, second)]
-    halves = FeatureMoments.of(torch.from_numpy(first[:7]))
-    halves = halves + FeatureMoments.of(torch.from_numpy(first[7:]))
-    covariances = [np.cov(v, rowvar=False) for v in (first, second)]
-    np.testing.assert_allclose(halves.covariance.numpy(), covariances[0], atol=1e-12)
-    np.testing.assert_allclose(halves.mean.numpy(), first.mean(0), atol=1e-12)
-    difference = first.mean(0) - second.mean(0)
-    root = sqrtm(covariances[0] @ covariances[1]).real
-    expected = difference @ difference + np.trace(sum(covariances) - 2 * root)
-    assert frechet_distance(*moments) == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(halves, moments[0]) == pytest.approx(0, abs=1e-9)
-
-
-def test_fewer_vectors_than_channels_have_a_distance() -> None:
-    generator = torch.Generator().manual_seed(0)
-    first, second = (torch.randn(4, 9, generator=generator) for _ in range(2))
-    distance = frechet_distance(FeatureMoments.of(first), FeatureMoments.of(second))
-    assert 0 < distance < 100
-
-
 def test_features_of_a_case_are_those_of_its_slices(extractor: FeatureExtractor) -> None:
     scan = volume(0, 20, 5, 6)
     vectors = [
         extractor(slice_)[-1].flatten(2).mean(2) for a in (2, 3, 4) for slice_ in scan.unbind(a)
     ]
-    expected = FeatureMoments.of(torch.cat(vectors))
-    found = feature_moments(extractor, scan)
-    assert found.count == 31
-    torch.testing.assert_close(found.mean, expected.mean, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found.covariance, expected.covariance, atol=1e-6, rtol=1e-4)
+    found = feature_vectors(extractor, scan)
+    assert len(found) == 31
+    torch.testing.assert_close(found, torch.cat(vectors), atol=1e-6, rtol=1e-5)
 
 
 def test_too_small_is_one_line(extractor: FeatureExtractor) -> None:
     small = open_extractor(extractor.name.path)
     small.input = replace(small.input, least=6)
     with pytest.raises(ConfigError, match=r"takes images of 6 x 6 voxels or more, got .4, 5, 9."):
-        feature_moments(small, volume(0, 4, 5, 9))
+        feature_vectors(small, volume(0, 4, 5, 9))
 
 
-@pytest.mark.extras
-def test_monais_frechet_distance() -> None:
-    fid = pytest.importorskip("monai.metrics.fid")
-    generator = torch.Generator().manual_seed(0)
-    first, second = (torch.randn(60, 5, generator=generator) + n for n in (0, 1))
-    expected = float(fid.get_fid_score(first.double(), second.double()))
-    found = frechet_distance(FeatureMoments.of(first), FeatureMoments.of(second))
-    assert found == pytest.approx(expected, rel=1e-5)
+def test_the_frechet_distance_of_a_set_is_that_of_its_vectors(extractor: FeatureExtractor) -> None:
+    scans, others = ([volume(n + start, 9, 8, 7)[0] for n in range(3)] for start in (0, 5))
+    score = FeatureDistance(extractor, 3)
+    own, other = ([score.describe(i, torch.Generator(), 3) for i in of] for of in (scans, others))
+    vectors = [
+        torch.cat([feature_vectors(extractor, i[None], 3) for i in of]).double().numpy()
+        for of in (scans, others)
+    ]
+    found = score.compare(own, other)
+    assert found == {
+        "mean": pytest.approx(frechet_distance(*vectors), rel=1e-6), "vectors": len(vectors[0]),
+    }  # fmt: skip
+    assert found["mean"] > 0
+    assert score.compare(own, own)["mean"] == pytest.approx(0, abs=1e-9)
+    assert score.compare([own[0][:1]], [other[0][:1]]) == {}
+
+
+def test_an_evaluation_has_both_distances(tmp_path: Path, extractor: FeatureExtractor) -> None:
+    cases = open_cases(SyntheticConfig(shape=(9, 8, 7), count=3), ProgressBar("prepare", False))
+    settings = {"features": extractor.name.path, "metrics": ["psnr"], "sets": []}
+    result = evaluated(Halving(3), cases, tmp_path, feature_slices=2, **settings)
+    for number, case in enumerate(result.cases):
+        image = cases[number].range.to_model(cases[number].volume().data)[None]
+        expected = perceptual_distance(extractor, image / 2, image, every=2)
+        assert case.scores["perceptual"] == pytest.approx(expected, rel=1e-4)
+    assert result.sets["frechet_features"]["vectors"] == 3 * (5 + 4 + 4)
+    assert result.sets["frechet_features"]["mean"] > 0
+    assert fact_lines({"sets": result.sets})["Feature distance"].endswith("(of 39 vectors)")
+    assert better_of("perceptual") == -1
+    assert extractor.name.digest in result.protocol["sharpness"]["perceptual"]
+
+
+def test_features_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
+    cases = open_cases(SyntheticConfig(shape=(8, 8), count=1), ProgressBar("prepare", False))
+    with pytest.raises(RunError, match=r"^evaluation\.features=.*nowhere: no such folder"):
+        evaluated(Halving(2), cases, tmp_path, features=str(tmp_path / "nowhere"))
+    CustomVAE(tiny_model(3)).save_pretrained(tmp_path / "3d")
+    with pytest.raises(ConfigError, match=r"^evaluation\.features=.*takes volumes"):
+        evaluated(Halving(2), cases, tmp_path, features=str(tmp_path / "3d"))

@@ -54,6 +54,7 @@ def brief(config: EvaluationConfig, metrics: list[str]) -> EvaluationConfig:
         save_reconstructions=False,
         metrics=metrics,
         sets=[],
+        features=None,
         regions=[],
         floor=False,
         baselines=[],

@@ -18,7 +18,8 @@ def fact_lines(facts: dict[str, Any]) -> dict[str, str]:
         "Compression": _compression(facts.get("compression", {})),
         "Per voxel": _per_voxel(facts.get("compression", {})),
         "Scaling": facts.get("scaling", {}).get("text"),
-        "Radiomics distance": _distance(facts.get("sets", {}).get("frechet_radiomics", {})),
+        "Feature distance": _distance(facts, "frechet_features", "vectors"),
+        "Radiomics distance": _distance(facts, "frechet_radiomics", "regions"),
         "Patch distance": _patch_distance(facts.get("sets", {}).get("swd", {})),
         "Steps": _steps(facts.get("steps", {})),
         "Seed": facts.get("seed"),
@@ -74,9 +75,10 @@ def _per_voxel(compression: dict[str, Any]) -> str:
     return f"{numbers:.4g} numbers, {bits:.4g} bit{'s' * (bits != 1)}"
 
 
-def _distance(parts: dict[str, float]) -> str:
-    """Return as `0.8 (of 120 regions)`: the Fréchet distance of radiomics features."""
-    return f"{parts['mean']:.3g} (of {parts['regions']:.0f} regions)" if parts else ""
+def _distance(facts: dict[str, Any], name: str, unit: str) -> str:
+    """Return as `0.8 (of 120 regions)`: a Fréchet distance of the set."""
+    parts = facts.get("sets", {}).get(name)
+    return f"{parts['mean']:.3g} (of {parts[unit]:.0f} {unit})" if parts else ""
 
 
 def _patch_distance(parts: dict[str, float]) -> str:

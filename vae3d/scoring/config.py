@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from vae3d.bounds import AtLeast, LowHigh, PerAxis, Settings, SomeOf
+from vae3d.bounds import PATH, AtLeast, LowHigh, PerAxis, Settings, SomeOf
 from vae3d.runtime.registry import Registry
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ class ScoringConfig(Settings, key="evaluation"):
     )
     """Scores of every case, as in evaluation.metrics=[psnr,ssim]; docs/evaluation.md defines
     them."""
+    features: Annotated[str | None, PATH] = None
+    """Folder of vae3d import kind=features, or an earlier run, whose encoder is used: adds the
+    score perceptual (LPIPS with its weights) and the Fréchet distance of features; null adds
+    none."""
+    feature_slices: Annotated[int, AtLeast(1)] = 4
+    """A 2D network of features sees every n-th slice of a volume along each axis."""
     sets: Annotated[list[str], SomeOf(of=SET_SCORES)] = field(default_factory=lambda: ["swd"])
     """Scores of all reconstructions together against all scans; docs/evaluation.md defines
     them."""

@@ -1,11 +1,13 @@
-"""Scores in features of a frozen network: LPIPS of a case, the Frechet distance of two sets."""
+"""Scores in features of a frozen network: LPIPS of a case, the Fréchet distance of two sets."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from vae3d.distances.frechet import frechet_distance
 from vae3d.errors import ConfigError
 from vae3d.features.distance import feature_distance
 from vae3d.features.extractor import FeatureExtractor
@@ -38,47 +40,36 @@ def perceptual_distance(
     return float(torch.stack([torch.cat(parts).mean() for parts in by_axis.values()]).mean())
 
 
-@dataclass(frozen=True)
-class FeatureMoments:
-    """The mean (C,) and covariance (C, C) of feature vectors, as sums that can be added.
+class FeatureDistance:
+    """The Fréchet distance of the features of a network, a score of a whole set of images.
 
-    `products` is the sum of the outer products of the vectors, in float64.
+    Heusel et al. 2017 (arXiv:1706.08500). A vector is the mean over the voxels of the last
+    compared layer, of a volume or of every n-th slice along each axis. The distance falls with the
+    number of vectors, which must be equal where distances are compared.
     """
 
-    count: int
-    total: Tensor
-    products: Tensor
+    def __init__(self, extractor: FeatureExtractor, every: int) -> None:
+        self.extractor = extractor
+        self.every = every
 
-    @classmethod
-    def of(cls, vectors: Tensor) -> "FeatureMoments":
-        """Return those of some vectors (n, C)."""
-        values = vectors.double().cpu()
-        return cls(len(values), values.sum(dim=0), values.T @ values)
+    def describe(self, image: Tensor, generator: Generator, images: int) -> Any:
+        """Return the vectors (n, channels) of an image, float32."""
+        return feature_vectors(self.extractor, image[None], self.every).float().cpu().numpy()
 
-    def __add__(self, other: "FeatureMoments") -> "FeatureMoments":
-        """Return those of the vectors of both."""
-        return FeatureMoments(
-            self.count + other.count, self.total + other.total, self.products + other.products
-        )
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of the vectors."""
-        return self.total / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        """The unbiased covariance of the vectors, of which there must be two at least."""
-        mean = self.mean
-        return (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+    def compare(self, scans: Sequence[Any], others: Sequence[Any]) -> dict[str, float]:
+        """Return the squared distance and the number of vectors of each set."""
+        first, second = (np.concatenate(each).astype(np.float64) for each in (scans, others))
+        if len(first) < 2 or not np.isfinite(second).all():
+            return {}
+        return {"mean": frechet_distance(first, second), "vectors": float(len(first))}
 
 
 @torch.no_grad()
-def feature_moments(extractor: FeatureExtractor, image: Tensor, every: int = 1) -> FeatureMoments:
-    """Return the moments of the features of an image (1, C, *spatial) in [-1, 1].
+def feature_vectors(extractor: FeatureExtractor, image: Tensor, every: int = 1) -> Tensor:
+    """Return the features (n, channels) of an image (1, C, *spatial) in [-1, 1].
 
-    A vector is the mean over the voxels of the last compared layer, of a volume or of every n-th
-    slice in each plane.
+    They are the means over the voxels of the last compared layer, of a volume or of every n-th
+    slice along each axis.
 
     Raises:
         ConfigError: the image is too small for the network.
@@ -87,23 +78,7 @@ def feature_moments(extractor: FeatureExtractor, image: Tensor, every: int = 1) 
         extractor(images)[-1].flatten(2).mean(dim=2)
         for _, images in _passes(extractor, image, every)
     ]
-    return FeatureMoments.of(torch.cat(vectors))
-
-
-def frechet_distance(first: FeatureMoments, second: FeatureMoments) -> float:
-    """Return the Frechet distance of two normal distributions with these moments.
-
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)): Dowson and Landau 1982, used for features of
-    networks by Heusel et al. 2017 (arXiv:1706.08500, equation 6). It falls with the number of
-    vectors, which must be equal where distances are compared.
-    """
-    # (S1 S2)^(1/2) has the trace of the root of a symmetric matrix: S1^(1/2) S2 S1^(1/2).
-    values, vectors = torch.linalg.eigh(first.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    inner = torch.linalg.eigvalsh(root @ second.covariance @ root)
-    traces = first.covariance.trace() + second.covariance.trace()
-    distance = (first.mean - second.mean).square().sum() + traces
-    return max(0.0, float(distance - 2 * inner.clamp(min=0).sqrt().sum()))
+    return torch.cat(vectors)
 
 
 def _passes(

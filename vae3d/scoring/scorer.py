@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae3d.data.cases import Case
-from vae3d.errors import ConfigError, VolumeError
+from vae3d.errors import ConfigError, RunError, VolumeError
+from vae3d.features.extractor import FeatureExtractor
+from vae3d.features.opening import open_extractor
 from vae3d.inference.runner import ModelRunner
 from vae3d.patching.samplers import patch_size
 from vae3d.runtime.seeding import torch_generator
@@ -18,29 +20,20 @@ from vae3d.scoring.codecs import bits_of_latent
 from vae3d.scoring.config import BASELINES, METRICS, SET_SCORES, ScoringConfig
 from vae3d.scoring.measure import measure
 from vae3d.scoring.metrics import Scale
+from vae3d.scoring.perceptual import FeatureDistance, perceptual_distance
 from vae3d.scoring.references import on_grid_of, scan_on_disk
 from vae3d.scoring.regions import TISSUES, WHOLE, Buckets, names_of, value_regions
-from vae3d.scoring.scores import SEAM, scored, seam_score, unit_of
+from vae3d.scoring.scores import PERCEPTUAL, SEAM, scored, seam_score, unit_of
 from vae3d.scoring.sharpness import DEFINITIONS, Sharpness, sharpness
+from vae3d.scoring.sheet import REFERENCE_DESCRIPTIONS, REFERENCES, Sheet
 from vae3d.values.intensity import IntensityContract, IntensityRange
 
 log = logging.getLogger(__name__)
 
-REFERENCES = ("scan", "floor")
-"""Suffixes of the scores against the scan on disk: that of the reconstruction, and the floor, the
-error of clipping and resampling alone."""
-# Reports store these texts in their protocol, and only equal protocols can be compared: do not
-# reword them.
-REFERENCE_DESCRIPTIONS = {
-    "scan": "against the scan on disk: its own grid, not clipped",
-    "floor": "the same without a VAE: clipped, resampled and back",
-    "downsample": "averaged to as many numbers as the latent has, and linearly back",
-    "jpeg": "8-bit axial slices in as many bytes as the latent has in float16",
-    "jpeg2000": "12-bit axial slices as one picture in the bytes of the latent in float16",
-    "jpeg2000_3d": "the same after a 9/7 wavelet along the slices (2 levels)",
-}
 COMPARED = ("mae", "rmse", "psnr", "ssim")
 """Metrics that are also reported for regions and references."""
+FRECHET_FEATURES = "frechet_features"
+"""The score of the set that `evaluation.features` adds."""
 STAIRCASE = "staircase"
 """The metric that a model without known grids does not have."""
 
@@ -86,7 +79,24 @@ class CaseScorer:
         self.compared = [name for name in COMPARED if name in known]
         self.model_span = config.model_range[1] - config.model_range[0]
         dims = runner.model.spatial_dims
+        self.extractor = self._open_extractor()
+        self.set_scores = {name: SET_SCORES[name] for name in config.sets}
+        if self.extractor:
+            distance = FeatureDistance(self.extractor, config.feature_slices)
+            self.set_scores[FRECHET_FEATURES] = distance
         self.crop = patch_size(config.crop, dims, key="evaluation.crop") if config.crop else None
+
+    def _open_extractor(self) -> FeatureExtractor | None:
+        """Return the network of `evaluation.features` on the device, None without one."""
+        name, model = self.config.features, self.runner.model
+        if name is None:
+            return None
+        try:
+            extractor = open_extractor(name)
+            extractor.check(model.spatial_dims, model.describe()["channels"])
+        except (ConfigError, RunError) as error:
+            raise type(error)(f"evaluation.features={error}") from error
+        return extractor.to(self.runner.device)
 
     @property
     def references(self) -> list[str]:
@@ -99,6 +109,7 @@ class CaseScorer:
         names = [
             *self.metrics,
             *([SEAM] if self.runner.has_seams else []),
+            *([PERCEPTUAL] if self.extractor else []),
             *(f"{metric}/{region}" for region in regions for metric in self.compared),
             *(
                 f"{metric}@{reference}"
@@ -127,10 +138,20 @@ class CaseScorer:
             "regions": {n: regions[n] for n in names_of(self.config.regions, unit)},
             "model_range": [*self.config.model_range],
             "grid": "the grid the model sees (resampled where data.spacing is set)",
-            **({"sharpness": DEFINITIONS} if self.is_sharp else {}),
+            **({"sharpness": definitions} if (definitions := self._definitions) else {}),
             "ssim": "Gaussian window 11, sigma 1.5, valid windows only, K 0.01 and 0.03",
             **{f"@{name}": REFERENCE_DESCRIPTIONS[name] for name in self.references},
         }
+
+    @property
+    def _definitions(self) -> dict[str, str]:
+        """What the scores of sharpness are: two runs must agree on those that both have."""
+        definitions = {**DEFINITIONS} if self.is_sharp else {}
+        if self.extractor:
+            name = self.extractor.name
+            every = f"every {self.config.feature_slices} slices"
+            definitions[PERCEPTUAL] = f"{name.network}, {name.digest}, {every}"
+        return definitions
 
     @property
     def is_sharp(self) -> bool:
@@ -166,18 +187,24 @@ class CaseScorer:
         scores = self._scores_of(sheet, self._framed(values, range_.low), range_, detail)
         if self.runner.has_seams:
             scores[SEAM] = seam_score(image, other, self.runner.borders(tuple(image.shape[1:])))
+        if self.extractor:
+            scores[PERCEPTUAL] = self._perceptual(self.extractor, image, other)
         if scan is not None and apart:
             own = Sheet([on_grid_of(shared, scan) for shared in (image, other)], [], [])
             own.against_scan(range_.to_model(scan, clip=False))
             scores |= self._scores_of(own, scan, range_)
         return ScoredCase(scores, detail, self._members(case, image, other, images))
 
+    def _perceptual(self, extractor: FeatureExtractor, image: Tensor, other: Tensor) -> float:
+        images = (each[None].to(self.runner.device) for each in (other, image))
+        return perceptual_distance(extractor, *images, every=self.config.feature_slices)
+
     def compare_sets(self, cases: Sequence[ScoredCase]) -> dict[str, dict[str, float]]:
         """Return the scores of all cases together by name, each with its parts."""
         scores: dict[str, dict[str, float]] = {}
-        for name in self.config.sets if cases else ():
+        for name, score in self.set_scores.items() if cases else ():
             scans, others = ([case.members[name][side] for case in cases] for side in (0, 1))
-            scores[name] = SET_SCORES[name].compare(scans, others)
+            scores[name] = score.compare(scans, others)
         return {name: parts for name, parts in scores.items() if parts}
 
     def _members(
@@ -186,9 +213,9 @@ class CaseScorer:
         """Return what the scores of sets keep of an image and of its reconstruction."""
         device, members = self.runner.device, {}
         with torch.inference_mode():
-            for name in self.config.sets:
+            for name, score in self.set_scores.items():
                 scan, own = (
-                    SET_SCORES[name].describe(
+                    score.describe(
                         each.to(device), torch_generator(0, f"{name}:{case.case_id}"), images
                     )
                     for each in (image, other)
@@ -203,7 +230,7 @@ class CaseScorer:
 
     def _scores_of(
         self,
-        sheet: "Sheet",
+        sheet: Sheet,
         values: Tensor,
         range_: IntensityRange,
         detail: Sharpness | None = None,
@@ -252,28 +279,3 @@ class CaseScorer:
         # F.pad counts axes from the last one.
         sides = [n for m in reversed(missing) for n in (m // 2, m - m // 2)]
         return F.pad(values.float(), sides, value=fill)
-
-
-@dataclass
-class Sheet:
-    """Images on one grid, the pairs of them to compare, and the score suffix of each pair.
-
-    The first image is the model's input, the second its reconstruction.
-    """
-
-    images: list[Tensor]
-    pairs: list[tuple[int, int]]
-    names: list[str]
-
-    def add(self, name: str, image: Tensor) -> None:
-        """Add an image, to be compared with the model's input."""
-        self.images.append(image)
-        self.pairs.append((0, len(self.images) - 1))
-        self.names.append(name)
-
-    def against_scan(self, scan: Tensor) -> None:
-        """Add the scan on disk, to be compared with the reconstruction and the model's input."""
-        self.images.append(scan)
-        last = len(self.images) - 1
-        self.pairs += [(last, 1), (last, 0)]
-        self.names += [f"@{name}" for name in REFERENCES]

@@ -14,6 +14,8 @@ from vae3d.scoring.staircase import FLOAT32_JUMP
 SEAM = "seam"
 """Name of the seam score. Its best value is 1: below 1 the error is smoother across borders than
 next to them, which is a visible border too."""
+PERCEPTUAL = "perceptual"
+"""Name of the distance in features of a network, LPIPS with its weights."""
 SEAM_PLACES = 3
 """Decimals of the seam score."""
 PLANES_PER_SIDE = 3
@@ -67,7 +69,7 @@ def places_of(name: str) -> int | None:
 def bounds_of(name: str) -> tuple[float, float]:
     """Return the lowest and the highest value that a score can have."""
     plain = metric_of(name)
-    if plain == SEAM:
+    if plain in (SEAM, PERCEPTUAL):
         return 0.0, math.inf
     if plain not in METRICS:
         return -math.inf, math.inf
