@@ -103,7 +103,8 @@ class PlaneDiscriminator(Discriminator):
         for axis in (2, 3, 4):
             slices = image.movedim(axis, 1)
             of_layers = super().forward(slices.flatten(0, 1))
-            *inner, output = (x.unflatten(0, slices.shape[:2]).transpose(1, 2) for x in of_layers)
+            count = slices.shape[:2]
+            *inner, output = (x.reshape(*count, *x.shape[1:]).transpose(1, 2) for x in of_layers)
             features += inner
             outputs.append(output.flatten(1))
         return [*features, torch.cat(outputs, dim=1)]
@@ -141,7 +142,7 @@ class SpectralNorm(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             norm = self.left @ (self.convolution.weight.flatten(1) @ self.right)
         # Dividing the output equals dividing the weight.
-        y = self.convolution(x) / norm.to(x.dtype)
+        y: Tensor = self.convolution(x) / norm.to(x.dtype)
         if self.bias is None:
             return y
         return y + self.bias.to(y.dtype).reshape(-1, *(1,) * (x.dim() - 2))
