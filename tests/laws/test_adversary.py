@@ -21,12 +21,12 @@ from tests.laws.test_resume import assert_equal_states, final_state
 from tests.trainer.test_trainer import build, rows_of
 from vae3d.adversary import player
 from vae3d.adversary.config import AdversarySpec
-from vae3d.adversary.player import Adversary
+from vae3d.adversary.player import Adversary, NoAdversary
 from vae3d.commands.train_run import train
 from vae3d.data.config import SyntheticConfig
 from vae3d.errors import ConfigError, NonFiniteError, RunError
 from vae3d.loading.patches import Batch
-from vae3d.loss.config import LossConfig
+from vae3d.loss.config import EquivarianceSpec, LossConfig
 from vae3d.model.frozen import trained_parameters
 from vae3d.run.config import TrainConfig
 from vae3d.runtime.run_folder import RunFolder
@@ -183,10 +183,14 @@ def one_batch(trainer: Trainer) -> Batch:
     return replace(batch, inside=[(8, 8, 8), (6, 8, 5)])
 
 
-def test_a_step_has_the_gradients_of_the_whole_objective(tmp_path: Path) -> None:
+@pytest.mark.parametrize("equivariance", [0.0, 0.5])
+def test_a_step_has_the_gradients_of_the_whole_objective(
+    tmp_path: Path, equivariance: float
+) -> None:
     """Against one backward pass through network and discriminator, and through each alone."""
     spec = {"adaptive": True, "feature_matching": 0.3, "weight": 0.7}
-    trainer = build(tmp_path, loss=loss_of(**spec), portions=1)
+    loss = replace(loss_of(**spec), equivariance=EquivarianceSpec(weight=equivariance))
+    trainer = build(tmp_path, loss=loss, portions=1)
     own = second_player(trainer)
     own.ratio = torch.tensor(2.5)
     batch = one_batch(trainer)
@@ -197,6 +201,9 @@ def test_a_step_has_the_gradients_of_the_whole_objective(tmp_path: Path) -> None
 
     output = trainer.model(batch.images, batch.generators())
     terms = (trainer.objective(output, batch.images, batch.inside, 0).total * batch.weights).sum()
+    # All terms but the adversarial one, as a training without an adversary has them.
+    others, _ = replace(trainer.loss, adversary=NoAdversary())(trainer.model, batch, 0)
+    assert (float(others.detach()) > float(terms.detach()) + 1e-3) == (equivariance > 0)
     term = torch.zeros(())
     for n, size in enumerate(batch.inside):
         box = (slice(n, n + 1), slice(None), *(slice(0, s) for s in size))
@@ -209,11 +216,11 @@ def test_a_step_has_the_gradients_of_the_whole_objective(tmp_path: Path) -> None
         ]
         value = -fake[-1].mean() + 0.3 * torch.stack(distances).mean()
         term = term + batch.weights[n] * value
-    expected = torch.autograd.grad(terms + 0.7 * 2.5 * term, parameters, retain_graph=True)
+    expected = torch.autograd.grad(others + 0.7 * 2.5 * term, parameters, retain_graph=True)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
     assert float(part.losses["loss"]) == pytest.approx(
-        float((terms + 1.75 * term).detach()), rel=1e-5
+        float((others + 1.75 * term).detach()), rel=1e-5
     )
     last = trainer.model.decoder.head.weight
     for layer, value in zip(part.last_layer, (terms, term), strict=True):
