@@ -24,7 +24,7 @@ def random_state(name: str, seed: int = 0) -> State:
             # Without a mean over channels, which are positive: else all images look alike.
             mean = drawn.mean(dim=1, keepdim=True) if shape[1] > 3 else 0.0
             return (drawn - mean) * math.sqrt(2 / math.prod(shape[1:]))
-        return 1 + 0.1 * drawn.abs() if tensor.endswith(("bn1.weight", "var")) else 0.1 * drawn
+        return 1 + 0.1 * drawn.abs() if tensor.endswith(("weight", "var")) else 0.1 * drawn
 
     return {n: value(n, shape) for n, shape in NETWORKS[name].shapes.items()}
 

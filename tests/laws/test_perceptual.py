@@ -89,7 +89,10 @@ def test_other_features_are_refused(once: Path, features: Path, tmp_path: Path) 
     shutil.rmtree(folder / "checkpoints/step_00000004")
     before = final_state(folder)
     cases = (
-        (config(tmp_path, encoder(tmp_path / "other", 1)), "holds .* name the folder of the"),
+        (
+            config(tmp_path, encoder(tmp_path / "other", 1)),
+            "holds .*: name the folder of the others",
+        ),
         (config(tmp_path, tmp_path / "none"), "no such folder.*was trained with features of SHA"),
     )
     for settings, said in cases:

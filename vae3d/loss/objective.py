@@ -93,8 +93,8 @@ class Objective:
     ) -> dict[str, Tensor]:
         if all(size == tuple(image.shape[2:]) for size in inside):
             return self._compared(reconstruction, image, seeds)
-        pairs = zip(crops(reconstruction, inside), crops(image, inside), seeds, strict=True)
-        cases = [self._compared(*pair, [seed]) for *pair, seed in pairs]
+        parts = zip(crops(reconstruction, inside), crops(image, inside), seeds, strict=True)
+        cases = [self._compared(one, other, [seed]) for one, other, seed in parts]
         return {name: torch.cat([case[name] for case in cases]) for name in cases[0]}
 
     def _compared(

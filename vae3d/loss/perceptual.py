@@ -40,7 +40,7 @@ class PerceptualLoss:
             chosen = [drawn_slices(seed, axis, length, self.slices) for seed in seeds]
             pair = (planes(volumes, axis, chosen) for volumes in (reconstruction, image))
             distances = feature_distance(self.extractor, *pair)
-            total = total + distances.unflatten(0, (len(image), -1)).mean(dim=1)
+            total = total + distances.reshape(len(image), -1).mean(dim=1)
         return total
 
     def axes(self, size: Sequence[int]) -> list[int]:

@@ -102,9 +102,7 @@ def refuse_other_features(folder: Path, about: dict[str, Any], digest: str | Non
     elif recorded is None:
         way = "drop loss.perceptual.features"
     else:
-        way = (
-            f"loss.perceptual.features holds those of {digest[:12]}: name the folder of the others"
-        )
+        way = f"loss.perceptual.features holds {digest[:12]}: name the folder of the others"
     was = "without a perceptual term"
     if recorded is not None:
         was = f"with features of SHA-256 {recorded:.12}"

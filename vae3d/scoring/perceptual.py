@@ -97,7 +97,7 @@ def _passes(
     for axis in axes:
         # From the middle of the first group on, so that both borders are as near.
         numbers = torch.arange((image.shape[axis] - 1) % every // 2, image.shape[axis], every)
-        for part in numbers.split(SLICES):
+        for part in torch.split(numbers, SLICES):
             yield axis, planes(image, axis, [part])
 
 
