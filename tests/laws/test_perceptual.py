@@ -91,7 +91,7 @@ def test_other_features_are_refused(once: Path, features: Path, tmp_path: Path) 
     cases = (
         (
             config(tmp_path, encoder(tmp_path / "other", 1)),
-            "holds .*: name the folder of the others",
+            "holds .*: name the folder of the",
         ),
         (config(tmp_path, tmp_path / "none"), "no such folder.*was trained with features of SHA"),
     )
