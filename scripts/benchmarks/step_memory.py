@@ -58,7 +58,8 @@ class _MeasuredStep:
         self.precision = Precision(trainer.precision, step.device, "trainer.precision")
         self.optimizer = build_optimizer(trainer.optimizer, self.model, 1e-4, 0.0)
         self.average = ExponentialMovingAverage(self.model, trainer.ema_decay)
-        self.objective = Objective(step.loss, self.model.factor, build_perceptual(step.loss))
+        perceptual = build_perceptual(step.loss, step.device)
+        self.objective = Objective(step.loss, self.model.factor, perceptual)
         spec = step.loss.adversary
         one = Distributed(device=step.device)
         self.adversary = build_adversary(spec, self.model, trainer, 1, one, self.precision, 0)

@@ -18,7 +18,6 @@ from vae3d.loading.loader import PatchLoader
 from vae3d.loading.patches import PatchDataset
 from vae3d.logger.base import Logger
 from vae3d.loss.objective import Objective
-from vae3d.loss.perceptual import build_perceptual
 from vae3d.patching.samplers import RandomPatches
 from vae3d.runtime.distributed import Distributed
 from vae3d.trainer.config import TrainerConfig
@@ -66,7 +65,7 @@ def training_step(job: Job, distributed: Distributed | None = None) -> Callable[
         freeze(model, config.train)
     trainer = Trainer(
         model=model,
-        objective=Objective(train.loss, model.factor, build_perceptual(train.loss)),
+        objective=Objective(train.loss, model.factor),
         loader=PatchLoader(dataset, config.batch_size, 1, distributed, workers=0),
         config=config,
         distributed=distributed,

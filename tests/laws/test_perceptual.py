@@ -16,7 +16,7 @@ from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.errors import RunError
 from vae3d.loss.config import LossConfig, PerceptualSpec
-from vae3d.run.changes import refuse_other_features
+from vae3d.trainer.perceptual import refuse_other_features
 
 
 def encoder(folder: Path, seed: int = 0) -> Path:

@@ -20,7 +20,7 @@ from vae3d.checkpoints.folder import CheckpointFolder
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_channels, check_values
 from vae3d.data.run_cases import check_splits, listed, split_record
-from vae3d.errors import ConfigError, DataError, RunError, UserError
+from vae3d.errors import ConfigError, DataError
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.evaluation.validation import Validation, brief
 from vae3d.inference.runner import build_runner
@@ -34,11 +34,11 @@ from vae3d.logger.csv import CsvLogger
 from vae3d.logger.rows import Written
 from vae3d.loss.equivariance import check_equivariance
 from vae3d.loss.objective import Objective
-from vae3d.loss.perceptual import PerceptualLoss, build_perceptual
+from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.frozen import check_start, freeze
 from vae3d.patching.samplers import build_sampler
 from vae3d.run.beginning import Beginning, Extras
-from vae3d.run.changes import frozen, refuse_other_features
+from vae3d.run.changes import frozen
 from vae3d.run.config import TrainConfig
 from vae3d.run.saved import asked, check_changes, load_earlier
 from vae3d.runtime.distributed import Distributed, start_distributed
@@ -52,6 +52,7 @@ from vae3d.settings.saved import describe, write_settings
 from vae3d.trainer.adversary import check_adversary
 from vae3d.trainer.advice import report_frozen, report_waste
 from vae3d.trainer.config import BEST_BY, VALIDATED
+from vae3d.trainer.perceptual import perceptual_of
 from vae3d.trainer.session import Session
 from vae3d.trainer.state import TrainState
 from vae3d.trainer.trainer import Callbacks, Trainer, total_steps
@@ -98,7 +99,7 @@ class Training:
         if not earlier:
             check_start(config.trainer.train, config.init_from)
         # A run that is finished needs its features no more.
-        self.perceptual = None if earlier else build_perceptual(config.loss)
+        self.perceptual = None if earlier else build_perceptual(config.loss, distributed.device)
         # A training that resumes has used these values before.
         opened = data.lenient() if earlier else data
         before = asked(earlier) if earlier else None
@@ -134,7 +135,7 @@ class Training:
         if state is None:
             check_splits(self.cases, resumes=session.checkpoint is not None)
             check_values(self.cases, warns=self.distributed.is_main)
-            self.perceptual = self._perceptual(session)
+            self.perceptual = perceptual_of(session, self.config.loss, self.perceptual)
             loss, trainer = self.config.loss, self.config.trainer
             fit_into_memory(model, loss, trainer, session.loader, self.distributed)
             session.begin(self._save_settings, listed(self.cases))
@@ -149,32 +150,6 @@ class Training:
         log.info(f"curves: {self.folder.progress}")
         log.info(next_command("eval", f"run={self.folder.path}"))
         return self.folder.path
-
-    def _perceptual(self, session: Session) -> PerceptualLoss | None:
-        """Return the perceptual term on the device, if its features are those of the run."""
-        about = session.checkpoint.about if session.checkpoint else {}
-        try:
-            perceptual = self.perceptual or build_perceptual(self.config.loss)
-        except UserError as error:
-            known = about.get("features")
-            raise type(error)(
-                f"{error} (this run was trained with features of SHA-256 {known:.12})"
-                if known
-                else str(error)
-            ) from error
-        digest = perceptual.extractor.name.digest if perceptual else None
-        if session.checkpoint:
-            refuse_other_features(self.folder.path, about, digest)
-        if len({*self.distributed.gather(digest)}) > 1:
-            raise RunError(
-                "loss.perceptual.features: ranks have different tensors there; name a folder that "
-                "all of them share"
-            )
-        if perceptual:
-            session.about["features"] = digest
-            perceptual.extractor.to(self.distributed.device)
-            log.info(f"perceptual loss: {perceptual}")
-        return perceptual
 
     def _save_settings(self) -> None:
         write_settings(self.config, self.folder.config)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from vae3d.errors import ConfigError, RunError
@@ -75,8 +76,10 @@ class PerceptualLoss:
         return f"{extractor.name.network} ({layers})"
 
 
-def build_perceptual(loss: LossConfig, *, empty: bool = False) -> PerceptualLoss | None:
-    """Return the perceptual term of these settings; None if they have none.
+def build_perceptual(
+    loss: LossConfig, device: torch.device | None = None, *, empty: bool = False
+) -> PerceptualLoss | None:
+    """Return the perceptual term of these settings, on a device; None if they have none.
 
     An `empty` one has no values; only the description of the features is read.
 
@@ -94,4 +97,4 @@ def build_perceptual(loss: LossConfig, *, empty: bool = False) -> PerceptualLoss
         extractor = open_extractor(spec.features, spec.layers, spec.range, empty=empty)
     except (ConfigError, RunError) as error:
         raise type(error)(f"loss.perceptual.features={error}") from error
-    return PerceptualLoss(extractor, spec.slices)
+    return PerceptualLoss(extractor.to(device), spec.slices)

@@ -18,7 +18,7 @@ MAY_CHANGE = {
     },
     "model": {"checkpointing"},
     "patching": set[str](),
-    # Their SHA-256 is compared instead, see `refuse_other_features`.
+    # Their SHA-256 is compared instead, see `vae3d.trainer.perceptual`.
     "loss": {"perceptual.features"},
 }
 """Groups whose settings are fixed for a run, and the keys of each that may change because they do
@@ -84,26 +84,3 @@ def _without(values: dict[str, Any], free: Collection[str]) -> dict[str, Any]:
         if key not in free:
             kept[key] = _without(value, inner) if inner else value
     return kept
-
-
-def refuse_other_features(folder: Path, about: dict[str, Any], digest: str | None) -> None:
-    """Compare the features of a perceptual term with those of the checkpoint that `about` is of.
-
-    `digest` is the SHA-256 of the tensors, None without such a term.
-
-    Raises:
-        RunError: they differ.
-    """
-    recorded = about.get("features")
-    if recorded == digest:
-        return
-    if digest is None:
-        way = "add loss.perceptual.features=FOLDER with them"
-    elif recorded is None:
-        way = "drop loss.perceptual.features"
-    else:
-        way = f"loss.perceptual.features holds {digest[:12]}: name the folder of the others"
-    was = "without a perceptual term"
-    if recorded is not None:
-        was = f"with features of SHA-256 {recorded:.12}"
-    raise RunError(f"{folder}: was trained {was}; {way}, or choose another name=")
