@@ -25,7 +25,7 @@ from vae3d.latents.file import read_latent, write_latent
 from vae3d.latents.folder import latent_file, read_manifest, write_manifest
 from vae3d.loading.encoded import EncodedLatents, open_latents
 from vae3d.loading.latents import LatentBatch
-from vae3d.loss.config import LossConfig
+from vae3d.loss.config import EquivarianceSpec, LossConfig
 from vae3d.model.frozen import freeze
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.patching.config import PatchingConfig, RandomPatchesConfig, WholeVolumeConfig
@@ -56,7 +56,12 @@ def training(
         data=DATA,
         patching=patching,
         model=tiny_model(dropout=0.1),
-        loss=LossConfig(terms={"l1": 1.0}, kl_weight=1e-2, latent_noise=0.3),
+        loss=LossConfig(
+            terms={"l1": 1.0},
+            kl_weight=1e-2,
+            latent_noise=0.3,
+            equivariance=EquivarianceSpec(weight=0.5),
+        ),
         trainer=tiny_trainer(
             **{"train": ["decoder.*"], "latents": latents and str(latents), **trainer}
         ),
@@ -102,7 +107,7 @@ def test_the_encoder_need_not_be_asked_for_whole_volumes(latents: Path, tmp_path
         after.append(weights_after(run))
         rows.append(np.genfromtxt(run / "metrics.csv", delimiter=",", names=True))
     assert_same(*after)
-    for name in ("loss", "l1", "kl"):
+    for name in ("loss", "l1", "kl", "equivariance"):
         np.testing.assert_allclose(rows[0][name], rows[1][name], rtol=1e-4)
     start = model_of().state_dict()
     assert all(torch.equal(after[1][n], v) for n, v in start.items() if n.startswith("encoder."))

@@ -44,8 +44,8 @@ class EquivarianceSpec(Settings, key="loss.equivariance"):
     """Weight of the term, which costs a second pass of fewer voxels through one side of the
     network; 0 leaves it out."""
     side: Annotated[str, OneOf(*EQUIVARIANT_SIDES)] = "decoder"
-    """decoder compares the decoded latent with the image, by loss.terms (Kouzelis et al. 2025,
-    arXiv:2502.09509); encoder compares latents."""
+    """What is compared: with decoder the decoded latent and the image, by loss.terms (Kouzelis et
+    al. 2025, arXiv:2502.09509), with encoder the latents."""
     min_scale: Annotated[float, Between(0, 1, "(]")] = 0.5
     """Each case is scaled by a factor between this one and 1; 1 scales none."""
     flips: bool = True
