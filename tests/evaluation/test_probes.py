@@ -32,7 +32,7 @@ from vae3d.values.intensity import IntensityRange
 CPU = torch.device("cpu")
 
 RANGE = IntensityRange(-1000.0, 1000.0, "HU")
-NAMES = ["noise", "interpolation", "samples"]
+NAMES = ["noise", "interpolation", "samples", "equivariance"]
 
 
 def reconstructor(spatial_dims: int, precision: str = "fp32", **changes: Any) -> ModelRunner:
@@ -88,7 +88,7 @@ def assert_same(shown: np.ndarray, expected: np.ndarray, model: CustomVAE) -> No
 def test_ends_are_the_decodings_of_the_modes(sizes: list[tuple[int, ...]]) -> None:
     first, second = (case(*size) for size in sizes)
     maker = reconstructor(len(sizes[0]))
-    noise, interpolation, _ = decode_all(maker, first, second)
+    noise, interpolation, _, _ = decode_all(maker, first, second)
     assert_same(noise.steps[0][1], mode_decoded(maker.model, first), maker.model)
     common = [min(a, b) // 2 for a, b in zip(*sizes, strict=True)]
     for image, (_, shown) in zip(
@@ -107,7 +107,7 @@ def test_the_middle_of_a_large_case_is_shown() -> None:
     ):
         dims = maker.model.spatial_dims
         side = 2 * LATENTS[dims]
-        (noise, _) = decode_all(maker, image)
+        noise, *_ = decode_all(maker, image)
         cut = image
         for axis, length in enumerate(image.shape[1:], start=1):
             kept = min(side, length // 2 * 2)
@@ -118,7 +118,7 @@ def test_the_middle_of_a_large_case_is_shown() -> None:
 
 def test_a_coarse_model_decodes_no_more_voxels() -> None:
     maker = reconstructor(2, patch=(16,))
-    (noise, _) = decode_all(maker, case(700, 40))
+    noise, *_ = decode_all(maker, case(700, 40))
     assert noise.steps[0][1].shape == (VOXELS[2], 32)
 
 
@@ -143,7 +143,7 @@ def test_samples_are_of_the_fitted_gaussian(monkeypatch: pytest.MonkeyPatch) -> 
     statistics["latents_std"] = [0.5 + c for c in range(channels)]
     decoded = latents_of(maker, monkeypatch)
     decode_probes(maker, image, None, statistics, 0)
-    samples = torch.cat(decoded[len(STRENGTHS) :])
+    samples = torch.cat(decoded[len(STRENGTHS) : len(STRENGTHS) + SAMPLES])
     assert len(samples) == SAMPLES
     assert len({sample.sum().item() for sample in samples}) == SAMPLES
     for c in range(channels):
@@ -164,6 +164,33 @@ def test_steps_between_are_blends(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(blend, torch.lerp(blends[0], blends[-1], t))
 
 
+@pytest.mark.parametrize("size", [(12, 8), (8, 12, 12), (1, 12, 8)], ids=str)
+def test_changed_latents_are_compared_with_the_changed_scan(size: tuple[int, ...]) -> None:
+    maker, image = reconstructor(len(size)), case(*size)
+    *_, probe = decode_all(maker, image)
+    assert [label.split(":")[0] for label, _ in probe.steps] == [
+        "as it is",
+        "half",
+        "flipped",
+        "turned",
+    ]
+    model, (same, _, flipped, turned) = maker.model, probe.steps
+    expected = mode_decoded(model, image)[tuple(slice(n) for n in size)]
+    assert_same(same[1], expected, model)
+    error = float(np.square(expected - image[0].numpy()).mean())
+    assert float(same[0].split()[-2]) == pytest.approx(10 * math.log10(4 / error), abs=0.1)
+    with torch.no_grad():
+        latent = model.encode(image[None]).mode()
+        for (label, shown), changed, target in (
+            (flipped, latent.flip(-1), image.flip(-1)),
+            (turned, latent.rot90(1, (-2, -1)), image.rot90(1, (-2, -1))),
+        ):
+            decoded = model.decode(changed, tuple(target.shape[1:]))[0].clamp(-1, 1)
+            assert_same(shown, decoded[0].numpy(), model)
+            error = float((decoded - target).square().mean())
+            assert float(label.split()[-2]) == pytest.approx(10 * math.log10(4 / error), abs=0.1)
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_pictures_depend_on_the_seed_only(spatial_dims: int) -> None:
     maker = reconstructor(spatial_dims)
@@ -182,7 +209,7 @@ def test_pictures_depend_on_the_seed_only(spatial_dims: int) -> None:
         assert picture.shape[2:] == (3,)
         np.testing.assert_array_equal(picture, again[name])
         same = np.array_equal(picture, other[name])
-        assert same == (name == "interpolation")
+        assert same == (name in ("interpolation", "equivariance"))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +227,7 @@ def test_one_case_has_no_interpolation() -> None:
     assert [probe.name for probe in decode_all(reconstructor(2), case(8, 8))] == [
         "noise",
         "samples",
+        "equivariance",
     ]
 
 
