@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from vae3d.latents.codebook import CodebookUsage
 from vae3d.latents.health import LatentHealth
-from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.model.gaussian import DiagonalGaussian, without_variance
+from vae3d.model.quantizer import ScalarQuantizer
 
 
 def posteriors(count: int, spatial_dims: int = 3, channels: int = 3) -> list[DiagonalGaussian]:
@@ -202,3 +204,45 @@ def test_what_was_added_in_inference_mode_can_be_merged_outside() -> None:
         first = health(posteriors(3))
     first.merge(health(posteriors(2)))
     assert first.elements == health(posteriors(3)).elements + health(posteriors(2)).elements
+
+
+def quantized(count: int, levels: tuple[int, ...]) -> list[DiagonalGaussian]:
+    generator = torch.Generator().manual_seed(count)
+    spread = torch.randn(count, len(levels), 3, 4, 5, generator=generator)
+    return [without_variance(z[None]) for z in ScalarQuantizer(levels).quantized(spread)]
+
+
+def test_the_use_of_a_codebook_is_counted() -> None:
+    levels, cases = (8, 5, 3), quantized(9, (8, 5, 3))
+    parts = []
+    for number in range(0, 9, 2):
+        part = LatentHealth.of_levels(levels)
+        for posterior in cases[number : number + 2]:
+            part.add(posterior)
+        parts.append(part)
+    summary = LatentHealth.merged(parts).summary()
+    found = summary["codebook"]
+    # Entry by entry, as tuples of the values of the channels.
+    rows = torch.cat([p.mean.movedim(1, -1).flatten(0, -2) for p in cases]).tolist()
+    counts = np.unique(np.array(rows), axis=0, return_counts=True)[1]
+    shares = counts / counts.sum()
+    assert found["size"] == 120
+    assert found["used"] == len(counts)
+    assert found["bits"] == pytest.approx(-(shares * np.log2(shares)).sum())
+    assert found["perplexity"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    columns = zip(*rows, strict=True)
+    assert found["levels_used"] == [len({*column}) for column in columns]
+    assert [channel["kl"] for channel in summary["channels"]] == [None] * 3
+    assert [channel["noise_share"] for channel in summary["channels"]] == [0.0] * 3
+    assert json.loads(json.dumps(summary)) == summary
+    assert LatentHealth.merged(pickle.loads(pickle.dumps(parts))).summary() == summary
+    assert "codebook" not in health(posteriors(3)).summary()
+
+
+def test_one_entry_takes_no_bits() -> None:
+    usage = CodebookUsage((3, 3))
+    usage.add(torch.zeros(2, 2, 4))
+    assert usage.summary() == {
+        "size": 9, "used": 1, "perplexity": 1.0, "bits": 0.0, "levels": [3, 3],
+        "levels_used": [1, 1],
+    }  # fmt: skip

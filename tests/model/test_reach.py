@@ -22,6 +22,9 @@ DEEP = [LevelSpec(4, 2), LevelSpec(8, 1, (2,), decoder_blocks=2), LevelSpec(8, 1
         {"norm": "batch", "widening": "block"}, {"norm": "rms", "head_activation": True},
         {"levels": [LevelSpec(4), LevelSpec(8, 0, (1, 2, 4))], "upsampling": "linear"},
         {"levels": [LevelSpec(4, stride=(2,))], "unit_range": True, "dropout": 0.3},
+        {"shortcuts": True, "levels": DEEP}, {"shortcuts": True, "upsampling": "pixel_shuffle"},
+        {"patch": (2,), "folding": "haar"}, {"patch": (2,), "folding": "cdf53"},
+        {"patch": (2,), "head_overlap": True}, {"patch": (3,), "head_overlap": True},
     ],
     ids=str,
 )  # fmt: skip

@@ -14,9 +14,11 @@ from vae3d.model.config import VAEConfig
 
 TRAINING = ("checkpointing", "dropout", "smooth_init", "zero_init")
 """Settings of an architecture that have no effect on what trained weights compute."""
+LATER = ("fsq_levels", "shortcuts", "folding", "head_overlap")
+"""Settings that earlier versions did not have: the fingerprints of their weights stay."""
 NOT_OF = {
-    "encoder": (*TRAINING, "final_activation", "head_kernel", "upsampling"),
-    "decoder": (*TRAINING, "downsampling", "fixed_std", "variance"),
+    "encoder": (*TRAINING, "final_activation", "head_kernel", "head_overlap", "upsampling"),
+    "decoder": (*TRAINING, "downsampling", "fixed_std", "fsq_levels", "variance"),
 }
 """Settings of an architecture that have no effect on one side of it."""
 
@@ -38,8 +40,14 @@ class Fingerprints:
 
 
 def fingerprint(config: VAEConfig, state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of an architecture and its tensors, in hexadecimal digits."""
-    return _digest(dataclasses.asdict(config), state)
+    """Return the SHA-256 of an architecture and its tensors, in hexadecimal digits.
+
+    Settings that later versions added take part where they are not at their defaults.
+    """
+    usual = dataclasses.asdict(VAEConfig())
+    values = dataclasses.asdict(config)
+    later = {name for name in LATER if values[name] == usual[name]}
+    return _digest({k: v for k, v in values.items() if k not in later}, state)
 
 
 def have_same_encoder(

@@ -40,6 +40,11 @@ class Autoencoder(Protocol):
         """The channels of its latents."""
         ...
 
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The levels of each channel of quantized latents; empty for others."""
+        ...
+
     def train(self, mode: bool = True) -> Any:
         """Set the mode of its modules, as `nn.Module.train` does."""
         ...

@@ -120,6 +120,9 @@ def _field_along(config: VAEConfig, axis: int, window: int) -> int:
     reach += 4 * jump
     if config.attention.bottleneck != "none":
         reach += 2 * (8 + attention["windowed"]) * jump
+    if config.folding == "cdf53" and config.patches[axis] > 1:
+        # One block on both sides, forwards and back.
+        reach += 2 * 2 * config.patches[axis]
     return reach + 2 * config.patches[axis] + 1
 
 

@@ -116,6 +116,11 @@ class CustomVAE(VAE):
         """The channels of its latents."""
         return self.config.latent_channels
 
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The levels of each channel of quantized latents; empty for others."""
+        return self.config.codes
+
     def describe(self) -> dict[str, Any]:
         """Return parameters, channels and compression as JSON values, for reports."""
         channels = self.latent_channels

@@ -155,7 +155,8 @@ class PerAxis(Bound):
     """One number for all axes, or one per axis; becomes a tuple.
 
     `axes` are the allowed lengths of a list. With `expand` a single number is repeated for every
-    axis. `whole` numbers stay integers, others become floats.
+    axis. `whole` numbers stay integers, others become floats. `of` names what else than axes there
+    may be one number for.
     """
 
     each: Number
@@ -163,6 +164,7 @@ class PerAxis(Bound):
     whole: bool = True
     expand: bool = False
     nullable: bool = False
+    of: str = "axis"
 
     def checked(self, value: Any, key: str) -> Any:
         """Return one number for each axis, from one number or several."""
@@ -178,7 +180,8 @@ class PerAxis(Bound):
             raise ConfigError(f"{key} needs {lengths} numbers, got {[*values]}")
         if not all(map(self.each.holds, values)):
             rule = self.each.describe()
-            raise ConfigError(f"{key} must be {rule} along each axis, got {[*values]}")
+            place = f"{'along' if self.of == 'axis' else 'for'} each {self.of}"
+            raise ConfigError(f"{key} must be {rule} {place}, got {[*values]}")
         return values
 
     def _number(self, value: Any, key: str) -> float:
@@ -190,7 +193,7 @@ class PerAxis(Bound):
 
     def describe(self) -> str:
         """Return the bound of each axis in words."""
-        return f"{self.each.describe()}, one number or one per axis"
+        return f"{self.each.describe()}, one number or one per {self.of}"
 
 
 @dataclass(frozen=True)

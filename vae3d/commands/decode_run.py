@@ -158,6 +158,16 @@ class Decoding:
         if self.config.sample:
             raise ConfigError(f"{sample.path}: holds no posterior to draw from: drop sample=true")
         latent, affine = sample.read()
+        if self.codec.are_indices(latent):
+            if self.config.scaling != "none":
+                raise ConfigError(
+                    f"scaling={self.config.scaling} is for latents that were normalised; "
+                    f"{sample.path} holds indices of a codebook"
+                )
+            latent = self.codec.of_indices(latent, sample.path)
+            record = self._record(sample, latent, affine)
+            self.codec.check_fits(latent, record, sample.path)
+            return latent, record
         record = self._record(sample, latent, affine)
         self.codec.check_fits(latent, record, sample.path)
         restored = latent

@@ -161,7 +161,8 @@ class Encoding:
         latent = write_encoded(
             self.output, encoded[0], config.dtype, config.nifti, is_stored=encoded[1]
         )
-        record, health = latent.record, LatentHealth()
+        record = latent.record
+        health = LatentHealth.of_levels(record.levels or ())
         health.add(DiagonalGaussian(latent.mean[None], latent.logvar[None]))
         grid = latent_file(record.case_id), tuple(record.shape), record.size
         known = record.voxels or "", record.weights

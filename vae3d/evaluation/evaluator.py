@@ -127,7 +127,7 @@ class Evaluator:
 
             def reconstruct(placed: tuple[int, Future[LoadedImage]]) -> ReconstructedCase:
                 place, image = placed
-                health[place] = LatentHealth()
+                health[place] = LatentHealth.of_levels(self.runner.model.codes)
                 on_posterior = health[place].add if self.config.latents else ignore
                 return self._reconstruct(image.result(), on_posterior)
 

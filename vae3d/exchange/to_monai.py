@@ -66,6 +66,11 @@ def _fixed(config: VAEConfig) -> Iterator[str]:
         yield "model.upsampling=pixel_shuffle: it has nearest, transposed, and linear in 3D"
     if _is_maisi(config) and config.dims == 2:
         yield "model.upsampling=linear: AutoencoderKlMaisi, which has it, is for volumes"
+    if config.shortcuts and any(max(lv.strides(config.dims)) > 1 for lv in config.levels):
+        yield "model.shortcuts=true: it has none around its changes of resolution"
+    for key, usual in (("folding", "blocks"), ("head_overlap", False)):
+        if getattr(config, key) != usual:
+            yield f"model.{key}={_typed(getattr(config, key))}: it does not fold voxels"
     if max(config.patches) > 1:
         yield f"model.patch={[*config.patch]}: it does not fold voxels into channels"
     if config.widening == "step" and len(channels) > 1:
@@ -84,6 +89,8 @@ def _fixed(config: VAEConfig) -> Iterator[str]:
         value = getattr(config, key)
         if value != only:
             yield f"model.{key}={_typed(value)}: {reason}"
+    if config.variance == "fsq":
+        yield "model.variance=fsq: its latents are samples of a normal distribution"
     if config.variance == "fixed" and not _is_in_range(config.fixed_std):
         yield f"model.fixed_std={config.fixed_std:g}: it is outside of its clamped range"
 

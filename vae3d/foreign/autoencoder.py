@@ -81,6 +81,11 @@ class ForeignAutoencoder(nn.Module):
         return self.trial.channels
 
     @property
+    def codes(self) -> tuple[int, ...]:
+        """No levels: what other programs quantize is a latent as any other here."""
+        return ()
+
+    @property
     def has_posterior(self) -> bool:
         """Whether its latents can be sampled."""
         return self.trial.has_variance

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vae3d.autoencoder.config import CallableConfig
 from vae3d.errors import ConfigError
-from vae3d.foreign.network import LatentParts, Network, errors_named, without_variance
-from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.foreign.network import LatentParts, Network, errors_named
+from vae3d.model.gaussian import DiagonalGaussian, without_variance
 from vae3d.model.vae import VALUE_BITS
 from vae3d.runtime.registry import load
 

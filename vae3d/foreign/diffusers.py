@@ -13,8 +13,8 @@ from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
 from vae3d.files.plain import read_json
 from vae3d.files.reading import check_regular, reason_of
-from vae3d.foreign.network import Network, built_for, errors_named, first_of, without_variance
-from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.foreign.network import Network, built_for, errors_named, first_of
+from vae3d.model.gaussian import DiagonalGaussian, without_variance
 from vae3d.runtime.registry import load
 
 CONFIG, TENSORS = "config.json", "diffusion_pytorch_model.safetensors"

@@ -13,15 +13,8 @@ from vae3d.autoencoder.state_dicts import read_state_dict
 from vae3d.errors import ConfigError
 from vae3d.files.paths import user_path
 from vae3d.files.plain import read_json, read_yaml
-from vae3d.foreign.network import (
-    Network,
-    built_for,
-    check_fits,
-    errors_named,
-    first_of,
-    without_variance,
-)
-from vae3d.model.gaussian import DiagonalGaussian
+from vae3d.foreign.network import Network, built_for, check_fits, errors_named, first_of
+from vae3d.model.gaussian import DiagonalGaussian, without_variance
 from vae3d.runtime.registry import load
 
 FILES = "autoencoder.config and autoencoder.options"

@@ -1,7 +1,6 @@
 """`Network`: an autoencoder of another program, and what it must be able to do."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,11 +82,6 @@ class Network(nn.Module):
     def decode(self, latents: Any) -> Tensor:
         """Return the images of latents, as `encode(...).mode()` returned them."""
         raise NotImplementedError
-
-
-def without_variance(latents: Tensor) -> DiagonalGaussian:
-    """Return the posterior of an encoder that is a function: its variance is 0."""
-    return DiagonalGaussian(latents, torch.full_like(latents, -math.inf))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vae3d.autoencoder.fingerprints import Fingerprints, fingerprint, have_same_encoder
@@ -15,6 +16,9 @@ from vae3d.inference.runner import ModelRunner
 from vae3d.latents.file import Latent, LatentRecord
 from vae3d.scans.volume import SourceGeometry, Volume
 from vae3d.values.intensity import IntensityRange
+
+MAX_EXACT = 2**24
+"""Entries of a codebook up to which float32 holds every index."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Codec:
             source_forms=None if geometry is None else geometry.forms,
             encoder=self.fingerprints.encoder,
             decoder=self.fingerprints.decoder,
+            levels=[*self.model.config.codes] or None,
         )
 
     def encode(
@@ -102,6 +107,34 @@ class Codec:
             record.case_id,
             source_of(record),
         )
+
+    def are_indices(self, latent: Tensor) -> bool:
+        """Return whether an array (C, *size) holds indices of the model's codebook.
+
+        That is one channel, where the latents of the model have several.
+        """
+        model = self.model
+        return model.quantizer is not None and len(latent) == 1 < model.config.latent_channels
+
+    def of_indices(self, indices: Tensor, path: Path) -> Tensor:
+        """Return the latent (C, *size) of indices (1, *size) that were read from a file.
+
+        Raises:
+            DataError: they are no whole numbers, or not in the codebook.
+        """
+        quantizer = self.model.quantizer
+        assert quantizer is not None
+        if quantizer.size > MAX_EXACT:
+            raise DataError(
+                f"{path}: indices of a codebook of {quantizer.size:,} entries cannot be read from "
+                "an array; write the latents themselves"
+            )
+        if not torch.equal(indices, indices.round()):
+            raise DataError(f"{path}: must hold whole numbers, the indices of a codebook")
+        try:
+            return quantizer.latents(indices.long())[0]
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
 
     def check_fits(self, latent: Tensor, record: LatentRecord, path: Path) -> None:
         """Raise a ConfigError if model, latent and record do not fit together."""

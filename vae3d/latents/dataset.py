@@ -13,6 +13,7 @@ from vae3d.files.paths import user_path
 from vae3d.latents.folder import read_statistics
 from vae3d.latents.joined import folders_of, join_latents
 from vae3d.lists.labels import read_labels
+from vae3d.patching.region import Region
 from vae3d.runtime.seeding import numpy_generator
 from vae3d.values.latent_statistics import LatentStatistics
 
@@ -20,8 +21,10 @@ from vae3d.values.latent_statistics import LatentStatistics
 class LatentDataset(Dataset[dict[str, Any]]):
     """Latents that `vae3d encode` wrote, as `{"latent": (C, *size), "case_id": str}`, float32.
 
-    With `labels` an item also has a `label`: a whole number, a float, or the number of its class
-    in `classes` where labels are text. Items of equal size are batches for torch's DataLoader.
+    Items of quantized latents (`model.variance=fsq`) also have their `indices` in the codebook,
+    int64 (*size). With `labels` an item also has a `label`: a whole number, a float, or the number
+    of its class in `classes` where labels are text. Items of equal size are batches for torch's
+    DataLoader.
 
     Args:
         folder: the folder that was `output=` of `vae3d encode`, or several that one encoder
@@ -122,13 +125,19 @@ class LatentDataset(Dataset[dict[str, Any]]):
         latent = posterior.sample(self.seed, self.epoch) if self.sample else posterior.mean
         if self.normalise:
             latent = self.statistics.normalised(latent, self.normalise, axis=0)
-        if self.size:
-            draw = numpy_generator(self.seed, f"cut:{entry.case_id}", self.epoch)
-            for axis, side in enumerate(self.size, start=1):
-                corner = int(draw.integers(latent.shape[axis] - side + 1))
-                latent = latent.narrow(axis, corner, side)
-        item = {"latent": latent.to(torch.float32).contiguous(), "case_id": entry.case_id}
+        box = self._box(entry.case_id, latent.shape[1:])
+        item = {"latent": box.cut(latent).to(torch.float32).contiguous(), "case_id": entry.case_id}
+        if (indices := posterior.indices) is not None:
+            item["indices"] = box.cut(indices).contiguous()
         return {**item, "label": self._labels[entry.case_id]} if self._labels else item
+
+    def _box(self, case_id: str, size: Sequence[int]) -> Region:
+        """Return the box of a latent's crop in this epoch; all of it without a size."""
+        if not self.size:
+            return Region((0,) * len(size), tuple(size))
+        draw = numpy_generator(self.seed, f"cut:{case_id}", self.epoch)
+        corner = [int(draw.integers(n - s + 1)) for n, s in zip(size, self.size, strict=True)]
+        return Region(tuple(corner), self.size)
 
 
 def _common_statistics(folders: Sequence[Path], normalise: str | None) -> LatentStatistics:

@@ -20,7 +20,10 @@ from vae3d.errors import ConfigError, DataError
 from vae3d.files.atomic import atomic_write
 from vae3d.files.plain import from_plain
 from vae3d.files.reading import check_regular, open_regular, reason_of
+from vae3d.latents.content import moments_of, names_of, tensors_of
+from vae3d.model.checks import is_codebook
 from vae3d.model.gaussian import DiagonalGaussian, draw_noise
+from vae3d.model.quantizer import quantizer_of
 from vae3d.runtime.seeding import torch_generator
 from vae3d.scans.resample import resized_affine
 from vae3d.scans.volume import MAX_MILLIMETRES
@@ -29,7 +32,7 @@ from vae3d.values.identity import ScanIdentity
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-LATER_FIELDS = ("voxels", "geometry", "source_forms", "encoder", "decoder")
+LATER_FIELDS = ("voxels", "geometry", "source_forms", "encoder", "decoder", "levels")
 """Fields that records of earlier versions do not have, and their checksums do not cover."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 MAX_HEADER_BYTES = 2**20
@@ -48,8 +51,8 @@ class LatentRecord:
     one, `source_forms` what its NIfTI header states of the grid. Values from `low` to `high` in
     `unit` are [-1, 1] for the model. `weights`, `encoder` and `decoder` are the
     fingerprints of the weights and of their two sides, and `scan` the stamp of the scan's file.
-    `voxels` and `geometry` are the scan's identity (`ScanIdentity`). What later versions added is
-    None where it is not known.
+    `voxels` and `geometry` are the scan's identity (`ScanIdentity`). `levels` are those of each
+    channel of a quantized latent. What later versions added is None where it is not known.
     """
 
     case_id: str
@@ -71,6 +74,7 @@ class LatentRecord:
     source_forms: HeaderForms | None = None
     encoder: str | None = None
     decoder: str | None = None
+    levels: list[int] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -105,6 +109,12 @@ class Latent:
     mean: Tensor
     logvar: Tensor
 
+    @property
+    def indices(self) -> Tensor | None:
+        """The entries of the codebook, int64 (*size); None unless the latent is quantized."""
+        quantizer = quantizer_of(self.record.levels or ())
+        return None if quantizer is None else quantizer.indices(self.mean[None])[0]
+
     def sample(self, seed: int, epoch: int = 0) -> Tensor:
         """Return a sample (C, *size), a pure function of (seed, epoch, case)."""
         generator = torch_generator(seed, f"latent:{self.record.case_id}", epoch)
@@ -115,12 +125,14 @@ class Latent:
 def write_latent(path: Path, latent: Latent, dtype: str = "float32") -> None:
     """Write `mean` and `logvar` as float32 or float16, with their record in the file's header.
 
+    Of a quantized latent `indices` are written instead, int32 or int64 (*size).
+
     Raises:
         DataError: a value that is not finite, or too large for float16.
     """
-    tensors = {"mean": latent.mean, "logvar": latent.logvar}
-    stored = {name: value.to(DTYPES[dtype]).contiguous() for name, value in tensors.items()}
-    if not all(value.isfinite().all() for value in stored.values()):
+    levels = latent.record.levels or ()
+    stored = tensors_of(latent.mean, latent.logvar, levels, DTYPES[dtype])
+    if not all(value.isfinite().all() for value in (latent.mean, *stored.values())):
         raise DataError(f"{latent.record.case_id}: its latent has values that {dtype} cannot hold")
     # Convert integers to floats, as reading does, so that the checksums of both are equal.
     record = _plain(from_plain(LatentRecord, dataclasses.asdict(latent.record)))
@@ -139,14 +151,14 @@ def read_latent(path: Path) -> Latent:
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name in ("mean", "logvar")}
+            stored = {name: file.get_tensor(name) for name in names_of(record.levels)}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
     if _digest(_plain(record), stored) != checksum:
         raise DataError(f"{path}: is damaged (its checksum is wrong); encode the scan again")
-    if any(tuple(value.shape[1:]) != record.size for value in stored.values()):
+    if any(tuple(value.shape)[-len(record.size) :] != record.size for value in stored.values()):
         raise DataError(f"{path}: its tensors do not have the size of its record")
-    return Latent(record, stored["mean"].float(), stored["logvar"].float())
+    return Latent(record, *_moments(path, record.levels, stored))
 
 
 def read_crop(path: Path, box: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -160,10 +172,12 @@ def read_crop(path: Path, box: Sequence[Any]) -> tuple[Tensor, Tensor]:
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:
-            mean, logvar = (file.get_slice(name)[tuple(box)] for name in ("mean", "logvar"))
+            names = sorted({"indices"} & {*file.keys()}) or names_of(None)
+            parts = {name: file.get_slice(name)[tuple(box)] for name in names}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
-    return mean.float(), logvar.float()
+    # Only indices need the record, which takes longer to read than a crop.
+    return _moments(path, read_record(path).levels if "indices" in parts else None, parts)
 
 
 def read_record(path: Path) -> LatentRecord:
@@ -214,7 +228,8 @@ def _read_header(path: Path) -> tuple[LatentRecord, str]:
     axes = len(record.shape)
     if (
         record.format_version != FORMAT_VERSION
-        or names != {"mean", "logvar"}
+        or (record.levels is not None and not is_codebook(record.levels))
+        or names != {*names_of(record.levels)}
         or axes not in (2, 3)
         or len(record.factor) != axes
         or min(record.factor) < 1
@@ -224,6 +239,15 @@ def _read_header(path: Path) -> tuple[LatentRecord, str]:
     ):
         raise DataError(f"{path}: is no latent of this version of vae3d; encode the scan again")
     return record, checksum
+
+
+def _moments(
+    path: Path, levels: Sequence[int] | None, stored: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    try:
+        return moments_of(stored, levels or ())
+    except ValueError as error:
+        raise _unreadable(path, error) from error
 
 
 def _has_valid_source(record: LatentRecord, axes: int) -> bool:
@@ -255,7 +279,7 @@ def _plain(record: LatentRecord) -> dict[str, Any]:
 
 def _digest(record: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
-    for name in ("mean", "logvar"):
+    for name in tensors:
         digest.update(f"{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
         digest.update(tensors[name].numpy().tobytes())
     return digest.hexdigest()

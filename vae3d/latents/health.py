@@ -1,7 +1,7 @@
 """`LatentHealth`: statistics of the latents of a whole data set, for diffusion models."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae3d.files.plain import finite_or_none
+from vae3d.latents.codebook import CodebookUsage
 from vae3d.model.gaussian import DiagonalGaussian
 
 Channels = NDArray[np.float64]
@@ -33,7 +34,7 @@ class LatentHealth:
 
     `elements` is the number of latent voxels, `mean` (C,) the mean of mu over them. The others
     (C,) are sums over them: `deviations` of (mu - mean)^2, `variances` of sigma^2, `kls` of
-    KL(q || N(0, 1)) in nats.
+    KL(q || N(0, 1)) in nats. `codebook` counts the entries of latents that are quantized.
     """
 
     elements: int = 0
@@ -41,6 +42,12 @@ class LatentHealth:
     deviations: Channels = field(default_factory=_no_channels)
     variances: Channels = field(default_factory=_no_channels)
     kls: Channels = field(default_factory=_no_channels)
+    codebook: CodebookUsage | None = None
+
+    @classmethod
+    def of_levels(cls, levels: Sequence[int]) -> "LatentHealth":
+        """Return that of latents with these levels in each channel; without any, of all others."""
+        return cls(codebook=CodebookUsage(tuple(levels)) if levels else None)
 
     @classmethod
     def merged(cls, parts: Iterable["LatentHealth"]) -> "LatentHealth":
@@ -53,6 +60,8 @@ class LatentHealth:
     @torch.no_grad()
     def add(self, posterior: DiagonalGaussian) -> None:
         """Add posteriors (B, C, *spatial) of any floating type, on any device."""
+        if self.codebook is not None and posterior.mean.isfinite().all():
+            self.codebook.add(posterior.mean)
         # In float64, since the variance of a log-variance above 11 overflows float16.
         mu, logvar = posterior.mean.double(), posterior.logvar.double()
         axes = [0, *range(2, mu.dim())]
@@ -61,14 +70,18 @@ class LatentHealth:
         kl = mu.square().add_(variance).sub_(logvar).sub_(1).mul_(0.5)
         sums = [(mu - mean).square_().sum(axes), variance.sum(axes), kl.sum(axes)]
         count = mu.numel() // mu.shape[1]
-        self.merge(LatentHealth(count, *(t.flatten().cpu().numpy() for t in (mean, *sums))))
+        means, deviations, variances, kls = (t.flatten().cpu().numpy() for t in (mean, *sums))
+        self.merge(LatentHealth(count, means, deviations, variances, kls))
 
     def merge(self, other: "LatentHealth") -> None:
         """Add the posteriors that another instance has summed."""
         if not other.elements:
             return
+        if other.codebook is not None:
+            self.codebook = self.codebook or CodebookUsage()
+            self.codebook.merge(other.codebook)
         if not self.elements:
-            vars(self).update(vars(other))
+            vars(self).update({**vars(other), "codebook": self.codebook})
             return
         total = self.elements + other.elements
         share = other.elements / total
@@ -93,6 +106,8 @@ class LatentHealth:
                 it does not depend on the image. 0 if both are 0.
             kl: the mean of KL(q || N(0, 1)) in nats a latent voxel.
             active: whether Var[mu] is above 0.01 (`ACTIVE_VARIANCE`).
+
+        Quantized latents have no variance and no KL; `codebook` is their `CodebookUsage.summary`.
 
         `active_channels` is the number of active channels, `elements` that of latent voxels. The
         other values are for two ways to normalise latents, with the names that diffusers uses; use
@@ -122,6 +137,7 @@ class LatentHealth:
             ],
             "active_channels": int(active.sum()),
             "elements": self.elements,
+            **({"codebook": self.codebook.summary()} if self.codebook else {}),
             "scaling_factor": _scaling(spread),
             "shift_factor": finite_or_none(shift),
             "latents_mean": [finite_or_none(value) for value in self.mean.tolist()],

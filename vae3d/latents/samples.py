@@ -20,7 +20,7 @@ from vae3d.scans.nifti import read_channels
 
 NIFTI = (".nii.gz", ".nii")
 SUFFIXES = (".npy", ".safetensors", *NIFTI)
-NAMES = ("latents", "latent", "samples", "sample")
+NAMES = ("latents", "latent", "samples", "sample", "indices")
 """Names of the tensor to read from a safetensors file with several, the first one first."""
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from vae3d.model.attention import Attention
 from vae3d.model.config import ACTIVATIONS, NORMS, VAEConfig
 from vae3d.model.convolution import TRANSPOSED, convolution
+from vae3d.model.folding import pixel_shuffle
 from vae3d.model.layers import SampleDropout
 from vae3d.model.recomputation import recomputed
+from vae3d.model.shortcuts import DownShortcut, UpShortcut
 
 
 def norm_layer(channels: int, config: VAEConfig) -> nn.Module:
@@ -94,14 +96,19 @@ class ResidualBlock(nn.Module):
 def downsample(inputs: int, outputs: int, stride: tuple[int, ...], config: VAEConfig) -> nn.Module:
     """Return a strided convolution, or `channel_projection` if the stride is 1 along every axis.
 
+    With `shortcuts` a `DownShortcut` is around it.
+
     `centered` pads both ends, `end_padded` only the far end, as the autoencoders of latent
     diffusion do (Rombach et al. 2022, arXiv:2112.10752) and all weights derived from them.
     """
     if max(stride) == 1:
         return channel_projection(inputs, outputs, config)
+    layer: nn.Module
     if config.downsampling == "end_padded":
-        return EndPaddedDownsample(inputs, outputs, stride, config)
-    return convolution(config.dims, inputs, outputs, stride=stride)
+        layer = EndPaddedDownsample(inputs, outputs, stride, config)
+    else:
+        layer = convolution(config.dims, inputs, outputs, stride=stride)
+    return DownShortcut(layer, outputs, stride) if config.shortcuts else layer
 
 
 def channel_projection(inputs: int, outputs: int, config: VAEConfig) -> nn.Module:
@@ -179,44 +186,19 @@ def init_icnr(convolution: Any, parts: int) -> None:
         parameter.data.copy_(parameter.detach()[::parts].repeat_interleave(parts, dim=0))
 
 
-def pixel_shuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
-    """Rearrange (B, C * prod(factor), *spatial) into (B, C, *(spatial * factor)).
-
-    The order of the channels is that of `torch.nn.PixelShuffle`.
-    """
-    if max(factor) == 1:
-        return x
-    before_space, within_space = _factor_axes(len(factor))
-    batch, channels, *spatial = x.shape
-    blocks = x.reshape(batch, channels // math.prod(factor), *factor, *spatial)
-    size = [s * f for s, f in zip(spatial, factor, strict=True)]
-    return blocks.movedim(before_space, within_space).reshape(batch, -1, *size)
-
-
-def pixel_unshuffle(x: Tensor, factor: tuple[int, ...]) -> Tensor:
-    """Rearrange (B, C, *(spatial * factor)) into (B, C * prod(factor), *spatial).
-
-    The inverse of `pixel_shuffle`.
-    """
-    if max(factor) == 1:
-        return x
-    before_space, within_space = _factor_axes(len(factor))
-    blocks = [n for s, f in zip(x.shape[2:], factor, strict=True) for n in (s // f, f)]
-    x = x.reshape(*x.shape[:2], *blocks).movedim(within_space, before_space)
-    return x.flatten(1, len(factor) + 1)
-
-
-def _factor_axes(dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the axes of the factors in front of the spatial axes, and each after its own."""
-    return tuple(range(2, 2 + dims)), tuple(range(3, 3 + 2 * dims, 2))
-
-
 def upsample(
     inputs: int, outputs: int, factor: tuple[int, ...], config: VAEConfig, upsampling: str
 ) -> nn.Module:
     """Return the layer named `upsampling` in UPSAMPLINGS, the mirror of `downsample`."""
     if max(factor) == 1:
         return channel_projection(inputs, outputs, config)
+    layer = _upsample(inputs, outputs, factor, config, upsampling)
+    return UpShortcut(layer, outputs, factor) if config.shortcuts else layer
+
+
+def _upsample(
+    inputs: int, outputs: int, factor: tuple[int, ...], config: VAEConfig, upsampling: str
+) -> nn.Module:
     if upsampling == "pixel_shuffle":
         return PixelShuffleUpsample(inputs, outputs, factor, config)
     if upsampling == "transposed":

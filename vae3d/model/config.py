@@ -19,6 +19,13 @@ from vae3d.bounds import (
 )
 from vae3d.errors import ConfigError
 from vae3d.files.plain import from_plain
+from vae3d.model.checks import (
+    MAX_LEVELS,
+    QUANTIZED_CHANNELS,
+    check_codebook,
+    check_folding,
+    check_overlap,
+)
 from vae3d.runtime.registry import Registry, plugins_of
 
 if TYPE_CHECKING:
@@ -65,16 +72,19 @@ FINAL_ACTIVATIONS: "Registry[BuildActivation]" = Registry(
 UPSAMPLINGS = ("nearest", "linear", "transposed", "pixel_shuffle")
 DOWNSAMPLINGS = ("centered", "end_padded")
 WIDENINGS = ("step", "block")
-VARIANCES = ("learned", "fixed")
+FOLDINGS = ("blocks", "haar", "cdf53")
+VARIANCES = ("learned", "fixed", "fsq")
 ATTENTIONS = ("none", "global", "windowed")
 MAX_STRIDE = 8
 CHANNELS = Between(1, 4096)
 BLOCKS = Between(0, 64)
+_COUNTS = tuple(range(1, QUANTIZED_CHANNELS + 1))
+CODES = PerAxis(Between(2, MAX_LEVELS), axes=_COUNTS, of="channel")
 
 
-def _along_each_axis(numbers: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
-    """Return a number for each axis; a single one is for all of them."""
-    return tuple(numbers) * (spatial_dims if len(numbers) == 1 else 1)
+def _along_each_axis(numbers: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return a number for each axis, or channel; a single one is for all of them."""
+    return tuple(numbers) * (count if len(numbers) == 1 else 1)
 
 
 @dataclass
@@ -177,14 +187,19 @@ class VAEConfig(Settings, key="model"):
     convolution."""
     variance: Annotated[str, OneOf(*VARIANCES)] = "learned"
     """Posterior variance: learned for each latent element, with log-variance in [-30, 20], or
-    fixed everywhere."""
+    fixed everywhere; fsq has none, and rounds each channel to a few levels."""
     fixed_std: Annotated[float, Above(0)] = 0.1
     """Standard deviation of the posterior with variance=fixed."""
+    fsq_levels: Annotated[Any, CODES] = (8,)
+    """Levels of each latent channel with variance=fsq; [8,5,5,5] is a codebook of 1000 entries."""
     downsampling: Annotated[str, OneOf(*DOWNSAMPLINGS)] = "centered"
     """Padding of the strided convolutions: centered, or end_padded as in latent diffusion."""
     widening: Annotated[str, OneOf(*WIDENINGS)] = "step"
     """Where the channels change between levels: in the strided step, or in the block after it as
     in latent diffusion."""
+    shortcuts: bool = False
+    """Add shortcuts without parameters around each change of resolution (DC-AE), for factors of 8
+    and more."""
     final_activation: Annotated[str, OneOf(of=FINAL_ACTIVATIONS)] = "none"
     """Nonlinearity after the decoder; tanh keeps reconstructions in [-1, 1]."""
     dropout: Annotated[float, Between(0, 1, "[)")] = 0.0
@@ -209,6 +224,12 @@ class VAEConfig(Settings, key="model"):
     patch: Annotated[Any, PerAxis(Between(1, 16))] = (2,)
     """Voxels folded into channels at both ends, so that nothing is computed at full resolution; 1
     folds none."""
+    folding: Annotated[str, OneOf(*FOLDINGS)] = "blocks"
+    """How patch=2 turns voxels into channels: blocks as they are, or as a wavelet's coarse image
+    and details; cdf53 overlaps neighbouring blocks."""
+    head_overlap: bool = False
+    """Let each folded cell paint a window of twice its side that overlaps its neighbours, instead
+    of a block whose edges can be seen; needs head_kernel=3."""
     unit_range: bool = False
     """For imported weights whose network expects images in [0, 1] instead of [-1, 1]."""
     checkpointing: bool = False
@@ -226,6 +247,11 @@ class VAEConfig(Settings, key="model"):
             self._check_level(f"model.levels.{index}", level)
         if self.attention.bottleneck != "none":
             self.attention.heads(self.levels[-1].channels)
+        if self.variance == "fsq":
+            check_codebook(self.fsq_levels, self.latent_channels)
+        check_folding(self.folding, self.patch)
+        if self.head_overlap:
+            check_overlap(self.folding, self.patch, self.head_kernel)
 
     def _check_level(self, key: str, level: LevelSpec) -> None:
         check_fields(level, key)
@@ -253,6 +279,13 @@ class VAEConfig(Settings, key="model"):
     def patches(self) -> tuple[int, ...]:
         """The number of voxels folded into channels along each axis."""
         return _along_each_axis(self.patch, self.dims)
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The levels of each latent channel; empty unless latents are quantized."""
+        if self.variance != "fsq":
+            return ()
+        return _along_each_axis(self.fsq_levels, self.latent_channels)
 
     @property
     def factor(self) -> tuple[int, ...]:

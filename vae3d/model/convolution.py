@@ -40,6 +40,11 @@ class SafeConv3d(nn.Conv3d):
     `DirectConv3d` also has the faster weight gradient of few channels and of small images.
     """
 
+    @property
+    def kernel(self) -> Tensor:
+        """The weights of the convolution."""
+        return self.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, D, H, W)."""
         # An exported network holds the plain operator: others have no oneDNN, or other sizes.
@@ -56,7 +61,7 @@ class SafeConv3d(nn.Conv3d):
             return self._matrix_product(x) if slow or is_matrix(x) else super().forward(x)
         plain = (self.kernel_size, self.padding, self.stride) == ((3, 3, 3), ONES, ONES)
         if plain and (slow or self._is_faster_directly(x)):
-            result: Tensor = DirectConv3d.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            result: Tensor = DirectConv3d.apply(x, self.kernel, self.bias)  # type: ignore[no-untyped-call]
             return result
         return super().forward(doubled(x))[:1] if slow else super().forward(x)
 

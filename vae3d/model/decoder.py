@@ -1,13 +1,13 @@
 """The decoder: from a latent to an image; the mirror of the encoder."""
 
-import math
-
 from torch import nn
 
 from vae3d.model.blocks import head_layers, upsample
 from vae3d.model.config import FINAL_ACTIVATIONS, LevelSpec, VAEConfig
 from vae3d.model.convolution import convolution
 from vae3d.model.encoder import Layers, middle, residual_blocks
+from vae3d.model.heads import head_of
+from vae3d.model.wavelets import unfolding
 
 
 class Decoder(Layers):
@@ -16,7 +16,7 @@ class Decoder(Layers):
     Maps latents (B, latent_channels, *latent) to folded images (B, C * prod(patches), *spatial),
     by its layers in the order in which they are set. With attention in the bottleneck, a residual
     block, attention and another residual block follow the stem. `projection` adds a 1x1
-    convolution before the stem.
+    convolution before the stem, a `folding` by wavelets their inverse after the head.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -34,8 +34,8 @@ class Decoder(Layers):
             self.levels.append(UpLevel(channels, target.channels, level, config))
             channels = target.channels
         self.norm, self.activation = head_layers(channels, config)
-        outputs = config.in_channels * math.prod(config.patches)
-        self.head = convolution(dims, channels, outputs, config.head_kernel)
+        self.head = head_of(channels, config)
+        self.unfold = unfolding(config)
         self.final_activation = FINAL_ACTIVATIONS[config.final_activation]()
 
 

@@ -14,6 +14,7 @@ from vae3d.model.blocks import (
 )
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.convolution import convolution
+from vae3d.model.wavelets import folding
 
 
 class Layers(nn.Sequential):
@@ -33,7 +34,7 @@ class Encoder(Layers):
     Maps folded images (B, C * prod(patches), *spatial) to (B, parameters, *latent), by its layers
     in the order in which they are set. With attention in the bottleneck, a residual block,
     attention and another residual block precede the head. `projection` adds a 1x1 convolution
-    after the head.
+    after the head, a `folding` by wavelets their transform before the stem.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -41,6 +42,7 @@ class Encoder(Layers):
         dims, latent = config.dims, config.latent_channels
         outputs = 2 * latent if config.variance == "learned" else latent
         channels = config.levels[0].channels
+        self.fold = folding(config)
         self.stem = convolution(dims, config.in_channels * math.prod(config.patches), channels)
         self.levels = nn.ModuleList()
         for level in config.levels:

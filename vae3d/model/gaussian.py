@@ -1,5 +1,6 @@
 """`DiagonalGaussian`: the posterior q(z|x)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,10 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class DiagonalGaussian:
-    """A normal distribution for each element of `mean` and `logvar` (B, C, *spatial)."""
+    """A normal distribution for each element of `mean` and `logvar` (B, C, *spatial).
+
+    With a log-variance of minus infinity it has no variance: a sample is the mean.
+    """
 
     mean: Tensor
     logvar: Tensor
@@ -37,8 +41,18 @@ class DiagonalGaussian:
         return self.at(_noise_like(self.mean, generator))
 
     def kl(self) -> Tensor:
-        """Return KL(q || N(0, 1)) per element in nats (Kingma and Welling 2014, appendix B)."""
-        return 0.5 * (self.mean**2 + torch.exp(self.logvar) - 1.0 - self.logvar)
+        """Return KL(q || N(0, 1)) per element in nats (Kingma and Welling 2014, appendix B).
+
+        0 without variance: the divergence of an entry of a codebook from a uniform prior is the
+        same for all of them (van den Oord et al. 2017, arXiv:1711.00937, section 3.1).
+        """
+        kl = 0.5 * (self.mean**2 + torch.exp(self.logvar) - 1.0 - self.logvar)
+        return torch.where(self.logvar.isneginf(), 0.0, kl)
+
+
+def without_variance(latents: Tensor) -> DiagonalGaussian:
+    """Return the posterior of an encoder that is a function: its variance is 0."""
+    return DiagonalGaussian(latents, torch.full_like(latents, -math.inf))
 
 
 @dataclass(frozen=True)

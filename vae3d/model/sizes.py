@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,6 +12,14 @@ def cropped(image: Tensor, size: Sequence[int]) -> Tensor:
     for axis, length in enumerate(size, start=image.dim() - len(size)):
         image = image.narrow(axis, 0, length)
     return image
+
+
+def with_edges(image: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Return (B, C, *spatial) with its outermost voxels repeated at the ends of a spatial axis."""
+    axis, length = axis + 2, image.shape[axis + 2]
+    parts = [image.narrow(axis, 0, 1)] * before + [image]
+    parts += [image.narrow(axis, length - 1, 1)] * after
+    return torch.cat(parts, dim=axis) if len(parts) > 1 else image
 
 
 def pad_to_multiple(image: Tensor, factor: tuple[int, ...]) -> Tensor:

@@ -9,13 +9,16 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from vae3d.model.blocks import ResidualBlock, init_icnr, pixel_shuffle, pixel_unshuffle
+from vae3d.model.blocks import ResidualBlock
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
+from vae3d.model.folding import pixel_shuffle, pixel_unshuffle
 from vae3d.model.frozen import frozen_parts
-from vae3d.model.gaussian import DiagonalGaussian, LatentNoise
+from vae3d.model.gaussian import DiagonalGaussian, LatentNoise, without_variance
+from vae3d.model.heads import init_head
 from vae3d.model.layers import SampleDropout
+from vae3d.model.quantizer import quantizer_of
 from vae3d.model.sizes import cropped, pad_to_multiple
 
 V = TypeVar("V", bound="VAE")
@@ -49,10 +52,11 @@ class VAE(nn.Module):
         for index, level in enumerate(self.config.levels):
             level.check(f"model.levels.{index}", self.spatial_dims)
         self.factor = self.config.factor
+        self.quantizer = quantizer_of(self.config.codes)
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
         if self.config.smooth_init:
-            init_icnr(self.decoder.head, math.prod(self.config.patches))
+            init_head(self.decoder.head, self.config)
         self._dropouts = [m for m in self.modules() if isinstance(m, SampleDropout)]
         for number, dropout in enumerate(self._dropouts):
             dropout.number = number
@@ -124,6 +128,8 @@ class VAE(nn.Module):
     def posterior(self, parameters: Tensor) -> DiagonalGaussian:
         """Return the posterior, in float32, whose parameters are the encoder's output."""
         parameters = at_least_float32(parameters)
+        if self.quantizer is not None:
+            return without_variance(self.quantizer.quantized(parameters))
         if self.config.variance == "fixed":
             logvar = torch.full_like(parameters, 2 * math.log(self.config.fixed_std))
             return DiagonalGaussian(parameters, logvar)
@@ -144,7 +150,9 @@ class VAE(nn.Module):
         return self.config.latent_channels * math.prod(self.latent_size(size))
 
     def latent_bits(self, size: Sequence[int]) -> float:
-        """Return the bits of the latent of an image of this size, stored as float16."""
+        """Return the bits of the latent of an image of this size, as float16 or as indices."""
+        if self.quantizer is not None:
+            return self.quantizer.bits * math.prod(self.latent_size(size))
         return VALUE_BITS * self.latent_values(size)
 
     def image_size(self, latent: Sequence[int]) -> tuple[int, ...]:

@@ -13,12 +13,15 @@ from vae3d.model.blocks import (
     EndPaddedDownsample,
     PixelShuffleUpsample,
     ResidualBlock,
-    pixel_shuffle,
 )
 from vae3d.model.config import ACTIVATIONS
 from vae3d.model.convolution import convolved
+from vae3d.model.folding import pixel_shuffle
+from vae3d.model.heads import OverlapHead2d, OverlapHead3d
 from vae3d.model.layers import LayerNorm, RMSNorm, SampleDropout
-from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream
+from vae3d.model.shortcuts import DownShortcut, UpShortcut
+from vae3d.model.wavelets import LiftingStep
+from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream, Sum
 from vae3d.streaming.windows import Gather, MeasuredNorm, SlidingWindow, TiledWindows
 
 POINTWISE_NORMS: tuple[type, ...] = (LayerNorm, RMSNorm, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -116,6 +119,28 @@ def _residual(block: ResidualBlock) -> list[Stream]:
     return [Residual(Chain(_sequential(main)), block.skip, block.scale)]
 
 
+def _down_shortcut(module: DownShortcut) -> list[Stream]:
+    planes = module.stride[0]
+    shortcut = SlidingWindow(module.shortcut, planes, planes)
+    return [Sum(Chain(streams_of(module.main)), Chain([shortcut]))]
+
+
+def _up_shortcut(module: UpShortcut) -> list[Stream]:
+    return [Sum(Chain(streams_of(module.main)), Chain([Pointwise(module.shortcut)]))]
+
+
+def _overlapping(head: Any) -> list[Stream]:
+    # The head repeats the outermost cells itself, as if every slab were a volume of its own.
+    return [SlidingWindow(lambda x: head(x)[:, :, 1:-1], 3, border=(1, 1), replicate=True)]
+
+
+def _lifting(step: LiftingStep) -> list[Stream]:
+    if step.axis or not step.neighbour:
+        return [Pointwise(step)]
+    border = (max(0, -step.neighbour), max(0, step.neighbour))
+    return [SlidingWindow(step.within, 2, border=border, replicate=True)]
+
+
 def _attention(module: Attention) -> list[Stream]:
     window = module.window
     mixed = TiledWindows(module.mixed, window[0]) if window else Gather(module.mixed)
@@ -126,6 +151,9 @@ STREAMS: dict[type[nn.Module], Callable[[Any], list[Stream]]] = {
     nn.Identity: lambda module: [],
     SampleDropout: lambda module: [],
     nn.GroupNorm: lambda module: [MeasuredNorm(module)],
+    OverlapHead2d: _overlapping,
+    OverlapHead3d: _overlapping,
+    LiftingStep: _lifting,
     nn.Conv2d: _convolution,
     nn.Conv3d: _convolution,
     nn.ConvTranspose2d: _transposed,
@@ -134,6 +162,8 @@ STREAMS: dict[type[nn.Module], Callable[[Any], list[Stream]]] = {
     nn.Upsample: _interpolated,
     PixelShuffleUpsample: _shuffled,
     ResidualBlock: _residual,
+    DownShortcut: _down_shortcut,
+    UpShortcut: _up_shortcut,
     Attention: _attention,
     nn.Sequential: _sequential,
 }

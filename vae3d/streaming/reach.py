@@ -9,7 +9,9 @@ from torch import nn
 from vae3d.model.blocks import PixelShuffleUpsample, ResidualBlock
 from vae3d.model.config import VAEConfig
 from vae3d.model.layers import SampleDropout
+from vae3d.model.shortcuts import UpShortcut
 from vae3d.model.vae import VAE
+from vae3d.model.wavelets import LiftingStep
 from vae3d.streaming.network import is_pointwise
 
 Span = tuple[int, int]
@@ -76,6 +78,12 @@ def _shuffled(module: PixelShuffleUpsample, span: Span, axis: int) -> Span:
     return _convolution(module.conv, _coarser(span, module.factor[axis]), axis)
 
 
+def _lifting(step: LiftingStep, span: Span, axis: int) -> Span:
+    if step.axis != axis:
+        return span
+    return span[0] + min(0, step.neighbour), span[1] + max(0, step.neighbour)
+
+
 def _coarser(span: Span, factor: int) -> Span:
     return span[0] // factor, span[1] // factor
 
@@ -94,6 +102,9 @@ BEFORE: dict[type[nn.Module], Callable[[Any, Span, int], Span | None]] = {
     nn.Upsample: _interpolated,
     PixelShuffleUpsample: _shuffled,
     ResidualBlock: _residual,
+    LiftingStep: _lifting,
+    # Its shortcut depends on less.
+    UpShortcut: lambda module, span, axis: _before(module.main, span, axis),
     nn.Sequential: _sequential,
 }
 """What a span of the output of each type of module depends on; the first that fits is taken."""

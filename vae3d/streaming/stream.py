@@ -155,3 +155,41 @@ class Residual(Stream):
     def _sum(self, hidden: Tensor) -> Tensor:
         total = self.skip(self.buffer.take(hidden.shape[2])) + hidden
         return total if self.scale == 1 else total * self.scale
+
+
+@dataclass(eq=False)
+class Sum(Stream):
+    """The sum of two paths that change the resolution; planes wait for those of the other path."""
+
+    first: Chain
+    second: Chain
+    waiting: tuple[PlaneBuffer, PlaneBuffer] = field(
+        default_factory=lambda: (PlaneBuffer(), PlaneBuffer())
+    )
+
+    def push(self, x: Tensor) -> Tensor | None:
+        """Return the planes of the sum that are ready, or None."""
+        return self._sum(self.first.push(x), self.second.push(x))
+
+    def flush(self) -> Iterator[Tensor]:
+        """Yield the remaining planes of the sum."""
+        # The number of planes is the same in the end, whichever path is ahead.
+        for planes in self.first.flush():
+            ready = self._sum(planes, None)
+            if ready is not None:
+                yield ready
+        for planes in self.second.flush():
+            ready = self._sum(None, planes)
+            if ready is not None:
+                yield ready
+        assert not any(buffer.count for buffer in self.waiting), "both paths are equally long"
+
+    def _sum(self, first: Tensor | None, second: Tensor | None) -> Tensor | None:
+        for buffer, planes in zip(self.waiting, (first, second), strict=True):
+            if planes is not None:
+                buffer.add(planes)
+        count = min(buffer.count for buffer in self.waiting)
+        if not count:
+            return None
+        one, other = (buffer.take(count) for buffer in self.waiting)
+        return one + other

@@ -209,10 +209,17 @@ function factorText(factors) {
   return factors.map(([name, value]) => `${name}: ${JSON.stringify(six(value))}`).join("\n");
 }
 
+/** Returns a sentence on the entries of the codebook that latents use. */
+function codebookText(codebook) {
+  const whole = (value) => Math.round(value).toLocaleString("en");
+  return ` ${whole(codebook.used)} of ${whole(codebook.size)} entries of the codebook are used; perplexity ${whole(codebook.perplexity)}, ${formatNumber(codebook.bits)} bits a latent voxel.`;
+}
+
 function latentSection(latents, trained, cases) {
   const channels = latents.channels || [];
   if (!Object.keys(latents).length) return null;
   const largest = Math.max(...channels.map((channel) => number(channel.kl)).filter(Number.isFinite), 1e-12);
+  const codebook = latents.codebook;
   const rows = channels.map((channel, index) =>
     element(
       "tr",
@@ -222,23 +229,23 @@ function latentSection(latents, trained, cases) {
       element("td", {}, formatNumber(number(channel.mean))),
       element("td", {}, formatNumber(number(channel.std))),
       barCell(number(channel.noise_share), 1),
-      barCell(number(channel.kl), largest),
+      codebook ? barCell(codebook.levels_used[index], codebook.levels[index]) : barCell(number(channel.kl), largest),
     ),
   );
-  const heads = ["Channel", "State", "Mean", "SD", "Noise share", "KL"].map((name) => columnHead(name));
+  const heads = ["Channel", "State", "Mean", "SD", "Noise share", codebook ? "Levels used" : "KL"].map((name) => columnHead(name));
   const table = element(
     "table",
     { class: "latents" },
     element("thead", {}, element("tr", {}, heads)),
     element("tbody", {}, rows),
   );
-  const factors = Object.entries(latents).filter(([name]) => !["channels", "active_channels", "elements"].includes(name));
+  const factors = Object.entries(latents).filter(([name]) => !["channels", "active_channels", "elements", "codebook"].includes(name));
   const own = trained ? factorText(["shift_factor", "scaling_factor", "latents_mean", "latents_std"].map((name) => [name, trained[name]])) : "";
   const text = factorText(factors);
   const of = `the ${countCases(cases)} of this report`;
   const active = latents.active_channels ?? channels.filter((channel) => channel.active).length;
   const about = channels.length
-    ? `${active} of ${channels.length} channels are active. Noise share: the part of a channel’s variance that is the variance of the posterior. Idle channels carry no information about the scan.`
+    ? `${active} of ${channels.length} channels are active. Noise share: the part of a channel’s variance that is the variance of the posterior. Idle channels carry no information about the scan.${codebook ? codebookText(codebook) : ""}`
     : null;
   return section(
     "latents",
