@@ -16,6 +16,7 @@ from tests.conftest import run_distributed, tiny_model, tiny_trainer
 from tests.laws.test_accumulation import assert_same, weights_after
 from tests.laws.test_accumulation import config as training
 from tests.trainer.test_trainer import build, weights
+from vae3d.adversary.config import AdversarySpec
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import footprint
 from vae3d.commands.train_run import train
@@ -69,7 +70,7 @@ def case(
 
 def term(loss: LossConfig, network: BlockNetwork, *arguments: Any, first: int = 0) -> Tensor:
     output, images, inside = arguments
-    equivariance = Equivariance(Objective(loss, (2, 2, 2)), (1.0, 1.0, 1.0))
+    equivariance = Equivariance(Objective(loss, (2, 2, 2)), loss.equivariance, (1.0, 1.0, 1.0))
     seeds = [*range(first, first + len(images))]
     return equivariance(cast(CustomVAE, network), output, images, inside, seeds)
 
@@ -216,9 +217,12 @@ def test_it_is_logged_and_warmed_up(tmp_path: Path) -> None:
         assert total == pytest.approx(l1[step] + weight * value[step], rel=1e-5)
 
 
-@pytest.mark.parametrize("side", ["decoder", "encoder"])
+@pytest.mark.parametrize("side", ["decoder", "encoder", "decoder with an adversary"])
 def test_lanes_change_no_bit_and_steps_resume(tmp_path: Path, side: str) -> None:
-    loss = replace(LOSS, equivariance=replace(SPEC, side=side))
+    weight = 0.1 if "adversary" in side else 0.0
+    adversary = AdversarySpec(weight=weight, adaptive=True, levels=1, channels=4)
+    spec = replace(SPEC, side=side.split()[0])
+    loss = replace(LOSS, equivariance=spec, adversary=adversary)
     after = []
     for lanes in (1, 4):
         trainer = build(
@@ -285,5 +289,5 @@ def test_its_memory_is_counted(side: str) -> None:
         return found.peak, found.work
 
     without = counted(LossConfig())
-    with_it = counted(LossConfig(equivariance=replace(SPEC, side=side)))
+    with_it = counted(LossConfig(equivariance=replace(SPEC, side=side, min_scale=0.9)))
     assert all(1.2 * a < b < 2.1 * a for a, b in zip(without, with_it, strict=True))

@@ -112,9 +112,9 @@ def footprint(
             if loss.equivariance.weight:
                 # Neither scaled nor cut: no case takes more.
                 spec = replace(loss.equivariance, min_scale=1.0, shift=0)
-                whole = Equivariance(Objective(replace(loss, equivariance=spec), network.factor))
+                equivariance = Equivariance(objective, spec)
                 with precision.autocast(device):
-                    value = whole(network, output, images, inside, [0] * len(images))
+                    value = equivariance(network, output, images, inside, [0] * len(images))
                 terms = terms.plus("equivariance", value, loss.equivariance.weight)
             cases = Cases(images, output.reconstruction, inside, torch.ones(len(images)))
             loss_sum = terms.total.sum()

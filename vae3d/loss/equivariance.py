@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
-from vae3d.loss.config import LossConfig
+from vae3d.loss.config import EquivarianceSpec, LossConfig
 from vae3d.loss.grids import draw_change, planes_of
 from vae3d.loss.objective import Objective, warmed_up
 from vae3d.model.frozen import is_frozen
@@ -43,9 +43,14 @@ class Equivariance:
     neither flipped, turned nor scaled.
     """
 
-    def __init__(self, objective: Objective, spacing: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        spec: EquivarianceSpec,
+        spacing: Sequence[float] | None = None,
+    ) -> None:
         self.objective = objective
-        self.spec = objective.config.equivariance
+        self.spec = spec
         self.factor = objective.factor
         self.planes = planes_of(self.factor, spacing)
 

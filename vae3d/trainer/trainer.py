@@ -108,9 +108,9 @@ class Trainer:
         self.loss.adversary = self.adversary
         if objective.config.latent_noise:
             self.loss.latent_std = deviations_of(model, loader.dataset.latents)
-        if objective.config.equivariance.weight:
+        if (spec := objective.config.equivariance).weight:
             spacing = loader.dataset.cases.spacing
-            self.loss.equivariance = Equivariance(objective, spacing)
+            self.loss.equivariance = Equivariance(objective, spec, spacing)
         self.network = network if self.portions else distributed.wrap(network)
         self.stop = StopSignal()
         self.finite = FiniteWatch(config.max_nonfinite, self.precision.skips_overflow)
