@@ -12,10 +12,10 @@ from tests.conftest import run_distributed, tiny_model, tiny_trainer, tiny_train
 from tests.laws.test_accumulation import DATA, PATCHING, assert_same, weights_after
 from tests.laws.test_resume import assert_equal_states, final_state
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.commands.train import TrainConfig
 from vae3d.commands.train_run import train
 from vae3d.errors import RunError
 from vae3d.loss.config import LossConfig, PerceptualSpec
+from vae3d.run.config import TrainConfig
 from vae3d.trainer.perceptual import refuse_other_features
 
 

@@ -196,8 +196,8 @@ class CaseScorer:
         return ScoredCase(scores, detail, self._members(case, image, other, images))
 
     def _perceptual(self, extractor: FeatureExtractor, image: Tensor, other: Tensor) -> float:
-        images = (each[None].to(self.runner.device) for each in (other, image))
-        return perceptual_distance(extractor, *images, every=self.config.feature_slices)
+        mine, scan = (each[None].to(self.runner.device) for each in (other, image))
+        return perceptual_distance(extractor, mine, scan, self.config.feature_slices)
 
     def compare_sets(self, cases: Sequence[ScoredCase]) -> dict[str, dict[str, float]]:
         """Return the scores of all cases together by name, each with its parts."""
