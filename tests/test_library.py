@@ -104,6 +104,29 @@ def test_another_window_than_that_of_the_training_is_refused(tmp_path: Path) -> 
     assert len([*run.glob("report/full-custom-*")]) == 2
 
 
+def test_values_that_do_not_fit_are_checked_as_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, reason = Blobs((1, 8, 8, 8)), "% of the window"
+    values: dict[str, Any] = {
+        "model": tiny_model(),
+        "trainer": tiny_trainer(steps=1),
+        "window": (0.0, 1000.0),
+        "evaluation": QUIET,
+    }
+    with pytest.raises(DataError, match=reason):
+        train_3d(data, tmp_path / "run", **values)
+    train_3d(data, tmp_path / "run", check="warn", **values)
+    assert reason in caplog.text
+    with pytest.raises(DataError, match=reason):
+        eval_3d(tmp_path / "run", data, evaluation=QUIET, check="fail")
+    caplog.clear()
+    eval_3d(tmp_path / "run", data, evaluation=QUIET, check="off")
+    assert reason not in caplog.text
+    with pytest.raises(ConfigError, match=r"data\.check must be one of"):
+        train_3d(data, tmp_path / "other", check="never", **values)
+
+
 class _Brighter(Blobs):
     def __init__(self) -> None:
         super().__init__((1, 8, 8, 8))

@@ -53,6 +53,7 @@ def train_3d(
     patching: PatchingConfig | Values | str | None = None,
     patch_options: Values | None = None,
     window: tuple[float, float] = (-1.0, 1.0),
+    check: str = "auto",
     loss: LossConfig | Values | str | None = None,
     trainer: TrainerConfig | Values | str | None = None,
     evaluation: EvaluationConfig | Values | str | None = None,
@@ -83,6 +84,8 @@ def train_3d(
         patching: None (whole volumes), "full" (every patch of a grid), "random_parts", or a dict
             of its settings; one without a `kind` is of random_parts.
         patch_options: fields of the patching, for example `{"size": (64, 64, 64)}`.
+        check: what happens if values do not fit `window`: "auto" refuses what cannot be right and
+            warns of the rest, "fail" refuses both, "warn" only warns, "off" does not check.
         logger: one or several; objects of `Logger` stay open after the training.
         device: where to compute, instead of the device in `trainer`.
 
@@ -103,7 +106,9 @@ def train_3d(
         seed=seed,
         init_from=start.name if start else None if init_from is None else str(init_from),
         init_strict=init_strict,
-        data=CustomConfig(val_fraction=val_fraction, test_fraction=test_fraction, window=window),
+        data=CustomConfig(
+            val_fraction=val_fraction, test_fraction=test_fraction, window=window, check=check
+        ),
         patching=_patching(command, patching, patch_options or {}),
         plugins=[*dict.fromkeys(architecture.plugins + losses.plugins)],
         model=architecture,
@@ -126,6 +131,7 @@ def eval_3d(
     weights: str = "auto",
     mode: str = "full",
     window: tuple[float, float] | None = None,
+    check: str = "auto",
     output: str | Path | None = None,
     evaluation: EvaluationConfig | Values | str | None = None,
     logger: Loggers | Sequence[Loggers] | None = None,
@@ -140,6 +146,7 @@ def eval_3d(
         weights: of a run: "best", "latest", or "auto" for the best ones where there are any.
         mode: `full` (whole volumes) or `patch` (patch by patch and stitched).
         window: that of the training unless it is given; `allow=["window"]` takes another one.
+        check: as for `train_3d`.
         output: the folder of scores and pictures, by default one in the run.
         evaluation: the name of an option, a dict of settings, or an EvaluationConfig.
         logger: as for `train_3d`.
@@ -151,7 +158,9 @@ def eval_3d(
     show_messages_unless_configured()
     command = COMMANDS["eval"]
     loggers, chosen_loggers = _loggers(command, logger)
-    data = CustomConfig() if window is None else CustomConfig(window=window)
+    data = CustomConfig(check=check)
+    if window is not None:
+        data = replace(data, window=window)
     data.typed = frozenset() if window is None else frozenset({"window"})
     config = EvalConfig(
         run=str(run),
