@@ -29,7 +29,7 @@ FLOORS = [
     {"run"},
     {"settings"},
     {"verification", "budget"},
-    {"evaluation", "trainer", "comparison", "probing"},
+    {"evaluation", "trainer", "comparison", "probing", "inspection"},
     {"report", "loading"},
     {"scoring", "latents", "pictures"},
     {"inference", "data", "loss", "foreign", "exchange"},

@@ -7,20 +7,20 @@ from pathlib import Path
 from vae3d.commands.inspect import InspectConfig
 from vae3d.data.build import open_cases
 from vae3d.data.check import check_values
-from vae3d.data.inspection import inspect_cases
 from vae3d.data.stored import StoredCases
 from vae3d.errors import DataError
 from vae3d.files.atomic import write_json
 from vae3d.files.checksums import sealing
 from vae3d.files.paths import user_path
 from vae3d.files.sole_writer import sole_writer
+from vae3d.inspection.cases import inspect_cases
+from vae3d.inspection.table import show_cases, totals, write_table
+from vae3d.inspection.trial import draws, patch_totals, reading
 from vae3d.loading.patches import PatchDataset
-from vae3d.loading.trial import draws, patch_totals, reading
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.samplers import build_sampler
 from vae3d.pictures.media import write_png
 from vae3d.pictures.montage import Tile, montage
-from vae3d.report.case_table import show_cases, totals, write_table
 from vae3d.runtime.choices import SPLITS
 from vae3d.runtime.messages import counted
 from vae3d.runtime.shell import next_command

@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from vae3d.data.inspection import CaseReport
 from vae3d.files.atomic import atomic_write
+from vae3d.inspection.cases import CaseReport
 from vae3d.lists.left_out import listed
 from vae3d.lists.left_out import table as left_out_rows
 from vae3d.logger.console import table

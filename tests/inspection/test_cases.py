@@ -13,9 +13,9 @@ import torch
 from vae3d.commands.inspect import InspectConfig
 from vae3d.commands.inspect_run import inspect
 from vae3d.data.config import CTConfig, SourceData
-from vae3d.data.inspection import CaseReport, inspect_cases
 from vae3d.data.loaded import LoadedCases
 from vae3d.errors import DataError, VolumeError
+from vae3d.inspection.cases import CaseReport, inspect_cases
 from vae3d.patching.config import WholeVolumeConfig
 from vae3d.scans.orientation import orientation_of
 from vae3d.scans.source import CaseSource
