@@ -27,9 +27,9 @@ import peers  # noqa: E402
 from benchmarks.step_memory import StepMemory, measure_step  # noqa: E402
 from peers import Network  # noqa: E402
 from vae3d.budget.memory import TrainingMemory, TrainingStep  # noqa: E402
+from vae3d.layers.recomputation import RECOMPUTATIONS  # noqa: E402
 from vae3d.loss.config import LossConfig  # noqa: E402
 from vae3d.model.config import VAEConfig  # noqa: E402
-from vae3d.model.recomputation import RECOMPUTATIONS  # noqa: E402
 from vae3d.runtime.distributed import choose_device  # noqa: E402
 from vae3d.runtime.memory import GIB, peak_memory  # noqa: E402
 from vae3d.trainer.config import TrainerConfig  # noqa: E402

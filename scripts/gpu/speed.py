@@ -20,7 +20,7 @@ from gpu.timing import (
     training_step,
 )
 from vae3d.autoencoder.summary import summarise
-from vae3d.model.layers import group_norm, layer_norm, rms_norm
+from vae3d.layers.norms import group_norm, layer_norm, rms_norm
 from vae3d.runtime.kernels import fast_kernels
 from vae3d.runtime.precision import Precision, has_bf16
 

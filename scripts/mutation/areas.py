@@ -11,7 +11,7 @@ AREAS = {
     "data": ["data/**/*.py"],
     "loss": ["loss/**/*.py"],
     "streaming": ["streaming/**/*.py"],
-    "model": ["model/**/*.py"],
+    "model": ["model/**/*.py", "layers/**/*.py"],
     "trainer": ["trainer/**/*.py"],
     "scoring": [f"scoring/{name}.py" for name in SCORING.split()],
     "latents": ["latents/**/*.py"],

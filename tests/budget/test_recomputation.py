@@ -17,11 +17,11 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import Footprint, Part
 from vae3d.budget.memory import TrainingStep, optimizer_copies
 from vae3d.budget.recomputation import combined, least_work, nothing, smallest
+from vae3d.layers.recomputation import RECOMPUTATIONS
 from vae3d.loss.config import LossConfig
 from vae3d.loss.objective import Objective
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.frozen import freeze
-from vae3d.model.recomputation import RECOMPUTATIONS
 from vae3d.runtime.precision import Precision, has_bf16
 from vae3d.trainer.config import TrainerConfig
 

@@ -22,10 +22,10 @@ from vae3d.evaluation.config import EvaluationConfig
 from vae3d.evaluation.evaluator import Evaluator
 from vae3d.inference.config import InferenceConfig
 from vae3d.inference.runner import build_runner
+from vae3d.layers.folding import pixel_shuffle, pixel_unshuffle
 from vae3d.logger.base import Logger
 from vae3d.logger.console import ProgressBar
 from vae3d.model.config import LevelSpec
-from vae3d.model.folding import pixel_shuffle, pixel_unshuffle
 from vae3d.model.gaussian import DiagonalGaussian
 from vae3d.model.sizes import cropped, pad_to_multiple
 from vae3d.report.result import CaseScore, EvaluationResult, interval

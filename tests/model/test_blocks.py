@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from tests.conftest import assert_same_output, tiny_model
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.layers.recomputation import RECOMPUTATIONS
 from vae3d.model.blocks import ResidualBlock, downsample, upsample
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.recomputation import RECOMPUTATIONS
 
 FACTORS = [(2, 2), (1, 3), (2, 2, 2), (1, 2, 3)]
 

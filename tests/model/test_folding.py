@@ -19,8 +19,8 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
 from vae3d.exchange.programs import write_graphs
 from vae3d.exchange.to_monai import why_not_monai
+from vae3d.layers.folding import pixel_shuffle, pixel_unshuffle
 from vae3d.model.config import LevelSpec, VAEConfig
-from vae3d.model.folding import pixel_shuffle, pixel_unshuffle
 from vae3d.model.heads import OVERLAP_HEADS, window_of
 from vae3d.model.wavelets import wavelet
 

@@ -16,6 +16,8 @@ from vae3d.autoencoder.summary import receptive_field, summarise
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
 from vae3d.errors import ConfigError, RunError
+from vae3d.layers.folding import pixel_shuffle, pixel_unshuffle
+from vae3d.layers.norms import LayerNorm
 from vae3d.model.blocks import EndPaddedDownsample
 from vae3d.model.config import (
     ACTIVATIONS,
@@ -30,8 +32,6 @@ from vae3d.model.config import (
     LevelSpec,
     VAEConfig,
 )
-from vae3d.model.folding import pixel_shuffle, pixel_unshuffle
-from vae3d.model.layers import LayerNorm
 from vae3d.run.config import TrainConfig
 
 GOLDEN = ROOT / "tests" / "golden" / "models.json"

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae3d.adversary.config import AdversarySpec
+from vae3d.layers.convolution import CONVOLUTIONS
+from vae3d.layers.norms import leaky_relu
 from vae3d.model.config import NORMS
-from vae3d.model.convolution import CONVOLUTIONS
-from vae3d.model.layers import leaky_relu
 from vae3d.runtime.seeding import derive_seed
 
 KERNEL, PADDING = 4, 1

@@ -14,6 +14,7 @@ from vae3d.adversary.play import Cases
 from vae3d.adversary.player import Adversary, BatchPart, NoAdversary, Schedule
 from vae3d.autoencoder.summary import FlopMeter
 from vae3d.autoencoder.vae import CustomVAE, memory_format_on
+from vae3d.layers.operators import as_convolution, tensors_without_values
 from vae3d.loss.config import LossConfig
 from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
@@ -21,7 +22,6 @@ from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze
 from vae3d.model.gaussian import DiagonalGaussian
-from vae3d.model.operators import as_convolution, tensors_without_values
 from vae3d.model.sizes import cropped
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.precision import Precision

@@ -14,12 +14,12 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import Footprint, footprint
 from vae3d.budget.recomputation import Choice, Footprints, combined, least_work, nothing, smallest
 from vae3d.errors import ConfigError
+from vae3d.layers.recomputation import RECOMPUTATIONS
 from vae3d.loading.loader import PatchLoader
 from vae3d.loss.config import LossConfig
 from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.config import VAEConfig
 from vae3d.model.frozen import freeze, trained_parameters
-from vae3d.model.recomputation import RECOMPUTATIONS
 from vae3d.runtime.distributed import Distributed
 from vae3d.runtime.memory import GIB, memory_budget
 from vae3d.runtime.messages import counted

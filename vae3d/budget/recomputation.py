@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from vae3d.budget.footprint import Footprint
-from vae3d.model.recomputation import RECOMPUTATIONS
+from vae3d.layers.recomputation import RECOMPUTATIONS
 
 Choice = dict[str, str]
 """What each residual block recomputes, one of RECOMPUTATIONS, by its name."""

@@ -15,8 +15,8 @@ from torch.export import Dim, ExportedProgram
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError, RunError
 from vae3d.files.reading import reason_of
+from vae3d.layers.folding import pixel_unshuffle
 from vae3d.model.config import VAEConfig
-from vae3d.model.folding import pixel_unshuffle
 
 TOLERANCE = 1e-4
 """Largest difference of an exported network's output, as a share of the largest value or of 1."""

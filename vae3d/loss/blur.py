@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vae3d.model.convolution import computes_in_float32
-from vae3d.model.operators import onednn_convolution
+from vae3d.layers.convolution import computes_in_float32
+from vae3d.layers.operators import onednn_convolution
 
 WINDOW = 11
 """Voxels of the window along an axis that is long enough."""

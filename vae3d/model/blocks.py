@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae3d.model.attention import Attention
+from vae3d.layers.attention import Attention
+from vae3d.layers.convolution import TRANSPOSED, convolution
+from vae3d.layers.folding import pixel_shuffle
+from vae3d.layers.norms import SampleDropout
+from vae3d.layers.recomputation import recomputed
 from vae3d.model.config import ACTIVATIONS, NORMS, VAEConfig
-from vae3d.model.convolution import TRANSPOSED, convolution
-from vae3d.model.folding import pixel_shuffle
-from vae3d.model.layers import SampleDropout
-from vae3d.model.recomputation import recomputed
 from vae3d.model.shortcuts import DownShortcut, UpShortcut
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     BuildNorm = Callable[[int, int, int], nn.Module]
     BuildActivation = Callable[[], nn.Module]
 
-_LAYERS = "vae3d.model.layers"
+_LAYERS = "vae3d.layers.norms"
 
 NORMS: "Registry[BuildNorm]" = Registry(
     "norm",

@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from vae3d.layers.convolution import convolution
 from vae3d.model.blocks import head_layers, upsample
 from vae3d.model.config import FINAL_ACTIVATIONS, LevelSpec, VAEConfig
-from vae3d.model.convolution import convolution
 from vae3d.model.encoder import Layers, middle, residual_blocks
 from vae3d.model.heads import head_of
 from vae3d.model.wavelets import unfolding

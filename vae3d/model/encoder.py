@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from vae3d.layers.convolution import convolution
 from vae3d.model.blocks import (
     ResidualBlock,
     attention_layer,
@@ -13,7 +14,6 @@ from vae3d.model.blocks import (
     head_layers,
 )
 from vae3d.model.config import LevelSpec, VAEConfig
-from vae3d.model.convolution import convolution
 from vae3d.model.wavelets import folding
 
 

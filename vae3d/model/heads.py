@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae3d.layers.convolution import SafeConv3d, convolution
 from vae3d.model.blocks import init_icnr
 from vae3d.model.config import VAEConfig
-from vae3d.model.convolution import SafeConv3d, convolution
 from vae3d.model.sizes import with_edges
 
 

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from vae3d.model.folding import pixel_shuffle, pixel_unshuffle
+from vae3d.layers.folding import pixel_shuffle, pixel_unshuffle
 
 
 class DownShortcut(nn.Module):

@@ -9,15 +9,15 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
+from vae3d.layers.folding import pixel_shuffle, pixel_unshuffle
+from vae3d.layers.norms import SampleDropout
 from vae3d.model.blocks import ResidualBlock
 from vae3d.model.config import VAEConfig
 from vae3d.model.decoder import Decoder
 from vae3d.model.encoder import Encoder
-from vae3d.model.folding import pixel_shuffle, pixel_unshuffle
 from vae3d.model.frozen import frozen_parts
 from vae3d.model.gaussian import DiagonalGaussian, LatentNoise, without_variance
 from vae3d.model.heads import init_head
-from vae3d.model.layers import SampleDropout
 from vae3d.model.quantizer import quantizer_of
 from vae3d.model.sizes import cropped, pad_to_multiple
 

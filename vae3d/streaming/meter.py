@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vae3d.model.operators import TorchDispatchMode, meta_output, tree_flatten
+from vae3d.layers.operators import TorchDispatchMode, meta_output, tree_flatten
 
 
 @contextlib.contextmanager

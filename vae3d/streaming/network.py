@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae3d.errors import ConfigError
-from vae3d.model.attention import Attention
+from vae3d.layers.attention import Attention
+from vae3d.layers.convolution import convolved
+from vae3d.layers.folding import pixel_shuffle
+from vae3d.layers.norms import LayerNorm, RMSNorm, SampleDropout
 from vae3d.model.blocks import (
     EndPaddedDownsample,
     PixelShuffleUpsample,
     ResidualBlock,
 )
 from vae3d.model.config import ACTIVATIONS
-from vae3d.model.convolution import convolved
-from vae3d.model.folding import pixel_shuffle
 from vae3d.model.heads import OverlapHead2d, OverlapHead3d
-from vae3d.model.layers import LayerNorm, RMSNorm, SampleDropout
 from vae3d.model.shortcuts import DownShortcut, UpShortcut
 from vae3d.model.wavelets import LiftingStep
 from vae3d.streaming.stream import Chain, Pointwise, Residual, Stream, Sum

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vae3d.layers.norms import SampleDropout
 from vae3d.model.blocks import PixelShuffleUpsample, ResidualBlock
 from vae3d.model.config import VAEConfig
-from vae3d.model.layers import SampleDropout
 from vae3d.model.shortcuts import UpShortcut
 from vae3d.model.vae import VAE
 from vae3d.model.wavelets import LiftingStep

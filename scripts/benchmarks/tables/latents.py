@@ -7,7 +7,7 @@
   architecture with `channels` and `blocks` (64, 128, 256 and 2 in full).
 
 CPU, float32, a phantom with a scanner's noise, random weights, also where they begin as zeros.
-torch computes single images of few channels slowly (vae3d/model/convolution.py). vae3d's network
+torch computes single images of few channels slowly (vae3d/layers/convolution.py). vae3d's network
 avoids that, in MONAI's windows too; AutoencoderKlMaisi does not, but meets it only where an image
 has 20480 numbers a column (channels x depth x height) or less: a whole CT has more.
 """

@@ -1,6 +1,6 @@
 """The private operators of torch that vae3d calls, with and without.
 
-`vae3d/model/operators.py` calls two convolutions of torch directly and knows the outputs of some
+`vae3d/layers/operators.py` calls two convolutions of torch directly and knows the outputs of some
 operators on the meta device. Each is timed against what torch does by itself.
 """
 
@@ -25,7 +25,7 @@ TITLE = "Private operators of torch"
 PEERS = ()
 
 PLAN = (
-    "import torch, vae3d.model.operators as operators; {change}"
+    "import torch, vae3d.layers.operators as operators; {change}"
     "from vae3d.model.config import VAEConfig; from vae3d.model.vae import VAE;"
     "from vae3d.streaming.plan import streaming_plan;"
     "model = torch.device('meta').__enter__() and VAE(VAEConfig(spatial_dims=3));"
@@ -76,7 +76,7 @@ def measure(sizes: Sizes) -> list[Block]:
         values[name] = samples.values["vae3d"]
         rounds.append(samples.rounds)
     caption = (
-        "Seconds with the operators of `vae3d/model/operators.py` and with what torch does by "
+        "Seconds with the operators of `vae3d/layers/operators.py` and with what torch does by "
         f"itself, and the median of the ratios. One float32 image of {sizes.side}^3 through a "
         f"network of 16 and 32 channels, {min(rounds)} rounds."
     )

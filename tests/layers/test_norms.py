@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae3d.layers.norms import SampleDropout
 from vae3d.model.config import NORMS
-from vae3d.model.layers import SampleDropout
 
 GROUPS = 3
 

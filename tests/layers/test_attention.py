@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae3d.model.attention import Attention
+from vae3d.layers.attention import Attention
 from vae3d.model.config import AttentionSpec
 from vae3d.runtime.memory import peak_memory
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae3d.model.recomputation import is_recomputing
+from vae3d.layers.recomputation import is_recomputing
 from vae3d.runtime.seeding import derive_seed
 
 

@@ -8,8 +8,8 @@ from torch.nn.functional import conv2d, conv3d
 from torch.profiler import ProfilerActivity, profile
 
 from tests.conftest import assert_same_output
-from vae3d.model.convolution import SafeConv3d
-from vae3d.model.operators import META_OUTPUTS
+from vae3d.layers.convolution import SafeConv3d
+from vae3d.layers.operators import META_OUTPUTS
 
 aten = torch.ops.aten
 LAYER_NORM = "(Tensor input, SymInt[] normalized_shape, Tensor? weight"

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vae3d.model.operators import onednn_convolution, weight_gradient
-from vae3d.model.recomputation import needs_output
+from vae3d.layers.operators import onednn_convolution, weight_gradient
+from vae3d.layers.recomputation import needs_output
 
 MAX_UNFOLDED_VALUES = 20480
 """Channels x depth x height up to which torch 2.13 unfolds a single float32 image instead of

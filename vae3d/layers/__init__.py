@@ -1,0 +1,1 @@
+"""The layers of the network: convolutions, norms, attention, folding, and how they recompute."""
