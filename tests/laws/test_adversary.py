@@ -454,6 +454,18 @@ def test_slices_of_volumes(tmp_path: Path) -> None:
     assert {v.dim() for n, v in after[0].items() if n.startswith("adversary.")} == {1, 4}
 
 
+def test_an_adversary_that_never_plays_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for start, expected in ((9, 0), (10, 1)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            build(tmp_path / str(start), loss=loss_of(start_step=start), steps=10)
+        messages = [message for message in caplog.messages if "never plays" in message]
+        assert len(messages) == expected
+        assert all("start_step=10 is not reached in 10 steps" in m for m in messages)
+
+
 def test_its_accuracy_is_averaged(tmp_path: Path) -> None:
     own = second_player(build(tmp_path, loss=loss_of()))
     for _ in range(200):

@@ -1,14 +1,19 @@
 """`build_adversary`: the second player of a training, with an optimizer of the trainer's kind."""
 
+import logging
+
 from vae3d.adversary.config import AdversarySpec
 from vae3d.adversary.discriminator import build_discriminator
 from vae3d.adversary.player import Adversary, NoAdversary, Schedule
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.errors import ConfigError
 from vae3d.runtime.distributed import Distributed
+from vae3d.runtime.messages import counted
 from vae3d.runtime.precision import Precision
 from vae3d.trainer.config import TrainerConfig
 from vae3d.trainer.optimizer import build_optimizer, learning_rate
+
+log = logging.getLogger(__name__)
 
 
 def build_adversary(
@@ -28,6 +33,11 @@ def build_adversary(
     if not spec.weight:
         return NoAdversary()
     check_adversary(spec, model, config)
+    if spec.start_step >= total_steps and distributed.is_main:
+        log.warning(
+            f"loss.adversary.start_step={spec.start_step} is not reached in "
+            f"{counted(total_steps, 'step')}: the adversary never plays"
+        )
     dims, channels = model.config.dims, model.config.in_channels
     discriminator = build_discriminator(spec, dims, channels, seed).to(distributed.device)
     optimizer = build_optimizer(config.optimizer, discriminator, spec.lr, weight_decay=0.0)
