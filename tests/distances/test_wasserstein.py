@@ -138,7 +138,7 @@ def test_images_share_the_patches_of_a_set() -> None:
     assert patches_per_image(16) == 1024
     assert patches_per_image(10**6) == 1
     large = sampled(image(130, 140), 100)
-    assert [len(level) for level in large.projections] == [104, 104, 104], "of eight regions"
+    assert [len(level) for level in large.projections] == [100, 100, 100], "of four regions"
 
 
 def test_nothing_in_the_scans() -> None:

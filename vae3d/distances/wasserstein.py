@@ -25,7 +25,7 @@ MAX_PATCHES = 2**11
 """Patches of an image at each level, at most."""
 REGION = 64
 """Voxels of a region along each axis, or all that the image has: larger images are sampled."""
-MAX_REGIONS = 8
+MAX_REGIONS = 4
 """Regions of an image, at most."""
 KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """The filter of the pyramid along each axis (Burt and Adelson 1983)."""
@@ -115,8 +115,7 @@ def laplacian_pyramid(image: Tensor) -> list[Tensor]:
 
 def _halved(image: Tensor) -> Tensor:
     for axis in range(1, image.dim()):
-        places = torch.arange(0, image.shape[axis], 2, device=image.device)
-        image = _filtered(image, axis).index_select(axis, places)
+        image = _filtered(image, axis, step=2)
     return image
 
 
@@ -129,13 +128,17 @@ def _doubled(image: Tensor, shape: Sequence[int]) -> Tensor:
     return image
 
 
-def _filtered(image: Tensor, axis: int) -> Tensor:
-    """Return the image after KERNEL along an axis, beyond whose ends it is mirrored."""
+def _filtered(image: Tensor, axis: int, step: int = 1) -> Tensor:
+    """Return every `step`-th voxel along an axis after KERNEL, mirrored beyond the ends."""
     length = image.shape[axis]
     ends = image.narrow(axis, 1, 2).flip(axis), image.narrow(axis, length - 3, 2).flip(axis)
     padded = torch.cat([ends[0], image, ends[1]], dim=axis)
-    parts = (weight * padded.narrow(axis, n, length) for n, weight in enumerate(KERNEL))
-    return sum(parts, start=torch.zeros_like(image))
+    before = (slice(None),) * axis
+    first, *others = (padded[(*before, slice(n, n + length, step))] for n in range(len(KERNEL)))
+    total = KERNEL[0] * first
+    for weight, part in zip(KERNEL[1:], others, strict=True):
+        total.add_(part, alpha=weight)
+    return total
 
 
 def _cut(band: Tensor, count: int, generator: Generator) -> Tensor:
