@@ -29,6 +29,11 @@ def random_state(name: str, seed: int = 0) -> State:
     return {n: value(n, shape) for n, shape in NETWORKS[name].shapes.items()}
 
 
+def state_of(name: str, dtype: torch.dtype) -> State:
+    """The same weights in a precision, in which sums of other orders are equal enough."""
+    return {n: value.to(dtype) for n, value in random_state(name).items()}
+
+
 def random_heads(name: str) -> State:
     """Weights of LPIPS, which are positive."""
     generator = torch.Generator().manual_seed(1)

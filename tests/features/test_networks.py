@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.features.conftest import Folder
-from tests.features.networks import features, random_heads, random_state
+from tests.features.networks import features, random_heads, random_state, state_of
 from vae3d.errors import UserError
 from vae3d.features.distance import feature_distance, of_unit_length
 from vae3d.features.extractor import FeatureExtractor, Input, Name, standardised
@@ -21,14 +21,14 @@ from vae3d.loss.perceptual import PerceptualLoss
 QUICK = ("vgg16", "alexnet", "squeezenet1_1", "radimagenet_resnet50_keras", "medicalnet_resnet10")
 SIDES = {"vgg16": 21, "alexnet": 40, "squeezenet1_1": 37}
 """Odd and even sides, so that strides and poolings meet incomplete windows."""
-IMAGENET = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def images(name: str, channels: int = 1, seed: int = 0) -> Tensor:
     side = SIDES.get(name, 19)
     size = (side, side + 4, 17)[: NETWORKS[name].spatial_dims]
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, channels, *size, generator=generator) * 2 - 1
+    return torch.rand(2, channels, *size, generator=generator, dtype=torch.float64) * 2 - 1
 
 
 def extractor_of(name: str, compared: tuple[str, ...] = ()) -> FeatureExtractor:
@@ -38,7 +38,7 @@ def extractor_of(name: str, compared: tuple[str, ...] = ()) -> FeatureExtractor:
     return FeatureExtractor(
         Name(name, name), module, network.spatial_dims, Input.of(network, None),
         network.layers, compared or [layer for layer, _ in network.layers],
-    )  # fmt: skip
+    ).double()  # fmt: skip
 
 
 def network_input(name: str, x: Tensor) -> Tensor:
@@ -49,15 +49,17 @@ def network_input(name: str, x: Tensor) -> Tensor:
     unit = (x + 1) / 2
     if name == "radimagenet_resnet50":
         return ((unit - 0.5) / 0.5).repeat(1, 3, 1, 1)
-    mean, std = IMAGENET
+    mean, std = (torch.tensor(values, dtype=x.dtype) for values in IMAGENET)
     if name.endswith("keras"):
         mean, std = mean.flip(0), torch.ones(3)
     return (unit.repeat(1, 3, 1, 1) - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)
 
 
-def assert_close(found: Tensor, expected: Tensor) -> None:
+def assert_close(found: Tensor, expected: Tensor, atol: float = 1e-9) -> None:
+    """Equal within `atol` of the largest value, in double precision."""
+    assert found.dtype == torch.float64
     scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(found, expected, atol=1e-5 * scale, rtol=0)
+    torch.testing.assert_close(found, expected, atol=atol * scale, rtol=0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -65,7 +67,7 @@ def test_features_are_those_of_the_reference(name: str) -> None:
     if name not in QUICK and not name.endswith(("18", "50")):
         pytest.skip("differs from others in its number of blocks alone")
     x = images(name)
-    expected = features(name, random_state(name), network_input(name, x))
+    expected = features(name, state_of(name, x.dtype), network_input(name, x))
     found = extractor_of(name)(x)
     assert [f.shape[1] for f in found] == [count for _, count in NETWORKS[name].layers]
     for one, other in zip(found, expected, strict=True):
@@ -90,17 +92,18 @@ def test_the_least_size_is_exact(name: str) -> None:
     extractor = extractor_of(name)
     least = NETWORKS[name].least
     assert extractor.takes((least, least))
-    assert all(f.numel() for f in extractor(torch.zeros(1, 1, least, least)))
+    assert all(f.numel() for f in extractor(torch.zeros(1, 1, least, least).double()))
     assert not extractor.takes((least, least - 1))
     with pytest.raises(RuntimeError):
-        extractor(torch.zeros(1, 1, least, least - 1))
+        extractor(torch.zeros(1, 1, least, least - 1).double())
 
 
 def test_colours_and_other_numbers_of_channels() -> None:
     name = "radimagenet_resnet50_keras"
     colour, extractor = images(name, 3), extractor_of(name, ("relu1",))
-    mean = torch.tensor([0.406, 0.456, 0.485]).reshape(3, 1, 1)
-    expected = features(name, random_state(name), (colour.flip(1) + 1) / 2 - mean)[0]
+    mean = torch.tensor([0.406, 0.456, 0.485], dtype=torch.float64).reshape(3, 1, 1)
+    state = state_of(name, torch.float64)
+    expected = features(name, state, (colour.flip(1) + 1) / 2 - mean)[0]
     assert_close(extractor(colour)[0], expected)
     # Two contrasts pass one by one; their features are compared as those of one image.
     both = images(name, 2)
@@ -110,10 +113,9 @@ def test_colours_and_other_numbers_of_channels() -> None:
 
 
 def test_a_volume_of_air_has_no_infinite_gradient() -> None:
-    air = torch.full((2, 1, 9, 9, 9), -1.0, requires_grad=True)
-    distance = feature_distance(
-        extractor_of("medicalnet_resnet10"), air, torch.rand(2, 1, 9, 9, 9)
-    )
+    air = torch.full((2, 1, 9, 9, 9), -1.0, dtype=torch.float64, requires_grad=True)
+    scan = torch.rand(2, 1, 9, 9, 9, dtype=torch.float64)
+    distance = feature_distance(extractor_of("medicalnet_resnet10"), air, scan)
     distance.sum().backward()
     assert air.grad is not None
     assert bool(air.grad.isfinite().all())
@@ -122,11 +124,11 @@ def test_a_volume_of_air_has_no_infinite_gradient() -> None:
 
 def lpips(name: str, x: Tensor, y: Tensor) -> Tensor:
     """LPIPS as its authors compute it, of grey images in [-1, 1]; (B,)."""
-    shift = torch.tensor([-0.030, -0.088, -0.188]).reshape(3, 1, 1)
-    scale = torch.tensor([0.458, 0.448, 0.450]).reshape(3, 1, 1)
-    state, heads = random_state(name), random_heads(name)
+    shift = torch.tensor([-0.030, -0.088, -0.188], dtype=x.dtype).reshape(3, 1, 1)
+    scale = torch.tensor([0.458, 0.448, 0.450], dtype=x.dtype).reshape(3, 1, 1)
+    state, heads = state_of(name, x.dtype), random_heads(name)
     pair = [features(name, state, (image.repeat(1, 3, 1, 1) - shift) / scale) for image in (x, y)]
-    total = torch.zeros(len(x))
+    total = torch.zeros(len(x), dtype=x.dtype)
     for number, (one, other) in enumerate(zip(*pair, strict=True)):
         units = [f / (f.square().sum(1, keepdim=True).sqrt() + 1e-10) for f in (one, other)]
         weighted = (units[0] - units[1]).square() * heads[f"lin{number}.model.1.weight"]
@@ -136,15 +138,16 @@ def lpips(name: str, x: Tensor, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ["vgg16", "alexnet", "squeezenet1_1"])
 def test_distance_is_lpips(name: str, features_folder: Folder) -> None:
-    extractor = open_extractor(str(features_folder(name, heads=True)))
+    extractor = open_extractor(str(features_folder(name, heads=True))).double()
     assert extractor.compared == tuple(layer for layer, _ in NETWORKS[name].layers)
     x, y = images(name), images(name, seed=1)
-    assert_close(feature_distance(extractor, x, y), lpips(name, x, y))
+    assert_close(feature_distance(extractor, x, y), lpips(name, x, y), atol=1e-6)
     assert feature_distance(extractor, x, x).abs().max() == 0
 
 
 def test_without_heads_all_weights_are_one(features_folder: Folder) -> None:
-    extractor = open_extractor(str(features_folder("squeezenet1_1")), ["relu1", "fire7"])
+    folder = str(features_folder("squeezenet1_1"))
+    extractor = open_extractor(folder, ["relu1", "fire7"]).double()
     x, y = images("squeezenet1_1"), images("squeezenet1_1", seed=1)
     pairs = zip(extractor(x), extractor(y), strict=True)
     squares = [(of_unit_length(a) - of_unit_length(b)).square() for a, b in pairs]
@@ -216,6 +219,7 @@ def test_torchvision_computes_the_same(name: str) -> None:
         pytest.skip(f"torchvision: {error}")
     theirs = models.resnet50() if "resnet" in name else getattr(models, name)()
     theirs.load_state_dict(random_state(name), strict=False)
+    theirs = theirs.double().eval()
     x = images(name)
     given, found = network_input(name, x), extractor_of(name)(x)[-1]
     with torch.no_grad():
@@ -223,10 +227,10 @@ def test_torchvision_computes_the_same(name: str) -> None:
             for layer in (
                 *["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"],
             ):
-                given = getattr(theirs.eval(), layer)(given)
+                given = getattr(theirs, layer)(given)
         else:
             ends = {"vgg16": 30, "alexnet": 12, "squeezenet1_1": 13}
-            given = theirs.eval().features[: ends[name]](given)
+            given = theirs.features[: ends[name]](given)
     assert_close(found, given)
 
 
