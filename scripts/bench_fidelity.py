@@ -30,6 +30,7 @@ import peers
 from peers import Network
 from vae3d.autoencoder.vae import CustomVAE
 from vae3d.cli.compose import composed
+from vae3d.loss.equivariance import Equivariance
 from vae3d.loss.objective import Objective
 from vae3d.loss.perceptual import build_perceptual
 from vae3d.run.config import TrainConfig
@@ -145,6 +146,7 @@ def ours(text: str, arguments: argparse.Namespace) -> Contender:
     config: TrainConfig = composed("train", *shlex.split(text))
     model = CustomVAE(config.model).to_device(CPU)
     objective = Objective(config.loss, model.factor, build_perceptual(config.loss))
+    equivariance = Equivariance(objective, config.loss.equivariance)
     options = config.trainer
     optimizer = build_optimizer(options.optimizer, model, options.lr, options.weight_decay)
     precision = Precision(options.precision, CPU)
@@ -160,7 +162,14 @@ def ours(text: str, arguments: argparse.Namespace) -> Contender:
         with precision.autocast(CPU):
             output = model(images, noise)
         inside = [tuple(images.shape[2:])] * len(images)
-        loss = objective(output, images, inside, int(progress * TICKS)).total.mean()
+        tick = int(progress * TICKS)
+        terms = objective(output, images, inside, tick)
+        if weight := equivariance.weight_at(tick):
+            seeds = torch.randint(2**31, (len(images),), generator=noise).tolist()
+            with precision.autocast(CPU):
+                value = equivariance(model, output, images, inside, seeds)
+            terms = terms.plus("equivariance", value, weight)
+        loss = terms.total.mean()
         precision.backward(loss)
         precision.clip(model, optimizer, options.clip_norm)
         precision.step(optimizer, loss.detach().isfinite())
