@@ -125,7 +125,7 @@ def test_one_side_of_random_weights_is_kept_only_by_name() -> None:
 def test_a_frozen_convolution_has_no_gradient_of_its_weight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vae3d.model import convolution
+    from vae3d.layers import convolution
 
     def refuse(*_: object) -> None:
         raise AssertionError("computed for a frozen weight")

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.conftest import ROOT, tiny_model
 from vae3d.autoencoder.summary import summarise
 from vae3d.autoencoder.vae import CustomVAE
-from vae3d.model import operators
+from vae3d.layers import operators
 from vae3d.model.config import ACTIVATIONS, NORMS, AttentionSpec
 from vae3d.streaming.plan import streamed_plans, whole_bytes
 

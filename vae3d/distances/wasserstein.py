@@ -133,8 +133,8 @@ def _filtered(image: Tensor, axis: int, step: int = 1) -> Tensor:
     length = image.shape[axis]
     ends = image.narrow(axis, 1, 2).flip(axis), image.narrow(axis, length - 3, 2).flip(axis)
     padded = torch.cat([ends[0], image, ends[1]], dim=axis)
-    before = (slice(None),) * axis
-    first, *others = (padded[(*before, slice(n, n + length, step))] for n in range(len(KERNEL)))
+    planes = padded.movedim(axis, 0)
+    first, *others = (planes[n : n + length : step].movedim(0, axis) for n in range(len(KERNEL)))
     total = KERNEL[0] * first
     for weight, part in zip(KERNEL[1:], others, strict=True):
         total.add_(part, alpha=weight)

@@ -16,8 +16,8 @@ import torch
 from benchmarks.processes import SCRIPTS, environment
 from benchmarks.result import Block
 from benchmarks.timing import alternate, timed
+from vae3d.layers import convolution
 from vae3d.loss.structural import ssim
-from vae3d.model import convolution
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.vae import VAE
 
