@@ -189,7 +189,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("values", "said"), REFUSED, ids=lambda value: str(value)[:24])
 def test_wrong_settings(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        PerceptualSpec(**values)
+        PerceptualSpec(**values).check_given()
+    with pytest.raises(ConfigError, match=said):
+        build_perceptual(LossConfig(perceptual=PerceptualSpec(**values)))
 
 
 def test_wrong_features(encoders: dict[int, Path], tmp_path: Path) -> None:

@@ -187,10 +187,19 @@ def test_a_folder_without_settings_is_no_run(run: TrainConfig) -> None:
         check_changes(file_of(run), run, has_checkpoints=True)
 
 
+def dotted(settings: dict[str, Any], prefix: str = "") -> list[str]:
+    """All keys of a group, those of groups in it after their own."""
+    keys = []
+    for name, value in settings.items():
+        keys.append(prefix + name)
+        keys += dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else []
+    return keys
+
+
 def test_every_key_that_may_change_exists(run: TrainConfig) -> None:
     settings = describe(run)
     for group, keys in MAY_CHANGE.items():
-        assert keys <= {*settings[group]}
-        assert keys.isdisjoint(frozen(settings)[group])
+        assert keys <= {*dotted(settings[group])}
+        assert keys.isdisjoint(dotted(frozen(settings)[group]))
     assert {*frozen(settings)} == {"seed", *MAY_CHANGE}
     assert {*RESTRICTED} <= {*settings["trainer"]}

@@ -77,13 +77,12 @@ class PerceptualSpec(Settings, key="loss.perceptual"):
     """Range [low, high] to which images are brought for the network; null is the one that it was
     trained with."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.features is None and (
-            given := [name for name in self.given() if name != "weight"]
-        ):
+    def check_given(self) -> None:
+        """Raise a ConfigError if something was chosen for a network that was not."""
+        chosen = [name for name in self.given() if name != "weight"]
+        if self.features is None and chosen:
             raise ConfigError(
-                f"loss.perceptual.{given[0]} has an effect only with loss.perceptual.features="
+                f"loss.perceptual.{chosen[0]} has an effect only with loss.perceptual.features="
                 "FOLDER"
             )
 

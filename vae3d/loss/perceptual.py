@@ -87,6 +87,7 @@ def build_perceptual(
         UserError: the features are missing, damaged, or do not fit the settings.
     """
     spec = loss.perceptual
+    spec.check_given()
     if spec.features is None or spec.weight == 0:
         if "perceptual.weight" in loss.typed and spec.weight > 0:
             raise ConfigError(
