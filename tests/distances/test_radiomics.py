@@ -79,6 +79,8 @@ def test_the_frechet_distance_is_its_definition() -> None:
     assert frechet_distance(first[:3], second[:3]) > 0, "singular covariances"
 
 
+# MONAI calls scipy's root of a matrix with an argument that will be removed.
+@pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated:DeprecationWarning")
 @pytest.mark.extras
 def test_the_frechet_distance_is_monais() -> None:
     metrics = pytest.importorskip("monai.metrics")
