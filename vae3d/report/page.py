@@ -48,7 +48,7 @@ LEVELS = 2047
 LIMIT_STEPS = 16
 """Steps up to the limit of the difference, at least."""
 BETTER = {1: "higher is better", -1: "lower is better", 0: "1 is best"}
-FIRST = ("psnr", "ssim", "mae", "ms_ssim", "seam", "power_fine", "rmse", "mse")
+FIRST = ("psnr", "ssim", "mae", "ms_ssim", "seam", "fsc_05", "rmse", "mse")
 """Metrics that tables begin with, in this order."""
 SCRIPTS = ("elements.js", "tables.js", "charts.js", "viewer.js", "app.js")
 
