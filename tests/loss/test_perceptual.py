@@ -89,6 +89,28 @@ def test_an_encoder_is_compared_level_by_level(encoders: dict[int, Path]) -> Non
     assert value.min() > 1e-3
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"patch": (2,), "folding": "haar"}, {"levels": [LevelSpec(4), LevelSpec(6, 0, (2,))]}],
+    ids=["plain", "wavelets", "no blocks"],
+)
+def test_features_of_an_encoder_are_the_outputs_of_its_levels(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = CustomVAE(tiny_model(zero_init=False, dropout=0.5, **changes)).eval()
+    model.save_pretrained(tmp_path / "weights")
+    outputs: list[Tensor] = []
+    for level in model.encoder.levels:
+        level.register_forward_hook(lambda *parts: outputs.append(parts[-1]))
+    image = pair(8, 9, 7)[1]
+    model.encode(image)
+    found = open_extractor(str(tmp_path / "weights"))(image)
+    assert len(found) == len(outputs) == len(model.config.levels)
+    for one, other in zip(found, outputs, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_network_in_2d_sees_the_slices_of_three_planes(encoders: dict[int, Path]) -> None:
     term = perceptual(encoders[2])
     reconstruction, image = pair(5, 6, 7)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from vae3d.autoencoder.vae import CustomVAE
+from vae3d.model.encoder import DownLevel
 
 
 class EncoderFeatures(nn.Module):
@@ -25,7 +26,8 @@ class EncoderFeatures(nn.Module):
 
     def outputs(self, image: Tensor) -> Iterator[Tensor]:
         """Yield the features (B, channels, *spatial / stride) of images in [-1, 1]."""
-        x = self.encoder.stem(self._folded(image))
-        for level in self.encoder.levels:
-            x = level(x)
-            yield x
+        x = self._folded(image)
+        for layer in self.encoder:
+            x = layer(x)
+            if isinstance(layer, DownLevel):
+                yield x
