@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from vae3d.budget.footprint import Footprint, Part
 from vae3d.budget.memory import TrainingStep, optimizer_copies
 from vae3d.budget.recomputation import combined, least_work, nothing, smallest
 from vae3d.layers.recomputation import RECOMPUTATIONS
-from vae3d.loss.config import LossConfig
+from vae3d.loss.config import LossConfig, PerceptualSpec
 from vae3d.loss.objective import Objective
+from vae3d.loss.perceptual import build_perceptual
 from vae3d.model.config import LevelSpec, VAEConfig
 from vae3d.model.frozen import freeze
 from vae3d.runtime.precision import Precision, has_bf16
@@ -173,6 +175,23 @@ def test_a_step_takes_what_was_planned(precision: str) -> None:
         if measured == "None":
             pytest.skip("memory cannot be measured on this system")
         assert 0.85 <= int(measured) / int(planned) <= 1.1
+
+
+def test_a_perceptual_term_is_counted(tmp_path: Path) -> None:
+    CustomVAE(config()).save_pretrained(tmp_path / "features")
+    spec = PerceptualSpec(str(tmp_path / "features"))
+    loss = LossConfig(perceptual=spec)
+    plain = TrainingStep(config(), LossConfig(), TrainerConfig(), CPU, (2, 1, 16, 16, 16))
+    counted = replace(plain, loss=loss)
+    perceptual = build_perceptual(loss)
+    assert perceptual is not None
+    extra = counted.held_bytes() - plain.held_bytes()
+    assert extra == perceptual.extractor.nbytes > 0
+    # Autograd keeps at least the outputs of both levels.
+    kept = 2 * 4 * (8 * 16**3 + 16 * 8**3)
+    footprints = [step.footprint("nothing") for step in (plain, counted)]
+    assert footprints[1].peak - footprints[0].peak > kept
+    assert footprints[1].work > footprints[0].work
 
 
 def test_a_training_fits_in_its_memory_with_the_same_result(tmp_path: Path) -> None:
