@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from vae3d.autoencoder.vae import CustomVAE
 from vae3d.budget.footprint import Footprint, Part
 from vae3d.budget.memory import TrainingStep, optimizer_copies
 from vae3d.budget.recomputation import combined, least_work, nothing, smallest
+from vae3d.features.file import Source, features_of, write_features
+from vae3d.features.networks import NETWORKS
 from vae3d.layers.recomputation import RECOMPUTATIONS
 from vae3d.loss.config import LossConfig, PerceptualSpec
 from vae3d.loss.objective import Objective
@@ -177,18 +180,33 @@ def test_a_step_takes_what_was_planned(precision: str) -> None:
         assert 0.85 <= int(measured) / int(planned) <= 1.1
 
 
-def test_a_perceptual_term_is_counted(tmp_path: Path) -> None:
-    CustomVAE(config()).save_pretrained(tmp_path / "features")
-    spec = PerceptualSpec(str(tmp_path / "features"))
-    loss = LossConfig(perceptual=spec)
-    plain = TrainingStep(config(), LossConfig(), TrainerConfig(), CPU, (2, 1, 16, 16, 16))
+def squeezenet(folder: Path) -> None:
+    shapes = NETWORKS["squeezenet1_1"].shapes
+    state = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    folder.mkdir()
+    write_features(features_of(state, None, None, Source("0" * 64)), folder)
+
+
+@pytest.mark.parametrize(
+    ("write", "side", "kept"),
+    [
+        # Autograd keeps at least the outputs of both levels, or of the first layer of 9 slices.
+        (CustomVAE(config()).save_pretrained, 16, 2 * 4 * (8 * 16**3 + 16 * 8**3)),
+        (squeezenet, 18, 2 * 4 * 9 * 64 * 8**2),
+    ],
+    ids=["encoder", "squeezenet"],
+)
+def test_a_perceptual_term_is_counted(
+    write: Callable[[Path], None], side: int, kept: int, tmp_path: Path
+) -> None:
+    write(tmp_path / "features")
+    loss = LossConfig(perceptual=PerceptualSpec(str(tmp_path / "features")))
+    plain = TrainingStep(config(), LossConfig(), TrainerConfig(), CPU, (2, 1, *(side,) * 3))
     counted = replace(plain, loss=loss)
     perceptual = build_perceptual(loss)
     assert perceptual is not None
     extra = counted.held_bytes() - plain.held_bytes()
     assert extra == perceptual.extractor.nbytes > 0
-    # Autograd keeps at least the outputs of both levels.
-    kept = 2 * 4 * (8 * 16**3 + 16 * 8**3)
     footprints = [step.footprint("nothing") for step in (plain, counted)]
     assert footprints[1].peak - footprints[0].peak > kept
     assert footprints[1].work > footprints[0].work

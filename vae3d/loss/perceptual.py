@@ -98,4 +98,5 @@ def build_perceptual(
         extractor = open_extractor(spec.features, spec.layers, spec.range, empty=empty)
     except (ConfigError, RunError) as error:
         raise type(error)(f"loss.perceptual.features={error}") from error
-    return PerceptualLoss(extractor.to(device), spec.slices)
+    # A module without values cannot be moved, not even to where it is.
+    return PerceptualLoss(extractor if device is None else extractor.to(device), spec.slices)
