@@ -237,11 +237,22 @@ def _load_torch(path: Path) -> Run:
 def _write_onnx(program: ExportedProgram, part: str, path: Path) -> None:
     size = sum(value.nbytes for value in program.state_dict.values())
     inputs = ["image" if part == "encoder" else "latent"]
-    written = torch.onnx.export(
-        program, input_names=inputs, output_names=OUTPUTS[part], dynamo=True, verbose=False
-    )
+    written = torch.onnx.export(program, input_names=inputs, dynamo=True, verbose=False)
     assert written is not None
+    _name_outputs(written.model.graph, OUTPUTS[part])
     written.save(path, external_data=size > MAX_ONNX_BYTES)
+
+
+def _name_outputs(graph: Any, names: Sequence[str]) -> None:
+    """Name the outputs of a graph of ONNX; a value inside that has such a name gets another.
+
+    Values are called as their operators are, such as `mean`.
+    """
+    inner = {value.name: value for node in graph for value in node.outputs}
+    for output, name in zip(graph.outputs, names, strict=True):
+        if (other := inner.get(name)) is not None and other is not output:
+            other.name = f"{name}_inside"
+        output.name = name
 
 
 def _load_onnx(path: Path) -> Run:
