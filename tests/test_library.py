@@ -401,6 +401,7 @@ def test_a_dict_changes_keys_of_the_weights(tmp_path: Path) -> None:
     assert (model.config.dropout, model.config.latent_channels) == (0.25, 2)
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone",

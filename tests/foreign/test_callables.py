@@ -221,6 +221,7 @@ def _score(rank: int, folder: Path) -> None:
     scored(folder)
 
 
+@pytest.mark.slow
 def test_two_ranks_score_as_one(tmp_path: Path) -> None:
     scored(tmp_path / "one")
     run_distributed(_score, tmp_path / "two")

@@ -110,6 +110,7 @@ def _train_half(rank: int, folder: Path) -> None:
     train(config(folder, 2, 2))
 
 
+@pytest.mark.slow
 def test_two_ranks_without_portions_are_the_same(
     at_once: dict[str, Tensor], tmp_path: Path
 ) -> None:

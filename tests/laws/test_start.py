@@ -143,6 +143,7 @@ def _train_on_a_rank(rank: int, folder: Path) -> None:
     train(training(folder, folder / "weights"))
 
 
+@pytest.mark.slow
 def test_two_ranks_start_as_one_does(tmp_path: Path, weights: Path) -> None:
     run_distributed(_train_on_a_rank, tmp_path)
     own = CustomVAE.from_pretrained(weights).state_dict()
