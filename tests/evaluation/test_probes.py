@@ -1,6 +1,7 @@
 """Probes of latents: decodings of the expected latents, for any case, reproducible by seed."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,18 @@ def test_one_case_has_no_interpolation() -> None:
         "samples",
         "equivariance",
     ]
+
+
+def test_changes_that_no_image_has_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for networks of video, whose first voxel along the time is a single frame."""
+
+    def of_video(size: Sequence[int]) -> tuple[int, ...]:
+        return (*(-(-n // 4) for n in size[:-1]), (size[-1] - 2) // 4 + 2)
+
+    maker = reconstructor(2)
+    assert [name for name, _ in decode_all(maker, case(16, 16))[-1].steps]
+    monkeypatch.setattr(maker.model, "latent_size", of_video)
+    assert [probe.name for probe in decode_all(maker, case(16, 16))] == ["noise", "samples"]
 
 
 def test_without_statistics_there_are_no_probes() -> None:

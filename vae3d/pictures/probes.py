@@ -67,7 +67,7 @@ def probes(
     seed: int,
 ) -> list[tuple[str, Picture]]:
     """Return the pictures by name: `noise`, `interpolation` if there are two cases, `samples`,
-    `equivariance`.
+    `equivariance` if the model has latents of changed images.
 
     Images are (C, *spatial) in [-1, 1]; `health` comes from `LatentHealth.summary`; the range and
     the spacing, in mm, are those of the first image. All noise is drawn from `seed`. The list is
@@ -91,7 +91,8 @@ def decode_probes(
     case_probes = [prober.noise(latent)]
     if second is not None:
         case_probes.append(prober.interpolation(latent, prober.latent(second)))
-    return [*case_probes, prober.samples(latent), prober.equivariance(prober.crop(first), latent)]
+    changed = prober.equivariance(prober.crop(first), latent)
+    return [*case_probes, prober.samples(latent), *([changed] if changed.steps else [])]
 
 
 class _Prober:
@@ -140,14 +141,20 @@ class _Prober:
         )
 
     def equivariance(self, image: Tensor, latent: Tensor) -> Probe:
-        """Return decodings of a latent that is changed, compared with the image (C, *spatial)."""
+        """Return decodings of a latent that is changed, compared with the image (C, *spatial).
+
+        Changes that no latent of an image has are left out: those of video begin with a frame.
+        """
         cells, factor = tuple(latent.shape[2:]), self.runner.model.factor
         # An axis shorter than a latent voxel is not changed, as in the loss of this name.
         unit = [min(f, n) for f, n in zip(factor, image.shape[1:], strict=True)]
         steps = []
         for name, change in changes(cells, unit):
             target = change.of(image, unit)
-            decoded = self.runner.decode(change.of(latent[0], [1] * len(cells)), target.shape[1:])
+            changed = change.of(latent[0], [1] * len(cells))
+            if self.runner.model.latent_size(target.shape[1:]) != tuple(changed.shape[1:]):
+                continue
+            decoded = self.runner.decode(changed, target.shape[1:])
             error = float((decoded - target.clamp(-1, 1)).square().mean())
             decibels = 10 * math.log10(4 / max(error, 1e-12))
             steps.append((f"{name}: {decibels:.1f} dB", decoded[0].numpy()))
