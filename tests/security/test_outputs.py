@@ -77,6 +77,10 @@ class Names(Logger):
         self.names.append(name)
 
 
+OF_A_REPORT = {"scores.csv", "summary.json", "checksums.json", "spectra.csv", "spectra.png"}
+"""Files of a report besides those of its cases."""
+
+
 def evaluated(source: CaseSource, folder: Path, media: list[str]) -> Names:
     """Everything that an evaluation writes of these cases."""
     model = CustomVAE(tiny_model(source.spatial_dims)).eval()
@@ -102,7 +106,9 @@ def test_every_case_has_files_of_its_own_in_their_folder(tmp_path: Path) -> None
         found = [path for path in files if path.parent == folder / name]
         assert {path.suffix for path in found} == {suffix}
         assert len({path.name.casefold() for path in found}) == len(NAMES)
-    assert len(files) == 2 * len(NAMES) + 3, "nothing lies anywhere else"
+    own = {path.name for path in files if path.parent == folder}
+    assert own == OF_A_REPORT
+    assert len(files) == 2 * len(NAMES) + len(own), "nothing lies anywhere else"
     assert all(path.resolve() == path for path in files)
     assert len({*logger.names}) == len(NAMES)
     with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
@@ -117,9 +123,7 @@ def test_so_have_volumes(tmp_path: Path) -> None:
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
         *(f"cases/{stem}.{suffix}" for suffix in ("png", "gif", "mp4")),
         f"reconstructions/{stem}.nii.gz",
-        "scores.csv",
-        "summary.json",
-        "checksums.json",
+        *OF_A_REPORT,
     }
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
 

@@ -28,4 +28,5 @@ class OneOfOrGlobs(OneOf):
 
 
 def _is_pattern(value: Any) -> bool:
-    return isinstance(value, str) and any(sign in value for sign in "*?.[")
+    """Return whether a word looks like a pattern that can be typed."""
+    return isinstance(value, str) and value.isprintable() and any(sign in value for sign in "*?.[")

@@ -162,10 +162,15 @@ def _usual_words(keys: Set[str]) -> dict[str, str]:
 
 
 def _by_leaf(word: str, keys: Sequence[str]) -> str | None:
-    """Return the most similar key with the same last part: trainer.lr for `lr` and `model.lr`."""
-    leaf = word.rpartition(".")[2]
+    """Return the most similar key with the same last part: trainer.lr for `lr` and `model.lr`.
+
+    Of several, one in as many groups as the word is meant.
+    """
+    leaf, depth = word.rpartition(".")[2], word.count(".")
     same = [key for key in keys if key.rpartition(".")[2] == leaf]
-    return max(same, key=lambda key: _similarity(word, key), default=None)
+    return max(
+        same, key=lambda key: (-abs(key.count(".") - depth), _similarity(word, key)), default=None
+    )
 
 
 def _by_spelling(word: str, keys: Sequence[str], usual: Mapping[str, str]) -> str | None:
