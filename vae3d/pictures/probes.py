@@ -91,8 +91,9 @@ def decode_probes(
     case_probes = [prober.noise(latent)]
     if second is not None:
         case_probes.append(prober.interpolation(latent, prober.latent(second)))
+    case_probes.append(prober.samples(latent))
     changed = prober.equivariance(prober.crop(first), latent)
-    return [*case_probes, prober.samples(latent), *([changed] if changed.steps else [])]
+    return [*case_probes, *([changed] if changed.steps else [])]
 
 
 class _Prober:
