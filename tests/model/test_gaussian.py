@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vae3d.model.gaussian import DiagonalGaussian, draw_noise
+from vae3d.model.gaussian import DiagonalGaussian, draw_noise, without_variance
 from vae3d.model.sizes import cropped, pad_to_multiple
 
 
@@ -28,6 +28,17 @@ def test_kl_is_pinned() -> None:
     """(mu^2 + sigma^2 - 1 - ln sigma^2) / 2 of N(0, 1), N(2, 1) and N(0, e)."""
     q = DiagonalGaussian(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
     torch.testing.assert_close(q.kl(), torch.tensor([0.0, 2.0, 0.35914091]))
+
+
+def test_kl_has_the_memory_format_of_the_posterior() -> None:
+    """Another one would sum its gradients in another order, and trainings end with other bits."""
+    mean = posterior().mean.contiguous(memory_format=torch.channels_last_3d)
+    logvar = posterior().logvar.contiguous(memory_format=torch.channels_last_3d)
+    kl = DiagonalGaussian(mean, logvar).kl()
+    assert kl.is_contiguous(memory_format=torch.channels_last_3d)
+    assert not torch.equal(kl, torch.zeros_like(kl))
+    of_codes = without_variance(mean).kl()
+    assert torch.equal(of_codes, torch.zeros_like(kl))
 
 
 def test_one_generator_or_one_a_case() -> None:
