@@ -47,8 +47,9 @@ class DiagonalGaussian:
         same for all of them (van den Oord et al. 2017, arXiv:1711.00937, section 3.1).
         """
         kl = 0.5 * (self.mean**2 + torch.exp(self.logvar) - 1.0 - self.logvar)
-        # In the memory format of the posterior, as its gradient then is: torch.where would choose one.
-        return kl.masked_fill(self.logvar.isneginf(), 0.0)
+        # In place: a new tensor may have another memory format, in which sums are rounded in
+        # another order.
+        return kl.masked_fill_(self.logvar.isneginf(), 0.0)
 
 
 def without_variance(latents: Tensor) -> DiagonalGaussian:
