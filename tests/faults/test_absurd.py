@@ -35,8 +35,8 @@ from vae3d.commands import COMMANDS
 from vae3d.data.config import CTConfig, Images2DConfig, RunData, StoreConfig
 from vae3d.errors import UserError
 from vae3d.evaluation.config import EvaluationConfig
+from vae3d.inspection import trial as reading_trial
 from vae3d.latents.folder import read_manifest
-from vae3d.loading import trial as reading_trial
 from vae3d.patching.config import RandomPatchesConfig
 from vae3d.runtime.messages import ROOT
 from vae3d.runtime.registry import load

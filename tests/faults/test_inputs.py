@@ -24,7 +24,7 @@ from vae3d.commands.prepare_run import prepare
 from vae3d.data.build import open_cases
 from vae3d.data.config import CTConfig, Images2DConfig, MRIConfig, ScansConfig
 from vae3d.errors import UserError
-from vae3d.loading import trial
+from vae3d.inspection import trial
 from vae3d.loading.patches import Draw, PatchDataset
 from vae3d.logger.console import ProgressBar
 from vae3d.patching.config import RandomPatchesConfig

@@ -109,8 +109,10 @@ def broken_loss(step: int, rounds: int = 1) -> Setup:
     def setup() -> None:
         original = Objective.__call__
 
-        def patched(objective: Objective, output: Any, image: Any, inside: Any, now: int) -> Any:
-            terms = original(objective, output, image, inside, now)
+        def patched(
+            objective: Objective, output: Any, image: Any, inside: Any, now: int, seeds: Any
+        ) -> Any:
+            terms = original(objective, output, image, inside, now, seeds)
             if step <= now < step + rounds:
                 return LossTerms(terms.total * float("nan"), terms.by_name)
             return terms

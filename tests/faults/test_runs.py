@@ -62,7 +62,8 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path, place:
     (tmp_path / "file").write_text("")
     runs = {"file": tmp_path, "below_file": tmp_path / "file", "proc": Path("/proc/nowhere")}
     name = "file" if place == "file" else "run"
-    done = vae3d("train", f"runs_dir={runs[place]}", f"name={name}", "data=ct", cwd=tmp_path)
+    typed = ("data=ct", "data.root=nowhere", f"runs_dir={runs[place]}", f"name={name}")
+    done = vae3d("train", *typed, cwd=tmp_path)
     assert done.returncode == 2
     assert "is no folder" in done.stderr or "cannot be written" in done.stderr
     assert "data.root" not in done.stderr, "before the data are looked at"
