@@ -90,7 +90,7 @@ class ScansConfig(PreparableData):
 
     def check_given(self) -> None:
         """Raise a ConfigError if no scans are named."""
-        if self.root is None and self.list is None:
+        if self.root is None and not self.list:
             raise ConfigError(
                 "data.root must name a folder of scans, or data.list a CSV or JSON file"
             )
