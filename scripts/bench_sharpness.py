@@ -5,12 +5,11 @@
     python scripts/bench_sharpness.py runs/sharp --ct /ct_64 --seconds 180 --seeds 0 1 2 \\
         --try "now:" --try "overlap: model.output=overlap"
 
-Each trial has a name and settings of `vae3d train`; every fourth scan is held out and scored
-whole.
-The first trial is what the others are compared with: differences are taken case by case and seed
-by seed, `mean +- standard deviation`. `--seconds` trains for so many CPU seconds of steps, whose
-number follows from the cost of a step of this trial on this machine; the number is kept, so that
-a script that was stopped resumes.
+Each trial has a name and settings of `vae3d train`. Every fourth scan is held out, and scored
+whole. The other trials are compared with the first one: differences are taken case by case and
+seed by seed, and shown as `mean +- standard deviation`. With `--seconds` a trial is trained for as
+many steps as that CPU time gives, by the cost of a step that is measured first; this number is
+kept, so that a script that was stopped resumes.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from pathlib import Path
 from benchmarks.trials import Trials, children_cpu_seconds, command, cpu_seconds, row, scores
 
 HELD_OUT = 4
-"""Every so many scans one is held out."""
+"""One scan of this many is held out."""
 METRICS = ("psnr", "ssim", "power_fine", "power_finest", "fsc", "staircase")
 PLACES = {"psnr": 2}
 MEASURED_STEPS = (10, 60)

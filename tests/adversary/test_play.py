@@ -1,4 +1,4 @@
-"""What a batch through the discriminator tells both players, against slow references."""
+"""The losses and gradients of both players for a batch, against slow references."""
 
 import math
 from typing import Any
