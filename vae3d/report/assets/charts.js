@@ -218,5 +218,5 @@ function probeSection(pictures) {
   const figures = pictures.map(({ caption, source }) =>
     element("figure", { class: "card probe" }, element("figcaption", {}, element("strong", {}, sentence(caption))), element("img", { src: source, alt: caption, loading: "lazy" })),
   );
-  return section("probes", "Probes", "Decoded latents after adding noise, interpolating and sampling.", element("div", { class: "probes" }, figures));
+  return section("probes", "Probes", "Decoded latents after adding noise, interpolating, sampling, and scaling, flipping and turning the grid.", element("div", { class: "probes" }, figures));
 }
